@@ -1,0 +1,316 @@
+"""Bytes to alerts: raw records out of container files, whole and partial decoding.
+
+An alert is mostly images and history, so nothing here decodes more than it is asked for.
+A container file's block normally holds one record, and that block's bytes are what goes on
+the wire. A :class:`Decoder` that is told which fields are wanted stops behind the last of them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Iterable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import fastavro
+from fastavro.read import SchemaResolutionError
+
+from alertstream.errors import DataError, UndecodableError
+from alertstream.schemas import Schema, full_name, parsed
+
+CONTAINER_MAGIC = b"Obj\x01"
+
+_MALFORMED = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    SchemaResolutionError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+_FITS_MAGIC = b"SIMPLE  ="
+
+
+class Container:
+    """An Avro container file (Avro specification, "Object Container Files"), open for reading.
+
+    ``schema`` is the parsed writer schema, ``header`` the file's bytes before its first block.
+
+    :raises DataError: the file cannot be opened or is no container file; when iterated, the
+        file is damaged: the records before the damage have been given by then.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file: BinaryIO = path.open("rb")
+        except OSError as error:
+            raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        try:
+            self._blocks = fastavro.block_reader(self._file)
+            self.schema: Schema = parsed(self._blocks.writer_schema)
+        except _MALFORMED as error:
+            self._file.close()
+            raise DataError(
+                "is no Avro container file", where=str(path), todo="send files that end in .avro"
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield each record's bytes, in order, without decoding them."""
+        count = 0
+        try:
+            for block in self._blocks:
+                for body in _records(block.bytes_.getvalue(), block.num_records, self.schema):
+                    yield body
+                    count += 1
+        except (*_MALFORMED, OSError, UndecodableError) as error:
+            raise DataError(
+                f"is damaged behind record {count}", where=str(self.path), todo="fetch it again"
+            ) from error
+
+
+def _records(block: bytes, count: int, schema: Schema) -> Iterator[bytes]:
+    if count == 1:
+        yield block
+        return
+    skip = Decoder(schema, fields=())
+    end = 0
+    for _ in range(count):
+        start, end = end, skip.end_of_record(block, end)
+        yield block[start:end]
+
+
+def container_message(schema: Schema, body: bytes) -> bytes:
+    """Return a container file with the one record ``body``, as ZTF sends its alerts."""
+    out = BytesIO()
+    fastavro.writer(out, schema, (), sync_marker=bytes(16))
+    out.write(_zigzag(1) + _zigzag(len(body)) + body + bytes(16))
+    return out.getvalue()
+
+
+def open_container_message(message: bytes) -> tuple[Schema, bytes]:
+    """Return the writer schema and the body of a message that is a container file.
+
+    :raises UndecodableError: it is damaged, or holds other than one record.
+    """
+    try:
+        blocks = fastavro.block_reader(BytesIO(message))
+        bodies = [(block.num_records, block.bytes_.getvalue()) for block in blocks]
+    except _MALFORMED as error:
+        raise UndecodableError("damaged container file") from error
+    if [count for count, _ in bodies] != [1]:
+        raise UndecodableError("container file without exactly one record")
+    return blocks.writer_schema, bodies[0][1]
+
+
+class Decoder:
+    """Decodes the alerts written with one schema, whole or only some fields of them.
+
+    ``fields`` are dotted paths such as ``diaSource.snr``; a path to a record or an array takes
+    all of it, one through an array takes that field of each item. None decodes everything.
+    A path that the schema does not have is left out, so that a filter can name the fields of
+    several schema versions.
+    """
+
+    def __init__(self, schema: Schema, fields: Collection[str] | None = None) -> None:
+        self._whole = schema
+        self._writer = schema
+        self._reader: Schema | None = None
+        self._images = 0
+        if fields is not None:
+            paths = [tuple(field.split(".")) for field in fields]
+            self._writer = _cut_behind(schema, {path[0] for path in paths})
+            self._reader = _subset(self._writer, paths)
+            self._images = _trailing_images(schema, len(self._writer["fields"]))
+        self._image_sizes = [0] * self._images
+
+    def decode(self, body: bytes | memoryview) -> dict[str, Any]:
+        """Return the alert, or the fields of it that were asked for.
+
+        :raises UndecodableError: the body is cut short, has trailing bytes, or is otherwise
+            not what the schema says.
+        """
+        stream = BytesIO(body)
+        alert: dict[str, Any] = self._read(stream, self._writer, self._reader)
+        end = stream.tell()
+        if end != len(body) and self._writer is self._whole:
+            raise UndecodableError("bytes behind the alert's end")
+        if self._writer is not self._whole and not self._images_fill(stream.getbuffer(), end):
+            self._check_end(stream)
+        return alert
+
+    def end_of_record(self, block: bytes, start: int) -> int:
+        """Return where the record that starts at ``start`` ends.
+
+        :raises UndecodableError: the block ends first.
+        """
+        stream = BytesIO(block)
+        stream.seek(start)
+        self._read(stream, self._whole, self._reader)
+        return stream.tell()
+
+    def _read(self, stream: BytesIO, writer: Schema, reader: Schema | None) -> Any:
+        try:
+            return fastavro.schemaless_reader(stream, writer, reader)
+        except EOFError as error:
+            raise UndecodableError("cut short") from error
+        except _MALFORMED as error:
+            raise UndecodableError("not as its schema says") from error
+
+    def _check_end(self, stream: BytesIO) -> None:
+        stream.seek(0)
+        self._read(stream, self._whole, _subset(self._whole, ()))
+        if stream.read(1):
+            raise UndecodableError("bytes behind the alert's end")
+
+    def _images_fill(self, body: memoryview, start: int) -> bool:
+        """Whether FITS images fill the last fields up to the body's last byte.
+
+        Walks back from the end, so it costs the same whatever the history; where it says no,
+        :meth:`_check_end` knows.
+        """
+        end = len(body)
+        for index in range(self._images):
+            size = self._image_sizes[index]
+            if body[end - size : end - size + len(_FITS_MAGIC)] != _FITS_MAGIC:
+                size = end - bytes(body[start:end]).rfind(_FITS_MAGIC) - start
+            prefix = b"\x02" + _zigzag(size)
+            if body[max(end - size - len(prefix), 0) : end - size] != prefix:
+                return False
+            self._image_sizes[index] = size
+            end -= size + len(prefix)
+        return self._images > 0 and end >= start
+
+
+def _zigzag(number: int) -> bytes:
+    number <<= 1
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes((*out, number))
+
+
+def _cut_behind(schema: Schema, names: Collection[str]) -> Schema:
+    """Return the schema up to the last top-level field in ``names``."""
+    fields = schema["fields"]
+    wanted = [index for index, field in enumerate(fields) if field["name"] in names]
+    if not wanted:
+        return schema
+    return parsed(_record(schema, fields[: wanted[-1] + 1]))
+
+
+def _trailing_images(schema: Schema, first: int) -> int:
+    """Return how many nullable bytes fields end the schema, from field ``first`` on."""
+    count = 0
+    for field in reversed(schema["fields"][first:]):
+        if field["type"] != ["null", "bytes"]:
+            break
+        count += 1
+    return count
+
+
+def _record(schema: Schema, fields: list[Any]) -> Schema:
+    return {"type": "record", "name": full_name(schema), "fields": fields}
+
+
+def _subset(schema: Schema, paths: Iterable[tuple[str, ...]]) -> Schema:
+    """Return a reader schema with just the fields at ``paths``.
+
+    A record type that stands in several places (LSST's diaSource) has one definition in a
+    schema, so it gets the fields that any of the places needs.
+    """
+    definitions = _definitions(schema)
+    wanted: dict[str, set[str] | None] = {}
+    for path in paths:
+        _want(schema, path, definitions, wanted)
+    return parsed(_written(schema, definitions, wanted, set()))
+
+
+def _definitions(node: Any) -> dict[str, Schema]:
+    found: dict[str, Schema] = {}
+    if isinstance(node, list):
+        for branch in node:
+            found |= _definitions(branch)
+    elif isinstance(node, dict):
+        if node["type"] in ("record", "enum", "fixed"):
+            found[full_name(node)] = node
+        for field in node.get("fields", ()):
+            found |= _definitions(field["type"])
+        if isinstance(node["type"], dict | list):
+            found |= _definitions(node["type"])
+        found |= _definitions(node.get("items")) | _definitions(node.get("values"))
+    return found
+
+
+def _want(
+    node: Any,
+    path: tuple[str, ...],
+    definitions: dict[str, Schema],
+    wanted: dict[str, set[str] | None],
+) -> None:
+    """Note in ``wanted`` which fields of each record type ``path`` needs; None stands for all."""
+    if isinstance(node, str):
+        node = definitions.get(node, node)
+    if isinstance(node, list):
+        for branch in node:
+            _want(branch, path, definitions, wanted)
+    elif isinstance(node, dict) and node["type"] in ("array", "map"):
+        _want(node.get("items", node.get("values")), path, definitions, wanted)
+    elif isinstance(node, dict) and node["type"] == "record":
+        name = full_name(node)
+        if wanted.get(name, ()) is None:
+            return
+        if not path:
+            wanted[name] = None
+            for field in node["fields"]:
+                _want(field["type"], (), definitions, wanted)
+            return
+        known = wanted.setdefault(name, set())
+        for field in node["fields"]:
+            if field["name"] == path[0] and known is not None:
+                known.add(path[0])
+                _want(field["type"], path[1:], definitions, wanted)
+
+
+def _written(
+    node: Any,
+    definitions: dict[str, Schema],
+    wanted: dict[str, set[str] | None],
+    done: set[str],
+) -> Any:
+    """Return ``node`` with its records cut to ``wanted``, each defined where it comes first."""
+    if isinstance(node, list):
+        return [_written(branch, definitions, wanted, done) for branch in node]
+    if isinstance(node, str):
+        if node not in definitions or node in done:
+            return node
+        node = definitions[node]
+    kind = node["type"]
+    if kind in ("array", "map"):
+        inside = "items" if kind == "array" else "values"
+        return {**node, inside: _written(node[inside], definitions, wanted, done)}
+    if kind not in ("record", "enum", "fixed"):
+        return node
+    name = full_name(node)
+    if name in done:
+        return name
+    done.add(name)
+    if kind != "record":
+        return node
+    keep = wanted.get(name, set())
+    fields = [
+        {**field, "type": _written(field["type"], definitions, wanted, done)}
+        for field in node["fields"]
+        if keep is None or field["name"] in keep
+    ]
+    return _record(node, fields)
