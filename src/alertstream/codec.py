@@ -7,8 +7,9 @@ the wire. A :class:`Decoder` that is told which fields are wanted stops behind t
 
 from __future__ import annotations
 
+import json
 import struct
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -16,8 +17,9 @@ from typing import Any, BinaryIO, Self
 import fastavro
 from fastavro.read import SchemaResolutionError
 
-from alertstream.errors import DataError, UndecodableError
-from alertstream.schemas import Schema, full_name, parsed
+from alertstream.errors import DataError, SchemaError, UndecodableError
+from alertstream.schemas import Schema, Schemas, full_name, parsed
+from alertstream.wire import unpack
 
 CONTAINER_MAGIC = b"Obj\x01"
 
@@ -47,6 +49,7 @@ class Container:
         self.path = path
         try:
             self._file: BinaryIO = path.open("rb")
+            self._size = path.stat().st_size or 1
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from error
         try:
@@ -57,6 +60,11 @@ class Container:
             raise DataError(
                 "is no Avro container file", where=str(path), todo="send files that end in .avro"
             ) from error
+
+    @property
+    def share_read(self) -> float:
+        """How much of the file has been read, 0 to 1."""
+        return self._file.tell() / self._size
 
     def __enter__(self) -> Self:
         return self
@@ -89,12 +97,60 @@ def _records(block: bytes, count: int, schema: Schema) -> Iterator[bytes]:
         yield block[start:end]
 
 
-def container_message(schema: Schema, body: bytes) -> bytes:
-    """Return a container file with the one record ``body``, as ZTF sends its alerts."""
-    out = BytesIO()
-    fastavro.writer(out, schema, (), sync_marker=bytes(16))
-    out.write(_zigzag(1) + _zigzag(len(body)) + body + bytes(16))
-    return out.getvalue()
+class MessageDecoder:
+    """Decodes messages, each with the schema whose id it names or that it carries itself.
+
+    :param fields: as for :class:`Decoder`.
+    """
+
+    def __init__(self, schemas: Schemas, fields: Collection[str] | None = None) -> None:
+        self._schemas = schemas
+        self._fields = fields
+        self._by_id: dict[int, Decoder] = {}
+        self._by_schema: dict[str, Decoder] = {}
+
+    def decode(self, message: bytes | None) -> dict[str, Any]:
+        """Return the alert, or the fields of it that were asked for.
+
+        :raises UndecodableError: the message is no alert, or its schema is unknown.
+        """
+        if message is None:
+            raise UndecodableError("no content")
+        if message.startswith(CONTAINER_MAGIC):
+            schema, body = open_container_message(message)
+            return self._carried(schema).decode(body)
+        schema_id, content = unpack(message)
+        return (self._by_id.get(schema_id) or self._named(schema_id)).decode(content)
+
+    def _named(self, schema_id: int) -> Decoder:
+        try:
+            schema = self._schemas.by_id(schema_id)
+        except SchemaError as error:
+            raise UndecodableError(error.what) from error
+        return self._by_id.setdefault(schema_id, Decoder(schema, self._fields))
+
+    def _carried(self, schema: Schema) -> Decoder:
+        key = json.dumps(schema, sort_keys=True)
+        if key not in self._by_schema:
+            self._by_schema[key] = Decoder(parsed(schema), self._fields)
+        return self._by_schema[key]
+
+
+def schema_id_of(message: bytes | None) -> int | None:
+    """Return the schema id that a message names; None for one that names none."""
+    try:
+        return unpack(message or b"")[0]
+    except UndecodableError:
+        return None
+
+
+def container_packer(schema: Schema) -> Callable[[bytes], bytes]:
+    """Return what makes a container file of one record's bytes, as ZTF sends its alerts."""
+    marker = bytes(16)
+    header = BytesIO()
+    fastavro.writer(header, schema, (), sync_marker=marker)
+    start = header.getvalue() + _zigzag(1)
+    return lambda body: b"".join((start, _zigzag(len(body)), body, marker))
 
 
 def open_container_message(message: bytes) -> tuple[Schema, bytes]:

@@ -155,6 +155,11 @@ def parsed(schema: Any) -> Schema:
     return result
 
 
+def plain_schema(schema: Schema) -> Schema:
+    """Return a parsed schema as it may be written: without fastavro's marks on it."""
+    return {key: value for key, value in schema.items() if not key.startswith("__")}
+
+
 def write_schema(schema: Schema, schema_id: int, folder: Path) -> Path:
     """Write ``schema`` into ``folder`` where :class:`Schemas` finds it under ``schema_id``.
 
@@ -163,10 +168,9 @@ def write_schema(schema: Schema, schema_id: int, folder: Path) -> Path:
     name = full_name(schema)
     stem = name if version_id(name) == schema_id else str(schema_id)
     path = folder / f"{stem}.avsc"
-    plain = {key: value for key, value in schema.items() if not key.startswith("__")}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(plain_schema(schema), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise DataError(f"cannot be written: {error.strerror}", where=str(path)) from error
     return path

@@ -1,0 +1,550 @@
+"""The command line: parses, calls, renders; the one place where errors end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from alertstream import options
+from alertstream.errors import AlertStreamError, UsageError
+from alertstream.options import command, group
+
+if TYPE_CHECKING:
+    from alertstream.kafka import Connection
+    from alertstream.schemas import Schemas
+    from alertstream.sender import VisitSent
+    from alertstream.stats import FilterCounts
+
+DONE, FAILED, UNDECODABLE = 0, 1, 3
+"""Exit statuses; 2 is wrong usage. Other errors bring their own."""
+
+app = typer.Typer(
+    name="alertstream",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Options can also be set in the environment, as ALERTSTREAM_<OPTION> or "
+    "ALERTSTREAM_<COMMAND>_<OPTION>, and in a TOML file.",
+)
+schema_app = typer.Typer(rich_markup_mode=None, help="Show the schemas that are known.")
+app.add_typer(schema_app, name="schema")
+
+Topic = Annotated[str, typer.Argument(help="The topic.")]
+Format = Annotated[str, typer.Option(help="text, for people, or json, a line an object.")]
+ExitOnEof = Annotated[
+    bool, typer.Option("--exit-on-eof", help="Stop where the topic ends at the start.")
+]
+ConsumerGroup = Annotated[
+    str | None,
+    typer.Option("--group", "-g", help="Consumer group that remembers what was read."),
+]
+From = Annotated[
+    str,
+    typer.Option("--from", help="Where a group without offsets starts: earliest, latest, a time."),
+]
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with options.", envvar="ALERTSTREAM_CONFIG")
+    ] = None,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks, and what Kafka's client logs.")
+    ] = False,
+) -> None:
+    """Send, filter, print and monitor a sky survey's alert stream on Apache Kafka."""
+    if debug:
+        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+    else:
+        logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+        logging.getLogger("aiokafka").propagate = False
+    known = {
+        name: {parameter.name or "" for parameter in each.params}
+        for name, each in getattr(context.command, "commands", {}).items()
+    }
+    context.default_map = options.config_defaults(config, known)
+
+
+@command(app)
+def send(
+    *,
+    connection: Connection = group(options.connection),
+    topic: Topic,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Avro container file, or folder of them; repeatable. Default: samples."),
+    ] = None,
+    interval: Annotated[
+        float, typer.Option(min=0, help="Seconds from burst to burst; 0: as fast as possible.")
+    ] = 39.0,
+    align: Annotated[
+        bool, typer.Option(help="Start bursts at multiples of the interval on the clock.")
+    ] = True,
+    limit: Annotated[int, typer.Option(min=0, help="Alerts of a visit at most; 0: all.")] = 10_000,
+    repeat: Annotated[int, typer.Option(min=0, help="Times over the data; 0: for ever.")] = 1,
+    partitions: Annotated[
+        int, typer.Option(min=1, help="Partitions of the topic, if it has to be made.")
+    ] = 4,
+    replication: Annotated[
+        int | None, typer.Option(min=1, help="Copies of it; default: 3, if there are 3 brokers.")
+    ] = None,
+    compression: Annotated[str, typer.Option(help="none, gzip, snappy, lz4 or zstd.")] = "none",
+    schema_id: Annotated[
+        int | None, typer.Option(min=0, max=2**32 - 1, help="Send under this schema id.")
+    ] = None,
+    schemas: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder with .avsc files; gets the schemas that are not known yet."),
+    ] = None,
+    format: Format = "text",
+) -> int:
+    """Send alerts to a topic: one file a visit, one burst a visit."""
+    from alertstream import kafka, screen, sender
+    from alertstream.runtime import run
+    from alertstream.schemas import Schemas, package_folder
+    from alertstream.visits import Cadence, WallClock, visit_files
+
+    options.one_of("format", format, ("text", "json"))
+    options.one_of("compression", compression, kafka.COMPRESSIONS)
+    folders = schemas or []
+    sends = sender.SendOptions(
+        topic=topic,
+        files=visit_files(data or [package_folder("data")]),
+        cadence=Cadence(interval, align, repeat),
+        limit=limit,
+        schema_id=schema_id,
+    )
+    packers = sender.packers(sends, Schemas(folders), folders[0] if folders else None)
+
+    def report(visit: VisitSent) -> None:
+        if format == "json":
+            _write_json(_visit_json(visit))
+        else:
+            _write(f"visit {visit.visit}: {sender.visit_line(visit)}")
+        if visit.error:
+            _write_error(visit.error)
+
+    async def main(stop: asyncio.Event) -> VisitSent:
+        layout = kafka.TopicLayout(partitions, replication)
+        await kafka.make_topics(connection, [topic], layout)
+        async with kafka.producer(connection, compression=compression) as producer:
+            with screen.send_progress() as progress:
+                return await sender.send(
+                    producer,
+                    sends,
+                    packers,
+                    clock=WallClock(),
+                    stop=stop,
+                    progress=progress,
+                    report=report,
+                )
+
+    total = run(main)
+    _notice(f"sent: {sender.visit_line(total)}")
+    return FAILED if total.error else DONE
+
+
+def _visit_json(visit: VisitSent) -> dict[str, Any]:
+    return {
+        "visit": visit.visit,
+        "file": visit.file,
+        "alerts": visit.acknowledged,
+        "bytes": visit.bytes,
+        "seconds": round(visit.seconds, 3),
+        "alerts_per_second": round(visit.rate, 1),
+        "planned": visit.planned,
+        "acknowledged": visit.acknowledged,
+        "failed": visit.failed,
+        "late": visit.late,
+    }
+
+
+@command(app, "filter")
+def filter_(
+    *,
+    connection: Connection = group(options.connection),
+    topic: Topic,
+    filter: Annotated[
+        list[str] | None,
+        typer.Argument(help="Numbers (1), ranges (1-100) or class names; default: all of FILE."),
+    ] = None,
+    filters: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Python file with filters, which is run; repeatable."),
+    ] = None,
+    cap: Annotated[int, typer.Option(min=0, help="Alerts per visit and filter; 0: no limit.")] = 20,
+    group_: Annotated[
+        str | None,
+        typer.Option("--group", "-g", help="Consumer group; default: named after the filters."),
+    ] = None,
+    delivery: Annotated[str, typer.Option(help="exactly-once or at-least-once.")] = "exactly-once",
+    from_: From = "earliest",
+    exit_on_eof: ExitOnEof = False,
+    schemas: Schemas = group(options.schemas),
+    format: Format = "text",
+) -> int:
+    """Cut a topic down: what a filter lets through goes to the topic of its name."""
+    from alertstream import filterer, kafka, screen
+    from alertstream import filters as filter_classes
+    from alertstream.runtime import run
+    from alertstream.visits import WallClock
+
+    options.one_of("format", format, ("text", "json"))
+    options.one_of("delivery", delivery, filterer.DELIVERIES)
+    chosen = filter_classes.choose_filters(filter or (), filters or ())
+    if not chosen:
+        raise UsageError("no filter is named", todo="give its number or class, as in: 1, or 1-100")
+    chosen_group = group_ or filter_classes.group_name(chosen)
+    subscription = kafka.Subscription((topic,), chosen_group, options.start_of(from_), exit_on_eof)
+    judged = filterer.FilterOptions(topic, chosen, cap, delivery)
+    exactly_once = delivery == "exactly-once"
+
+    def report(counts: FilterCounts) -> None:
+        if format == "json":
+            _write_json(_counts_json(counts))
+        else:
+            _write(screen.filter_line(counts))
+
+    async def main(stop: asyncio.Event) -> list[FilterCounts]:
+        there = await kafka.require_topics(connection, [topic])
+        layout = kafka.TopicLayout(there[topic])
+        made = await kafka.make_topics(connection, [each.topic for each in chosen], layout)
+        transactional_id = f"{chosen_group}-{os.urandom(6).hex()}" if exactly_once else None
+        async with (
+            kafka.producer(connection, transactional_id=transactional_id) as producer,
+            kafka.subscribe(connection, subscription) as stream,
+        ):
+            outlet = filterer.Outlet(connection, producer, stream, layout, exactly_once, made)
+            sieve = filterer.Sieve(judged, schemas, WallClock(), _notice)
+            return await filterer.filter_stream(stream, outlet, sieve, stop=stop, report=report)
+
+    totals = run(main)
+    for counts in totals:
+        report(counts)
+    return UNDECODABLE if any(each.undecodable or each.failed for each in totals) else DONE
+
+
+def _counts_json(counts: FilterCounts) -> dict[str, Any]:
+    names = ("filter", "visit", "seen", "passed", "rejected", "capped", "undecodable", "failed")
+    return {name: getattr(counts, name) for name in names}
+
+
+@command(app, "print")
+def print_(
+    *,
+    connection: Connection = group(options.connection),
+    topic: Topic,
+    interval: Annotated[int, typer.Argument(min=1, help="Show every so many-th alert.")] = 1,
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=0, help="Stop after so many; 0: no limit.")
+    ] = 0,
+    fields: Annotated[
+        str | None, typer.Option(help="Show these only: dotted paths, with commas between.")
+    ] = None,
+    cutouts: Annotated[
+        bool, typer.Option("--cutouts", help="In JSON, have images in base64, not their size.")
+    ] = False,
+    stamp_dir: Annotated[
+        Path | None,
+        typer.Option("--stampDir", "--stamp-dir", help="Folder that gets cutouts as FITS files."),
+    ] = None,
+    group_: ConsumerGroup = None,
+    from_: From = "earliest",
+    exit_on_eof: ExitOnEof = False,
+    schemas: Schemas = group(options.schemas),
+    format: Format = "text",
+) -> int:
+    """Show a topic's alerts, as text or JSON, and save their images."""
+    from alertstream import kafka, printer
+    from alertstream.runtime import run
+
+    options.one_of("format", format, ("text", "json"))
+    printed = printer.PrintOptions(
+        interval=interval,
+        count=count,
+        json=format == "json",
+        fields=tuple(each.strip() for each in fields.split(",")) if fields else (),
+        images=cutouts,
+        stamp_dir=stamp_dir,
+    )
+    subscription = kafka.Subscription((topic,), group_, options.start_of(from_), exit_on_eof)
+
+    async def main(stop: asyncio.Event) -> printer.PrintAccount:
+        async with kafka.subscribe(connection, subscription) as stream:
+            return await printer.print_stream(
+                stream, schemas, printed, stop=stop, write=_write, notice=_notice
+            )
+
+    account = run(main)
+    stamps = f", {account.stamps} cutouts saved" if stamp_dir else ""
+    _notice(
+        f"{account.read} read = {account.printed} printed + {account.skipped} skipped"
+        f" + {account.undecodable} undecodable{stamps}"
+    )
+    return UNDECODABLE if account.undecodable else DONE
+
+
+@command(app)
+def monitor(
+    *,
+    connection: Connection = group(options.connection),
+    topics: Annotated[list[str], typer.Argument(help="The topics.")],
+    refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between refreshes.")] = 1.0,
+    group_: ConsumerGroup = None,
+    from_: From = "earliest",
+    exit_on_eof: ExitOnEof = False,
+    schemas: Schemas = group(options.schemas),
+    format: Annotated[
+        str | None, typer.Option(help="live, text or json; default: live in a terminal.")
+    ] = None,
+) -> int:
+    """Watch topics: alerts, bytes, rate, and latency by visit."""
+    from alertstream import kafka, screen
+    from alertstream.monitor import Watch, watch_stream
+    from alertstream.runtime import run
+    from alertstream.visits import WallClock
+
+    shown = format or ("live" if sys.stdout.isatty() else "text")
+    options.one_of("format", shown, ("live", "text", "json"))
+    names = tuple(dict.fromkeys(topics))
+    subscription = kafka.Subscription(names, group_, options.start_of(from_), exit_on_eof)
+    watch = Watch(names, schemas, WallClock())
+
+    async def main(stop: asyncio.Event) -> dict[str, Any]:
+        async with kafka.subscribe(connection, subscription) as stream:
+            if shown == "live":
+                with screen.monitor_screen() as show:
+                    return await watch_stream(stream, watch, stop=stop, refresh=refresh, show=show)
+            show = _write_json if shown == "json" else _write_monitor
+            return await watch_stream(stream, watch, stop=stop, refresh=refresh, show=show)
+
+    final = run(main)
+    undecodable = sum(stats["undecodable"] for stats in final["topics"].values())
+    return UNDECODABLE if undecodable else DONE
+
+
+def _write_monitor(figures: dict[str, Any]) -> None:
+    from alertstream.screen import monitor_lines
+
+    for line in monitor_lines(figures):
+        _write(line)
+
+
+@command(app)
+def broker(
+    *,
+    port: Annotated[int, typer.Option(help="Port of the first node; 0 picks free ones.")] = 9092,
+    nodes: Annotated[int, typer.Option(help="1, or 3 for a cluster with three copies.")] = 1,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where topics are kept; default: nowhere, temporarily.")
+    ] = None,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="File that gets the address once Kafka is ready.")
+    ] = None,
+    log_file: Annotated[Path | None, typer.Option(help="Kafka's log.")] = None,
+    java: Annotated[Path | None, typer.Option(help="The java to run it with.")] = None,
+) -> int:
+    """Run a real Kafka on this machine until Ctrl-C, without Docker."""
+    from alertstream import screen
+    from alertstream.broker import BrokerOptions, local_broker
+    from alertstream.runtime import run, until_stopped
+
+    wanted = BrokerOptions(port, nodes, data_dir, ready_file, log_file, java)
+
+    async def serve() -> None:
+        with screen.fetch_progress() as progress:
+            running = local_broker(wanted, notice=_notice, progress=progress)
+            kafka = await running.__aenter__()
+        try:
+            _write(f"Kafka is ready at {kafka.bootstrap} (Ctrl-C ends it)")
+            await kafka.wait()
+        finally:
+            await running.__aexit__(None, None, None)
+
+    run(lambda stop: until_stopped(serve(), stop))
+    return DONE
+
+
+@command(app)
+def simulate(
+    *,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Gets one file a visit.")],
+    visits: Annotated[int, typer.Option(help="How many visits.")] = 4,
+    alerts: Annotated[int, typer.Option(help="Alerts of each.")] = 1000,
+    schema: Annotated[str, typer.Option(help="Version of LSST's alert schema.")] = "10.0",
+    history: Annotated[
+        str, typer.Option(help="Earlier sources of an alert: a number, or fewest-most.")
+    ] = "0-100",
+    cutout_size: Annotated[int, typer.Option(help="Edge length of a cutout, pixel.")] = 91,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 1,
+    schemas: Schemas = group(options.schemas),
+) -> int:
+    """Make up realistic visits: container files to send."""
+    from alertstream import screen
+    from alertstream import simulate as simulation
+
+    fewest, _, most = history.partition("-")
+    if not (fewest.isdecimal() and (most or fewest).isdecimal()):
+        raise UsageError(f"{history} is no history", todo="give a number, or two as in 0-100")
+    wanted = simulation.SimulateOptions(
+        folder=folder,
+        visits=visits,
+        alerts=alerts,
+        schema=schema,
+        history=(int(fewest), int(most or fewest)),
+        cutout_size=cutout_size,
+        seed=seed,
+    )
+    found = schemas.by_id(_schema_id(schema))
+    with screen.simulate_progress(visits * alerts, alerts) as progress:
+        files = simulation.simulate(wanted, found, progress)
+    for file in files:
+        _write(str(file))
+    _notice(f"{len(files)} visits of {alerts} alerts, {sum(f.stat().st_size for f in files)} bytes")
+    return DONE
+
+
+def _schema_id(text: str) -> int:
+    """Return the id that an id (1000) or a version (10.0) means."""
+    from alertstream.schemas import version_id
+
+    found = version_id(f"lsst.v{text.replace('.', '_')}.alert")
+    if found is not None:
+        return found
+    if text.isdecimal():
+        return int(text)
+    raise UsageError(f"{text} is no schema version", todo="give one as in 10.0, or an id as 1000")
+
+
+@command(schema_app, "list")
+def schema_list(*, schemas: Schemas = group(options.schemas)) -> int:
+    """List the ids and names of the schemas that are known."""
+    from alertstream.schemas import full_name
+
+    for schema_id in schemas.ids():
+        _write(f"{schema_id:>6}  {full_name(schemas.by_id(schema_id))}")
+    return DONE
+
+
+@command(schema_app, "show")
+def schema_show(
+    *,
+    schema: Annotated[str, typer.Argument(help="An id, a version, or a file.")],
+    schemas: Schemas = group(options.schemas),
+) -> int:
+    """Show a schema as JSON: a known one, or that of a file."""
+    from alertstream.codec import Container
+    from alertstream.schemas import plain_schema, read_schema
+
+    path = Path(schema)
+    if path.suffix == ".avsc":
+        found = read_schema(path)
+    elif path.is_file() or path.suffix == ".avro":
+        with Container(path) as container:
+            found = container.schema
+    else:
+        found = schemas.by_id(_schema_id(schema))
+    _write(json.dumps(plain_schema(found), indent=2))
+    return DONE
+
+
+@command(app)
+def demo(
+    *,
+    visits: Annotated[int, typer.Option(min=1, max=100, help="How many visits.")] = 3,
+    alerts: Annotated[int, typer.Option(min=1, help="Alerts of each.")] = 200,
+) -> int:
+    """Show everything at once: a local Kafka, simulated visits, filters, a monitor."""
+    from alertstream import demo as demonstration
+    from alertstream import screen
+    from alertstream.filters import choose_filters
+    from alertstream.runtime import run
+
+    wanted = demonstration.DemoOptions(choose_filters(["1-3"]), visits, alerts)
+
+    async def main(stop: asyncio.Event) -> demonstration.DemoSummary:
+        with screen.fetch_progress() as progress:
+            return await demonstration.demo(
+                wanted, stop=stop, write=_write, notice=_notice, progress=progress
+            )
+
+    screen.show_demo(run(main))
+    return DONE
+
+
+def _write(line: str) -> None:
+    print(line, flush=True)
+
+
+def _write_json(value: dict[str, Any]) -> None:
+    _write(json.dumps(value, allow_nan=False))
+
+
+def _notice(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _write_error(error: AlertStreamError | str) -> None:
+    _notice(f"error: {error}")
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    sys.exit(status_of(sys.argv[1:]))
+
+
+def status_of(arguments: list[str]) -> int:
+    """Run the command line with ``arguments``; return its exit status."""
+    arguments = _root_options_first(arguments)
+    debug = "--debug" in arguments
+    try:
+        return int(app(arguments or ["--help"], standalone_mode=False) or DONE)
+    except AlertStreamError as error:
+        if debug:
+            raise
+        _write_error(error)
+        return error.exit_status
+    except typer.TyperException as error:
+        _write_error(f"{error.format_message()} · {_usage_hint(error)}")
+        return UsageError.exit_status
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:
+        # Whoever reads has had enough, as head does; Python must not fail on it again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:
+        if debug:
+            raise
+        _write_error(
+            f"{type(error).__name__}: {error} · this should not happen · "
+            "please report it with what --debug shows"
+        )
+        return FAILED
+
+
+def _root_options_first(arguments: list[str]) -> list[str]:
+    """Let ``--debug`` and ``--config`` stand anywhere, though they belong to no one command."""
+    first, rest, remaining = [], [], iter(arguments)
+    for argument in remaining:
+        if argument == "--debug" or argument.startswith("--config="):
+            first.append(argument)
+        elif argument == "--config":
+            first += [argument, *[value for value in [next(remaining, None)] if value]]
+        else:
+            rest.append(argument)
+    return first + rest
+
+
+def _usage_hint(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"see {context.command_path if context else 'alertstream'} --help"

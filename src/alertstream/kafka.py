@@ -1,0 +1,569 @@
+"""The one owner of aiokafka: connections, topics, producers, and streams of messages.
+
+Everything that Kafka or its client library reports crosses this border as one of our errors, with
+what the user can do about it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import ssl
+import struct
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+from aiokafka import (
+    AIOKafkaConsumer,
+    AIOKafkaProducer,
+    ConsumerRebalanceListener,
+    ConsumerRecord,
+    TopicPartition,
+)
+from aiokafka import errors as kafka_errors
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from alertstream.errors import (
+    AlertStreamError,
+    BrokerError,
+    DeliveryError,
+    SecurityError,
+    TopicError,
+    UsageError,
+)
+
+LARGEST_MESSAGE = 10 * 1024 * 1024
+"""Bytes of the largest message that the topics made here take."""
+CONNECT_LIMIT = 8.0
+"""Seconds in which Kafka must answer at first."""
+JOIN_LIMIT = 60.0
+"""Seconds to become a member of a consumer group; one that vanished is waited for."""
+DELIVERY_LIMIT = 120.0
+"""Seconds without any acknowledgement after which messages count as not delivered."""
+STOP_LIMIT = 10.0
+"""Seconds that what is in flight gets when a client is to end."""
+BATCH_SIZE = 256 * 1024
+"""Bytes that go to a partition in one piece, if alerts are smaller than that."""
+PARTITION_FETCH = 4 * 1024 * 1024
+"""Bytes that are read from a partition in one piece; a larger message still comes whole."""
+FETCH = 32 * 1024 * 1024
+"""Bytes that are read from a broker in one piece, and so the memory that waits to be worked on."""
+POLL = 0.2
+"""Seconds between looks whether to stop, while nothing comes."""
+MOST_REPLICAS = 3
+
+SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+COMPRESSIONS = ("none", "gzip", "snappy", "lz4", "zstd")
+
+ORIGIN = "alertstream.origin"
+"""Header of a message that was copied: topic, partition, offset, timestamp in ms of the first."""
+REASON = "alertstream.reason"
+"""Header of an undecodable message that was set aside: why."""
+
+KafkaError = kafka_errors.KafkaError
+Message: TypeAlias = ConsumerRecord
+"""A message as read: topic, partition, offset, timestamp (ms), key, value, headers."""
+Offsets = dict[TopicPartition, int]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach Kafka.
+
+    :param bootstrap: ``HOST:PORT``, several with commas; port 9092 if none is given.
+    :raises UsageError: if an address or a combination of settings cannot be meant.
+    """
+
+    bootstrap: str
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str = "SCRAM-SHA-512"
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        for address in self.bootstrap.split(","):
+            host, colon, port = address.strip().rpartition(":")
+            if colon and not (host and port.isdecimal() and 0 < int(port) < 65536):
+                raise UsageError(f"{address!r} is no HOST:PORT", todo="as in localhost:9092")
+            if not address.strip():
+                raise UsageError("the broker has no name", todo="as in localhost:9092")
+        if "SASL" in self.security_protocol and not (self.username and self.password):
+            raise UsageError(
+                f"{self.security_protocol} needs a user name and a password",
+                todo="give --username and --password-file",
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """Return what aiokafka's clients take.
+
+        :raises SecurityError: a certificate or key cannot be used.
+        """
+        encrypted = self.security_protocol.endswith("SSL")
+        return {
+            "bootstrap_servers": [each.strip() for each in self.bootstrap.split(",")],
+            "client_id": "alertstream",
+            "security_protocol": self.security_protocol,
+            "sasl_mechanism": self.sasl_mechanism,
+            "sasl_plain_username": self.username,
+            "sasl_plain_password": self.password,
+            "ssl_context": self._ssl_context() if encrypted else None,
+        }
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        try:
+            if self.ca_file:
+                context.load_verify_locations(self.ca_file)
+            if self.cert_file:
+                context.load_cert_chain(self.cert_file, self.key_file)
+        except (OSError, ssl.SSLError) as error:
+            files = [str(each) for each in (self.ca_file, self.cert_file, self.key_file) if each]
+            raise SecurityError(
+                f"the certificate files cannot be used ({error})",
+                where=", ".join(files),
+                todo="check --ca-file, --cert-file and --key-file: PEM files are wanted",
+            ) from error
+        return context
+
+
+class _Reasons(logging.Handler):
+    """Keeps the last error that aiokafka logs: why a connection failed, it tells nobody else."""
+
+    last: BaseException | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        errors = [arg for arg in record.args or () if isinstance(arg, BaseException)]
+        self.last = errors[-1] if errors else self.last
+
+
+@contextmanager
+def mapped_errors(connection: Connection) -> Iterator[None]:
+    """Turn what aiokafka raises inside the context into our errors."""
+    reasons = _Reasons()
+    logger = logging.getLogger("aiokafka")
+    logger.addHandler(reasons)
+    try:
+        yield
+    except TimeoutError as error:
+        raise _unreachable(connection, reasons.last or "no answer") from error
+    except (kafka_errors.KafkaConnectionError, kafka_errors.KafkaTimeoutError) as error:
+        raise _unreachable(connection, reasons.last or error) from error
+    except kafka_errors.KafkaError as error:
+        raise _mapped(connection, error) from error
+    finally:
+        logger.removeHandler(reasons)
+
+
+def _unreachable(connection: Connection, reason: BaseException | str) -> BrokerError:
+    if isinstance(reason, ssl.SSLError):
+        return SecurityError(
+            f"no secure connection to Kafka ({reason.args[-1]})",
+            where=connection.bootstrap,
+            todo="check --security-protocol and --ca-file",
+        )
+    if isinstance(reason, kafka_errors.AuthenticationFailedError):
+        return _mapped(connection, reason)
+    if isinstance(reason, OSError) and not isinstance(reason, TimeoutError):
+        reason = reason.strerror or str(reason)
+    text = "no answer" if isinstance(reason, TimeoutError) else str(reason)
+    return BrokerError(
+        f"Kafka cannot be reached ({text})",
+        where=connection.bootstrap,
+        todo="check the address and try again, or start a local Kafka: alertstream broker",
+    )
+
+
+def _mapped(connection: Connection, error: BaseException) -> BrokerError:
+    where = connection.bootstrap
+    match error:
+        case kafka_errors.AuthenticationFailedError():
+            return SecurityError(
+                f"Kafka rejects the credentials of {connection.username} ({error})",
+                where=where,
+                todo="check --username, --password-file and --sasl-mechanism",
+            )
+        case kafka_errors.UnsupportedSaslMechanismError():
+            return SecurityError(
+                f"Kafka does not offer {connection.sasl_mechanism}",
+                where=where,
+                todo="choose another --sasl-mechanism",
+            )
+        case kafka_errors.TopicAuthorizationFailedError():
+            return SecurityError(
+                f"no right to use the topic {_subject(error)}",
+                where=where,
+                todo="ask for it, or check the name",
+            )
+        case kafka_errors.GroupAuthorizationFailedError():
+            return SecurityError(
+                f"no right to use the group {_subject(error)}",
+                where=where,
+                todo="choose another --group; on some streams it must begin with the user's name",
+            )
+        case kafka_errors.MessageSizeTooLargeError() | kafka_errors.RecordListTooLargeError():
+            return TopicError(
+                "a message is larger than its topic takes",
+                where=where,
+                todo="raise the topic's max.message.bytes",
+            )
+        case kafka_errors.UnknownTopicOrPartitionError():
+            return TopicError(f"no such topic {_subject(error)}", where=where)
+    name = type(error).__name__.removesuffix("Error")
+    return BrokerError(f"Kafka answers {name}: {error}", where=where)
+
+
+def _subject(error: BaseException) -> str:
+    subjects = error.args[0] if error.args else "in question"
+    return ", ".join(sorted(subjects)) if isinstance(subjects, set) else str(subjects)
+
+
+# Topics
+
+
+@dataclass(frozen=True)
+class TopicLayout:
+    """How a topic is made: None for ``replication`` is three, or as many as there are brokers."""
+
+    partitions: int = 4
+    replication: int | None = None
+
+
+@asynccontextmanager
+async def _admin(connection: Connection) -> AsyncIterator[AIOKafkaAdminClient]:
+    limit = int(CONNECT_LIMIT * 1000)
+    with mapped_errors(connection):
+        admin = AIOKafkaAdminClient(**connection.settings(), request_timeout_ms=limit)
+        try:
+            async with asyncio.timeout(CONNECT_LIMIT):
+                await admin.start()
+            yield admin
+        finally:
+            await admin.close()
+
+
+async def topics(connection: Connection) -> dict[str, int]:
+    """Return how many partitions each topic has.
+
+    :raises BrokerError: Kafka cannot be reached within ``CONNECT_LIMIT``, or refuses.
+    """
+    async with _admin(connection) as admin:
+        return await _partitions(admin)
+
+
+async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, int]:
+    # All topics are asked for: to ask for one that is missing makes it, on many brokers.
+    described = await admin.describe_topics()
+    return {topic["topic"]: len(topic["partitions"]) for topic in described}
+
+
+async def require_topics(connection: Connection, names: Iterable[str]) -> dict[str, int]:
+    """Return how many partitions each of the topics has.
+
+    :raises TopicError: one of them is not there.
+    """
+    there = await topics(connection)
+    for name in names:
+        if name not in there:
+            known = sorted(topic for topic in there if not topic.startswith("_"))
+            raise TopicError(
+                f"there is no topic {name}",
+                where=connection.bootstrap,
+                todo=f"topics there: {', '.join(known[:10])}" if known else "send to it first",
+            )
+    return {name: there[name] for name in names}
+
+
+async def make_topics(
+    connection: Connection, names: Sequence[str], layout: TopicLayout
+) -> dict[str, int]:
+    """Make those of the topics that are missing; return how many partitions each has.
+
+    :raises TopicError: one cannot be made.
+    """
+    async with _admin(connection) as admin:
+        there = await _partitions(admin)
+        missing = [name for name in names if name not in there]
+        if missing:
+            brokers = (await admin.describe_cluster())["brokers"]
+            replication = layout.replication or min(MOST_REPLICAS, len(brokers))
+            config = {"max.message.bytes": str(LARGEST_MESSAGE)}
+            new = [
+                NewTopic(name, layout.partitions, replication, topic_configs=config)
+                for name in missing
+            ]
+            try:
+                _check_made(connection, await admin.create_topics(new))
+            except struct.error as error:
+                raise UsageError(f"no topic has {layout.partitions} partitions") from error
+    return {name: there.get(name, layout.partitions) for name in names}
+
+
+def _check_made(connection: Connection, response: Any) -> None:
+    for topic, code, message in response.topic_errors:
+        error = kafka_errors.for_code(code)
+        if error in (kafka_errors.NoError, kafka_errors.TopicAlreadyExistsError):
+            continue
+        if error is kafka_errors.TopicAuthorizationFailedError:
+            raise _mapped(connection, error(topic))
+        raise TopicError(
+            f"the topic {topic} cannot be made ({message or error.description})",
+            where=connection.bootstrap,
+            todo="choose another name, --partitions or --replication",
+        )
+
+
+# Producing
+
+
+@asynccontextmanager
+async def producer(
+    connection: Connection, *, compression: str = "none", transactional_id: str | None = None
+) -> AsyncIterator[AIOKafkaProducer]:
+    """Give a producer: acknowledged by all replicas, and each message written once (idempotent).
+
+    :param transactional_id: makes it write in transactions only.
+    :raises BrokerError: Kafka cannot be reached, or refuses.
+    """
+    with mapped_errors(connection):
+        client = AIOKafkaProducer(
+            **connection.settings(),
+            acks="all",
+            enable_idempotence=True,
+            compression_type=None if compression == "none" else compression,
+            max_batch_size=BATCH_SIZE,
+            # The topic decides what is too large: only then does the user learn which limit it is.
+            max_request_size=2**31 - 1,
+            transactional_id=transactional_id,
+        )
+        try:
+            async with asyncio.timeout(CONNECT_LIMIT):
+                await client.start()
+            yield client
+        finally:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_LIMIT):
+                    await client.stop()
+
+
+# Reading
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """What to read, and from where on.
+
+    :param group: consumer group that remembers what was read; None remembers nothing.
+    :param start: where to start without a remembered offset: ``earliest``, ``latest`` or a time.
+    :param exit_on_eof: end where the partitions ended when reading began.
+    """
+
+    topics: tuple[str, ...]
+    group: str | None = None
+    start: str | datetime = "earliest"
+    exit_on_eof: bool = False
+
+
+class Stream:
+    """Messages of topics, in batches; only committed ones of those written in transactions."""
+
+    def __init__(
+        self, consumer: AIOKafkaConsumer, subscription: Subscription, ends: Offsets | None
+    ) -> None:
+        self._consumer = consumer
+        self._ends = ends
+        self.subscription = subscription
+        self.working = asyncio.Lock()
+        """Held by who works on a batch that is to be committed: no rebalance comes between."""
+
+    async def batches(self, stop: asyncio.Event) -> AsyncIterator[list[Message]]:
+        """Yield messages as they come, in order within a partition, until ``stop`` or the end.
+
+        A batch is empty when nothing has come for ``POLL``.
+        """
+        while not stop.is_set() and not await self._at_end():
+            fetched = await self._consumer.getmany(timeout_ms=int(POLL * 1000))
+            yield [each for messages in fetched.values() for each in self._wanted(messages)]
+
+    def _wanted(self, messages: list[Message]) -> list[Message]:
+        if self._ends is None:
+            return messages
+        end = self._ends[TopicPartition(messages[-1].topic, messages[-1].partition)]
+        if messages[-1].offset < end:
+            return messages
+        return [message for message in messages if message.offset < end]
+
+    async def _at_end(self) -> bool:
+        if self._ends is None:
+            return False
+        try:
+            for partition in self._consumer.assignment():
+                if await self._consumer.position(partition) < self._ends[partition]:
+                    return False
+        except kafka_errors.IllegalStateError:
+            # The group is being rebalanced: that partition is another member's now.
+            return False
+        return True
+
+    async def commit(self, offsets: Offsets) -> None:
+        """Remember for the group that everything before ``offsets`` is done.
+
+        A batch that lost its partitions to another member meanwhile will be read again by that one.
+        """
+        if self.subscription.group is not None and offsets:
+            try:
+                await self._consumer.commit(offsets)
+            except (kafka_errors.CommitFailedError, kafka_errors.IllegalStateError):
+                return
+
+
+def next_offsets(batch: Iterable[Message]) -> Offsets:
+    """Return where each partition goes on behind the messages of ``batch``."""
+    return {TopicPartition(each.topic, each.partition): each.offset + 1 for each in batch}
+
+
+class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Lets a batch that is being worked on be finished before its partitions go elsewhere."""
+
+    stream: Stream | None = None
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        if self.stream is not None:
+            async with self.stream.working:
+                pass
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        pass
+
+
+@asynccontextmanager
+async def subscribe(connection: Connection, subscription: Subscription) -> AsyncIterator[Stream]:
+    """Give the stream of a subscription's messages.
+
+    :raises TopicError: a topic is not there.
+    :raises BrokerError: Kafka cannot be reached, or refuses.
+    """
+    partitions = [
+        TopicPartition(topic, partition)
+        for topic, count in (await require_topics(connection, subscription.topics)).items()
+        for partition in range(count)
+    ]
+    with mapped_errors(connection):
+        consumer = AIOKafkaConsumer(
+            **connection.settings(),
+            group_id=subscription.group,
+            enable_auto_commit=False,
+            auto_offset_reset="latest" if subscription.start == "latest" else "earliest",
+            isolation_level="read_committed",
+            fetch_max_bytes=FETCH,
+            max_partition_fetch_bytes=PARTITION_FETCH,
+        )
+        rebalance = _Rebalance()
+        if subscription.group is None:
+            consumer.assign(partitions)
+        else:
+            consumer.subscribe(subscription.topics, listener=rebalance)
+        try:
+            async with asyncio.timeout(JOIN_LIMIT):
+                await consumer.start()
+                ends = await consumer.end_offsets(partitions) if subscription.exit_on_eof else None
+                if isinstance(subscription.start, datetime):
+                    await _seek_to_time(consumer, subscription.start)
+            rebalance.stream = Stream(consumer, subscription, ends)
+            yield rebalance.stream
+        finally:
+            await consumer.stop()
+
+
+async def _seek_to_time(consumer: AIOKafkaConsumer, start: datetime) -> None:
+    milliseconds = int(start.timestamp() * 1000)
+    found = await consumer.offsets_for_times(dict.fromkeys(consumer.assignment(), milliseconds))
+    for partition, at in found.items():
+        if await consumer.committed(partition) is None:
+            if at is None:
+                await consumer.seek_to_end(partition)
+            else:
+                consumer.seek(partition, at.offset)
+
+
+async def committed(connection: Connection, group: str) -> Offsets:
+    """Return the offsets that a consumer group has committed.
+
+    :raises BrokerError: Kafka cannot be reached, or refuses.
+    """
+    async with _admin(connection) as admin:
+        offsets = await admin.list_consumer_group_offsets(group)
+        return {partition: at.offset for partition, at in offsets.items() if at.offset >= 0}
+
+
+# Copies of messages
+
+
+class Copy(NamedTuple):
+    """A message on its way to another topic: the same bytes, key and timestamp."""
+
+    topic: str
+    message: Message
+    reason: str | None = None
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        """Return the headers: those it had, where it came from, and why it was set aside."""
+        message = self.message
+        headers = [each for each in message.headers if each[0] != REASON]
+        if not any(name == ORIGIN for name, _ in headers):
+            names = ("topic", "partition", "offset", "timestamp")
+            origin = {name: getattr(message, name) for name in names}
+            headers.append((ORIGIN, json.dumps(origin).encode()))
+        if self.reason:
+            headers.append((REASON, self.reason.encode()))
+        return headers
+
+
+async def send_copies(
+    client: AIOKafkaProducer, copies: Iterable[Copy], partitions: Mapping[str, int]
+) -> list[asyncio.Future[Any]]:
+    """Hand copies to the producer; return the futures of their acknowledgements.
+
+    A copy goes to the partition that it comes from, as far as its topic has as many.
+
+    :param partitions: how many partitions each topic has.
+    """
+    return [
+        await client.send(
+            topic,
+            # A message without both value and key cannot be written again, but an empty one can.
+            b"" if message.value is None and message.key is None else message.value,
+            key=message.key,
+            partition=message.partition % partitions[topic],
+            timestamp_ms=message.timestamp,
+            headers=Copy(topic, message, reason).headers(),
+        )
+        for topic, message, reason in copies
+    ]
+
+
+async def acknowledged(futures: Iterable[asyncio.Future[Any]]) -> None:
+    """Wait until all are acknowledged.
+
+    :raises DeliveryError: one is not.
+    """
+    results = await asyncio.gather(*futures, return_exceptions=True)
+    failed = [result for result in results if isinstance(result, BaseException)]
+    if failed:
+        raise failed_delivery(failed[0], len(failed))
+
+
+def failed_delivery(error: BaseException, count: int) -> AlertStreamError:
+    """Return the error that says why ``count`` messages were not acknowledged."""
+    return DeliveryError(
+        f"{count} messages were not acknowledged ({type(error).__name__}: {error})",
+        todo="see that the topic takes messages of that size, and that the brokers are up",
+    )

@@ -1,0 +1,250 @@
+"""Options that several commands share, and where all options may come from.
+
+An option is taken from the command line, else from the environment (``ALERTSTREAM_SEND_INTERVAL``
+for one command, ``ALERTSTREAM_INTERVAL`` for all that have it), else from the configuration file::
+
+    username = "ada"                    # for every command that has this option
+    password_file = "/home/ada/.kafka"
+    [send]
+    interval = 37
+
+Nothing heavy is imported here, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+
+import typer
+from typer.models import OptionInfo
+
+from alertstream.errors import UsageError
+
+if TYPE_CHECKING:
+    from alertstream.kafka import Connection
+    from alertstream.schemas import Schemas
+
+PREFIX = "ALERTSTREAM"
+
+Command = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Stands as the default of a command's parameter that several options make together.
+
+    ``make`` has these options as its own parameters, and returns the parameter's value.
+    """
+
+    make: Callable[..., Any]
+
+
+def group(make: Callable[..., Any]) -> Any:
+    """Return the default that stands for a group of options."""
+    return Group(make)
+
+
+def command(app: typer.Typer, name: str | None = None) -> Callable[[Command], Command]:
+    """Register a command whose parameters may be groups of options."""
+
+    def register(function: Command) -> Command:
+        called = name or function.__name__
+        members: dict[str, list[str]] = {}
+        parameters: list[inspect.Parameter] = []
+        for parameter in inspect.signature(function).parameters.values():
+            if isinstance(parameter.default, Group):
+                made = _parameters(parameter.default.make, called)
+                members[parameter.name] = [each.name for each in made]
+                parameters += made
+            else:
+                parameters += _parameters(function, called, only=parameter.name)
+
+        @wraps(function)
+        def run(**values: Any) -> Any:
+            for parameter, names in members.items():
+                make = inspect.signature(function).parameters[parameter].default.make
+                values[parameter] = make(**{each: values.pop(each) for each in names})
+            return function(**values)
+
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        app.command(called)(run)
+        return function
+
+    return register
+
+
+def _parameters(
+    function: Command, command_name: str, only: str | None = None
+) -> list[inspect.Parameter]:
+    """Return a function's parameters for typer, with the names of their environment variables."""
+    named = [
+        each
+        for each in inspect.signature(function).parameters.values()
+        if only is None or each.name == only
+    ]
+    raw = {each.name: each.annotation for each in named}
+    hints = get_type_hints(
+        type("Hints", (), {"__annotations__": raw}),
+        globalns=function.__globals__,
+        include_extras=True,
+    )
+    return [
+        each.replace(
+            annotation=_with_environment(hints[each.name], command_name, each.name),
+            kind=inspect.Parameter.KEYWORD_ONLY,
+        )
+        for each in named
+    ]
+
+
+def _with_environment(annotation: Any, command_name: str, name: str) -> Any:
+    kind, *extras = get_args(annotation)
+    if not extras or not isinstance(extras[0], OptionInfo):
+        return annotation
+    option = copy(extras[0])
+    option.envvar = [f"{PREFIX}_{command_name}_{name}".upper(), f"{PREFIX}_{name}".upper()]
+    option.show_envvar = False
+    return Annotated[kind, option]
+
+
+def config_defaults(
+    path: Path | None, commands: Mapping[str, set[str]]
+) -> dict[str, dict[str, Any]]:
+    """Read the configuration file; return each command's defaults.
+
+    :param path: None is ``config.toml`` in the user's configuration folder, if it is there.
+    :param commands: the names of each command's options.
+    :raises UsageError: the file cannot be read, or sets what no command has.
+    """
+    file = path or Path(typer.get_app_dir("alertstream")) / "config.toml"
+    if path is None and not file.exists():
+        return {}
+    try:
+        settings = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", where=str(file)) from error
+    except ValueError as error:
+        raise UsageError(f"is no TOML: {error}", where=str(file)) from error
+    settings = {key.replace("-", "_"): value for key, value in settings.items()}
+    tables = {key: value for key, value in settings.items() if isinstance(value, dict)}
+    common = {key: value for key, value in settings.items() if key not in tables}
+    _require_known(common, set().union(*commands.values()), file)
+    _require_known(tables, set(commands), file)
+    defaults = {}
+    for name, options in commands.items():
+        own = {key.replace("-", "_"): value for key, value in tables.get(name, {}).items()}
+        _require_known(own, options, file)
+        defaults[name] = {key: common[key] for key in common if key in options} | own
+    return defaults
+
+
+def _require_known(given: Mapping[str, Any], known: set[str], file: Path) -> None:
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise UsageError(
+                f"there is no option {name}",
+                where=str(file),
+                todo=f"did you mean {near[0]}?" if near else "remove it",
+            )
+
+
+def connection(
+    broker: Annotated[str, typer.Argument(help="Kafka's address: HOST:PORT, more with commas.")],
+    security_protocol: Annotated[
+        str, typer.Option(help="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.")
+    ] = "PLAINTEXT",
+    sasl_mechanism: Annotated[
+        str, typer.Option(help="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.")
+    ] = "SCRAM-SHA-512",
+    username: Annotated[str | None, typer.Option(help="User name for SASL.")] = None,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the password; else the variable ALERTSTREAM_PASSWORD."),
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="Certificates to trust, PEM; default: the system's.")
+    ] = None,
+    cert_file: Annotated[Path | None, typer.Option(help="The client's certificate, PEM.")] = None,
+    key_file: Annotated[Path | None, typer.Option(help="Its key, if in a file of its own.")] = None,
+) -> Connection:
+    """Return how to reach Kafka.
+
+    :raises UsageError: an option cannot be meant, or the password file cannot be read.
+    """
+    from alertstream.kafka import SASL_MECHANISMS, SECURITY_PROTOCOLS, Connection
+
+    protocol = one_of("security protocol", security_protocol.upper(), SECURITY_PROTOCOLS)
+    return Connection(
+        bootstrap=broker,
+        security_protocol=protocol,
+        sasl_mechanism=one_of("SASL mechanism", sasl_mechanism.upper(), SASL_MECHANISMS),
+        username=username,
+        password=_password(password_file),
+        ca_file=ca_file,
+        cert_file=cert_file,
+        key_file=key_file,
+    )
+
+
+def _password(file: Path | None) -> str | None:
+    if file is None:
+        return os.environ.get(f"{PREFIX}_PASSWORD")
+    try:
+        return file.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise UsageError(
+            f"the password file cannot be read ({error.strerror})",
+            where=str(file),
+            todo="check --password-file",
+        ) from error
+
+
+def schemas(
+    schemas: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder with .avsc files, before the package's own; repeatable."),
+    ] = None,
+) -> Schemas:
+    """Return where schemas are looked up."""
+    from alertstream.schemas import Schemas
+
+    return Schemas(schemas or ())
+
+
+def one_of(what: str, value: str, known: tuple[str, ...]) -> str:
+    """Return ``value`` if it is known.
+
+    :raises UsageError: it is not.
+    """
+    if value not in known:
+        raise UsageError(f"there is no {what} {value}", todo=f"choose {', '.join(known)}")
+    return value
+
+
+def start_of(text: str) -> str | datetime:
+    """Return where to start reading: ``earliest``, ``latest`` or a time (ISO 8601, UTC).
+
+    :raises UsageError: it is none of these.
+    """
+    if text in ("earliest", "latest"):
+        return text
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(
+            f"{text} is no time to start from",
+            todo="give earliest, latest, or a time such as 2026-11-24T21:30",
+        ) from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

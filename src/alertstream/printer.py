@@ -1,0 +1,244 @@
+"""A topic to a person or a program: every Nth alert as a line of text or JSON, and its images."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from alertstream.codec import MessageDecoder, schema_id_of
+from alertstream.cutouts import save_cutouts
+from alertstream.errors import UndecodableError
+from alertstream.kafka import ORIGIN, REASON, Message, Stream, next_offsets
+from alertstream.schemas import Schemas
+from alertstream.survey import LSST, SURVEYS, Alert, field_paths
+
+TAI_MINUS_UTC = timedelta(seconds=37)
+MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
+SHOWN = (
+    "source_id",
+    "object_id",
+    "mjd",
+    "ra",
+    "dec",
+    "band",
+    "magnitude",
+    "magnitude_error",
+    "flux",
+    "snr",
+    "history",
+)
+"""Quantities that a line of text shows."""
+HEADING = (
+    f"{'SOURCE':>19}  {'OBJECT':>19}  {'TIME (UTC)':19}  {'RA':>9} {'DEC':>9}  BAND"
+    f"  {'MAGNITUDE':>13}  {'SNR':>7}  HISTORY"
+)
+
+
+@dataclass(frozen=True)
+class PrintOptions:
+    """Which alerts to show, and how.
+
+    :param interval: every how many-th alert.
+    :param count: how many at most; 0 is no limit.
+    :param json: a line of JSON a message, instead of text for people.
+    :param fields: dotted paths and quantities to show; empty is everything (JSON) or a summary.
+    :param images: JSON has bytes in base64, instead of just their number.
+    :param stamp_dir: folder that gets the cutouts as files.
+    """
+
+    interval: int = 1
+    count: int = 0
+    json: bool = False
+    fields: tuple[str, ...] = ()
+    images: bool = False
+    stamp_dir: Path | None = None
+
+    def paths(self) -> set[str] | None:
+        """Return the fields to decode; None is all."""
+        if self.json and not self.fields:
+            return None
+        paths = field_paths(self.fields or SHOWN)
+        if self.stamp_dir:
+            paths |= field_paths(["source_id"])
+            paths |= {field for survey in SURVEYS for field in survey.cutouts.values()}
+        return paths
+
+
+@dataclass
+class PrintAccount:
+    """What became of the messages: ``read == printed + skipped + undecodable``."""
+
+    read: int = 0
+    printed: int = 0
+    undecodable: int = 0
+    stamps: int = 0
+
+    @property
+    def skipped(self) -> int:
+        """Messages between those that were to be shown."""
+        return self.read - self.printed - self.undecodable
+
+
+async def print_stream(
+    stream: Stream,
+    schemas: Schemas,
+    options: PrintOptions,
+    *,
+    stop: asyncio.Event,
+    write: Callable[[str], None],
+    notice: Callable[[str], None] = lambda text: None,
+) -> PrintAccount:
+    """Show alerts until ``stop``, ``options.count`` or the stream's end.
+
+    The group's offsets move when what they stand for is written.
+
+    :param write: takes a line of output, without its end.
+    :param notice: called when a message cannot be decoded, once per cause.
+    :raises DataError: a cutout cannot be written.
+    """
+    account = PrintAccount()
+    decoder = MessageDecoder(schemas, options.paths())
+    causes: set[str] = set()
+    if not options.json and not options.fields:
+        write(HEADING)
+    async for batch in stream.batches(stop):
+        async with stream.working:
+            done = 0
+            for message in batch:
+                done += 1
+                account.read += 1
+                if (account.read - 1) % options.interval:
+                    continue
+                try:
+                    _show(message, decoder, options, account, write)
+                except UndecodableError as error:
+                    account.undecodable += 1
+                    _show_undecodable(message, error.what, options, write)
+                    if error.what not in causes:
+                        causes.add(error.what)
+                        notice(f"undecodable message: {error.what} · {_place(message)}")
+                if options.count and account.printed >= options.count:
+                    break
+            await stream.commit(next_offsets(batch[:done]))
+        if options.count and account.printed >= options.count:
+            break
+    return account
+
+
+def _place(message: Message) -> str:
+    return f"{message.topic}[{message.partition}]@{message.offset}"
+
+
+def _show(
+    message: Message,
+    decoder: MessageDecoder,
+    options: PrintOptions,
+    account: PrintAccount,
+    write: Callable[[str], None],
+) -> None:
+    alert = Alert(decoder.decode(message.value))
+    if options.stamp_dir:
+        account.stamps += len(save_cutouts(alert, options.stamp_dir))
+    shown: dict[str, Any] = alert
+    if options.fields:
+        shown = {name: _value(alert, name) for name in options.fields}
+    if options.json:
+        write(json_line(message, shown, images=options.images))
+    elif options.fields:
+        write("  ".join(f"{name}={plain(value)}" for name, value in shown.items()))
+    else:
+        write(text_line(alert))
+    account.printed += 1
+
+
+def _show_undecodable(
+    message: Message, cause: str, options: PrintOptions, write: Callable[[str], None]
+) -> None:
+    """Show why and where from a message was set aside, if it was; nothing else is known of it."""
+    headers = dict(message.headers)
+    if REASON in headers and not options.json:
+        reason = headers[REASON].decode(errors="replace")
+        origin = headers.get(ORIGIN, b"").decode(errors="replace")
+        write(f"{_place(message)}  {len(message.value or b'')} bytes  {reason}  from {origin}")
+
+
+def _value(alert: Alert, name: str) -> Any:
+    if name in SHOWN or name == "visit":
+        return getattr(alert, name)
+    value: Any = alert
+    for part in name.split("."):
+        if isinstance(value, list):
+            value = [item.get(part) for item in value]
+        else:
+            value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def plain(value: Any, *, images: bool = False) -> Any:
+    """Return a decoded value as strict JSON can hold it.
+
+    NaN and infinities become null, times ISO 8601, bytes their number or (``images``) base64.
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode() if images else f"<{len(value)} bytes>"
+    if isinstance(value, dict):
+        return {key: plain(item, images=images) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, images=images) for item in value]
+    if value is None or isinstance(value, str | int):
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def json_line(message: Message, alert: dict[str, Any], *, images: bool = False) -> str:
+    """Return a message and its alert, or fields of it, as a line of strict JSON."""
+    return json.dumps(
+        {
+            "topic": message.topic,
+            "partition": message.partition,
+            "offset": message.offset,
+            "timestamp": message.timestamp,
+            "schema_id": schema_id_of(message.value),
+            "alert": plain(alert, images=images),
+        },
+        allow_nan=False,
+        ensure_ascii=False,
+    )
+
+
+def text_line(alert: Alert) -> str:
+    """Return an alert as a line to read, under ``HEADING``."""
+    if alert.magnitude > 0:
+        brightness = f"{alert.magnitude:6.2f} ± {alert.magnitude_error:.2f}"
+    elif math.isfinite(alert.flux):
+        brightness = f"{alert.flux:9.0f} nJy"
+    else:
+        brightness = "-"
+    values: Sequence[str] = (
+        f"{alert.source_id!s:>19}",
+        f"{alert.object_id or '-'!s:>19}",
+        f"{_utc(alert):19}",
+        f"{alert.ra:9.5f} {alert.dec:+9.5f}",
+        f"{alert.band or '-':^4}",
+        f"{brightness:>13}",
+        f"{alert.snr:7.1f}" if math.isfinite(alert.snr) else f"{'-':>7}",
+        f"{alert.history:7}",
+    )
+    return "  ".join(values)
+
+
+def _utc(alert: Alert) -> str:
+    try:
+        time = MJD_EPOCH + timedelta(days=alert.mjd)
+    except (OverflowError, ValueError):
+        return f"MJD {alert.mjd:.5f}"
+    return f"{time - TAI_MINUS_UTC if alert.survey is LSST else time:%Y-%m-%d %H:%M:%S}"

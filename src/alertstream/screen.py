@@ -1,0 +1,156 @@
+"""What people see in a terminal: progress bars, and tables of figures."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from alertstream.demo import DemoSummary
+from alertstream.sender import VisitSent
+from alertstream.stats import FilterCounts
+
+VISITS_SHOWN = 5
+
+
+def error_console() -> Console:
+    """Return the console for everything that is not data."""
+    return Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def send_progress() -> Iterator[Callable[[VisitSent, float], None]]:
+    """Show a bar for each visit as it is sent; nothing where there is no terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %  {task.fields[alerts]} alerts"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=error_console(), transient=True) as bars:
+        if not bars.console.is_terminal:
+            yield lambda visit, share: None
+            return
+        bar = bars.add_task("", total=1.0, alerts=0)
+
+        def show(visit: VisitSent, share: float) -> None:
+            bars.update(
+                bar, description=f"visit {visit.visit}", completed=share, alerts=visit.acknowledged
+            )
+
+        yield show
+
+
+@contextmanager
+def fetch_progress() -> Iterator[Callable[[int, int, str], None]]:
+    """Show a bar while the files of the local Kafka are fetched."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[name]}"))
+    with Progress(*columns, console=error_console(), transient=True) as bars:
+        bar = bars.add_task("fetching Kafka", total=None, visible=False, name="")
+
+        def show(done: int, total: int, name: str) -> None:
+            bars.update(bar, completed=done, total=total, name=name, visible=True)
+
+        yield show
+
+
+def filter_line(counts: FilterCounts) -> str:
+    """Return what a filter did with a visit, or with all, in a line."""
+    visit = "all visits" if counts.visit is None else f"visit {counts.visit}"
+    failed = f" ({counts.failed} of them failed)" if counts.failed else ""
+    return (
+        f"{counts.filter}  {visit}: {counts.seen} seen = {counts.passed} passed"
+        f" + {counts.rejected} rejected{failed} + {counts.capped} capped"
+        f" + {counts.undecodable} undecodable"
+    )
+
+
+def megabytes(count: int) -> str:
+    """Return a number of bytes in MB, for people."""
+    return f"{count / 1e6:,.1f} MB"
+
+
+def monitor_lines(figures: dict[str, Any]) -> list[str]:
+    """Return the monitor's figures as a line for each topic."""
+    clock = time.strftime("%H:%M:%S", time.localtime(figures["time"]))
+    lines = []
+    for topic, stats in figures["topics"].items():
+        line = (
+            f"{clock}  {topic}  {stats['alerts']:,} alerts  {megabytes(stats['bytes'])}"
+            f"  {stats['alerts_per_second']:,.0f}/s"
+        )
+        if stats["undecodable"]:
+            line += f"  {stats['undecodable']} undecodable"
+        for visit, of_visit in list(stats["visits"].items())[-1:]:
+            line += (
+                f"  visit {visit}: {of_visit['alerts']} alerts,"
+                f" latency {_milliseconds(of_visit['latency_p50_ms'])} median,"
+                f" {_milliseconds(of_visit['latency_p99_ms'])} p99"
+            )
+        lines.append(line)
+    return lines
+
+
+def _milliseconds(value: int | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value} ms" if value < 10_000 else f"{value / 1000:,.0f} s"
+
+
+def monitor_table(figures: dict[str, Any]) -> Table:
+    """Return the monitor's figures as a table: topics, and their last visits below each."""
+    table = Table(title="alertstream monitor", title_justify="left", expand=False)
+    table.add_column("topic / visit", no_wrap=True)
+    for name in ("alerts", "MB", "alerts/s", "undecodable", "median", "p99"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for topic, stats in figures["topics"].items():
+        table.add_row(
+            topic,
+            f"{stats['alerts']:,}",
+            f"{stats['bytes'] / 1e6:,.1f}",
+            f"{stats['alerts_per_second']:,.0f}",
+            f"[red]{stats['undecodable']}[/]" if stats["undecodable"] else "0",
+            style="bold",
+        )
+        for visit, of_visit in list(stats["visits"].items())[-VISITS_SHOWN:]:
+            latencies = (of_visit["latency_p50_ms"], of_visit["latency_p99_ms"])
+            shown = map(_milliseconds, latencies)
+            table.add_row(f"  {visit}", f"{of_visit['alerts']:,}", "", "", "", *shown)
+    return table
+
+
+@contextmanager
+def monitor_screen() -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Show the monitor's figures in place, refreshed."""
+    with Live(console=Console(file=sys.stdout), auto_refresh=False) as live:
+        yield lambda figures: live.update(monitor_table(figures), refresh=True)
+
+
+@contextmanager
+def simulate_progress(total: int, per_visit: int) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar while visits are made up."""
+    columns = (TextColumn("simulating"), BarColumn(), TextColumn("{task.completed} alerts"))
+    with Progress(*columns, console=error_console(), transient=True) as bars:
+        bar = bars.add_task("", total=total)
+        yield lambda visit, done: bars.update(bar, completed=visit * per_visit + done)
+
+
+def show_demo(summary: DemoSummary) -> None:
+    """Show what the demonstration has sent, seen, passed and printed."""
+    table = Table(title="what became of the alerts", title_justify="left")
+    for name in ("topic", "sent or passed", "capped", "seen by monitor", "printed"):
+        table.add_column(name, justify="left" if name == "topic" else "right")
+    seen = {name: stats["alerts"] for name, stats in summary.monitored["topics"].items()}
+    table.add_row(summary.topic, f"{summary.sent.acknowledged} sent", "", str(seen[summary.topic]))
+    for counts in summary.filtered:
+        topic, passed = counts.filter, f"{counts.passed} of {counts.seen} passed"
+        printed = str(summary.printed[topic])
+        table.add_row(topic, passed, str(counts.capped), str(seen[topic]), printed)
+    Console(file=sys.stdout).print(table)

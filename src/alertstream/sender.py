@@ -1,0 +1,240 @@
+"""Files to bursts to a topic: each record's bytes as they are, behind a header of five bytes.
+
+One visit: its container file is opened, a task for each partition takes records from it and hands
+them to the producer, and the visit is done when every one of them is acknowledged or has failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alertstream.codec import Container, Decoder, container_packer
+from alertstream.errors import AlertStreamError, DataError, UndecodableError
+from alertstream.kafka import DELIVERY_LIMIT, STOP_LIMIT, KafkaError, failed_delivery
+from alertstream.schemas import Schemas, write_schema
+from alertstream.survey import Alert, field_paths, survey_of
+from alertstream.visits import Cadence, Clock, bursts
+from alertstream.wire import pack
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaProducer
+
+
+@dataclass(frozen=True)
+class SendOptions:
+    """What to send, and when.
+
+    :param files: one container file a visit, in the order in which they are sent.
+    :param limit: alerts of a visit at most; 0 sends all.
+    :param schema_id: id to send under, instead of the one that follows from a file's schema.
+    """
+
+    topic: str
+    files: Sequence[Path]
+    cadence: Cadence = field(default_factory=Cadence)
+    limit: int = 10_000
+    schema_id: int | None = None
+
+
+@dataclass
+class VisitSent:
+    """What became of one visit's alerts: ``planned == acknowledged + failed``.
+
+    ``late`` are those acknowledged after the interval was over; ``bytes`` are those of the
+    acknowledged messages; ``error`` says why some failed, or that the file is damaged.
+    """
+
+    visit: str
+    file: str
+    planned: int = 0
+    acknowledged: int = 0
+    failed: int = 0
+    late: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    error: AlertStreamError | None = None
+
+    @property
+    def rate(self) -> float:
+        """Acknowledged alerts a second."""
+        return self.acknowledged / self.seconds if self.seconds else 0.0
+
+
+Progress = Callable[[VisitSent, float], None]
+"""Called as a visit is sent, with the share of its file that is read."""
+
+
+Packer = Callable[[bytes], bytes]
+"""Makes a message of a record's bytes."""
+
+
+def packers(options: SendOptions, schemas: Schemas, folder: Path | None) -> dict[Path, Packer]:
+    """Look into every file before the first burst; return how each one's messages are made.
+
+    They are in the wire format, but for the files of a survey that sends container files.
+
+    :param folder: where to write the schema of a file, if ``schemas`` does not have it.
+    :raises DataError: a file is no container file.
+    :raises SchemaError: no id follows from a file's schema, or it contradicts a known one.
+    """
+    found: dict[Path, Packer] = {}
+    for path in options.files:
+        with Container(path) as container:
+            schema = container.schema
+        schema_id = options.schema_id
+        if schema_id is None and survey_of([each["name"] for each in schema["fields"]]).containers:
+            found[path] = container_packer(schema)
+            continue
+        schema_id = schemas.id_for(schema) if schema_id is None else schema_id
+        found[path] = partial(pack, schema_id)
+        if folder and not schemas.has(schema_id, schema):
+            write_schema(schema, schema_id, folder)
+    return found
+
+
+async def send(
+    producer: AIOKafkaProducer,
+    options: SendOptions,
+    packers: dict[Path, Packer],
+    *,
+    clock: Clock,
+    stop: asyncio.Event,
+    progress: Progress = lambda visit, share: None,
+    report: Callable[[VisitSent], None] = lambda visit: None,
+) -> VisitSent:
+    """Send all visits, each when it is due, and return their sum.
+
+    A damaged file ends its visit, not the stream: what comes before the damage is sent.
+
+    :param report: called when a visit is done.
+    """
+    total = VisitSent(visit="", file="")
+    partitions = len(await producer.partitions_for(options.topic))
+    async for path, start in bursts(options.files, options.cadence, clock, stop):
+        deadline = start + (options.cadence.interval or float("inf"))
+        burst = _Burst(producer, options.topic, packers[path], clock, deadline, stop)
+        visit = await burst.send(path, partitions, options.limit, progress)
+        report(visit)
+        _add(total, visit)
+    return total
+
+
+def visit_line(visit: VisitSent) -> str:
+    """Return what became of one visit, or of all, in a line."""
+    extra = "".join(
+        f", {count} {name}"
+        for name, count in (("failed", visit.failed), ("late", visit.late))
+        if count
+    )
+    return (
+        f"{visit.acknowledged} of {visit.planned} alerts acknowledged{extra}, "
+        f"{visit.bytes / 1e6:,.1f} MB in {visit.seconds:.2f} s ({visit.rate:.0f}/s)"
+    )
+
+
+def _add(total: VisitSent, visit: VisitSent) -> None:
+    for name in ("planned", "acknowledged", "failed", "late", "bytes", "seconds"):
+        setattr(total, name, getattr(total, name) + getattr(visit, name))
+    total.error = total.error or visit.error
+
+
+@dataclass
+class _Burst:
+    """Sends one visit's file."""
+
+    producer: AIOKafkaProducer
+    topic: str
+    packer: Packer
+    clock: Clock
+    deadline: float
+    stop: asyncio.Event
+    in_flight: set[asyncio.Future[Any]] = field(default_factory=set)
+    last_answer: float = 0.0
+    gave_up: BaseException | None = None
+
+    async def send(self, path: Path, partitions: int, limit: int, progress: Progress) -> VisitSent:
+        begin = self.last_answer = self.clock.now()
+        with Container(path) as container:
+            visit = VisitSent(visit=path.stem, file=str(path))
+            bodies = self._bodies(container, visit, limit, progress)
+            await asyncio.gather(*(self._feed(bodies, each, visit) for each in range(partitions)))
+        await self._all_answered()
+        visit.seconds = self.clock.now() - begin
+        progress(visit, 1.0)
+        return visit
+
+    def _bodies(
+        self, container: Container, visit: VisitSent, limit: int, progress: Progress
+    ) -> Iterator[bytes]:
+        """Yield the records to send; a damaged file ends them."""
+        try:
+            for body in islice(container, limit or None):
+                if self.stop.is_set():
+                    return
+                if visit.planned == 0:
+                    visit.visit = _visit_of(container, body) or visit.visit
+                visit.planned += 1
+                yield body
+                progress(visit, container.share_read)
+        except DataError as error:
+            visit.error = error
+
+    async def _feed(self, bodies: Iterator[bytes], partition: int, visit: VisitSent) -> None:
+        """Send records to one partition as fast as it takes them."""
+        for body in bodies:
+            if self.gave_up:
+                _fail(visit, self.gave_up)
+                continue
+            message = self.packer(body)
+            try:
+                future = await self.producer.send(self.topic, message, partition=partition)
+            except KafkaError as error:
+                # The brokers have not taken anything for as long as a request may last.
+                self.gave_up = error
+                _fail(visit, error)
+                continue
+            self.in_flight.add(future)
+            future.add_done_callback(self._tally(visit, len(message)))
+
+    async def _all_answered(self) -> None:
+        while self.in_flight:
+            await asyncio.wait(self.in_flight, timeout=1.0)
+            limit = STOP_LIMIT if self.stop.is_set() else DELIVERY_LIMIT
+            if self.clock.now() - self.last_answer > limit:
+                for future in self.in_flight:
+                    future.cancel()
+
+    def _tally(self, visit: VisitSent, size: int) -> Callable[[asyncio.Future[Any]], None]:
+        def answered(future: asyncio.Future[Any]) -> None:
+            self.in_flight.discard(future)
+            self.last_answer = self.clock.now()
+            if future.cancelled():
+                _fail(visit, TimeoutError("no answer"))
+            elif error := future.exception():
+                _fail(visit, error)
+            else:
+                visit.acknowledged += 1
+                visit.bytes += size
+                visit.late += self.last_answer > self.deadline
+
+        return answered
+
+
+def _fail(visit: VisitSent, error: BaseException) -> None:
+    visit.failed += 1
+    visit.error = failed_delivery(error, visit.failed)
+
+
+def _visit_of(container: Container, body: bytes) -> str | None:
+    """Return the visit that a file's first alert names."""
+    try:
+        visit = Alert(Decoder(container.schema, field_paths(["visit"])).decode(body)).visit
+    except UndecodableError:
+        return None
+    return None if visit is None else str(visit)

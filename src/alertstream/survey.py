@@ -1,0 +1,236 @@
+"""What differs between surveys and their versions: where an alert has its visit, SNR, brightness.
+
+A survey is one entry of :data:`SURVEYS`. To add one, name the record that marks its alerts and,
+for each quantity, the paths where its versions keep it; :class:`Alert` then has that quantity as
+an attribute, and filters written for one survey work on the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+AB_ZERO = 31.4
+"""AB magnitude of 1 nJy; magnitude 20 is 36,307.8 nJy."""
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Where a survey keeps what every alert has.
+
+    :param name: the survey's name.
+    :param mark: the top-level record that only this survey's alerts have.
+    :param paths: for each quantity, where the versions keep it; the first that is there counts.
+    :param cutouts: the images' top-level fields, by their names for people.
+    :param containers: whether each of its messages is a container file, with the schema inside.
+    """
+
+    name: str
+    mark: str
+    paths: Mapping[str, tuple[Path, ...]]
+    cutouts: Mapping[str, str]
+    containers: bool = False
+
+
+def _paths(**quantities: str) -> dict[str, tuple[Path, ...]]:
+    return {
+        quantity: tuple(tuple(path.split(".")) for path in paths.split())
+        for quantity, paths in quantities.items()
+    }
+
+
+LSST = Survey(
+    name="LSST",
+    mark="diaSource",
+    paths=_paths(
+        source_id="diaSource.diaSourceId",
+        object_id="diaSource.diaObjectId diaSource.ssObjectId",
+        visit="diaSource.visit diaSource.ccdVisitId",
+        mjd="diaSource.midpointMjdTai diaSource.midPointTai",
+        ra="diaSource.ra",
+        dec="diaSource.dec diaSource.decl",
+        band="diaSource.band diaSource.filterName",
+        snr="diaSource.snr",
+        flux="diaSource.psfFlux diaSource.psFlux",
+        flux_error="diaSource.psfFluxErr diaSource.psFluxErr",
+        history="prvDiaSources.diaSourceId",
+    ),
+    cutouts={
+        "Science": "cutoutScience",
+        "Template": "cutoutTemplate",
+        "Difference": "cutoutDifference",
+    },
+)
+# ZTF numbers each quadrant of an exposure by itself (pid); that is the nearest to a visit it has.
+ZTF = Survey(
+    name="ZTF",
+    mark="candidate",
+    paths=_paths(
+        source_id="candidate.candid",
+        object_id="objectId",
+        visit="candidate.pid",
+        mjd="candidate.jd",
+        ra="candidate.ra",
+        dec="candidate.dec",
+        band="candidate.fid",
+        magnitude="candidate.magpsf",
+        magnitude_error="candidate.sigmapsf",
+        history="prv_candidates.candid",
+    ),
+    cutouts={
+        "Science": "cutoutScience",
+        "Template": "cutoutTemplate",
+        "Difference": "cutoutDifference",
+    },
+    containers=True,
+)
+SURVEYS = (LSST, ZTF)
+
+ZTF_BANDS = {1: "g", 2: "r", 3: "i"}
+_MJD_OF_JD_ZERO = 2_400_000.5
+_MAGNITUDE_OF_E = 2.5 / math.log(10)
+
+# What a quantity is worked out from, where a survey does not state it.
+_FROM = {
+    "magnitude": ("flux",),
+    "magnitude_error": ("flux", "flux_error"),
+    "snr": ("magnitude_error",),
+    "flux": ("magnitude",),
+    "flux_error": ("magnitude", "magnitude_error"),
+}
+QUANTITIES = frozenset(LSST.paths) | frozenset(ZTF.paths)
+"""The names under which an :class:`Alert` has what every survey's alerts have."""
+
+
+def field_paths(names: Iterable[str]) -> set[str]:
+    """Return the dotted paths to decode for ``names``: quantities and dotted paths, mixed.
+
+    A quantity stands for its paths in all surveys and versions.
+    """
+    paths: set[str] = set()
+    for name in names:
+        for survey in SURVEYS if name in QUANTITIES else ():
+            for stated in (name, *_FROM.get(name, ())):
+                paths.update(map(".".join, survey.paths.get(stated, ())))
+        if name not in QUANTITIES:
+            paths.add(name)
+    return paths
+
+
+def survey_of(fields: Container[str]) -> Survey:
+    """Return the survey whose alerts have these top-level fields: LSST, unless a mark is there."""
+    return ZTF if ZTF.mark in fields else LSST
+
+
+class Alert(dict[str, Any]):
+    """An alert's decoded fields, and as attributes the quantities that all surveys have.
+
+    A quantity that is null, or was not decoded, is NaN if it is measured and None if it names
+    something, so that comparing it is never an error and never true.
+    """
+
+    @cached_property
+    def survey(self) -> Survey:
+        """Which survey it comes from."""
+        return survey_of(self)
+
+    def _stated(self, quantity: str) -> Any:
+        for path in self.survey.paths.get(quantity, ()):
+            value: Any = self
+            for name in path:
+                value = value.get(name) if isinstance(value, dict) else None
+            if value is not None:
+                return value
+        return None
+
+    def _measured(self, quantity: str) -> float:
+        value = self._stated(quantity)
+        return math.nan if value is None else float(value)
+
+    @cached_property
+    def source_id(self) -> int | None:
+        """The detection's id, 64 bits."""
+        value: int | None = self._stated("source_id")
+        return value
+
+    @cached_property
+    def object_id(self) -> int | str | None:
+        """The id of the object that was detected."""
+        value: int | str | None = self._stated("object_id")
+        return value
+
+    @cached_property
+    def visit(self) -> int | None:
+        """The visit's id."""
+        value: int | None = self._stated("visit")
+        return value
+
+    @cached_property
+    def band(self) -> str | None:
+        """The passband: u, g, r, i, z or y."""
+        value = self._stated("band")
+        return ZTF_BANDS.get(value, str(value)) if isinstance(value, int) else value
+
+    @cached_property
+    def mjd(self) -> float:
+        """The middle of the exposure, MJD: TAI for LSST, UTC for ZTF."""
+        value = self._measured("mjd")
+        return value - _MJD_OF_JD_ZERO if self.survey is ZTF else value
+
+    @cached_property
+    def ra(self) -> float:
+        """Right ascension, ICRS, deg."""
+        return self._measured("ra")
+
+    @cached_property
+    def dec(self) -> float:
+        """Declination, ICRS, deg."""
+        return self._measured("dec")
+
+    @cached_property
+    def flux(self) -> float:
+        """Flux of a point source in the difference image, nJy."""
+        if "flux" in self.survey.paths:
+            return self._measured("flux")
+        return float(10 ** (0.4 * (AB_ZERO - self.magnitude)))
+
+    @cached_property
+    def flux_error(self) -> float:
+        """One sigma of the flux, nJy."""
+        if "flux_error" in self.survey.paths:
+            return self._measured("flux_error")
+        return self.flux * self.magnitude_error / _MAGNITUDE_OF_E
+
+    @cached_property
+    def snr(self) -> float:
+        """Signal-to-noise ratio of the detection; for ZTF, that of its magnitude."""
+        if "snr" in self.survey.paths:
+            return self._measured("snr")
+        error = self.magnitude_error
+        return _MAGNITUDE_OF_E / error if error > 0 else math.nan
+
+    @cached_property
+    def magnitude(self) -> float:
+        """AB magnitude; NaN where the flux is not positive."""
+        if "magnitude" in self.survey.paths:
+            return self._measured("magnitude")
+        flux = self.flux
+        return AB_ZERO - 2.5 * math.log10(flux) if flux > 0 else math.nan
+
+    @cached_property
+    def magnitude_error(self) -> float:
+        """One sigma of the magnitude."""
+        if "magnitude_error" in self.survey.paths:
+            return self._measured("magnitude_error")
+        return _MAGNITUDE_OF_E * self.flux_error / self.flux if self.flux > 0 else math.nan
+
+    @cached_property
+    def history(self) -> int:
+        """How many earlier detections of the object it carries."""
+        (path,) = self.survey.paths["history"]
+        return len(self.get(path[0]) or ())

@@ -1,0 +1,117 @@
+"""The visit clock: which file is sent when.
+
+One file is one visit, and one visit is one burst. Bursts start at multiples of the interval on
+the wall clock, as a telescope's do. The clock is handed in, so that nothing here has to sleep to
+be tested.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Protocol
+
+from alertstream.errors import DataError
+
+
+class Clock(Protocol):
+    """A wall clock: seconds since 1970."""
+
+    def now(self) -> float:
+        """Return the time."""
+
+    async def wait_until(self, when: float, stop: asyncio.Event) -> None:
+        """Return at ``when``, or earlier once ``stop`` is set."""
+
+
+class WallClock:
+    """The machine's own clock."""
+
+    def now(self) -> float:
+        """Return the time in seconds since 1970."""
+        return time.time()
+
+    async def wait_until(self, when: float, stop: asyncio.Event) -> None:
+        """Return at ``when``, or earlier once ``stop`` is set."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(when - self.now(), 0)):
+                await stop.wait()
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """How visits follow each other.
+
+    :param interval: seconds from one burst's start to the next; 0 is as fast as possible.
+    :param align: start at multiples of the interval on the clock, or else at once.
+    :param repeat: how often all files are sent; 0 is for ever.
+    """
+
+    interval: float = 39.0
+    align: bool = True
+    repeat: int = 1
+
+    def next_start(self, now: float, previous: float | None, first: float) -> float:
+        """Return when the burst after the one that started at ``previous`` starts.
+
+        A burst that outlasts the interval makes the next one wait for a later multiple of it.
+
+        :param first: when the first burst could have started.
+        """
+        if self.interval == 0:
+            return now
+        origin = 0.0 if self.align else first
+        steps = math.ceil(round((now - origin) / self.interval, 6))
+        if previous is not None:
+            steps = max(steps, round((previous - origin) / self.interval) + 1)
+        return origin + steps * self.interval
+
+
+async def bursts(
+    files: Sequence[Path], cadence: Cadence, clock: Clock, stop: asyncio.Event
+) -> AsyncIterator[tuple[Path, float]]:
+    """Yield each visit's file when its burst is due, and the time of that, until ``stop``."""
+    first, previous = clock.now(), None
+    for file in _rounds(files, cadence.repeat):
+        start = cadence.next_start(clock.now(), previous, first)
+        await clock.wait_until(start, stop)
+        if stop.is_set():
+            return
+        yield file, start
+        previous = start
+
+
+def _rounds(files: Sequence[Path], repeat: int) -> Iterator[Path]:
+    for _ in range(repeat) if repeat else count():
+        yield from files
+
+
+def visit_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the container files that ``paths`` name: files, and the ``.avro`` files of folders.
+
+    A folder's files are sorted by name.
+
+    :raises DataError: a path is not there, or a folder has no such file.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(each for each in path.glob("*.avro") if each.is_file())
+            if not found:
+                raise DataError(
+                    "the folder has no .avro files", where=str(path), todo="choose another --data"
+                )
+            files += found
+        elif path.exists():
+            files.append(path)
+        else:
+            raise DataError(
+                "there is no such file or folder", where=str(path), todo="choose another --data"
+            )
+    return files
