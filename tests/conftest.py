@@ -1,0 +1,120 @@
+"""One real Kafka for the whole session, started by the command that users start it with."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMAND = str(Path(sys.executable).with_name("alertstream"))
+LIMIT = 90
+
+
+@dataclass
+class Finished:
+    """A command that has ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        return [json.loads(line, parse_constant=_no_constant) for line in self.lines]
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("ALERTSTREAM_")}
+    return kept | {"XDG_CONFIG_HOME": "/nonexistent"} | more
+
+
+def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [COMMAND, *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean_environment(**environment),
+    )
+
+
+def finish(process: subprocess.Popen[str], limit: float = LIMIT) -> Finished:
+    try:
+        out, err = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        pytest.fail(f"still running after {limit} s: {process.args}\n{out}\n{err}")
+    finished = Finished(process.returncode, out, err)
+    assert "Traceback" not in finished.err, finished.err
+    return finished
+
+
+def run(*arguments: object, limit: float = LIMIT, **environment: str) -> Finished:
+    """Run the installed ``alertstream`` to its end."""
+    return finish(start(*arguments, **environment), limit)
+
+
+def until(condition: Callable[[], Any], what: str, limit: float = 30) -> Any:
+    """Wait for a condition; return what it gives."""
+    give_up = time.monotonic() + limit
+    while not (result := condition()):
+        assert time.monotonic() < give_up, f"not in {limit} s: {what}"
+        time.sleep(0.02)
+    return result
+
+
+def stop(process: subprocess.Popen[str], how: signal.Signals = signal.SIGINT) -> Finished:
+    process.send_signal(how)
+    return finish(process, 30)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Kafka of one node."""
+    ready = tmp_path_factory.mktemp("kafka") / "ready"
+    process = start("broker", "--port", 0, "--ready-file", ready)
+    try:
+        until(lambda: ready.exists() or process.poll() is not None, "Kafka is ready", 180)
+        assert process.poll() is None, finish(process).err
+        yield ready.read_text().strip()
+    finally:
+        assert stop(process).status == 0
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def topic(request: pytest.FixtureRequest) -> str:
+    """A topic's name that no other test uses."""
+    return f"{request.node.originalname.removeprefix('test_')}-{next(_numbers)}"
+
+
+@pytest.fixture(scope="session")
+def visits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three small simulated visits, of 120 alerts each."""
+    folder = tmp_path_factory.mktemp("visits")
+    size = ("--cutout-size", 21, "--history", "0-8")
+    made = run("simulate", folder, "--visits", 3, "--alerts", 120, "--seed", 5, *size)
+    assert made.status == 0, made.err
+    return folder
