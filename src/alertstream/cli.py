@@ -36,7 +36,7 @@ app = typer.Typer(
 schema_app = typer.Typer(rich_markup_mode=None, help="Show the schemas that are known.")
 app.add_typer(schema_app, name="schema")
 
-Topic = Annotated[str, typer.Argument(help="The topic.")]
+Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="The topic.")]
 Format = Annotated[str, typer.Option(help="text, for people, or json, a line an object.")]
 ExitOnEof = Annotated[
     bool, typer.Option("--exit-on-eof", help="Stop where the topic ends at the start.")
@@ -81,7 +81,7 @@ def send(
     topic: Topic,
     data: Annotated[
         list[Path] | None,
-        typer.Option(help="Avro container file, or folder of them; repeatable. Default: samples."),
+        typer.Option(metavar="PATH", help="Avro container file, or folder of them; repeatable."),
     ] = None,
     interval: Annotated[
         float, typer.Option(min=0, help="Seconds from burst to burst; 0: as fast as possible.")
@@ -103,7 +103,9 @@ def send(
     ] = None,
     schemas: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder with .avsc files; gets the schemas that are not known yet."),
+        typer.Option(
+            metavar="DIR", help="Folder with .avsc files; gets the schemas that are not known yet."
+        ),
     ] = None,
     format: Format = "text",
 ) -> int:
@@ -175,7 +177,9 @@ def filter_(
     topic: Topic,
     filter: Annotated[
         list[str] | None,
-        typer.Argument(help="Numbers (1), ranges (1-100) or class names; default: all of FILE."),
+        typer.Argument(
+            metavar="FILTER", help="Numbers (1), ranges (1-100), class names; default: all of FILE."
+        ),
     ] = None,
     filters: Annotated[
         list[Path] | None,
@@ -243,7 +247,9 @@ def print_(
     *,
     connection: Connection = group(options.connection),
     topic: Topic,
-    interval: Annotated[int, typer.Argument(min=1, help="Show every so many-th alert.")] = 1,
+    interval: Annotated[
+        int, typer.Argument(metavar="INTERVAL", min=1, help="Show every so many-th alert.")
+    ] = 1,
     count: Annotated[
         int, typer.Option("--count", "-n", min=0, help="Stop after so many; 0: no limit.")
     ] = 0,
@@ -297,7 +303,7 @@ def print_(
 def monitor(
     *,
     connection: Connection = group(options.connection),
-    topics: Annotated[list[str], typer.Argument(help="The topics.")],
+    topics: Annotated[list[str], typer.Argument(metavar="TOPIC", help="The topics.")],
     refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between refreshes.")] = 1.0,
     group_: ConsumerGroup = None,
     from_: From = "earliest",
@@ -438,7 +444,7 @@ def schema_list(*, schemas: Schemas = group(options.schemas)) -> int:
 @command(schema_app, "show")
 def schema_show(
     *,
-    schema: Annotated[str, typer.Argument(help="An id, a version, or a file.")],
+    schema: Annotated[str, typer.Argument(metavar="ID|VERSION|FILE", help="Which one.")],
     schemas: Schemas = group(options.schemas),
 ) -> int:
     """Show a schema as JSON: a known one, or that of a file."""

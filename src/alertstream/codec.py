@@ -51,14 +51,14 @@ class Container:
             self._file: BinaryIO = path.open("rb")
             self._size = path.stat().st_size or 1
         except OSError as error:
-            raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from error
+            raise DataError(f"no file to read: {error.strerror}", where=str(path)) from error
         try:
             self._blocks = fastavro.block_reader(self._file)
             self.schema: Schema = parsed(self._blocks.writer_schema)
         except _MALFORMED as error:
             self._file.close()
             raise DataError(
-                "is no Avro container file", where=str(path), todo="send files that end in .avro"
+                "no Avro container file", where=str(path), todo="choose another --data"
             ) from error
 
     @property
@@ -82,7 +82,9 @@ class Container:
                     count += 1
         except (*_MALFORMED, OSError, UndecodableError) as error:
             raise DataError(
-                f"is damaged behind record {count}", where=str(self.path), todo="fetch it again"
+                f"the file is damaged behind record {count}",
+                where=str(self.path),
+                todo="what comes before is intact; get the file again for the rest",
             ) from error
 
 
@@ -90,11 +92,13 @@ def _records(block: bytes, count: int, schema: Schema) -> Iterator[bytes]:
     if count == 1:
         yield block
         return
-    skip = Decoder(schema, fields=())
+    decoder = Decoder(schema)
     end = 0
     for _ in range(count):
-        start, end = end, skip.end_of_record(block, end)
+        start, end = end, decoder.end_of_record(block, end)
         yield block[start:end]
+    if end != len(block):
+        raise UndecodableError("bytes behind the last record of a block")
 
 
 class MessageDecoder:
@@ -179,6 +183,7 @@ class Decoder:
 
     def __init__(self, schema: Schema, fields: Collection[str] | None = None) -> None:
         self._whole = schema
+        self._nothing = _subset(schema, ())
         self._writer = schema
         self._reader: Schema | None = None
         self._images = 0
@@ -195,13 +200,23 @@ class Decoder:
         :raises UndecodableError: the body is cut short, has trailing bytes, or is otherwise
             not what the schema says.
         """
+        if self._writer is self._whole:
+            return self._read_to_the_end(body, self._reader)
         stream = BytesIO(body)
-        alert: dict[str, Any] = self._read(stream, self._writer, self._reader)
-        end = stream.tell()
-        if end != len(body) and self._writer is self._whole:
+        alert = _read(stream, self._writer, self._reader, len(body))
+        if not self._images_fill(stream.getbuffer(), stream.tell()):
+            self._read_to_the_end(body, self._nothing)
+        return alert
+
+    def _read_to_the_end(self, body: bytes | memoryview, reader: Schema | None) -> dict[str, Any]:
+        # fastavro takes a bytes field that the end cuts short for a shorter one; with a byte more
+        # than there should be, it goes too far instead.
+        stream = BytesIO(bytes(body) + b"\0")
+        alert = _read(stream, self._whole, reader, len(body))
+        if stream.tell() < len(body):
             raise UndecodableError("bytes behind the alert's end")
-        if self._writer is not self._whole and not self._images_fill(stream.getbuffer(), end):
-            self._check_end(stream)
+        if stream.tell() > len(body):
+            raise UndecodableError("cut short")
         return alert
 
     def end_of_record(self, block: bytes, start: int) -> int:
@@ -211,28 +226,14 @@ class Decoder:
         """
         stream = BytesIO(block)
         stream.seek(start)
-        self._read(stream, self._whole, self._reader)
+        _read(stream, self._whole, self._nothing, len(block))
         return stream.tell()
-
-    def _read(self, stream: BytesIO, writer: Schema, reader: Schema | None) -> Any:
-        try:
-            return fastavro.schemaless_reader(stream, writer, reader)
-        except EOFError as error:
-            raise UndecodableError("cut short") from error
-        except _MALFORMED as error:
-            raise UndecodableError("not as its schema says") from error
-
-    def _check_end(self, stream: BytesIO) -> None:
-        stream.seek(0)
-        self._read(stream, self._whole, _subset(self._whole, ()))
-        if stream.read(1):
-            raise UndecodableError("bytes behind the alert's end")
 
     def _images_fill(self, body: memoryview, start: int) -> bool:
         """Whether FITS images fill the last fields up to the body's last byte.
 
         Walks back from the end, so it costs the same whatever the history; where it says no,
-        :meth:`_check_end` knows.
+        all has to be read to know.
         """
         end = len(body)
         for index in range(self._images):
@@ -245,6 +246,15 @@ class Decoder:
             self._image_sizes[index] = size
             end -= size + len(prefix)
         return self._images > 0 and end >= start
+
+
+def _read(stream: BytesIO, writer: Schema, reader: Schema | None, size: int) -> dict[str, Any]:
+    try:
+        alert: dict[str, Any] = fastavro.schemaless_reader(stream, writer, reader)
+    except _MALFORMED as error:
+        cause = "cut short" if stream.tell() >= size else "not as its schema says"
+        raise UndecodableError(cause) from error
+    return alert
 
 
 def _zigzag(number: int) -> bytes:

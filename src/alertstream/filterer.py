@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from alertstream.codec import MessageDecoder
 from alertstream.errors import UndecodableError
@@ -19,6 +18,7 @@ from alertstream.kafka import (
     Connection,
     Copy,
     Message,
+    Producer,
     Stream,
     TopicLayout,
     acknowledged,
@@ -30,9 +30,6 @@ from alertstream.schemas import Schemas
 from alertstream.stats import FilterCounts
 from alertstream.survey import Alert, field_paths
 from alertstream.visits import Clock
-
-if TYPE_CHECKING:
-    from aiokafka import AIOKafkaProducer
 
 VISIT_IS_OVER = 5.0
 """Seconds without an alert of a visit after which its counts are reported."""
@@ -189,7 +186,7 @@ class Outlet:
     """
 
     connection: Connection
-    producer: AIOKafkaProducer
+    producer: Producer
     stream: Stream
     layout: TopicLayout
     exactly_once: bool
@@ -205,10 +202,8 @@ class Outlet:
             self.partitions |= await make_topics(self.connection, missing, self.layout)
         offsets = next_offsets(batch)
         if copies and self.exactly_once:
-            async with self.producer.transaction():
+            async with self.producer.transaction(offsets, self.stream.subscription.group):
                 await acknowledged(await send_copies(self.producer, copies, self.partitions))
-                group = self.stream.subscription.group
-                await self.producer.send_offsets_to_transaction(offsets, group)
             return
         await acknowledged(await send_copies(self.producer, copies, self.partitions))
         await self.stream.commit(offsets)

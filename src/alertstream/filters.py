@@ -142,7 +142,7 @@ def load_filters(file: Path) -> dict[str, type[AlertFilter]]:
     """
     spec = importlib.util.spec_from_file_location(f"alertstream_filters_{file.stem}", file)
     if spec is None or spec.loader is None:
-        raise FilterError("is no Python file", where=str(file), todo="name it with .py at its end")
+        raise FilterError("no Python file", where=str(file), todo="name it with .py at its end")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -162,7 +162,7 @@ def load_filters(file: Path) -> dict[str, type[AlertFilter]]:
     }
     if not found:
         raise FilterError(
-            "defines no filter",
+            "the file defines no filter",
             where=str(file),
             todo="write a class that extends alertstream.filters.AlertFilter and has passes()",
         )

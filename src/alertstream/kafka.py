@@ -47,6 +47,8 @@ DELIVERY_LIMIT = 120.0
 """Seconds without any acknowledgement after which messages count as not delivered."""
 STOP_LIMIT = 10.0
 """Seconds that what is in flight gets when a client is to end."""
+IN_FLIGHT = 32 * 1024 * 1024
+"""Bytes of messages that wait for their acknowledgement."""
 BATCH_SIZE = 256 * 1024
 """Bytes that go to a partition in one piece, if alerts are smaller than that."""
 PARTITION_FETCH = 4 * 1024 * 1024
@@ -324,11 +326,65 @@ def _check_made(connection: Connection, response: Any) -> None:
 # Producing
 
 
+class Producer:
+    """Writes messages: each acknowledged by all replicas, and written once (idempotent).
+
+    No more than ``IN_FLIGHT`` bytes wait for their acknowledgement: it bounds the memory, and a
+    request to a broker, which refuses one of more than 100 MB.
+    """
+
+    def __init__(self, client: AIOKafkaProducer) -> None:
+        self._client = client
+        self._in_flight = 0
+        self._room = asyncio.Event()
+
+    async def partitions(self, topic: str) -> int:
+        """Return how many partitions a topic has."""
+        return len(await self._client.partitions_for(topic))
+
+    async def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        partition: int,
+        *,
+        key: bytes | None = None,
+        timestamp_ms: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> asyncio.Future[Any]:
+        """Hand over a message as soon as there is room for it; return its acknowledgement."""
+        size = len(value or b"")
+        while self._in_flight and self._in_flight + size > IN_FLIGHT:
+            self._room.clear()
+            await self._room.wait()
+        self._in_flight += size
+        try:
+            future: asyncio.Future[Any] = await self._client.send(
+                topic, value, key, partition, timestamp_ms, headers
+            )
+        except BaseException:
+            self._leave(size)
+            raise
+        future.add_done_callback(lambda _: self._leave(size))
+        return future
+
+    def _leave(self, size: int) -> None:
+        self._in_flight -= size
+        self._room.set()
+
+    @asynccontextmanager
+    async def transaction(self, offsets: Offsets, group: str | None) -> AsyncIterator[None]:
+        """Write what is sent inside the context, and the group's offsets: all of it or nothing."""
+        async with self._client.transaction():
+            yield
+            await self._client.send_offsets_to_transaction(offsets, group)
+
+
 @asynccontextmanager
 async def producer(
     connection: Connection, *, compression: str = "none", transactional_id: str | None = None
-) -> AsyncIterator[AIOKafkaProducer]:
-    """Give a producer: acknowledged by all replicas, and each message written once (idempotent).
+) -> AsyncIterator[Producer]:
+    """Give a producer.
 
     :param transactional_id: makes it write in transactions only.
     :raises BrokerError: Kafka cannot be reached, or refuses.
@@ -347,7 +403,7 @@ async def producer(
         try:
             async with asyncio.timeout(CONNECT_LIMIT):
                 await client.start()
-            yield client
+            yield Producer(client)
         finally:
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_LIMIT):
@@ -528,7 +584,7 @@ class Copy(NamedTuple):
 
 
 async def send_copies(
-    client: AIOKafkaProducer, copies: Iterable[Copy], partitions: Mapping[str, int]
+    producer: Producer, copies: Iterable[Copy], partitions: Mapping[str, int]
 ) -> list[asyncio.Future[Any]]:
     """Hand copies to the producer; return the futures of their acknowledgements.
 
@@ -537,12 +593,12 @@ async def send_copies(
     :param partitions: how many partitions each topic has.
     """
     return [
-        await client.send(
+        await producer.send(
             topic,
             # A message without both value and key cannot be written again, but an empty one can.
             b"" if message.value is None and message.key is None else message.value,
+            message.partition % partitions[topic],
             key=message.key,
-            partition=message.partition % partitions[topic],
             timestamp_ms=message.timestamp,
             headers=Copy(topic, message, reason).headers(),
         )

@@ -133,9 +133,9 @@ def config_defaults(
     try:
         settings = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", where=str(file)) from error
+        raise UsageError(f"no file to read: {error.strerror}", where=str(file)) from error
     except ValueError as error:
-        raise UsageError(f"is no TOML: {error}", where=str(file)) from error
+        raise UsageError(f"no TOML: {error}", where=str(file)) from error
     settings = {key.replace("-", "_"): value for key, value in settings.items()}
     tables = {key: value for key, value in settings.items() if isinstance(value, dict)}
     common = {key: value for key, value in settings.items() if key not in tables}
@@ -161,7 +161,9 @@ def _require_known(given: Mapping[str, Any], known: set[str], file: Path) -> Non
 
 
 def connection(
-    broker: Annotated[str, typer.Argument(help="Kafka's address: HOST:PORT, more with commas.")],
+    broker: Annotated[
+        str, typer.Argument(metavar="BROKER", help="Kafka's address, HOST:PORT; more with commas.")
+    ],
     security_protocol: Annotated[
         str, typer.Option(help="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.")
     ] = "PLAINTEXT",
@@ -214,7 +216,9 @@ def _password(file: Path | None) -> str | None:
 def schemas(
     schemas: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder with .avsc files, before the package's own; repeatable."),
+        typer.Option(
+            metavar="DIR", help="Folder with .avsc files, before the package's own; repeatable."
+        ),
     ] = None,
 ) -> Schemas:
     """Return where schemas are looked up."""

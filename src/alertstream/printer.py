@@ -37,7 +37,7 @@ SHOWN = (
 """Quantities that a line of text shows."""
 HEADING = (
     f"{'SOURCE':>19}  {'OBJECT':>19}  {'TIME (UTC)':19}  {'RA':>9} {'DEC':>9}  BAND"
-    f"  {'MAGNITUDE':>13}  {'SNR':>7}  HISTORY"
+    f"  {'MAGNITUDE':>14}  {'SNR':>7}  HISTORY"
 )
 
 
@@ -218,7 +218,7 @@ def json_line(message: Message, alert: dict[str, Any], *, images: bool = False) 
 def text_line(alert: Alert) -> str:
     """Return an alert as a line to read, under ``HEADING``."""
     if alert.magnitude > 0:
-        brightness = f"{alert.magnitude:6.2f} ± {alert.magnitude_error:.2f}"
+        brightness = f"{alert.magnitude:6.3f} ± {alert.magnitude_error:.3f}"
     elif math.isfinite(alert.flux):
         brightness = f"{alert.flux:9.0f} nJy"
     else:
@@ -229,7 +229,7 @@ def text_line(alert: Alert) -> str:
         f"{_utc(alert):19}",
         f"{alert.ra:9.5f} {alert.dec:+9.5f}",
         f"{alert.band or '-':^4}",
-        f"{brightness:>13}",
+        f"{brightness:>14}",
         f"{alert.snr:7.1f}" if math.isfinite(alert.snr) else f"{'-':>7}",
         f"{alert.history:7}",
     )

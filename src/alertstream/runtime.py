@@ -10,11 +10,15 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+IMPATIENCE = 1.0
+"""Seconds in which more signals mean the same: a shell and its job may both send one."""
+
 
 def run(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:
     """Run ``main`` to its end; it is given the event that SIGINT and SIGTERM set.
 
-    A second signal cancels what still runs: :class:`KeyboardInterrupt` is raised then.
+    Another signal, ``IMPATIENCE`` later, cancels what still runs: :class:`KeyboardInterrupt` is
+    raised then.
     """
     with asyncio.Runner(loop_factory=_new_loop) as runner:
         return runner.run(_main(main))
@@ -45,10 +49,15 @@ async def _main(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(main(stop))
 
+    first = 0.0
+
     def on_signal() -> None:
-        if stop.is_set():
+        nonlocal first
+        if not stop.is_set():
+            first = loop.time()
+            stop.set()
+        elif loop.time() - first > IMPATIENCE:
             task.cancel()
-        stop.set()
 
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, on_signal)

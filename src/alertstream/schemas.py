@@ -66,7 +66,7 @@ class Schemas:
     def __init__(self, folders: Sequence[Path] = ()) -> None:
         for folder in folders:
             if folder.exists() and not folder.is_dir():
-                raise SchemaError("is a file", where=str(folder), todo="--schemas takes a folder")
+                raise SchemaError("no folder", where=str(folder), todo="--schemas takes a folder")
         self._folders = (*folders, package_folder("schemas"))
         self._parsed: dict[int, Schema] = {}
 
@@ -134,9 +134,9 @@ def read_schema(path: Path) -> Schema:
     try:
         return parsed(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise SchemaError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        raise SchemaError(f"no file to read: {error.strerror}", where=str(path)) from error
     except ValueError as error:
-        raise SchemaError(f"is no JSON: {error}", where=str(path)) from error
+        raise SchemaError(f"no JSON: {error}", where=str(path)) from error
     except SchemaError as error:
         raise SchemaError(error.what, where=str(path)) from error
 
@@ -149,9 +149,9 @@ def parsed(schema: Any) -> Schema:
     try:
         result = parse_schema(schema)
     except (SchemaParseException, UnknownType, KeyError, TypeError, AttributeError) as error:
-        raise SchemaError(f"is no Avro schema: {error}") from error
+        raise SchemaError(f"no Avro schema: {error}") from error
     if not isinstance(result, dict) or result.get("type") != "record":
-        raise SchemaError("is no schema of an Avro record")
+        raise SchemaError("no schema of an Avro record")
     return result
 
 
@@ -172,5 +172,5 @@ def write_schema(schema: Schema, schema_id: int, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(plain_schema(schema), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        raise DataError(f"cannot be written: {error.strerror}", where=str(path)) from error
+        raise DataError(f"no file to write: {error.strerror}", where=str(path)) from error
     return path

@@ -10,7 +10,13 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from alertstream.demo import DemoSummary
@@ -25,25 +31,21 @@ def error_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def _bars(*columns: str | ProgressColumn) -> Progress:
+    console = error_console()
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
 @contextmanager
 def send_progress() -> Iterator[Callable[[VisitSent, float], None]]:
     """Show a bar for each visit as it is sent; nothing where there is no terminal."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %  {task.fields[alerts]} alerts"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=error_console(), transient=True) as bars:
-        if not bars.console.is_terminal:
-            yield lambda visit, share: None
-            return
-        bar = bars.add_task("", total=1.0, alerts=0)
+    alerts = "{task.percentage:3.0f} %  {task.fields[alerts]} alerts"
+    with _bars("{task.description}", BarColumn(), alerts, TimeElapsedColumn()) as bars:
+        bar = bars.add_task("", total=1.0, alerts=0, visible=False)
 
         def show(visit: VisitSent, share: float) -> None:
-            bars.update(
-                bar, description=f"visit {visit.visit}", completed=share, alerts=visit.acknowledged
-            )
+            name, done = f"visit {visit.visit}", visit.acknowledged
+            bars.update(bar, description=name, completed=share, alerts=done, visible=share < 1)
 
         yield show
 
@@ -51,14 +53,22 @@ def send_progress() -> Iterator[Callable[[VisitSent, float], None]]:
 @contextmanager
 def fetch_progress() -> Iterator[Callable[[int, int, str], None]]:
     """Show a bar while the files of the local Kafka are fetched."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[name]}"))
-    with Progress(*columns, console=error_console(), transient=True) as bars:
-        bar = bars.add_task("fetching Kafka", total=None, visible=False, name="")
+    with _bars("fetching Kafka", BarColumn(), "{task.fields[name]}") as bars:
+        bar = bars.add_task("", total=None, visible=False, name="")
 
         def show(done: int, total: int, name: str) -> None:
-            bars.update(bar, completed=done, total=total, name=name, visible=True)
+            bars.update(bar, completed=done, total=total, name=name, visible=done < total)
 
         yield show
+
+
+@contextmanager
+def simulate_progress(total: int, per_visit: int) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar while visits are made up."""
+    columns = ("simulating", BarColumn(), "{task.completed} alerts", TimeRemainingColumn())
+    with _bars(*columns) as bars:
+        bar = bars.add_task("", total=total)
+        yield lambda visit, done: bars.update(bar, completed=visit * per_visit + done)
 
 
 def filter_line(counts: FilterCounts) -> str:
@@ -131,15 +141,6 @@ def monitor_screen() -> Iterator[Callable[[dict[str, Any]], None]]:
     """Show the monitor's figures in place, refreshed."""
     with Live(console=Console(file=sys.stdout), auto_refresh=False) as live:
         yield lambda figures: live.update(monitor_table(figures), refresh=True)
-
-
-@contextmanager
-def simulate_progress(total: int, per_visit: int) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar while visits are made up."""
-    columns = (TextColumn("simulating"), BarColumn(), TextColumn("{task.completed} alerts"))
-    with Progress(*columns, console=error_console(), transient=True) as bars:
-        bar = bars.add_task("", total=total)
-        yield lambda visit, done: bars.update(bar, completed=visit * per_visit + done)
 
 
 def show_demo(summary: DemoSummary) -> None:

@@ -12,18 +12,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alertstream.codec import Container, Decoder, container_packer
 from alertstream.errors import AlertStreamError, DataError, UndecodableError
-from alertstream.kafka import DELIVERY_LIMIT, STOP_LIMIT, KafkaError, failed_delivery
+from alertstream.kafka import DELIVERY_LIMIT, STOP_LIMIT, KafkaError, Producer, failed_delivery
 from alertstream.schemas import Schemas, write_schema
 from alertstream.survey import Alert, field_paths, survey_of
 from alertstream.visits import Cadence, Clock, bursts
 from alertstream.wire import pack
-
-if TYPE_CHECKING:
-    from aiokafka import AIOKafkaProducer
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ def packers(options: SendOptions, schemas: Schemas, folder: Path | None) -> dict
 
 
 async def send(
-    producer: AIOKafkaProducer,
+    producer: Producer,
     options: SendOptions,
     packers: dict[Path, Packer],
     *,
@@ -115,7 +112,7 @@ async def send(
     :param report: called when a visit is done.
     """
     total = VisitSent(visit="", file="")
-    partitions = len(await producer.partitions_for(options.topic))
+    partitions = await producer.partitions(options.topic)
     async for path, start in bursts(options.files, options.cadence, clock, stop):
         deadline = start + (options.cadence.interval or float("inf"))
         burst = _Burst(producer, options.topic, packers[path], clock, deadline, stop)
@@ -148,7 +145,7 @@ def _add(total: VisitSent, visit: VisitSent) -> None:
 class _Burst:
     """Sends one visit's file."""
 
-    producer: AIOKafkaProducer
+    producer: Producer
     topic: str
     packer: Packer
     clock: Clock
@@ -193,7 +190,7 @@ class _Burst:
                 continue
             message = self.packer(body)
             try:
-                future = await self.producer.send(self.topic, message, partition=partition)
+                future = await self.producer.send(self.topic, message, partition)
             except KafkaError as error:
                 # The brokers have not taken anything for as long as a request may last.
                 self.gave_up = error

@@ -190,7 +190,7 @@ class _Forms:
         self._needed: dict[str, frozenset[str]] = {}
         self._collect(schema)
         if not self._fields.keys() >= {"alert", "diaSource"}:
-            raise SchemaError("is no schema of LSST alerts")
+            raise SchemaError("no schema of LSST alerts")
 
     def _collect(self, node: Any) -> None:
         if isinstance(node, list):
