@@ -17,7 +17,7 @@ from alertstream.errors import AlertStreamError, UsageError
 from alertstream.options import command, group
 
 if TYPE_CHECKING:
-    from alertstream.kafka import Connection
+    from alertstream.kafka import Connection, Subscription
     from alertstream.schemas import Schemas
     from alertstream.sender import VisitSent
     from alertstream.stats import FilterCounts
@@ -46,8 +46,10 @@ ConsumerGroup = Annotated[
     typer.Option("--group", "-g", help="Consumer group that remembers what was read."),
 ]
 From = Annotated[
-    str,
-    typer.Option("--from", help="Where a group without offsets starts: earliest, latest, a time."),
+    str | None,
+    typer.Option(
+        "--from", help="Where to start: earliest (default), latest, a time; a group goes on."
+    ),
 ]
 
 
@@ -191,7 +193,7 @@ def filter_(
         typer.Option("--group", "-g", help="Consumer group; default: named after the filters."),
     ] = None,
     delivery: Annotated[str, typer.Option(help="exactly-once or at-least-once.")] = "exactly-once",
-    from_: From = "earliest",
+    from_: From = None,
     exit_on_eof: ExitOnEof = False,
     schemas: Schemas = group(options.schemas),
     format: Format = "text",
@@ -220,6 +222,7 @@ def filter_(
 
     async def main(stop: asyncio.Event) -> list[FilterCounts]:
         there = await kafka.require_topics(connection, [topic])
+        await _notice_start(connection, subscription, from_)
         layout = kafka.TopicLayout(there[topic])
         made = await kafka.make_topics(connection, [each.topic for each in chosen], layout)
         transactional_id = f"{chosen_group}-{os.urandom(6).hex()}" if exactly_once else None
@@ -264,7 +267,7 @@ def print_(
         typer.Option("--stampDir", "--stamp-dir", help="Folder that gets cutouts as FITS files."),
     ] = None,
     group_: ConsumerGroup = None,
-    from_: From = "earliest",
+    from_: From = None,
     exit_on_eof: ExitOnEof = False,
     schemas: Schemas = group(options.schemas),
     format: Format = "text",
@@ -285,6 +288,7 @@ def print_(
     subscription = kafka.Subscription((topic,), group_, options.start_of(from_), exit_on_eof)
 
     async def main(stop: asyncio.Event) -> printer.PrintAccount:
+        await _notice_start(connection, subscription, from_)
         async with kafka.subscribe(connection, subscription) as stream:
             return await printer.print_stream(
                 stream, schemas, printed, stop=stop, write=_write, notice=_notice
@@ -306,7 +310,7 @@ def monitor(
     topics: Annotated[list[str], typer.Argument(metavar="TOPIC", help="The topics.")],
     refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between refreshes.")] = 1.0,
     group_: ConsumerGroup = None,
-    from_: From = "earliest",
+    from_: From = None,
     exit_on_eof: ExitOnEof = False,
     schemas: Schemas = group(options.schemas),
     format: Annotated[
@@ -326,6 +330,7 @@ def monitor(
     watch = Watch(names, schemas, WallClock())
 
     async def main(stop: asyncio.Event) -> dict[str, Any]:
+        await _notice_start(connection, subscription, from_)
         async with kafka.subscribe(connection, subscription) as stream:
             if shown == "live":
                 with screen.monitor_screen() as show:
@@ -487,8 +492,23 @@ def demo(
     return DONE
 
 
+async def _notice_start(connection: Connection, read: Subscription, from_: str | None) -> None:
+    """Say so, if ``--from`` has no effect because the group goes on where it was."""
+    from alertstream.kafka import has_committed
+
+    if from_ is not None and await has_committed(connection, read):
+        _notice(f"the group {read.group} goes on where it has stopped: --from has no effect")
+
+
+class _ReaderGone(Exception):
+    """Whoever reads the output has had enough, as ``head`` does."""
+
+
 def _write(line: str) -> None:
-    print(line, flush=True)
+    try:
+        print(line, flush=True)
+    except BrokenPipeError as error:
+        raise _ReaderGone from error
 
 
 def _write_json(value: dict[str, Any]) -> None:
@@ -524,8 +544,8 @@ def status_of(arguments: list[str]) -> int:
         return UsageError.exit_status
     except (KeyboardInterrupt, typer.Abort):
         return 130
-    except BrokenPipeError:
-        # Whoever reads has had enough, as head does; Python must not fail on it again at exit.
+    except _ReaderGone:
+        # Python must not fail on what is still buffered when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as error:

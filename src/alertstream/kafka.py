@@ -532,32 +532,34 @@ async def subscribe(connection: Connection, subscription: Subscription) -> Async
                 await consumer.start()
                 ends = await consumer.end_offsets(partitions) if subscription.exit_on_eof else None
                 if isinstance(subscription.start, datetime):
-                    await _seek_to_time(consumer, subscription.start)
+                    await _seek_to_time(consumer, subscription.group, subscription.start)
             rebalance.stream = Stream(consumer, subscription, ends)
             yield rebalance.stream
         finally:
             await consumer.stop()
 
 
-async def _seek_to_time(consumer: AIOKafkaConsumer, start: datetime) -> None:
+async def _seek_to_time(consumer: AIOKafkaConsumer, group: str | None, start: datetime) -> None:
     milliseconds = int(start.timestamp() * 1000)
     found = await consumer.offsets_for_times(dict.fromkeys(consumer.assignment(), milliseconds))
     for partition, at in found.items():
-        if await consumer.committed(partition) is None:
+        if group is None or await consumer.committed(partition) is None:
             if at is None:
                 await consumer.seek_to_end(partition)
             else:
                 consumer.seek(partition, at.offset)
 
 
-async def committed(connection: Connection, group: str) -> Offsets:
-    """Return the offsets that a consumer group has committed.
+async def has_committed(connection: Connection, subscription: Subscription) -> bool:
+    """Return whether the subscription's group remembers where to go on with one of its topics.
 
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
+    if subscription.group is None:
+        return False
     async with _admin(connection) as admin:
-        offsets = await admin.list_consumer_group_offsets(group)
-        return {partition: at.offset for partition, at in offsets.items() if at.offset >= 0}
+        offsets = await admin.list_consumer_group_offsets(subscription.group)
+    return any(each.topic in subscription.topics and at.offset >= 0 for each, at in offsets.items())
 
 
 # Copies of messages

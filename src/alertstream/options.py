@@ -237,13 +237,13 @@ def one_of(what: str, value: str, known: tuple[str, ...]) -> str:
     return value
 
 
-def start_of(text: str) -> str | datetime:
+def start_of(text: str | None) -> str | datetime:
     """Return where to start reading: ``earliest``, ``latest`` or a time (ISO 8601, UTC).
 
     :raises UsageError: it is none of these.
     """
-    if text in ("earliest", "latest"):
-        return text
+    if text in (None, "earliest", "latest"):
+        return text or "earliest"
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:

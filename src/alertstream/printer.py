@@ -241,4 +241,5 @@ def _utc(alert: Alert) -> str:
         time = MJD_EPOCH + timedelta(days=alert.mjd)
     except (OverflowError, ValueError):
         return f"MJD {alert.mjd:.5f}"
-    return f"{time - TAI_MINUS_UTC if alert.survey is LSST else time:%Y-%m-%d %H:%M:%S}"
+    utc = time - TAI_MINUS_UTC if alert.survey is LSST else time
+    return f"{utc + timedelta(milliseconds=500):%Y-%m-%d %H:%M:%S}"
