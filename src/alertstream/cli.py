@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alertstream import options
+from alertstream import __version__, options
 from alertstream.errors import AlertStreamError, UsageError
 from alertstream.options import command, group
 
@@ -53,6 +53,12 @@ From = Annotated[
 ]
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        _write(f"alertstream {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     context: typer.Context,
@@ -62,6 +68,9 @@ def root(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks, and what Kafka's client logs.")
     ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
 ) -> None:
     """Send, filter, print and monitor a sky survey's alert stream on Apache Kafka."""
     if debug:
@@ -70,7 +79,11 @@ def root(
         logging.getLogger("aiokafka").addHandler(logging.NullHandler())
         logging.getLogger("aiokafka").propagate = False
     known = {
-        name: {parameter.name or "" for parameter in each.params}
+        name: {
+            parameter.name or ""
+            for parameter in each.params
+            if parameter.param_type_name == "option"
+        }
         for name, each in getattr(context.command, "commands", {}).items()
     }
     context.default_map = options.config_defaults(config, known)

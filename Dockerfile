@@ -1,0 +1,19 @@
+FROM python:3.13-slim AS build
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY src src
+COPY data data
+COPY schemas schemas
+# Without the extra [broker] no Java comes along. pip works on the new folder from outside, so that
+# it is not in the image itself.
+RUN python -m venv --without-pip /opt/alertstream \
+    && pip --python /opt/alertstream/bin/python install --no-cache-dir .
+
+FROM python:3.13-slim
+COPY --from=build /opt/alertstream /opt/alertstream
+ENV PATH=/opt/alertstream/bin:$PATH
+# A number, so that Kubernetes can see that it is not root; no home or name is needed.
+USER 1000:1000
+WORKDIR /data
+# Without a shell before it, SIGTERM reaches the program, which then ends in an orderly way.
+ENTRYPOINT ["alertstream"]
