@@ -9,8 +9,8 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "alertstream"
 ORDER = [
-    *("errors", "wire", "schemas", "codec", "survey", "kafka", "visits", "filters", "cutouts"),
-    *("stats", "sender", "filterer", "printer", "monitor", "broker", "simulate", "demo"),
+    *("errors", "wire", "schemas", "codec", "survey", "kafka", "visits", "filters", "where"),
+    *("cutouts", "stats", "sender", "filterer", "printer", "monitor", "broker", "simulate", "demo"),
     *("runtime", "options", "screen", "cli", "__main__"),
 ]
 

@@ -200,6 +200,13 @@ def filter_(
         list[Path] | None,
         typer.Option(metavar="FILE", help="Python file with filters, which is run; repeatable."),
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="EXPRESSION", help="Filter, as in: diaSource.snr > 5 and band == 'g'"),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="TOPIC", help="Where --where sends to.")
+    ] = None,
     cap: Annotated[int, typer.Option(min=0, help="Alerts per visit and filter; 0: no limit.")] = 20,
     group_: Annotated[
         str | None,
@@ -216,10 +223,15 @@ def filter_(
     from alertstream import filters as filter_classes
     from alertstream.runtime import run
     from alertstream.visits import WallClock
+    from alertstream.where import WhereFilter
 
     options.one_of("format", format, ("text", "json"))
     options.one_of("delivery", delivery, filterer.DELIVERIES)
     chosen = filter_classes.choose_filters(filter or (), filters or ())
+    if where is not None and output is not None:
+        chosen.append(WhereFilter(where, output))
+    elif (where, output) != (None, None):
+        raise UsageError("--where and --output belong together", todo="give both, or none")
     if not chosen:
         raise UsageError("no filter is named", todo="give its number or class, as in: 1, or 1-100")
     chosen_group = group_ or filter_classes.group_name(chosen)

@@ -175,11 +175,20 @@ def _made(found: Callable[[], AlertFilter]) -> AlertFilter:
         topic = made.topic
     except Exception as error:
         raise _failed(None, error) from error
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
-        raise FilterError(
-            f"{topic} cannot be a topic's name", todo="use letters, digits, . _ and - only"
-        )
+    require_topic_name(topic)
     return made
+
+
+def require_topic_name(name: str) -> str:
+    """Return ``name`` if a topic can have it.
+
+    :raises FilterError: it cannot.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name):
+        raise FilterError(
+            f"{name} cannot be a topic's name", todo="use letters, digits, . _ and - only"
+        )
+    return name
 
 
 def _failed(file: Path | None, error: BaseException) -> FilterError:

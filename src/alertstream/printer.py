@@ -37,7 +37,7 @@ SHOWN = (
 """Quantities that a line of text shows."""
 HEADING = (
     f"{'SOURCE':>19}  {'OBJECT':>19}  {'TIME (UTC)':19}  {'RA':>9} {'DEC':>9}  BAND"
-    f"  {'MAGNITUDE':>14}  {'SNR':>7}  HISTORY"
+    f"  {'MAGNITUDE':>14}  {'SNR':>7}  HIST"
 )
 
 
@@ -148,7 +148,7 @@ def _show(
         account.stamps += len(save_cutouts(alert, options.stamp_dir))
     shown: dict[str, Any] = alert
     if options.fields:
-        shown = {name: _value(alert, name) for name in options.fields}
+        shown = {name: alert.value(name) for name in options.fields}
     if options.json:
         write(json_line(message, shown, images=options.images))
     elif options.fields:
@@ -167,18 +167,6 @@ def _show_undecodable(
         reason = headers[REASON].decode(errors="replace")
         origin = headers.get(ORIGIN, b"").decode(errors="replace")
         write(f"{_place(message)}  {len(message.value or b'')} bytes  {reason}  from {origin}")
-
-
-def _value(alert: Alert, name: str) -> Any:
-    if name in SHOWN or name == "visit":
-        return getattr(alert, name)
-    value: Any = alert
-    for part in name.split("."):
-        if isinstance(value, list):
-            value = [item.get(part) for item in value]
-        else:
-            value = value.get(part) if isinstance(value, dict) else None
-    return value
 
 
 def plain(value: Any, *, images: bool = False) -> Any:
@@ -231,7 +219,7 @@ def text_line(alert: Alert) -> str:
         f"{alert.band or '-':^4}",
         f"{brightness:>14}",
         f"{alert.snr:7.1f}" if math.isfinite(alert.snr) else f"{'-':>7}",
-        f"{alert.history:7}",
+        f"{alert.history:4}",
     )
     return "  ".join(values)
 

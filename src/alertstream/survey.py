@@ -127,6 +127,15 @@ def survey_of(fields: Container[str]) -> Survey:
     return ZTF if ZTF.mark in fields else LSST
 
 
+def _at(value: Any, path: Iterable[str]) -> Any:
+    for name in path:
+        if isinstance(value, list):
+            value = [_at(item, (name,)) for item in value]
+        else:
+            value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
 class Alert(dict[str, Any]):
     """An alert's decoded fields, and as attributes the quantities that all surveys have.
 
@@ -139,11 +148,13 @@ class Alert(dict[str, Any]):
         """Which survey it comes from."""
         return survey_of(self)
 
+    def value(self, name: str) -> Any:
+        """Return a quantity, or what is at a dotted path; through an array, that of each item."""
+        return getattr(self, name) if name in QUANTITIES else _at(self, name.split("."))
+
     def _stated(self, quantity: str) -> Any:
         for path in self.survey.paths.get(quantity, ()):
-            value: Any = self
-            for name in path:
-                value = value.get(name) if isinstance(value, dict) else None
+            value = _at(self, path)
             if value is not None:
                 return value
         return None
