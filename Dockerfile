@@ -4,8 +4,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY src src
 COPY data data
 COPY schemas schemas
-# Without the extra [broker] no Java comes along. pip works on the new folder from outside, so that
-# it is not in the image itself.
+# Without the extra [broker] no Java comes along. The folder goes into the image below as it is, so
+# this stage's pip fills it from outside and leaves no pip there.
 RUN python -m venv --without-pip /opt/alertstream \
     && pip --python /opt/alertstream/bin/python install --no-cache-dir .
 

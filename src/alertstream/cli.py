@@ -17,7 +17,8 @@ from alertstream.errors import AlertStreamError, UsageError
 from alertstream.options import command, group
 
 if TYPE_CHECKING:
-    from alertstream.kafka import Connection, Subscription
+    from alertstream.connection import Connection
+    from alertstream.kafka import Subscription
     from alertstream.schemas import Schemas
     from alertstream.sender import VisitSent
     from alertstream.stats import FilterCounts

@@ -15,6 +15,7 @@ from typing import Any
 
 from alertstream import kafka
 from alertstream.broker import BrokerOptions, Progress, local_broker
+from alertstream.connection import Connection
 from alertstream.errors import DeliveryError
 from alertstream.filterer import FilterOptions, Outlet, Sieve, filter_stream
 from alertstream.filters import AlertFilter, group_name
@@ -97,7 +98,7 @@ async def demo(
             schemas = Schemas()
             schema = schemas.by_id(version_id(f"lsst.v{SCHEMA.replace('.', '_')}.alert") or 0)
             await asyncio.to_thread(simulate, simulation, schema)
-            connection = kafka.Connection(running.bootstrap)
+            connection = Connection(running.bootstrap)
             sends = SendOptions(TOPIC, visit_files([Path(folder)]), options.cadence)
             stage = _Stage(connection, sends, FilterOptions(TOPIC, options.filters), schemas)
             summary = await stage.run(stop, write, notice)
@@ -109,7 +110,7 @@ async def demo(
 class _Stage:
     """Who takes part, on a Kafka that runs."""
 
-    connection: kafka.Connection
+    connection: Connection
     sends: SendOptions
     filters: FilterOptions
     schemas: Schemas

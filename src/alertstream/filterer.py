@@ -12,19 +12,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from alertstream.codec import MessageDecoder
+from alertstream.connection import Connection
 from alertstream.errors import UndecodableError
 from alertstream.filters import AlertFilter, VisitCap, error_line, union_of_fields
 from alertstream.kafka import (
-    Connection,
     Copy,
     Message,
     Producer,
     Stream,
     TopicLayout,
-    acknowledged,
     make_topics,
     next_offsets,
-    send_copies,
 )
 from alertstream.schemas import Schemas
 from alertstream.stats import FilterCounts
@@ -203,9 +201,9 @@ class Outlet:
         offsets = next_offsets(batch)
         if copies and self.exactly_once:
             async with self.producer.transaction(offsets, self.stream.subscription.group):
-                await acknowledged(await send_copies(self.producer, copies, self.partitions))
+                await self.producer.send_copies(copies, self.partitions)
             return
-        await acknowledged(await send_copies(self.producer, copies, self.partitions))
+        await self.producer.send_copies(copies, self.partitions)
         await self.stream.commit(offsets)
 
 

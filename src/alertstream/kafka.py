@@ -1,21 +1,14 @@
-"""The one owner of aiokafka: connections, topics, producers, and streams of messages.
-
-Everything that Kafka or its client library reports crosses this border as one of our errors, with
-what the user can do about it.
-"""
+"""The one owner of aiokafka: topics, producers, and streams of messages."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import ssl
 import struct
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from aiokafka import (
@@ -28,14 +21,8 @@ from aiokafka import (
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from alertstream.errors import (
-    AlertStreamError,
-    BrokerError,
-    DeliveryError,
-    SecurityError,
-    TopicError,
-    UsageError,
-)
+from alertstream.connection import Connection, failed_delivery, mapped, mapped_errors
+from alertstream.errors import DeliveryError, TopicError, UsageError
 
 LARGEST_MESSAGE = 10 * 1024 * 1024
 """Bytes of the largest message that the topics made here take."""
@@ -59,8 +46,6 @@ POLL = 0.2
 """Seconds between looks whether to stop, while nothing comes."""
 MOST_REPLICAS = 3
 
-SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 COMPRESSIONS = ("none", "gzip", "snappy", "lz4", "zstd")
 
 ORIGIN = "alertstream.origin"
@@ -72,163 +57,6 @@ KafkaError = kafka_errors.KafkaError
 Message: TypeAlias = ConsumerRecord
 """A message as read: topic, partition, offset, timestamp (ms), key, value, headers."""
 Offsets = dict[TopicPartition, int]
-
-
-@dataclass(frozen=True)
-class Connection:
-    """How to reach Kafka.
-
-    :param bootstrap: ``HOST:PORT``, several with commas; port 9092 if none is given.
-    :raises UsageError: if an address or a combination of settings cannot be meant.
-    """
-
-    bootstrap: str
-    security_protocol: str = "PLAINTEXT"
-    sasl_mechanism: str = "SCRAM-SHA-512"
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-
-    def __post_init__(self) -> None:
-        for address in self.bootstrap.split(","):
-            host, colon, port = address.strip().rpartition(":")
-            if colon and not (host and port.isdecimal() and 0 < int(port) < 65536):
-                raise UsageError(f"{address!r} is no HOST:PORT", todo="as in localhost:9092")
-            if not address.strip():
-                raise UsageError("the broker has no name", todo="as in localhost:9092")
-        if "SASL" in self.security_protocol and not (self.username and self.password):
-            raise UsageError(
-                f"{self.security_protocol} needs a user name and a password",
-                todo="give --username and --password-file",
-            )
-
-    def settings(self) -> dict[str, Any]:
-        """Return what aiokafka's clients take.
-
-        :raises SecurityError: a certificate or key cannot be used.
-        """
-        encrypted = self.security_protocol.endswith("SSL")
-        return {
-            "bootstrap_servers": [each.strip() for each in self.bootstrap.split(",")],
-            "client_id": "alertstream",
-            "security_protocol": self.security_protocol,
-            "sasl_mechanism": self.sasl_mechanism,
-            "sasl_plain_username": self.username,
-            "sasl_plain_password": self.password,
-            "ssl_context": self._ssl_context() if encrypted else None,
-        }
-
-    def _ssl_context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        try:
-            if self.ca_file:
-                context.load_verify_locations(self.ca_file)
-            if self.cert_file:
-                context.load_cert_chain(self.cert_file, self.key_file)
-        except (OSError, ssl.SSLError) as error:
-            files = [str(each) for each in (self.ca_file, self.cert_file, self.key_file) if each]
-            raise SecurityError(
-                f"the certificate files cannot be used ({error})",
-                where=", ".join(files),
-                todo="check --ca-file, --cert-file and --key-file: PEM files are wanted",
-            ) from error
-        return context
-
-
-class _Reasons(logging.Handler):
-    """Keeps the last error that aiokafka logs: why a connection failed, it tells nobody else."""
-
-    last: BaseException | None = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        errors = [arg for arg in record.args or () if isinstance(arg, BaseException)]
-        self.last = errors[-1] if errors else self.last
-
-
-@contextmanager
-def mapped_errors(connection: Connection) -> Iterator[None]:
-    """Turn what aiokafka raises inside the context into our errors."""
-    reasons = _Reasons()
-    logger = logging.getLogger("aiokafka")
-    logger.addHandler(reasons)
-    try:
-        yield
-    except TimeoutError as error:
-        raise _unreachable(connection, reasons.last or "no answer") from error
-    except (kafka_errors.KafkaConnectionError, kafka_errors.KafkaTimeoutError) as error:
-        raise _unreachable(connection, reasons.last or error) from error
-    except kafka_errors.KafkaError as error:
-        raise _mapped(connection, error) from error
-    finally:
-        logger.removeHandler(reasons)
-
-
-def _unreachable(connection: Connection, reason: BaseException | str) -> BrokerError:
-    if isinstance(reason, ssl.SSLError):
-        return SecurityError(
-            f"no secure connection to Kafka ({reason.args[-1]})",
-            where=connection.bootstrap,
-            todo="check --security-protocol and --ca-file",
-        )
-    if isinstance(reason, kafka_errors.AuthenticationFailedError):
-        return _mapped(connection, reason)
-    if isinstance(reason, OSError) and not isinstance(reason, TimeoutError):
-        reason = reason.strerror or str(reason)
-    text = "no answer" if isinstance(reason, TimeoutError) else str(reason)
-    return BrokerError(
-        f"Kafka cannot be reached ({text})",
-        where=connection.bootstrap,
-        todo="check the address and try again, or start a local Kafka: alertstream broker",
-    )
-
-
-def _mapped(connection: Connection, error: BaseException) -> BrokerError:
-    where = connection.bootstrap
-    match error:
-        case kafka_errors.AuthenticationFailedError():
-            return SecurityError(
-                f"Kafka rejects the credentials of {connection.username} ({error})",
-                where=where,
-                todo="check --username, --password-file and --sasl-mechanism",
-            )
-        case kafka_errors.UnsupportedSaslMechanismError():
-            return SecurityError(
-                f"Kafka does not offer {connection.sasl_mechanism}",
-                where=where,
-                todo="choose another --sasl-mechanism",
-            )
-        case kafka_errors.TopicAuthorizationFailedError():
-            return SecurityError(
-                f"no right to use the topic {_subject(error)}",
-                where=where,
-                todo="ask for it, or check the name",
-            )
-        case kafka_errors.GroupAuthorizationFailedError():
-            return SecurityError(
-                f"no right to use the group {_subject(error)}",
-                where=where,
-                todo="choose another --group; on some streams it must begin with the user's name",
-            )
-        case kafka_errors.MessageSizeTooLargeError() | kafka_errors.RecordListTooLargeError():
-            return TopicError(
-                "a message is larger than its topic takes",
-                where=where,
-                todo="raise the topic's max.message.bytes",
-            )
-        case kafka_errors.UnknownTopicOrPartitionError():
-            return TopicError(f"no such topic {_subject(error)}", where=where)
-    name = type(error).__name__.removesuffix("Error")
-    return BrokerError(f"Kafka answers {name}: {error}", where=where)
-
-
-def _subject(error: BaseException) -> str:
-    subjects = error.args[0] if error.args else "in question"
-    return ", ".join(sorted(subjects)) if isinstance(subjects, set) else str(subjects)
-
-
-# Topics
 
 
 @dataclass(frozen=True)
@@ -315,7 +143,7 @@ def _check_made(connection: Connection, response: Any) -> None:
         if error in (kafka_errors.NoError, kafka_errors.TopicAlreadyExistsError):
             continue
         if error is kafka_errors.TopicAuthorizationFailedError:
-            raise _mapped(connection, error(topic))
+            raise mapped(connection, error(topic))
         raise TopicError(
             f"the topic {topic} cannot be made ({message or error.description})",
             where=connection.bootstrap,
@@ -323,7 +151,31 @@ def _check_made(connection: Connection, response: Any) -> None:
         )
 
 
-# Producing
+class Copy(NamedTuple):
+    """A message on its way to another topic: the same bytes, key and timestamp."""
+
+    topic: str
+    message: Message
+    reason: str | None = None
+
+    @property
+    def value(self) -> bytes | None:
+        """The bytes; empty for a message without both key and value, which cannot be written."""
+        return (
+            b"" if self.message.value is None and self.message.key is None else self.message.value
+        )
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        """Return the headers: those it had, where it came from, and why it was set aside."""
+        message = self.message
+        headers = [each for each in message.headers if each[0] != REASON]
+        if not any(name == ORIGIN for name, _ in headers):
+            names = ("topic", "partition", "offset", "timestamp")
+            origin = {name: getattr(message, name) for name in names}
+            headers.append((ORIGIN, json.dumps(origin).encode()))
+        if self.reason:
+            headers.append((REASON, self.reason.encode()))
+        return headers
 
 
 class Producer:
@@ -333,7 +185,8 @@ class Producer:
     request to a broker, which refuses one of more than 100 MB.
     """
 
-    def __init__(self, client: AIOKafkaProducer) -> None:
+    def __init__(self, connection: Connection, client: AIOKafkaProducer) -> None:
+        self._connection = connection
         self._client = client
         self._in_flight = 0
         self._room = asyncio.Event()
@@ -372,6 +225,34 @@ class Producer:
         self._in_flight -= size
         self._room.set()
 
+    async def send_copies(self, copies: Iterable[Copy], partitions: Mapping[str, int]) -> None:
+        """Write copies, and return when all are acknowledged.
+
+        A copy goes to the partition that it comes from, as far as its topic has as many.
+
+        :param partitions: how many partitions each topic has.
+        :raises DeliveryError: one is not acknowledged.
+        """
+        futures = [
+            await self.send(
+                copy.topic,
+                copy.value,
+                copy.message.partition % partitions[copy.topic],
+                key=copy.message.key,
+                timestamp_ms=copy.message.timestamp,
+                headers=copy.headers(),
+            )
+            for copy in copies
+        ]
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        failed = [result for result in results if isinstance(result, BaseException)]
+        if failed:
+            raise self.failed(failed[0], len(failed))
+
+    def failed(self, error: BaseException, count: int) -> DeliveryError:
+        """Return the error that says why ``count`` messages were not acknowledged."""
+        return failed_delivery(self._connection, error, count)
+
     @asynccontextmanager
     async def transaction(self, offsets: Offsets, group: str | None) -> AsyncIterator[None]:
         """Write what is sent inside the context, and the group's offsets: all of it or nothing."""
@@ -403,14 +284,11 @@ async def producer(
         try:
             async with asyncio.timeout(CONNECT_LIMIT):
                 await client.start()
-            yield Producer(client)
+            yield Producer(connection, client)
         finally:
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_LIMIT):
                     await client.stop()
-
-
-# Reading
 
 
 @dataclass(frozen=True)
@@ -560,68 +438,3 @@ async def has_committed(connection: Connection, subscription: Subscription) -> b
     async with _admin(connection) as admin:
         offsets = await admin.list_consumer_group_offsets(subscription.group)
     return any(each.topic in subscription.topics and at.offset >= 0 for each, at in offsets.items())
-
-
-# Copies of messages
-
-
-class Copy(NamedTuple):
-    """A message on its way to another topic: the same bytes, key and timestamp."""
-
-    topic: str
-    message: Message
-    reason: str | None = None
-
-    def headers(self) -> list[tuple[str, bytes]]:
-        """Return the headers: those it had, where it came from, and why it was set aside."""
-        message = self.message
-        headers = [each for each in message.headers if each[0] != REASON]
-        if not any(name == ORIGIN for name, _ in headers):
-            names = ("topic", "partition", "offset", "timestamp")
-            origin = {name: getattr(message, name) for name in names}
-            headers.append((ORIGIN, json.dumps(origin).encode()))
-        if self.reason:
-            headers.append((REASON, self.reason.encode()))
-        return headers
-
-
-async def send_copies(
-    producer: Producer, copies: Iterable[Copy], partitions: Mapping[str, int]
-) -> list[asyncio.Future[Any]]:
-    """Hand copies to the producer; return the futures of their acknowledgements.
-
-    A copy goes to the partition that it comes from, as far as its topic has as many.
-
-    :param partitions: how many partitions each topic has.
-    """
-    return [
-        await producer.send(
-            topic,
-            # A message without both value and key cannot be written again, but an empty one can.
-            b"" if message.value is None and message.key is None else message.value,
-            message.partition % partitions[topic],
-            key=message.key,
-            timestamp_ms=message.timestamp,
-            headers=Copy(topic, message, reason).headers(),
-        )
-        for topic, message, reason in copies
-    ]
-
-
-async def acknowledged(futures: Iterable[asyncio.Future[Any]]) -> None:
-    """Wait until all are acknowledged.
-
-    :raises DeliveryError: one is not.
-    """
-    results = await asyncio.gather(*futures, return_exceptions=True)
-    failed = [result for result in results if isinstance(result, BaseException)]
-    if failed:
-        raise failed_delivery(failed[0], len(failed))
-
-
-def failed_delivery(error: BaseException, count: int) -> AlertStreamError:
-    """Return the error that says why ``count`` messages were not acknowledged."""
-    return DeliveryError(
-        f"{count} messages were not acknowledged ({type(error).__name__}: {error})",
-        todo="see that the topic takes messages of that size, and that the brokers are up",
-    )

@@ -31,7 +31,7 @@ from typer.models import OptionInfo
 from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
-    from alertstream.kafka import Connection
+    from alertstream.connection import Connection
     from alertstream.schemas import Schemas
 
 PREFIX = "ALERTSTREAM"
@@ -185,7 +185,7 @@ def connection(
 
     :raises UsageError: an option cannot be meant, or the password file cannot be read.
     """
-    from alertstream.kafka import SASL_MECHANISMS, SECURITY_PROTOCOLS, Connection
+    from alertstream.connection import SASL_MECHANISMS, SECURITY_PROTOCOLS, Connection
 
     protocol = one_of("security protocol", security_protocol.upper(), SECURITY_PROTOCOLS)
     return Connection(

@@ -16,7 +16,7 @@ from typing import Any
 
 from alertstream.codec import Container, Decoder, container_packer
 from alertstream.errors import AlertStreamError, DataError, UndecodableError
-from alertstream.kafka import DELIVERY_LIMIT, STOP_LIMIT, KafkaError, Producer, failed_delivery
+from alertstream.kafka import DELIVERY_LIMIT, STOP_LIMIT, KafkaError, Producer
 from alertstream.schemas import Schemas, write_schema
 from alertstream.survey import Alert, field_paths, survey_of
 from alertstream.visits import Cadence, Clock, bursts
@@ -186,7 +186,7 @@ class _Burst:
         """Send records to one partition as fast as it takes them."""
         for body in bodies:
             if self.gave_up:
-                _fail(visit, self.gave_up)
+                self._fail(visit, self.gave_up)
                 continue
             message = self.packer(body)
             try:
@@ -194,10 +194,14 @@ class _Burst:
             except KafkaError as error:
                 # The brokers have not taken anything for as long as a request may last.
                 self.gave_up = error
-                _fail(visit, error)
+                self._fail(visit, error)
                 continue
             self.in_flight.add(future)
             future.add_done_callback(self._tally(visit, len(message)))
+
+    def _fail(self, visit: VisitSent, error: BaseException) -> None:
+        visit.failed += 1
+        visit.error = self.producer.failed(error, visit.failed)
 
     async def _all_answered(self) -> None:
         while self.in_flight:
@@ -212,20 +216,15 @@ class _Burst:
             self.in_flight.discard(future)
             self.last_answer = self.clock.now()
             if future.cancelled():
-                _fail(visit, TimeoutError("no answer"))
+                self._fail(visit, TimeoutError("no answer"))
             elif error := future.exception():
-                _fail(visit, error)
+                self._fail(visit, error)
             else:
                 visit.acknowledged += 1
                 visit.bytes += size
                 visit.late += self.last_answer > self.deadline
 
         return answered
-
-
-def _fail(visit: VisitSent, error: BaseException) -> None:
-    visit.failed += 1
-    visit.error = failed_delivery(error, visit.failed)
 
 
 def _visit_of(container: Container, body: bytes) -> str | None:
