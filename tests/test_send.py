@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -295,3 +296,19 @@ def test_address_that_is_none(broker: str) -> None:
     sent = run("send", broker, "x")
     assert sent.status == 2
     assert "as in localhost:9092" in sent.err
+
+
+def test_visit_behind_a_refused_alert_is_sent(kafka: str, topic: str, tmp_path: Path) -> None:
+    raw_kafka.make(kafka, topic, **{"max.message.bytes": "300000"})
+    alert = sample_alert("10.0")
+    # Compressed, its size is not known before Kafka refuses it.
+    alerts = [alert, alert | {"cutoutScience": random.Random(1).randbytes(400_000)}]
+    write_container(tmp_path / "a.avro", official_schema("10.0"), alerts, sync_interval=1)
+    write_container(tmp_path / "b.avro", official_schema("10.0"), [alert] * 5, sync_interval=1)
+    how = ("--interval", 0, "--compression", "lz4", "--format", "json")
+    sent = run("send", kafka, topic, "--data", tmp_path, *how)
+    assert sent.status == 1
+    refused, behind = sent.objects
+    assert (refused["planned"], refused["failed"]) == (2, 1)
+    assert (behind["planned"], behind["acknowledged"]) == (5, 5)
+    assert "because of a message larger than its topic takes" in sent.err

@@ -134,14 +134,10 @@ def send(
     options.one_of("format", format, ("text", "json"))
     options.one_of("compression", compression, kafka.COMPRESSIONS)
     folders = schemas or []
-    sends = sender.SendOptions(
-        topic=topic,
-        files=visit_files(data or [package_folder("data")]),
-        cadence=Cadence(interval, align, repeat),
-        limit=limit,
-        schema_id=schema_id,
+    files = visit_files(data or [package_folder("data")])
+    packers = sender.packers(
+        files, Schemas(folders), schema_id=schema_id, folder=folders[0] if folders else None
     )
-    packers = sender.packers(sends, Schemas(folders), folders[0] if folders else None)
 
     def report(visit: VisitSent) -> None:
         if format == "json":
@@ -153,8 +149,9 @@ def send(
 
     async def main(stop: asyncio.Event) -> VisitSent:
         layout = kafka.TopicLayout(partitions, replication)
-        await kafka.make_topics(connection, [topic], layout)
-        async with kafka.producer(connection, compression=compression) as producer:
+        made = (await kafka.make_topics(connection, [topic], layout))[topic]
+        sends = sender.SendOptions(made, files, Cadence(interval, align, repeat), limit)
+        async with kafka.producer(connection, [made], compression=compression) as producer:
             with screen.send_progress() as progress:
                 return await sender.send(
                     producer,
@@ -253,7 +250,9 @@ def filter_(
         made = await kafka.make_topics(connection, [each.topic for each in chosen], layout)
         transactional_id = f"{chosen_group}-{os.urandom(6).hex()}" if exactly_once else None
         async with (
-            kafka.producer(connection, transactional_id=transactional_id) as producer,
+            kafka.producer(
+                connection, made.values(), transactional_id=transactional_id
+            ) as producer,
             kafka.subscribe(connection, subscription) as stream,
         ):
             outlet = filterer.Outlet(connection, producer, stream, layout, exactly_once, made)

@@ -99,8 +99,9 @@ async def demo(
             schema = schemas.by_id(version_id(f"lsst.v{SCHEMA.replace('.', '_')}.alert") or 0)
             await asyncio.to_thread(simulate, simulation, schema)
             connection = Connection(running.bootstrap)
-            sends = SendOptions(TOPIC, visit_files([Path(folder)]), options.cadence)
-            stage = _Stage(connection, sends, FilterOptions(TOPIC, options.filters), schemas)
+            files = visit_files([Path(folder)])
+            filters = FilterOptions(TOPIC, options.filters)
+            stage = _Stage(connection, files, options.cadence, filters, schemas)
             summary = await stage.run(stop, write, notice)
     summary.check()
     return summary
@@ -111,7 +112,8 @@ class _Stage:
     """Who takes part, on a Kafka that runs."""
 
     connection: Connection
-    sends: SendOptions
+    files: Sequence[Path]
+    cadence: Cadence
     filters: FilterOptions
     schemas: Schemas
 
@@ -120,24 +122,24 @@ class _Stage:
     ) -> DemoSummary:
         outputs = [each.topic for each in self.filters.filters]
         layout = kafka.TopicLayout()
-        partitions = await kafka.make_topics(self.connection, [TOPIC, *outputs], layout)
+        made = await kafka.make_topics(self.connection, [TOPIC, *outputs], layout)
         watch = Watch((TOPIC, *outputs), self.schemas, WallClock())
         sieve = Sieve(self.filters, self.schemas, WallClock(), notice)
         group = group_name(self.filters.filters)
         async with (
-            kafka.producer(self.connection) as sending,
-            kafka.producer(self.connection, transactional_id=group) as passing,
+            kafka.producer(self.connection, made.values()) as sending,
+            kafka.producer(self.connection, made.values(), transactional_id=group) as passing,
             kafka.subscribe(self.connection, kafka.Subscription((TOPIC,), group)) as read,
             kafka.subscribe(self.connection, kafka.Subscription(watch.topics)) as watched,
         ):
-            outlet = Outlet(self.connection, passing, read, layout, True, partitions)
+            outlet = Outlet(self.connection, passing, read, layout, True, made)
             done = asyncio.Event()
             filtering = asyncio.create_task(filter_stream(read, outlet, sieve, stop=done))
             monitoring = asyncio.create_task(watch_stream(watched, watch, stop=done))
             sent = await send(
                 sending,
-                self.sends,
-                packers(self.sends, self.schemas, None),
+                SendOptions(made[TOPIC], self.files, self.cadence),
+                packers(self.files, self.schemas),
                 clock=WallClock(),
                 stop=stop,
                 report=lambda visit: notice(f"visit {visit.visit}: {visit_line(visit)}"),

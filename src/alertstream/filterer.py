@@ -20,6 +20,7 @@ from alertstream.kafka import (
     Message,
     Producer,
     Stream,
+    Topic,
     TopicLayout,
     make_topics,
     next_offsets,
@@ -180,7 +181,7 @@ class Sieve:
 class Outlet:
     """Writes batches of copies and moves the group's offsets, both or neither.
 
-    :param partitions: how many partitions each output topic has; missing ones are made.
+    :param topics: the output topics by name; those that are missing are made when needed.
     """
 
     connection: Connection
@@ -188,22 +189,22 @@ class Outlet:
     stream: Stream
     layout: TopicLayout
     exactly_once: bool
-    partitions: dict[str, int] = field(default_factory=dict)
+    topics: dict[str, Topic]
 
     async def write(self, copies: Sequence[Copy], batch: Sequence[Message]) -> None:
         """Write ``copies``, then remember that everything up to ``batch`` is done.
 
         :raises DeliveryError: a copy is not acknowledged; then the offsets stay.
         """
-        missing = sorted({copy.topic for copy in copies} - self.partitions.keys())
+        missing = sorted({copy.topic for copy in copies} - self.topics.keys())
         if missing:
-            self.partitions |= await make_topics(self.connection, missing, self.layout)
+            self.topics |= await make_topics(self.connection, missing, self.layout)
         offsets = next_offsets(batch)
         if copies and self.exactly_once:
             async with self.producer.transaction(offsets, self.stream.subscription.group):
-                await self.producer.send_copies(copies, self.partitions)
+                await self.producer.send_copies(copies, self.topics)
             return
-        await self.producer.send_copies(copies, self.partitions)
+        await self.producer.send_copies(copies, self.topics)
         await self.stream.commit(offsets)
 
 

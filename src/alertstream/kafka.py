@@ -20,12 +20,16 @@ from aiokafka import (
 )
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from alertstream.connection import Connection, failed_delivery, mapped, mapped_errors
 from alertstream.errors import DeliveryError, TopicError, UsageError
 
 LARGEST_MESSAGE = 10 * 1024 * 1024
 """Bytes of the largest message that the topics made here take."""
+ROOM_FOR_HEADERS = 64 * 1024
+"""Bytes that come on top of a message, such as the headers that a filter adds."""
 CONNECT_LIMIT = 8.0
 """Seconds in which Kafka must answer at first."""
 JOIN_LIMIT = 60.0
@@ -54,6 +58,7 @@ REASON = "alertstream.reason"
 """Header of an undecodable message that was set aside: why."""
 
 KafkaError = kafka_errors.KafkaError
+TooLargeError = kafka_errors.MessageSizeTooLargeError
 Message: TypeAlias = ConsumerRecord
 """A message as read: topic, partition, offset, timestamp (ms), key, value, headers."""
 Offsets = dict[TopicPartition, int]
@@ -65,6 +70,19 @@ class TopicLayout:
 
     partitions: int = 4
     replication: int | None = None
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic to write to.
+
+    :param largest_batch: bytes of a batch that it takes (``max.message.bytes``); None is unknown,
+        as without the right to ask for it.
+    """
+
+    name: str
+    partitions: int
+    largest_batch: int | None = None
 
 
 @asynccontextmanager
@@ -114,8 +132,8 @@ async def require_topics(connection: Connection, names: Iterable[str]) -> dict[s
 
 async def make_topics(
     connection: Connection, names: Sequence[str], layout: TopicLayout
-) -> dict[str, int]:
-    """Make those of the topics that are missing; return how many partitions each has.
+) -> dict[str, Topic]:
+    """Make those of the topics that are missing; return all of them by name.
 
     :raises TopicError: one cannot be made.
     """
@@ -125,7 +143,7 @@ async def make_topics(
         if missing:
             brokers = (await admin.describe_cluster())["brokers"]
             replication = layout.replication or min(MOST_REPLICAS, len(brokers))
-            config = {"max.message.bytes": str(LARGEST_MESSAGE)}
+            config = {"max.message.bytes": str(LARGEST_MESSAGE + ROOM_FOR_HEADERS)}
             new = [
                 NewTopic(name, layout.partitions, replication, topic_configs=config)
                 for name in missing
@@ -134,7 +152,23 @@ async def make_topics(
                 _check_made(connection, await admin.create_topics(new))
             except struct.error as error:
                 raise UsageError(f"no topic has {layout.partitions} partitions") from error
-    return {name: there.get(name, layout.partitions) for name in names}
+        limits = await _largest_batches(admin, names)
+    return {
+        name: Topic(name, there.get(name, layout.partitions), limits.get(name)) for name in names
+    }
+
+
+async def _largest_batches(
+    admin: AIOKafkaAdminClient, names: Iterable[str]
+) -> dict[str, int | None]:
+    wanted = [
+        ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": ""}) for name in names
+    ]
+    limits: dict[str, int | None] = {}
+    for response in await admin.describe_configs(wanted):
+        for _, _, _, name, entries in response.resources:
+            limits[name] = next((int(value) for _, value, *_ in entries), None)
+    return limits
 
 
 def _check_made(connection: Connection, response: Any) -> None:
@@ -185,19 +219,40 @@ class Producer:
     request to a broker, which refuses one of more than 100 MB.
     """
 
-    def __init__(self, connection: Connection, client: AIOKafkaProducer) -> None:
+    def __init__(self, connection: Connection, settings: Mapping[str, Any]) -> None:
         self._connection = connection
-        self._client = client
+        self._settings = settings
+        self._client = AIOKafkaProducer(**settings)
         self._in_flight = 0
         self._room = asyncio.Event()
+        self._broken = False
 
-    async def partitions(self, topic: str) -> int:
-        """Return how many partitions a topic has."""
-        return len(await self._client.partitions_for(topic))
+    async def start(self) -> None:
+        """Connect."""
+        async with asyncio.timeout(CONNECT_LIMIT):
+            await self._client.start()
+
+    async def stop(self) -> None:
+        """Wait for what is in flight, as long as ``STOP_LIMIT``, and disconnect."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_LIMIT):
+                await self._client.stop()
+
+    async def mend(self) -> None:
+        """Start anew if Kafka has refused a message, while none is in flight.
+
+        An idempotent producer's messages are numbered: behind one that was refused there is a gap,
+        and Kafka takes nothing more of that producer.
+        """
+        if self._broken:
+            await self.stop()
+            self._client = AIOKafkaProducer(**self._settings)
+            await self.start()
+            self._broken = False
 
     async def send(
         self,
-        topic: str,
+        topic: Topic,
         value: bytes | None,
         partition: int,
         *,
@@ -205,45 +260,61 @@ class Producer:
         timestamp_ms: int | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> asyncio.Future[Any]:
-        """Hand over a message as soon as there is room for it; return its acknowledgement."""
-        size = len(value or b"")
+        """Hand over a message as soon as there is room for it; return its acknowledgement.
+
+        :raises TooLargeError: the topic does not take so large a message.
+        :raises KafkaError: the brokers have not taken anything for as long as a request may last.
+        """
+        size = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, list(headers))
+        if topic.largest_batch and size > topic.largest_batch and not self._compresses:
+            raise TooLargeError
         while self._in_flight and self._in_flight + size > IN_FLIGHT:
             self._room.clear()
             await self._room.wait()
         self._in_flight += size
         try:
             future: asyncio.Future[Any] = await self._client.send(
-                topic, value, key, partition, timestamp_ms, headers
+                topic.name, value, key, partition, timestamp_ms, headers
             )
         except BaseException:
             self._leave(size)
             raise
-        future.add_done_callback(lambda _: self._leave(size))
+        future.add_done_callback(lambda done: self._leave(size, done))
         return future
 
-    def _leave(self, size: int) -> None:
+    @property
+    def _compresses(self) -> bool:
+        return self._settings["compression_type"] is not None
+
+    def _leave(self, size: int, done: asyncio.Future[Any] | None = None) -> None:
         self._in_flight -= size
         self._room.set()
+        if done and not done.cancelled() and done.exception():
+            self._broken = True
 
-    async def send_copies(self, copies: Iterable[Copy], partitions: Mapping[str, int]) -> None:
+    async def send_copies(self, copies: Iterable[Copy], topics: Mapping[str, Topic]) -> None:
         """Write copies, and return when all are acknowledged.
 
         A copy goes to the partition that it comes from, as far as its topic has as many.
 
-        :param partitions: how many partitions each topic has.
+        :param topics: the copies' topics, by name.
         :raises DeliveryError: one is not acknowledged.
         """
-        futures = [
-            await self.send(
-                copy.topic,
-                copy.value,
-                copy.message.partition % partitions[copy.topic],
-                key=copy.message.key,
-                timestamp_ms=copy.message.timestamp,
-                headers=copy.headers(),
-            )
-            for copy in copies
-        ]
+        futures = []
+        for copy in copies:
+            topic, message = topics[copy.topic], copy.message
+            try:
+                future = await self.send(
+                    topic,
+                    copy.value,
+                    message.partition % topic.partitions,
+                    key=message.key,
+                    timestamp_ms=message.timestamp,
+                    headers=copy.headers(),
+                )
+            except KafkaError as error:
+                raise self.failed(error, 1) from error
+            futures.append(future)
         results = await asyncio.gather(*futures, return_exceptions=True)
         failed = [result for result in results if isinstance(result, BaseException)]
         if failed:
@@ -263,32 +334,34 @@ class Producer:
 
 @asynccontextmanager
 async def producer(
-    connection: Connection, *, compression: str = "none", transactional_id: str | None = None
+    connection: Connection,
+    topics: Iterable[Topic],
+    *,
+    compression: str = "none",
+    transactional_id: str | None = None,
 ) -> AsyncIterator[Producer]:
-    """Give a producer.
+    """Give a producer that can write to ``topics``.
 
     :param transactional_id: makes it write in transactions only.
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
+    limits = [topic.largest_batch for topic in topics if topic.largest_batch]
+    settings = connection.settings() | {
+        "acks": "all",
+        "enable_idempotence": True,
+        "compression_type": None if compression == "none" else compression,
+        "max_batch_size": min([BATCH_SIZE, *limits]),
+        # It is the topic that decides what is too large.
+        "max_request_size": 2**31 - 1,
+        "transactional_id": transactional_id,
+    }
     with mapped_errors(connection):
-        client = AIOKafkaProducer(
-            **connection.settings(),
-            acks="all",
-            enable_idempotence=True,
-            compression_type=None if compression == "none" else compression,
-            max_batch_size=BATCH_SIZE,
-            # The topic decides what is too large: only then does the user learn which limit it is.
-            max_request_size=2**31 - 1,
-            transactional_id=transactional_id,
-        )
+        client = Producer(connection, settings)
         try:
-            async with asyncio.timeout(CONNECT_LIMIT):
-                await client.start()
-            yield Producer(connection, client)
+            await client.start()
+            yield client
         finally:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STOP_LIMIT):
-                    await client.stop()
+            await client.stop()
 
 
 @dataclass(frozen=True)

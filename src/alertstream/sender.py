@@ -16,7 +16,7 @@ from typing import Any
 
 from alertstream.codec import Container, Decoder, container_packer
 from alertstream.errors import AlertStreamError, DataError, UndecodableError
-from alertstream.kafka import DELIVERY_LIMIT, STOP_LIMIT, KafkaError, Producer
+from alertstream.kafka import DELIVERY_LIMIT, STOP_LIMIT, KafkaError, Producer, TooLargeError, Topic
 from alertstream.schemas import Schemas, write_schema
 from alertstream.survey import Alert, field_paths, survey_of
 from alertstream.visits import Cadence, Clock, bursts
@@ -25,18 +25,16 @@ from alertstream.wire import pack
 
 @dataclass(frozen=True)
 class SendOptions:
-    """What to send, and when.
+    """What to send where, and when.
 
     :param files: one container file a visit, in the order in which they are sent.
     :param limit: alerts of a visit at most; 0 sends all.
-    :param schema_id: id to send under, instead of the one that follows from a file's schema.
     """
 
-    topic: str
+    topic: Topic
     files: Sequence[Path]
     cadence: Cadence = field(default_factory=Cadence)
     limit: int = 10_000
-    schema_id: int | None = None
 
 
 @dataclass
@@ -71,27 +69,33 @@ Packer = Callable[[bytes], bytes]
 """Makes a message of a record's bytes."""
 
 
-def packers(options: SendOptions, schemas: Schemas, folder: Path | None) -> dict[Path, Packer]:
+def packers(
+    files: Sequence[Path],
+    schemas: Schemas,
+    *,
+    schema_id: int | None = None,
+    folder: Path | None = None,
+) -> dict[Path, Packer]:
     """Look into every file before the first burst; return how each one's messages are made.
 
     They are in the wire format, but for the files of a survey that sends container files.
 
+    :param schema_id: id to send under, instead of the one that follows from a file's schema.
     :param folder: where to write the schema of a file, if ``schemas`` does not have it.
     :raises DataError: a file is no container file.
     :raises SchemaError: no id follows from a file's schema, or it contradicts a known one.
     """
     found: dict[Path, Packer] = {}
-    for path in options.files:
+    for path in files:
         with Container(path) as container:
             schema = container.schema
-        schema_id = options.schema_id
         if schema_id is None and survey_of([each["name"] for each in schema["fields"]]).containers:
             found[path] = container_packer(schema)
             continue
-        schema_id = schemas.id_for(schema) if schema_id is None else schema_id
-        found[path] = partial(pack, schema_id)
-        if folder and not schemas.has(schema_id, schema):
-            write_schema(schema, schema_id, folder)
+        number = schemas.id_for(schema) if schema_id is None else schema_id
+        found[path] = partial(pack, number)
+        if folder and not schemas.has(number, schema):
+            write_schema(schema, number, folder)
     return found
 
 
@@ -112,11 +116,10 @@ async def send(
     :param report: called when a visit is done.
     """
     total = VisitSent(visit="", file="")
-    partitions = await producer.partitions(options.topic)
     async for path, start in bursts(options.files, options.cadence, clock, stop):
         deadline = start + (options.cadence.interval or float("inf"))
         burst = _Burst(producer, options.topic, packers[path], clock, deadline, stop)
-        visit = await burst.send(path, partitions, options.limit, progress)
+        visit = await burst.send(path, options.limit, progress)
         report(visit)
         _add(total, visit)
     return total
@@ -146,21 +149,24 @@ class _Burst:
     """Sends one visit's file."""
 
     producer: Producer
-    topic: str
+    topic: Topic
     packer: Packer
     clock: Clock
     deadline: float
     stop: asyncio.Event
     in_flight: set[asyncio.Future[Any]] = field(default_factory=set)
     last_answer: float = 0.0
+    first_cause: BaseException | None = None
     gave_up: BaseException | None = None
 
-    async def send(self, path: Path, partitions: int, limit: int, progress: Progress) -> VisitSent:
+    async def send(self, path: Path, limit: int, progress: Progress) -> VisitSent:
+        await self.producer.mend()
         begin = self.last_answer = self.clock.now()
         with Container(path) as container:
             visit = VisitSent(visit=path.stem, file=str(path))
             bodies = self._bodies(container, visit, limit, progress)
-            await asyncio.gather(*(self._feed(bodies, each, visit) for each in range(partitions)))
+            partitions = range(self.topic.partitions)
+            await asyncio.gather(*(self._feed(bodies, each, visit) for each in partitions))
         await self._all_answered()
         visit.seconds = self.clock.now() - begin
         progress(visit, 1.0)
@@ -191,8 +197,10 @@ class _Burst:
             message = self.packer(body)
             try:
                 future = await self.producer.send(self.topic, message, partition)
+            except TooLargeError as error:
+                self._fail(visit, error)
+                continue
             except KafkaError as error:
-                # The brokers have not taken anything for as long as a request may last.
                 self.gave_up = error
                 self._fail(visit, error)
                 continue
@@ -201,7 +209,8 @@ class _Burst:
 
     def _fail(self, visit: VisitSent, error: BaseException) -> None:
         visit.failed += 1
-        visit.error = self.producer.failed(error, visit.failed)
+        self.first_cause = self.first_cause or error
+        visit.error = self.producer.failed(self.first_cause, visit.failed)
 
     async def _all_answered(self) -> None:
         while self.in_flight:
