@@ -84,9 +84,6 @@ def copied() -> set[str]:
     return {source for each in sources if not each[0].startswith("--from") for source in each}
 
 
-# The image
-
-
 def test_image_runs_as_an_ordinary_user_without_a_shell_around_the_program() -> None:
     assert int(last("USER").split(":")[0]) > 0
     assert json.loads(last("ENTRYPOINT")) == ["alertstream"]
@@ -117,9 +114,6 @@ def test_image_has_no_java_and_a_python_that_will_do() -> None:
     [version] = {re.fullmatch(r"python:(\d+)\.(\d+)-slim", base).groups() for base in bases}
     oldest = project["requires-python"].removeprefix(">=").split(".")
     assert [int(part) for part in version] >= [int(part) for part in oldest]
-
-
-# Kafka
 
 
 def test_kafka_is_set_up_like_the_local_one() -> None:
@@ -172,9 +166,6 @@ def test_kafka_is_asked_whether_it_is_healthy() -> None:
     assert check[:2] == ["CMD", "/opt/kafka/bin/kafka-broker-api-versions.sh"]
     assert check[-2:] == ["--bootstrap-server", "localhost:9092"]
     assert listeners("listeners")[kafka_settings()["inter.broker.listener.name"]] == ("", 9092)
-
-
-# The commands
 
 
 def test_up_without_names_starts_kafka_alone() -> None:

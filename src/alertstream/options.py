@@ -128,11 +128,11 @@ def config_defaults(
     :raises UsageError: the file cannot be read, or sets what no command has.
     """
     file = path or Path(typer.get_app_dir("alertstream")) / "config.toml"
-    if path is None and not file.exists():
-        return {}
     try:
         settings = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
+        if path is None:
+            return {}
         raise UsageError(f"no file to read: {error.strerror}", where=str(file)) from error
     except ValueError as error:
         raise UsageError(f"no TOML: {error}", where=str(file)) from error
