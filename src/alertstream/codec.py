@@ -19,7 +19,7 @@ from fastavro.read import SchemaResolutionError
 
 from alertstream.errors import DataError, SchemaError, UndecodableError
 from alertstream.schemas import Schema, Schemas, full_name, parsed
-from alertstream.wire import unpack
+from alertstream.wire import HEADER_SIZE, unpack
 
 CONTAINER_MAGIC = b"Obj\x01"
 
@@ -123,8 +123,9 @@ class MessageDecoder:
         if message.startswith(CONTAINER_MAGIC):
             schema, body = open_container_message(message)
             return self._carried(schema).decode(body)
-        schema_id, content = unpack(message)
-        return (self._by_id.get(schema_id) or self._named(schema_id)).decode(content)
+        schema_id, _ = unpack(message)
+        decoder = self._by_id.get(schema_id) or self._named(schema_id)
+        return decoder.decode(message, HEADER_SIZE)
 
     def _named(self, schema_id: int) -> Decoder:
         try:
@@ -194,28 +195,32 @@ class Decoder:
             self._images = _trailing_images(schema, len(self._writer["fields"]))
         self._image_sizes = [0] * self._images
 
-    def decode(self, body: bytes | memoryview) -> dict[str, Any]:
+    def decode(self, message: bytes, start: int = 0) -> dict[str, Any]:
         """Return the alert, or the fields of it that were asked for.
 
+        :param start: where in ``message`` the alert's body starts; it must end with it.
         :raises UndecodableError: the body is cut short, has trailing bytes, or is otherwise
             not what the schema says.
         """
         if self._writer is self._whole:
-            return self._read_to_the_end(body, self._reader)
-        stream = BytesIO(body)
-        alert = _read(stream, self._writer, self._reader, len(body))
-        if not self._images_fill(stream.getbuffer(), stream.tell()):
-            self._read_to_the_end(body, self._nothing)
+            return self._read_to_the_end(message, start, self._reader)
+        # Of bytes, and of nothing else, this makes no copy.
+        stream = BytesIO(message)
+        stream.seek(start)
+        alert = _read(stream, self._writer, self._reader, len(message))
+        if not self._images_fill(message, stream.tell()):
+            self._read_to_the_end(message, start, self._nothing)
         return alert
 
-    def _read_to_the_end(self, body: bytes | memoryview, reader: Schema | None) -> dict[str, Any]:
+    def _read_to_the_end(self, message: bytes, start: int, reader: Schema | None) -> dict[str, Any]:
         # fastavro takes a bytes field that the end cuts short for a shorter one; with a byte more
         # than there should be, it goes too far instead.
-        stream = BytesIO(bytes(body) + b"\0")
-        alert = _read(stream, self._whole, reader, len(body))
-        if stream.tell() < len(body):
+        stream = BytesIO(message + b"\0")
+        stream.seek(start)
+        alert = _read(stream, self._whole, reader, len(message))
+        if stream.tell() < len(message):
             raise UndecodableError("bytes behind the alert's end")
-        if stream.tell() > len(body):
+        if stream.tell() > len(message):
             raise UndecodableError("cut short")
         return alert
 
@@ -229,19 +234,19 @@ class Decoder:
         _read(stream, self._whole, self._nothing, len(block))
         return stream.tell()
 
-    def _images_fill(self, body: memoryview, start: int) -> bool:
-        """Whether FITS images fill the last fields up to the body's last byte.
+    def _images_fill(self, message: bytes, start: int) -> bool:
+        """Whether FITS images fill the last fields up to the message's last byte.
 
         Walks back from the end, so it costs the same whatever the history; where it says no,
         all has to be read to know.
         """
-        end = len(body)
+        end = len(message)
         for index in range(self._images):
             size = self._image_sizes[index]
-            if body[end - size : end - size + len(_FITS_MAGIC)] != _FITS_MAGIC:
-                size = end - bytes(body[start:end]).rfind(_FITS_MAGIC) - start
+            if not message.startswith(_FITS_MAGIC, max(end - size, 0), end):
+                size = end - message.rfind(_FITS_MAGIC, start, end)
             prefix = b"\x02" + _zigzag(size)
-            if body[max(end - size - len(prefix), 0) : end - size] != prefix:
+            if not message.endswith(prefix, start, max(end - size, 0)):
                 return False
             self._image_sizes[index] = size
             end -= size + len(prefix)

@@ -18,6 +18,7 @@ from alertstream.filters import AlertFilter, VisitCap, error_line, union_of_fiel
 from alertstream.kafka import (
     Copy,
     Message,
+    Offsets,
     Producer,
     Stream,
     Topic,
@@ -32,6 +33,8 @@ from alertstream.visits import Clock
 
 VISIT_IS_OVER = 5.0
 """Seconds without an alert of a visit after which its counts are reported."""
+SETTLE_AFTER = 1.0
+"""Seconds that offsets may wait to be committed while nothing passes."""
 DELIVERIES = ("exactly-once", "at-least-once")
 
 
@@ -190,21 +193,36 @@ class Outlet:
     layout: TopicLayout
     exactly_once: bool
     topics: dict[str, Topic]
+    _unsettled: Offsets = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.stream.before_rebalance = self.settle
 
     async def write(self, copies: Sequence[Copy], batch: Sequence[Message]) -> None:
-        """Write ``copies``, then remember that everything up to ``batch`` is done.
+        """Write ``copies``, and the offsets of all that is done with them.
+
+        The offsets of a batch without copies wait for :meth:`settle` or for a batch with some:
+        should they be lost, the batch is read again, and again nothing of it passes.
 
         :raises DeliveryError: a copy is not acknowledged; then the offsets stay.
         """
+        self._unsettled |= next_offsets(batch)
+        if not copies:
+            return
         missing = sorted({copy.topic for copy in copies} - self.topics.keys())
         if missing:
             self.topics |= await make_topics(self.connection, missing, self.layout)
-        offsets = next_offsets(batch)
-        if copies and self.exactly_once:
-            async with self.producer.transaction(offsets, self.stream.subscription.group):
-                await self.producer.send_copies(copies, self.topics)
+        if not self.exactly_once:
+            await self.producer.send_copies(copies, self.topics)
+            await self.settle()
             return
-        await self.producer.send_copies(copies, self.topics)
+        async with self.producer.transaction(self._unsettled, self.stream.subscription.group):
+            await self.producer.send_copies(copies, self.topics)
+        self._unsettled = {}
+
+    async def settle(self) -> None:
+        """Write the offsets of all that is done."""
+        offsets, self._unsettled = self._unsettled, {}
         await self.stream.commit(offsets)
 
 
@@ -221,12 +239,16 @@ async def filter_stream(
     :param report: called for each filter when a visit is over.
     :raises DeliveryError: copies are not acknowledged.
     """
+    settled = sieve.clock.now()
     async for batch in stream.batches(stop):
         async with stream.working:
-            if batch:
-                await outlet.write(list(sieve.judge(batch)), batch)
+            await outlet.write(list(sieve.judge(batch)), batch)
+            if not batch or sieve.clock.now() - settled > SETTLE_AFTER:
+                await outlet.settle()
+                settled = sieve.clock.now()
         for counts in sieve.close_visits():
             report(counts)
+    await outlet.settle()
     for counts in sieve.close_visits(all_of_them=True):
         report(counts)
     return sieve.final_totals()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -393,6 +393,8 @@ class Stream:
         self.subscription = subscription
         self.working = asyncio.Lock()
         """Held by who works on a batch that is to be committed: no rebalance comes between."""
+        self.before_rebalance: Callable[[], Awaitable[None]] | None = None
+        """Called, if set, when partitions are about to go to another member of the group."""
 
     async def batches(self, stop: asyncio.Event) -> AsyncIterator[list[Message]]:
         """Yield messages as they come, in order within a partition, until ``stop`` or the end.
@@ -448,7 +450,8 @@ class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         if self.stream is not None:
             async with self.stream.working:
-                pass
+                if self.stream.before_rebalance is not None:
+                    await self.stream.before_rebalance()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         pass
