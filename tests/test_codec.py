@@ -163,7 +163,7 @@ def test_file_that_is_no_container(content: bytes, tmp_path: Path) -> None:
 
 def test_container_file_in_a_message() -> None:
     alert = sample_alert("10.0")
-    message = container_packer(official_schema("10.0"))(body_of(alert, "10.0"))
+    message = b"".join(container_packer(official_schema("10.0"))(body_of(alert, "10.0")))
     assert next(iter(fastavro.reader(BytesIO(message)))) == alert
     assert open_container_message(message)[1] == body_of(alert, "10.0")
     assert MessageDecoder(Schemas()).decode(message) == alert

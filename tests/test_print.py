@@ -282,7 +282,7 @@ def ztf_alert(**names: str) -> tuple[dict[str, Any], bytes]:
         alert[f"cutout{name}"] = data
     body = BytesIO()
     fastavro.schemaless_writer(body, schema, alert)
-    return alert, container_packer(schema)(body.getvalue())
+    return alert, b"".join(container_packer(schema)(body.getvalue()))
 
 
 def test_ztf_alert_and_its_cutouts_stay_in_their_folder(

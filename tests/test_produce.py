@@ -21,7 +21,7 @@ from alertstream.produce import LeanConnection, encode_produce_request
 )
 def test_encoded_as_aiokafka_encodes_it(transactional_id: str | None, topics: list) -> None:
     request = ProduceRequest_v7(transactional_id, -1, 40_000, topics)
-    assert encode_produce_request(request) == request.encode()
+    assert b"".join(encode_produce_request(request)) == request.encode()
 
 
 def test_every_connection_is_lean() -> None:

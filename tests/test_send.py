@@ -203,7 +203,7 @@ def test_ztf_files_are_sent_as_ztf_does(kafka: str, topic: str, tmp_path: Path) 
     path = write_container(tmp_path / "ztf.avro", schema, [alert])
     assert run("send", kafka, topic, "--data", path, "--interval", 0).status == 0
     (message,) = raw_kafka.read(kafka, topic)
-    assert message.value == container_packer(schema)(bodies(path)[0])
+    assert message.value == b"".join(container_packer(schema)(bodies(path)[0]))
 
 
 def test_missing_broker() -> None:

@@ -151,7 +151,7 @@ def send(
         layout = kafka.TopicLayout(partitions, replication)
         made = (await kafka.make_topics(connection, [topic], layout))[topic]
         sends = sender.SendOptions(made, files, Cadence(interval, align, repeat), limit)
-        async with kafka.producer(connection, [made], compression=compression) as producer:
+        async with kafka.producer(connection, compression=compression) as producer:
             with screen.send_progress() as progress:
                 return await sender.send(
                     producer,
@@ -250,9 +250,7 @@ def filter_(
         made = await kafka.make_topics(connection, [each.topic for each in chosen], layout)
         transactional_id = f"{chosen_group}-{os.urandom(6).hex()}" if exactly_once else None
         async with (
-            kafka.producer(
-                connection, made.values(), transactional_id=transactional_id
-            ) as producer,
+            kafka.producer(connection, transactional_id=transactional_id) as producer,
             kafka.subscribe(connection, subscription) as stream,
         ):
             outlet = filterer.Outlet(connection, producer, stream, layout, exactly_once, made)

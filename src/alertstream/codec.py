@@ -149,13 +149,13 @@ def schema_id_of(message: bytes | None) -> int | None:
         return None
 
 
-def container_packer(schema: Schema) -> Callable[[bytes], bytes]:
-    """Return what makes a container file of one record's bytes, as ZTF sends its alerts."""
+def container_packer(schema: Schema) -> Callable[[bytes], tuple[bytes, ...]]:
+    """Return what makes a container file, in parts, of one record's bytes: ZTF's messages."""
     marker = bytes(16)
     header = BytesIO()
     fastavro.writer(header, schema, (), sync_marker=marker)
-    start = header.getvalue() + _zigzag(1)
-    return lambda body: b"".join((start, _zigzag(len(body)), body, marker))
+    start = header.getvalue() + varint(1)
+    return lambda body: (start, varint(len(body)), body, marker)
 
 
 def open_container_message(message: bytes) -> tuple[Schema, bytes]:
@@ -245,7 +245,7 @@ class Decoder:
             size = self._image_sizes[index]
             if not message.startswith(_FITS_MAGIC, max(end - size, 0), end):
                 size = end - message.rfind(_FITS_MAGIC, start, end)
-            prefix = b"\x02" + _zigzag(size)
+            prefix = b"\x02" + varint(size)
             if not message.endswith(prefix, start, max(end - size, 0)):
                 return False
             self._image_sizes[index] = size
@@ -262,13 +262,15 @@ def _read(stream: BytesIO, writer: Schema, reader: Schema | None, size: int) -> 
     return alert
 
 
-def _zigzag(number: int) -> bytes:
-    number <<= 1
+def varint(number: int) -> bytes:
+    """Return a number in the zigzag encoding of Avro and of Kafka's records."""
+    number = number << 1 ^ number >> 63
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
         number >>= 7
-    return bytes((*out, number))
+    out.append(number)
+    return bytes(out)
 
 
 def _cut_behind(schema: Schema, names: Collection[str]) -> Schema:

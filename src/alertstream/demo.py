@@ -127,8 +127,8 @@ class _Stage:
         sieve = Sieve(self.filters, self.schemas, WallClock(), notice)
         group = group_name(self.filters.filters)
         async with (
-            kafka.producer(self.connection, made.values()) as sending,
-            kafka.producer(self.connection, made.values(), transactional_id=group) as passing,
+            kafka.producer(self.connection) as sending,
+            kafka.producer(self.connection, transactional_id=group) as passing,
             kafka.subscribe(self.connection, kafka.Subscription((TOPIC,), group)) as read,
             kafka.subscribe(self.connection, kafka.Subscription(watch.topics)) as watched,
         ):

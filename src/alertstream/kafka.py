@@ -5,7 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,11 +29,11 @@ from aiokafka import (
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from alertstream.connection import Connection, failed_delivery, mapped, mapped_errors
 from alertstream.errors import DeliveryError, TopicError, UsageError
 from alertstream.produce import use_lean_connections
+from alertstream.records import CODECS, OVERHEAD, Batch, Records
 
 LARGEST_MESSAGE = 10 * 1024 * 1024
 """Bytes of the largest message that the topics made here take."""
@@ -51,7 +59,7 @@ POLL = 0.2
 """Seconds between looks whether to stop, while nothing comes."""
 MOST_REPLICAS = 3
 
-COMPRESSIONS = ("none", "gzip", "snappy", "lz4", "zstd")
+COMPRESSIONS = tuple(CODECS)
 
 ORIGIN = "alertstream.origin"
 """Header of a message that was copied: topic, partition, offset, timestamp in ms of the first."""
@@ -86,6 +94,11 @@ class Topic:
     name: str
     partitions: int
     largest_batch: int | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """Bytes of records to collect for a batch, if they are smaller than that."""
+        return min(BATCH_SIZE, (self.largest_batch or BATCH_SIZE) - OVERHEAD)
 
 
 @asynccontextmanager
@@ -155,10 +168,22 @@ async def make_topics(
                 _check_made(connection, await admin.create_topics(new))
             except struct.error as error:
                 raise UsageError(f"no topic has {layout.partitions} partitions") from error
+            await _until_there(connection, admin, missing)
         limits = await _largest_batches(admin, names)
     return {
         name: Topic(name, there.get(name, layout.partitions), limits.get(name)) for name in names
     }
+
+
+async def _until_there(
+    connection: Connection, admin: AIOKafkaAdminClient, names: Iterable[str]
+) -> None:
+    """Return when the brokers know of topics that the controller has made."""
+    for _ in range(int(CONNECT_LIMIT / POLL)):
+        if set(names) <= (await _partitions(admin)).keys():
+            return
+        await asyncio.sleep(POLL)
+    raise TopicError("new topics do not appear", where=connection.bootstrap, todo="try again")
 
 
 async def _largest_batches(
@@ -195,15 +220,15 @@ class Copy(NamedTuple):
     message: Message
     reason: str | None = None
 
-    @property
-    def value(self) -> bytes | None:
-        """The bytes; empty for a message without both key and value, which cannot be written."""
-        return (
-            b"" if self.message.value is None and self.message.key is None else self.message.value
-        )
+    def append_to(self, records: Records) -> None:
+        """Add it to the records of a batch."""
+        value = self.message.value
+        # A message without both value and key cannot be written again, but an empty one can.
+        parts = (value,) if value is not None else () if self.message.key is None else None
+        records.append(self.message.timestamp, parts, self.message.key, self._headers())
 
-    def headers(self) -> list[tuple[str, bytes]]:
-        """Return the headers: those it had, where it came from, and why it was set aside."""
+    def _headers(self) -> list[tuple[str, bytes]]:
+        """Return those it had, where it came from, and why it was set aside."""
         message = self.message
         headers = [each for each in message.headers if each[0] != REASON]
         if not any(name == ORIGIN for name, _ in headers):
@@ -222,8 +247,11 @@ class Producer:
     request to a broker, which refuses one of more than 100 MB.
     """
 
-    def __init__(self, connection: Connection, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, connection: Connection, compression: str, settings: Mapping[str, Any]
+    ) -> None:
         self._connection = connection
+        self._compression = compression
         self._settings = settings
         self._client = AIOKafkaProducer(**settings)
         self._in_flight = 0
@@ -253,41 +281,33 @@ class Producer:
             await self.start()
             self._broken = False
 
-    async def send(
-        self,
-        topic: Topic,
-        value: bytes | None,
-        partition: int,
-        *,
-        key: bytes | None = None,
-        timestamp_ms: int | None = None,
-        headers: Sequence[tuple[str, bytes]] = (),
-    ) -> asyncio.Future[Any]:
-        """Hand over a message as soon as there is room for it; return its acknowledgement.
+    def records(self) -> Records:
+        """Return records to fill, for a batch."""
+        return Records(self._compression)
 
-        :raises TooLargeError: the topic does not take so large a message.
+    async def send(self, topic: Topic, partition: int, records: Records) -> asyncio.Future[Any]:
+        """Hand over a batch as soon as there is room for it; return its acknowledgement.
+
+        :raises TooLargeError: the topic does not take so large a batch.
         :raises KafkaError: the brokers have not taken anything for as long as a request may last.
         """
-        size = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, list(headers))
-        if topic.largest_batch and size > topic.largest_batch and not self._compresses:
+        batch = Batch(records, transactional=self._settings["transactional_id"] is not None)
+        size = batch.size()
+        if topic.largest_batch and size > topic.largest_batch and self._compression == "none":
             raise TooLargeError
         while self._in_flight and self._in_flight + size > IN_FLIGHT:
             self._room.clear()
             await self._room.wait()
         self._in_flight += size
         try:
-            future: asyncio.Future[Any] = await self._client.send(
-                topic.name, value, key, partition, timestamp_ms, headers
+            future: asyncio.Future[Any] = await self._client.send_batch(
+                batch, topic.name, partition=partition
             )
         except BaseException:
             self._leave(size)
             raise
         future.add_done_callback(lambda done: self._leave(size, done))
         return future
-
-    @property
-    def _compresses(self) -> bool:
-        return self._settings["compression_type"] is not None
 
     def _leave(self, size: int, done: asyncio.Future[Any] | None = None) -> None:
         self._in_flight -= size
@@ -298,30 +318,45 @@ class Producer:
     async def send_copies(self, copies: Iterable[Copy], topics: Mapping[str, Topic]) -> None:
         """Write copies, and return when all are acknowledged.
 
-        A copy goes to the partition that it comes from, as far as its topic has as many.
+        A copy goes to the partition that it comes from, as far as its topic has as many. What goes
+        to many topics alike is encoded once.
 
         :param topics: the copies' topics, by name.
         :raises DeliveryError: one is not acknowledged.
         """
-        futures = []
+        by_partition: dict[tuple[str, int], list[Copy]] = {}
         for copy in copies:
-            topic, message = topics[copy.topic], copy.message
+            partition = copy.message.partition % topics[copy.topic].partitions
+            by_partition.setdefault((copy.topic, partition), []).append(copy)
+        encoded: dict[tuple[tuple[int, str | None], ...], Records] = {}
+        sent = [
+            self._send_to_partition(topics[name], partition, group, encoded)
+            for (name, partition), group in by_partition.items()
+        ]
+        await asyncio.gather(*sent)
+
+    async def _send_to_partition(
+        self,
+        topic: Topic,
+        partition: int,
+        copies: Sequence[Copy],
+        encoded: dict[tuple[tuple[int, str | None], ...], Records],
+    ) -> None:
+        futures: list[asyncio.Future[Any]] = []
+        for batch in _batches(copies, topic.batch_size):
+            contents = tuple((id(copy.message), copy.reason) for copy in batch)
+            if contents not in encoded:
+                encoded[contents] = self.records()
+                for copy in batch:
+                    copy.append_to(encoded[contents])
             try:
-                future = await self.send(
-                    topic,
-                    copy.value,
-                    message.partition % topic.partitions,
-                    key=message.key,
-                    timestamp_ms=message.timestamp,
-                    headers=copy.headers(),
-                )
+                futures.append(await self.send(topic, partition, encoded[contents]))
             except KafkaError as error:
-                raise self.failed(error, 1) from error
-            futures.append(future)
+                raise self.failed(error, len(batch)) from error
         results = await asyncio.gather(*futures, return_exceptions=True)
-        failed = [result for result in results if isinstance(result, BaseException)]
-        if failed:
-            raise self.failed(failed[0], len(failed))
+        errors = [result for result in results if isinstance(result, BaseException)]
+        if errors:
+            raise self.failed(errors[0], len(copies))
 
     def failed(self, error: BaseException, count: int) -> DeliveryError:
         """Return the error that says why ``count`` messages were not acknowledged."""
@@ -335,31 +370,38 @@ class Producer:
             await self._client.send_offsets_to_transaction(offsets, group)
 
 
+def _batches(copies: Sequence[Copy], size: int) -> Iterator[list[Copy]]:
+    """Yield the copies in order, in batches of about ``size`` bytes."""
+    batch: list[Copy] = []
+    room = size
+    for copy in copies:
+        length = len(copy.message.value or b"") + ROOM_FOR_HEADERS // 64
+        if batch and length > room:
+            yield batch
+            batch, room = [], size
+        batch.append(copy)
+        room -= length
+    if batch:
+        yield batch
+
+
 @asynccontextmanager
 async def producer(
-    connection: Connection,
-    topics: Iterable[Topic],
-    *,
-    compression: str = "none",
-    transactional_id: str | None = None,
+    connection: Connection, *, compression: str = "none", transactional_id: str | None = None
 ) -> AsyncIterator[Producer]:
-    """Give a producer that can write to ``topics``.
+    """Give a producer.
 
+    :param compression: a name of :data:`alertstream.records.CODECS`.
     :param transactional_id: makes it write in transactions only.
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
-    limits = [topic.largest_batch for topic in topics if topic.largest_batch]
     settings = connection.settings() | {
         "acks": "all",
         "enable_idempotence": True,
-        "compression_type": None if compression == "none" else compression,
-        "max_batch_size": min([BATCH_SIZE, *limits]),
-        # It is the topic that decides what is too large.
-        "max_request_size": 2**31 - 1,
         "transactional_id": transactional_id,
     }
     with mapped_errors(connection):
-        client = Producer(connection, settings)
+        client = Producer(connection, compression, settings)
         try:
             await client.start()
             yield client

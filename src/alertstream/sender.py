@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from alertstream.codec import Container, Decoder, container_packer
 from alertstream.errors import AlertStreamError, DataError, UndecodableError
 from alertstream.kafka import DELIVERY_LIMIT, STOP_LIMIT, KafkaError, Producer, TooLargeError, Topic
+from alertstream.records import Records
 from alertstream.schemas import Schemas, write_schema
 from alertstream.survey import Alert, field_paths, survey_of
 from alertstream.visits import Cadence, Clock, bursts
@@ -65,8 +65,8 @@ Progress = Callable[[VisitSent, float], None]
 """Called as a visit is sent, with the share of its file that is read."""
 
 
-Packer = Callable[[bytes], bytes]
-"""Makes a message of a record's bytes."""
+Packer = Callable[[bytes], tuple[bytes, ...]]
+"""Makes a message, in parts, of a record's bytes."""
 
 
 def packers(
@@ -93,7 +93,7 @@ def packers(
             found[path] = container_packer(schema)
             continue
         number = schemas.id_for(schema) if schema_id is None else schema_id
-        found[path] = partial(pack, number)
+        found[path] = _wire_packer(number)
         if folder and not schemas.has(number, schema):
             write_schema(schema, number, folder)
     return found
@@ -144,6 +144,11 @@ def _add(total: VisitSent, visit: VisitSent) -> None:
     total.error = total.error or visit.error
 
 
+def _wire_packer(schema_id: int) -> Packer:
+    header = pack(schema_id, b"")
+    return lambda body: (header, body)
+
+
 @dataclass
 class _Burst:
     """Sends one visit's file."""
@@ -189,26 +194,34 @@ class _Burst:
             visit.error = error
 
     async def _feed(self, bodies: Iterator[bytes], partition: int, visit: VisitSent) -> None:
-        """Send records to one partition as fast as it takes them."""
+        """Send records to one partition, a batch after the other, as fast as it takes them."""
+        records = self.producer.records()
         for body in bodies:
-            if self.gave_up:
-                self._fail(visit, self.gave_up)
-                continue
             message = self.packer(body)
-            try:
-                future = await self.producer.send(self.topic, message, partition)
-            except TooLargeError as error:
-                self._fail(visit, error)
-                continue
-            except KafkaError as error:
-                self.gave_up = error
-                self._fail(visit, error)
-                continue
-            self.in_flight.add(future)
-            future.add_done_callback(self._tally(visit, len(message)))
+            if records.count and records.size + sum(map(len, message)) > self.topic.batch_size:
+                await self._hand_over(records, partition, visit)
+                records = self.producer.records()
+            records.append(int(self.clock.now() * 1000), message)
+        if records.count:
+            await self._hand_over(records, partition, visit)
 
-    def _fail(self, visit: VisitSent, error: BaseException) -> None:
-        visit.failed += 1
+    async def _hand_over(self, records: Records, partition: int, visit: VisitSent) -> None:
+        if self.gave_up:
+            self._fail(visit, self.gave_up, records.count)
+            return
+        try:
+            future = await self.producer.send(self.topic, partition, records)
+        except TooLargeError as error:
+            self._fail(visit, error, records.count)
+        except KafkaError as error:
+            self.gave_up = error
+            self._fail(visit, error, records.count)
+        else:
+            self.in_flight.add(future)
+            future.add_done_callback(self._tally(visit, records))
+
+    def _fail(self, visit: VisitSent, error: BaseException, count: int) -> None:
+        visit.failed += count
         self.first_cause = self.first_cause or error
         visit.error = self.producer.failed(self.first_cause, visit.failed)
 
@@ -220,18 +233,18 @@ class _Burst:
                 for future in self.in_flight:
                     future.cancel()
 
-    def _tally(self, visit: VisitSent, size: int) -> Callable[[asyncio.Future[Any]], None]:
+    def _tally(self, visit: VisitSent, records: Records) -> Callable[[asyncio.Future[Any]], None]:
         def answered(future: asyncio.Future[Any]) -> None:
             self.in_flight.discard(future)
             self.last_answer = self.clock.now()
             if future.cancelled():
-                self._fail(visit, TimeoutError("no answer"))
+                self._fail(visit, TimeoutError("no answer"), records.count)
             elif error := future.exception():
-                self._fail(visit, error)
+                self._fail(visit, error, records.count)
             else:
-                visit.acknowledged += 1
-                visit.bytes += size
-                visit.late += self.last_answer > self.deadline
+                visit.acknowledged += records.count
+                visit.bytes += records.value_bytes
+                visit.late += records.count if self.last_answer > self.deadline else 0
 
         return answered
 

@@ -39,7 +39,7 @@ async def send_ours(stop: asyncio.Event, broker: str, topic: str, path: str) -> 
     """``alertstream send`` of one file, as fast as possible."""
     connection, files = Connection(broker), [Path(path)]
     made = (await kafka.make_topics(connection, [topic], kafka.TopicLayout()))[topic]
-    async with kafka.producer(connection, [made]) as producer:
+    async with kafka.producer(connection) as producer:
         options = SendOptions(made, files, Cadence(0), limit=0)
         how = packers(files, Schemas())
         total = await send(producer, options, how, clock=WallClock(), stop=stop)
@@ -106,7 +106,7 @@ async def filter_ours(
     subscription = kafka.Subscription((topic,), group, exit_on_eof=True)
     transactional_id = group if exactly_once else None
     async with (
-        kafka.producer(connection, made.values(), transactional_id=transactional_id) as producer,
+        kafka.producer(connection, transactional_id=transactional_id) as producer,
         kafka.subscribe(connection, subscription) as stream,
     ):
         outlet = Outlet(connection, producer, stream, layout, exactly_once, made)

@@ -1,0 +1,200 @@
+"""Measure alertstream beside what people use today, on one local Kafka, in one run.
+
+::
+
+    pip install -e '.[bench]'
+    python -m tests.bench                       # everything, a visit of 2,000 alerts
+    python -m tests.bench send --alerts 10000   # one part, a whole visit
+
+Contenders take turns, several rounds; each runs in a process of its own. The table has medians,
+their spread (least to most), the ratio to the first line, and the largest memory. ``--out`` gets
+the figures as JSON and a chart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.bench import decode, end_to_end
+
+from alertstream import kafka
+from alertstream.broker import BrokerOptions, fetch_jars, find_java, local_broker
+from alertstream.connection import Connection
+from alertstream.schemas import Schemas
+from alertstream.simulate import SimulateOptions, simulate
+
+PARTS = ("send", "filter", "end-to-end", "decode")
+CUTOUT_SIZE = 103
+"""Pixels of a cutout's edge: alerts of 142 KB on average with histories of 0 to 24."""
+
+
+@dataclass
+class Contender:
+    """Who takes part, and what was measured of it, a figure a round."""
+
+    name: str
+    command: list[str]
+    seconds: list[float] = field(default_factory=list)
+    megabytes: list[float] = field(default_factory=list)
+
+    def measure(self) -> None:
+        """Run it once."""
+        with tempfile.TemporaryFile() as out:
+            process = subprocess.Popen(self.command, stdout=out, cwd=Path(__file__).parents[2])
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                raise SystemExit(f"{self.name} has failed: {self.command}")
+            out.seek(0)
+            self.seconds.append(_seconds(out.read().decode()))
+        self.megabytes.append(usage.ru_maxrss / 1024)
+
+
+def _seconds(printed: str) -> float:
+    """Return the seconds that a contender, or Kafka's ProducerPerformance, has printed."""
+    if printed.startswith("{"):
+        return float(json.loads(printed)["seconds"])
+    records, rate = printed.strip().splitlines()[-1].split(" records sent, ")
+    return int(records) / float(rate.split()[0])
+
+
+def ours(name: str, contender: str, *arguments: object) -> Contender:
+    """Return a contender that is one of ``contenders.py``."""
+    module = ["-m", "tests.bench.contenders", contender]
+    return Contender(name, [sys.executable, *module, *map(str, arguments)])
+
+
+def producer_performance(broker: str, alerts: int, size: int) -> Contender:
+    """Return Kafka's own measuring tool: it sends messages of one size, made in memory."""
+    lock = Path(__file__).with_name("kafka-tools.lock.toml")
+    jars = fetch_jars(print, lambda *_: None, threading.Event(), lock=lock)
+    quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"
+    java = [str(find_java(None)), quiet, "-cp", os.pathsep.join(map(str, jars))]
+    settings = [f"bootstrap.servers={broker}", "acks=all", "max.request.size=10000000"]
+    return Contender(
+        "ProducerPerformance (Java)",
+        [
+            *(*java, "org.apache.kafka.tools.ProducerPerformance", "--topic", "send-java"),
+            *("--num-records", str(alerts), "--record-size", str(size), "--throughput", "-1"),
+            *("--producer-props", *settings),
+        ],
+    )
+
+
+def senders(broker: str, path: Path, alerts: int) -> list[Contender]:
+    """Return who sends the visit in ``path``."""
+    found = [
+        ours("alertstream send", "send_ours", broker, "send-ours", path),
+        ours("librdkafka, raw bytes ready in memory", "send_librdkafka", broker, "send-raw", path),
+        ours("decode, encode, librdkafka", "send_original", broker, "send-original", path),
+    ]
+    return [*found, producer_performance(broker, alerts, path.stat().st_size // alerts)]
+
+
+def readers(broker: str) -> list[Contender]:
+    """Return who reads or filters the topic ``visit``."""
+    return [
+        ours("alertstream filter 1-100", "filter_ours", broker, "visit", "1-100"),
+        ours("alertstream filter 1", "filter_ours", broker, "visit", "1"),
+        ours("decode whole, 1 filter, librdkafka", "filter_original", broker, "visit"),
+        ours("aiokafka, raw bytes", "read_aiokafka", broker, "visit"),
+        ours("alertstream's stream, raw bytes", "read_ours", broker, "visit"),
+        ours("librdkafka, raw bytes", "read_librdkafka", broker, "visit"),
+    ]
+
+
+def rounds(contenders: Sequence[Contender], count: int) -> None:
+    """Let all take turns, ``count`` times, after a warm-up that does not count."""
+    for number in range(count + 1):
+        for each in contenders:
+            each.measure()
+            if number == 0:
+                each.seconds.clear()
+                each.megabytes.clear()
+
+
+def show(title: str, contenders: Sequence[Contender], alerts: int) -> None:
+    """Print the table of a part."""
+    print(f"\n{title}: {alerts} alerts, medians of {len(contenders[0].seconds)} rounds")
+    print(f"{'':40} {'seconds':>8} {'spread':>15} {'alerts/s':>9} {'ratio':>6} {'MB':>6}")
+    first = statistics.median(contenders[0].seconds)
+    for each in contenders:
+        middle = statistics.median(each.seconds)
+        spread = f"{min(each.seconds):.2f} – {max(each.seconds):.2f}"
+        ratio, memory = middle / first, max(each.megabytes)
+        print(
+            f"{each.name:40} {middle:8.2f} {spread:>15} {alerts / middle:9.0f} "
+            f"{ratio:6.2f} {memory:6.0f}"
+        )
+
+
+async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Run the parts that are asked for; return all figures."""
+    figures: dict[str, Any] = {"alerts": options.alerts, "rounds": options.rounds}
+    simulation = SimulateOptions(
+        folder, 1, options.alerts, history=(0, 24), cutout_size=CUTOUT_SIZE
+    )
+    print(f"simulating a visit of {options.alerts} alerts", file=sys.stderr)
+    (path,) = await asyncio.to_thread(simulate, simulation, Schemas().by_id(1000))
+    figures["bytes"] = path.stat().st_size
+    async with local_broker(BrokerOptions(port=0), notice=print) as broker:
+        connection = Connection(broker.bootstrap)
+        names = ["send-ours", "send-raw", "send-original", "send-java", "visit", "bench-original"]
+        await kafka.make_topics(connection, names, kafka.TopicLayout())
+        for part in options.parts:
+            print(f"measuring {part}", file=sys.stderr)
+            if part == "send":
+                contenders = senders(broker.bootstrap, path, options.alerts)
+            elif part == "filter":
+                ours("", "send_ours", broker.bootstrap, "visit", path).measure()
+                contenders = readers(broker.bootstrap)
+            elif part == "end-to-end":
+                figures[part] = await end_to_end.measure(connection, path, options.rounds)
+                continue
+            else:
+                figures[part] = decode.measure()
+                continue
+            await asyncio.to_thread(rounds, contenders, options.rounds)
+            show(part, contenders, options.alerts)
+            figures[part] = [asdict(each) | {"command": None} for each in contenders]
+    return figures
+
+
+def main() -> None:
+    """Parse the command line, measure, and write what was measured."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("parts", nargs="*", default=list(PARTS), metavar=f"{{{','.join(PARTS)}}}")
+    parser.add_argument("--alerts", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="folder for bench.json and bench.svg")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(unknown)}")
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="alertstream-bench-") as folder:
+        figures = asyncio.run(measure(options, Path(folder)))
+    print(f"\n{time.monotonic() - begin:.0f} s in all", file=sys.stderr)
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "bench.json").write_text(json.dumps(figures, indent=1) + "\n")
+        from tests.bench.chart import draw
+
+        draw(figures, options.out / "bench.svg")
+
+
+if __name__ == "__main__":
+    main()
