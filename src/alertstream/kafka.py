@@ -537,7 +537,9 @@ async def subscribe(connection: Connection, subscription: Subscription) -> Async
             rebalance.stream = Stream(consumer, subscription, ends)
             yield rebalance.stream
         finally:
-            await consumer.stop()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_LIMIT):
+                    await consumer.stop()
 
 
 async def _seek_to_time(consumer: AIOKafkaConsumer, group: str | None, start: datetime) -> None:

@@ -170,9 +170,11 @@ class _Burst:
         with Container(path) as container:
             visit = VisitSent(visit=path.stem, file=str(path))
             bodies = self._bodies(container, visit, limit, progress)
-            partitions = range(self.topic.partitions)
-            await asyncio.gather(*(self._feed(bodies, each, visit) for each in partitions))
-        await self._all_answered()
+            feeds = [
+                asyncio.create_task(self._feed(bodies, partition, visit))
+                for partition in range(self.topic.partitions)
+            ]
+            await self._end_of(feeds)
         visit.seconds = self.clock.now() - begin
         progress(visit, 1.0)
         return visit
@@ -216,6 +218,9 @@ class _Burst:
         except KafkaError as error:
             self.gave_up = error
             self._fail(visit, error, records.count)
+        except asyncio.CancelledError:
+            self.gave_up = TimeoutError("no answer")
+            self._fail(visit, self.gave_up, records.count)
         else:
             self.in_flight.add(future)
             future.add_done_callback(self._tally(visit, records))
@@ -225,13 +230,16 @@ class _Burst:
         self.first_cause = self.first_cause or error
         visit.error = self.producer.failed(self.first_cause, visit.failed)
 
-    async def _all_answered(self) -> None:
-        while self.in_flight:
-            await asyncio.wait(self.in_flight, timeout=1.0)
+    async def _end_of(self, feeds: Sequence[asyncio.Task[None]]) -> None:
+        """Return when all is handed over and answered, or there has been no answer for too long."""
+        while waiting := {*self.in_flight, *(feed for feed in feeds if not feed.done())}:
+            await asyncio.wait(waiting, timeout=1.0)
             limit = STOP_LIMIT if self.stop.is_set() else DELIVERY_LIMIT
             if self.clock.now() - self.last_answer > limit:
-                for future in self.in_flight:
-                    future.cancel()
+                for each in waiting:
+                    each.cancel()
+        for feed in feeds:
+            feed.result()
 
     def _tally(self, visit: VisitSent, records: Records) -> Callable[[asyncio.Future[Any]], None]:
         def answered(future: asyncio.Future[Any]) -> None:
