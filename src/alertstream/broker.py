@@ -45,8 +45,8 @@ LARGEST_BATCH = 12 * 1024 * 1024
 """Bytes: a message of 10 MiB, and room for its headers."""
 STARTED = "Kafka Server started"
 
-# Feature levels of a new cluster, byte for byte as Kafka 4.1's own tool writes them (a test
-# compares). To run that tool would cost a Java's start more, a second at every start of ours.
+# The feature levels of a new cluster, as the StorageTool of this Kafka writes them (a test
+# compares). Running it for each node would take another start of Java, a second or more.
 BOOTSTRAP_CHECKPOINT = base64.b64decode(
     "AAAAAAAAAAAAAABHAAAAAALo5H1PACAAAAAAAAABog+WbxwAAAGiD5ZvHP//////////////////AAAAASoAAAAI"
     "AAAAAxYAAAAAAAAAAAAAAAAAAAAAAAAAAQAAALkAAAAAAjq/Ox4AAAAAAAMAAAGiD5ZvMgAAAaIPlm8y////////"
