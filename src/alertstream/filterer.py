@@ -33,8 +33,10 @@ from alertstream.visits import Clock
 
 VISIT_IS_OVER = 5.0
 """Seconds without an alert of a visit after which its counts are reported."""
-SETTLE_AFTER = 1.0
-"""Seconds that offsets may wait to be committed while nothing passes."""
+SETTLE_AFTER = 5.0
+"""Seconds that offsets may wait to be committed while nothing passes but alerts come."""
+MOST_WAITING = 4000
+"""Copies that wait for the transaction before theirs; each is a reference to what was read."""
 DELIVERIES = ("exactly-once", "at-least-once")
 
 
@@ -182,7 +184,10 @@ class Sieve:
 
 @dataclass
 class Outlet:
-    """Writes batches of copies and moves the group's offsets, both or neither.
+    """Writes copies and moves the group's offsets, both or neither, while reading goes on.
+
+    What comes while a transaction is under way goes into the next one, so that the more there is
+    to write, the fewer transactions it takes.
 
     :param topics: the output topics by name; those that are missing are made when needed.
     """
@@ -193,37 +198,62 @@ class Outlet:
     layout: TopicLayout
     exactly_once: bool
     topics: dict[str, Topic]
-    _unsettled: Offsets = field(default_factory=dict)
+    _copies: list[Copy] = field(default_factory=list)
+    _offsets: Offsets = field(default_factory=dict)
+    _writing: asyncio.Task[None] | None = None
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.stream.before_rebalance = self.settle
 
-    async def write(self, copies: Sequence[Copy], batch: Sequence[Message]) -> None:
-        """Write ``copies``, and the offsets of all that is done with them.
+    async def take(self, copies: Sequence[Copy], batch: Sequence[Message]) -> None:
+        """Take the copies that ``batch`` gives, and return when there is room for more.
 
-        The offsets of a batch without copies wait for :meth:`settle` or for a batch with some:
-        should they be lost, the batch is read again, and again nothing of it passes.
-
-        :raises DeliveryError: a copy is not acknowledged; then the offsets stay.
+        :raises DeliveryError: copies taken before are not acknowledged; their offsets stay.
         """
-        self._unsettled |= next_offsets(batch)
-        if not copies:
-            return
+        self._offsets |= next_offsets(batch)
+        self._copies += copies
+        if self._writing is not None and self._writing.done():
+            await self._finish()
+        if self._copies and self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+        if len(self._copies) > MOST_WAITING:
+            await self._finish()
+
+    async def settle(self) -> None:
+        """Write all that was taken, and the offsets of batches that gave no copies.
+
+        Should the latter be lost, those batches are read again, and again nothing passes.
+
+        :raises DeliveryError: copies are not acknowledged; their offsets stay.
+        """
+        await self._finish()
+        await self._write()
+
+    async def _finish(self) -> None:
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            await writing
+
+    async def _write(self) -> None:
+        async with self._turn:
+            while self._copies:
+                copies, self._copies = self._copies, []
+                offsets, self._offsets = self._offsets, {}
+                await self._write_together(copies, offsets)
+            offsets, self._offsets = self._offsets, {}
+            await self.stream.commit(offsets)
+
+    async def _write_together(self, copies: Sequence[Copy], offsets: Offsets) -> None:
         missing = sorted({copy.topic for copy in copies} - self.topics.keys())
         if missing:
             self.topics |= await make_topics(self.connection, missing, self.layout)
-        if not self.exactly_once:
+        if self.exactly_once:
+            async with self.producer.transaction(offsets, self.stream.subscription.group):
+                await self.producer.send_copies(copies, self.topics)
+        else:
             await self.producer.send_copies(copies, self.topics)
-            await self.settle()
-            return
-        async with self.producer.transaction(self._unsettled, self.stream.subscription.group):
-            await self.producer.send_copies(copies, self.topics)
-        self._unsettled = {}
-
-    async def settle(self) -> None:
-        """Write the offsets of all that is done."""
-        offsets, self._unsettled = self._unsettled, {}
-        await self.stream.commit(offsets)
+            await self.stream.commit(offsets)
 
 
 async def filter_stream(
@@ -241,11 +271,10 @@ async def filter_stream(
     """
     settled = sieve.clock.now()
     async for batch in stream.batches(stop):
-        async with stream.working:
-            await outlet.write(list(sieve.judge(batch)), batch)
-            if not batch or sieve.clock.now() - settled > SETTLE_AFTER:
-                await outlet.settle()
-                settled = sieve.clock.now()
+        await outlet.take(list(sieve.judge(batch)), batch)
+        if not batch or sieve.clock.now() - settled > SETTLE_AFTER:
+            await outlet.settle()
+            settled = sieve.clock.now()
         for counts in sieve.close_visits():
             report(counts)
     await outlet.settle()
