@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
@@ -19,9 +19,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from alertstream.demo import DemoSummary
-from alertstream.sender import VisitSent
-from alertstream.stats import FilterCounts
+if TYPE_CHECKING:
+    from alertstream.demo import DemoSummary
+    from alertstream.sender import VisitSent
+    from alertstream.stats import FilterCounts
 
 VISITS_SHOWN = 5
 
