@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import raw_kafka
 from conftest import COMMAND, run
 
 import alertstream
@@ -143,3 +144,18 @@ def test_schemas_of_the_package_and_of_a_folder(tmp_path: Path) -> None:
     missing = run("schema", "show", "99.9")
     assert missing.status == 1
     assert missing.err.startswith("error: unknown schema id 9909")
+
+
+def test_options_whose_names_python_keeps_for_itself(
+    kafka: str, topic: str, tmp_path: Path
+) -> None:
+    assert run("send", kafka, topic, "--interval", 0, "--limit", 1).status == 0
+    config = tmp_path / "config.toml"
+    config.write_text(f"from = 'latest'\nexit-on-eof = true\n[print]\ngroup = 'of-{topic}'\n")
+    how = {"ALERTSTREAM_CONFIG": str(config), "ALERTSTREAM_PRINT_FORMAT": "json"}
+    assert run("print", kafka, topic, **how).out == ""
+    assert len(run("print", kafka, topic, **how, ALERTSTREAM_FROM="earliest").lines) == 4
+    assert raw_kafka.committed(kafka, f"of-{topic}")
+    again = run("print", kafka, topic, **how, ALERTSTREAM_FROM="earliest")
+    assert again.out == ""
+    assert f"the group of-{topic} goes on where it has stopped" in again.err

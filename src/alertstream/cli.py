@@ -39,19 +39,6 @@ app.add_typer(schema_app, name="schema")
 
 Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="The topic.")]
 Format = Annotated[str, typer.Option(help="text, for people, or json, a line an object.")]
-ExitOnEof = Annotated[
-    bool, typer.Option("--exit-on-eof", help="Stop where the topic ends at the start.")
-]
-ConsumerGroup = Annotated[
-    str | None,
-    typer.Option("--group", "-g", help="Consumer group that remembers what was read."),
-]
-From = Annotated[
-    str | None,
-    typer.Option(
-        "--from", help="Where to start: earliest (default), latest, a time; a group goes on."
-    ),
-]
 
 
 def _show_version(asked: bool) -> None:
@@ -206,13 +193,8 @@ def filter_(
         str | None, typer.Option(metavar="TOPIC", help="Where --where sends to.")
     ] = None,
     cap: Annotated[int, typer.Option(min=0, help="Alerts per visit and filter; 0: no limit.")] = 20,
-    group_: Annotated[
-        str | None,
-        typer.Option("--group", "-g", help="Consumer group; default: named after the filters."),
-    ] = None,
     delivery: Annotated[str, typer.Option(help="exactly-once or at-least-once.")] = "exactly-once",
-    from_: From = None,
-    exit_on_eof: ExitOnEof = False,
+    reading: options.Reading = group(options.reading),
     schemas: Schemas = group(options.schemas),
     format: Format = "text",
 ) -> int:
@@ -232,8 +214,8 @@ def filter_(
         raise UsageError("--where and --output belong together", todo="give both, or none")
     if not chosen:
         raise UsageError("no filter is named", todo="give its number or class, as in: 1, or 1-100")
-    chosen_group = group_ or filter_classes.group_name(chosen)
-    subscription = kafka.Subscription((topic,), chosen_group, options.start_of(from_), exit_on_eof)
+    chosen_group = reading.group or filter_classes.group_name(chosen)
+    subscription = kafka.Subscription((topic,), chosen_group, reading.start, reading.exit_on_eof)
     judged = filterer.FilterOptions(topic, chosen, cap, delivery)
     exactly_once = delivery == "exactly-once"
 
@@ -245,7 +227,7 @@ def filter_(
 
     async def main(stop: asyncio.Event) -> list[FilterCounts]:
         there = await kafka.require_topics(connection, [topic])
-        await _notice_start(connection, subscription, from_)
+        await _notice_start(connection, subscription, reading)
         layout = kafka.TopicLayout(there[topic])
         made = await kafka.make_topics(connection, [each.topic for each in chosen], layout)
         transactional_id = f"{chosen_group}-{os.urandom(6).hex()}" if exactly_once else None
@@ -289,9 +271,7 @@ def print_(
         Path | None,
         typer.Option("--stampDir", "--stamp-dir", help="Folder that gets cutouts as FITS files."),
     ] = None,
-    group_: ConsumerGroup = None,
-    from_: From = None,
-    exit_on_eof: ExitOnEof = False,
+    reading: options.Reading = group(options.reading),
     schemas: Schemas = group(options.schemas),
     format: Format = "text",
 ) -> int:
@@ -308,10 +288,10 @@ def print_(
         images=cutouts,
         stamp_dir=stamp_dir,
     )
-    subscription = kafka.Subscription((topic,), group_, options.start_of(from_), exit_on_eof)
+    subscription = kafka.Subscription((topic,), reading.group, reading.start, reading.exit_on_eof)
 
     async def main(stop: asyncio.Event) -> printer.PrintAccount:
-        await _notice_start(connection, subscription, from_)
+        await _notice_start(connection, subscription, reading)
         async with kafka.subscribe(connection, subscription) as stream:
             return await printer.print_stream(
                 stream, schemas, printed, stop=stop, write=_write, notice=_notice
@@ -332,9 +312,7 @@ def monitor(
     connection: Connection = group(options.connection),
     topics: Annotated[list[str], typer.Argument(metavar="TOPIC", help="The topics.")],
     refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between refreshes.")] = 1.0,
-    group_: ConsumerGroup = None,
-    from_: From = None,
-    exit_on_eof: ExitOnEof = False,
+    reading: options.Reading = group(options.reading),
     schemas: Schemas = group(options.schemas),
     format: Annotated[
         str | None, typer.Option(help="live, text or json; default: live in a terminal.")
@@ -349,11 +327,11 @@ def monitor(
     shown = format or ("live" if sys.stdout.isatty() else "text")
     options.one_of("format", shown, ("live", "text", "json"))
     names = tuple(dict.fromkeys(topics))
-    subscription = kafka.Subscription(names, group_, options.start_of(from_), exit_on_eof)
+    subscription = kafka.Subscription(names, reading.group, reading.start, reading.exit_on_eof)
     watch = Watch(names, schemas, WallClock())
 
     async def main(stop: asyncio.Event) -> dict[str, Any]:
-        await _notice_start(connection, subscription, from_)
+        await _notice_start(connection, subscription, reading)
         async with kafka.subscribe(connection, subscription) as stream:
             if shown == "live":
                 with screen.monitor_screen() as show:
@@ -515,12 +493,16 @@ def demo(
     return DONE
 
 
-async def _notice_start(connection: Connection, read: Subscription, from_: str | None) -> None:
+async def _notice_start(
+    connection: Connection, subscription: Subscription, reading: options.Reading
+) -> None:
     """Say so, if ``--from`` has no effect because the group goes on where it was."""
     from alertstream.kafka import has_committed
 
-    if from_ is not None and await has_committed(connection, read):
-        _notice(f"the group {read.group} goes on where it has stopped: --from has no effect")
+    if reading.start_is_given and await has_committed(connection, subscription):
+        _notice(
+            f"the group {subscription.group} goes on where it has stopped: --from has no effect"
+        )
 
 
 class _ReaderGone(Exception):

@@ -113,6 +113,7 @@ def _with_environment(annotation: Any, command_name: str, name: str) -> Any:
     if not extras or not isinstance(extras[0], OptionInfo):
         return annotation
     option = copy(extras[0])
+    name = name.rstrip("_")
     option.envvar = [f"{PREFIX}_{command_name}_{name}".upper(), f"{PREFIX}_{name}".upper()]
     option.show_envvar = False
     return Annotated[kind, option]
@@ -124,7 +125,8 @@ def config_defaults(
     """Read the configuration file; return each command's defaults.
 
     :param path: None is ``config.toml`` in the user's configuration folder, if it is there.
-    :param commands: the names of each command's options.
+    :param commands: the parameters of each command's options; one whose name Python keeps for
+        itself, as ``from``, ends in an underscore, which the file does not have.
     :raises UsageError: the file cannot be read, or sets what no command has.
     """
     file = path or Path(typer.get_app_dir("alertstream")) / "config.toml"
@@ -136,17 +138,23 @@ def config_defaults(
         raise UsageError(f"no file to read: {error.strerror}", where=str(file)) from error
     except ValueError as error:
         raise UsageError(f"no TOML: {error}", where=str(file)) from error
-    settings = {key.replace("-", "_"): value for key, value in settings.items()}
+    settings = _underscored(settings)
     tables = {key: value for key, value in settings.items() if isinstance(value, dict)}
     common = {key: value for key, value in settings.items() if key not in tables}
-    _require_known(common, set().union(*commands.values()), file)
+    known = {name: {each.rstrip("_"): each for each in names} for name, names in commands.items()}
+    _require_known(common, set().union(*known.values()), file)
     _require_known(tables, set(commands), file)
     defaults = {}
-    for name, options in commands.items():
-        own = {key.replace("-", "_"): value for key, value in tables.get(name, {}).items()}
-        _require_known(own, options, file)
-        defaults[name] = {key: common[key] for key in common if key in options} | own
+    for name, parameters in known.items():
+        own = _underscored(tables.get(name, {}))
+        _require_known(own, set(parameters), file)
+        chosen = {key: common[key] for key in common if key in parameters} | own
+        defaults[name] = {parameters[key]: value for key, value in chosen.items()}
     return defaults
+
+
+def _underscored(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.replace("-", "_"): value for key, value in settings.items()}
 
 
 def _require_known(given: Mapping[str, Any], known: set[str], file: Path) -> None:
@@ -225,6 +233,38 @@ def schemas(
     from alertstream.schemas import Schemas
 
     return Schemas(schemas or ())
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a topic is read: as which group, from where on, and whether to stop at its end."""
+
+    group: str | None
+    start: str | datetime
+    start_is_given: bool
+    exit_on_eof: bool
+
+
+def reading(
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group", "-g", help="Consumer group that remembers what was read (filter has one)."
+        ),
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", help="Where to start: earliest (default), latest, or a time."),
+    ] = None,
+    exit_on_eof: Annotated[
+        bool, typer.Option("--exit-on-eof", help="Stop where the topic ends at the start.")
+    ] = False,
+) -> Reading:
+    """Return how a topic is read.
+
+    :raises UsageError: there is no such place to start from.
+    """
+    return Reading(group, start_of(from_), from_ is not None, exit_on_eof)
 
 
 def one_of(what: str, value: str, known: tuple[str, ...]) -> str:

@@ -44,6 +44,8 @@ def _paths(**quantities: str) -> dict[str, tuple[Path, ...]]:
     }
 
 
+_CUTOUTS = {name: f"cutout{name}" for name in ("Science", "Template", "Difference")}
+
 LSST = Survey(
     name="LSST",
     mark="diaSource",
@@ -60,11 +62,7 @@ LSST = Survey(
         flux_error="diaSource.psfFluxErr diaSource.psFluxErr",
         history="prvDiaSources.diaSourceId",
     ),
-    cutouts={
-        "Science": "cutoutScience",
-        "Template": "cutoutTemplate",
-        "Difference": "cutoutDifference",
-    },
+    cutouts=_CUTOUTS,
 )
 # ZTF numbers each quadrant of an exposure by itself (pid); that is the nearest to a visit it has.
 ZTF = Survey(
@@ -82,11 +80,7 @@ ZTF = Survey(
         magnitude_error="candidate.sigmapsf",
         history="prv_candidates.candid",
     ),
-    cutouts={
-        "Science": "cutoutScience",
-        "Template": "cutoutTemplate",
-        "Difference": "cutoutDifference",
-    },
+    cutouts=_CUTOUTS,
     containers=True,
 )
 SURVEYS = (LSST, ZTF)
