@@ -19,6 +19,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
+from conftest import run
 from lsst.alert.packet import Schema, get_schema_path
 
 from alertstream.errors import DataError, SchemaError, UsageError
@@ -320,9 +321,13 @@ def test_needs_no_numpy_nor_astropy() -> None:
     assert run.stdout.strip() == "set()"
 
 
-def test_sample_data_is_what_its_readme_says(tmp_path) -> None:
-    options = SimulateOptions(tmp_path, visits=4, alerts=64, cutout_size=37, history=(0, 20))
-    made = {path.name: path.read_bytes() for path in simulate(options, schema())}
+@pytest.mark.parametrize("hash_seed", ["1", "2", "3"])
+def test_sample_data_is_what_its_readme_says(tmp_path, hash_seed: str) -> None:
+    readme = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
+    (line,) = (line for line in readme.splitlines() if line.startswith("    alertstream simulate"))
+    command = line.replace(" data ", f" {tmp_path} ").split()
+    assert run(*command[1:], PYTHONHASHSEED=hash_seed).status == 0
+    made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert made == {path.name: path.read_bytes() for path in (ROOT / "data").glob("*.avro")}
     assert sum(map(len, made.values())) < 8_000_000
     passing = []

@@ -161,7 +161,7 @@ def _visit_json(visit: VisitSent) -> dict[str, Any]:
         "file": visit.file,
         "alerts": visit.acknowledged,
         "bytes": visit.bytes,
-        "seconds": round(visit.seconds, 3),
+        "seconds": round(visit.seconds, 6),
         "alerts_per_second": round(visit.rate, 1),
         "planned": visit.planned,
         "acknowledged": visit.acknowledged,

@@ -25,6 +25,7 @@ from alertstream.errors import DataError, SchemaError
 
 Schema = dict[str, Any]
 
+_FIRST = ("type", "name", "namespace", "doc")
 _LSST_NAME = re.compile(r"lsst\.v(\d+)_(\d+)\.alert")
 
 
@@ -152,7 +153,20 @@ def parsed(schema: Any) -> Schema:
         raise SchemaError(f"no Avro schema: {error}") from error
     if not isinstance(result, dict) or result.get("type") != "record":
         raise SchemaError("no schema of an Avro record")
+    _order(result)
     return result
+
+
+def _order(node: Any) -> None:
+    """Put a schema's attributes in one order: fastavro leaves them in another at every run."""
+    if isinstance(node, list):
+        for branch in node:
+            _order(branch)
+    elif isinstance(node, dict):
+        rest = {key: node.pop(key) for key in sorted(node) if not key.startswith("__")}
+        node |= {key: rest[key] for key in _FIRST if key in rest} | rest
+        for key in ("type", "items", "values", "fields"):
+            _order(node.get(key))
 
 
 def plain_schema(schema: Schema) -> Schema:
