@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import time
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 
+import fastavro
 import pytest
 import raw_kafka
 import samples
@@ -203,7 +205,9 @@ def test_ztf_files_are_sent_as_ztf_does(kafka: str, topic: str, tmp_path: Path) 
     path = write_container(tmp_path / "ztf.avro", schema, [alert])
     assert run("send", kafka, topic, "--data", path, "--interval", 0).status == 0
     (message,) = raw_kafka.read(kafka, topic)
-    assert message.value == b"".join(container_packer(schema)(bodies(path)[0]))
+    assert list(fastavro.reader(BytesIO(message.value))) == [alert]
+    with Container(path) as container:
+        assert message.value == b"".join(container_packer(container.schema)(bodies(path)[0]))
 
 
 def test_missing_broker() -> None:
