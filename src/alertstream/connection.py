@@ -174,14 +174,32 @@ def _subject(error: BaseException) -> str:
     return ", ".join(sorted(subjects)) if isinstance(subjects, set) else str(subjects)
 
 
+_LASTING = (
+    kafka_errors.AuthenticationFailedError,
+    kafka_errors.ClusterAuthorizationFailedError,
+    kafka_errors.GroupAuthorizationFailedError,
+    kafka_errors.IncompatibleBrokerVersion,
+    kafka_errors.InvalidTopicError,
+    kafka_errors.MessageSizeTooLargeError,
+    kafka_errors.RecordListTooLargeError,
+    kafka_errors.TopicAuthorizationFailedError,
+    kafka_errors.TransactionalIdAuthorizationFailed,
+)
+"""Why messages are refused, however often they are sent."""
+
+
 def failed_delivery(connection: Connection, error: BaseException, count: int) -> DeliveryError:
     """Return the error that says why ``count`` messages were not acknowledged."""
+    if type(error) is kafka_errors.KafkaError and isinstance(error.__cause__, Exception):
+        error = error.__cause__
     what, todo = "no answer in time", "see that all brokers are up, and try again"
     if isinstance(error, kafka_errors.KafkaError) and not error.retriable:
         _, what, own = _meaning(connection, error)
         todo = own or todo
-    return DeliveryError(
+    failed = DeliveryError(
         f"alerts not acknowledged: {count}, because of {what}",
         where=connection.bootstrap,
         todo=todo,
     )
+    failed.passing = not isinstance(error, _LASTING)
+    return failed

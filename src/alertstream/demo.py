@@ -17,12 +17,13 @@ from alertstream import kafka
 from alertstream.broker import BrokerOptions, Progress, local_broker
 from alertstream.connection import Connection
 from alertstream.errors import DeliveryError
-from alertstream.filterer import FilterOptions, Outlet, Sieve, filter_stream
+from alertstream.filterer import Outlet, filter_stream
 from alertstream.filters import AlertFilter, group_name
 from alertstream.monitor import Watch, watch_stream
 from alertstream.printer import PrintOptions, print_stream
 from alertstream.schemas import Schemas, version_id
 from alertstream.sender import SendOptions, VisitSent, packers, send, visit_line
+from alertstream.sieve import FilterOptions, Sieve
 from alertstream.simulate import SimulateOptions, simulate
 from alertstream.stats import FilterCounts
 from alertstream.visits import Cadence, WallClock, visit_files
@@ -132,8 +133,8 @@ class _Stage:
             kafka.subscribe(self.connection, kafka.Subscription((TOPIC,), group)) as read,
             kafka.subscribe(self.connection, kafka.Subscription(watch.topics)) as watched,
         ):
-            outlet = Outlet(self.connection, passing, read, layout, True, made)
             done = asyncio.Event()
+            outlet = Outlet(self.connection, passing, read, layout, True, made, done)
             filtering = asyncio.create_task(filter_stream(read, outlet, sieve, stop=done))
             monitoring = asyncio.create_task(watch_stream(watched, watch, stop=done))
             sent = await send(

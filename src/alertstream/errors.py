@@ -98,4 +98,9 @@ class FilterError(AlertStreamError):
 
 
 class DeliveryError(AlertStreamError):
-    """Alerts were not acknowledged, or an account does not add up."""
+    """Alerts were not acknowledged, or an account does not add up.
+
+    ``passing`` says that the cause may go away by itself, as a broker that is down.
+    """
+
+    passing = False

@@ -2,37 +2,34 @@
 
 A batch goes this way: each message is decoded as far as any filter needs it, each filter judges
 it, what passes is copied to the filter's topic, what cannot be decoded to ``TOPIC-undecodable``;
-and only when all copies are written does the group's offset move, in the same transaction.
+and only when all copies are written does the group's offset move, in the same transaction. Where
+that fails for a while, as when a broker is down, everything since the last commit is forgotten,
+and read again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-from alertstream.codec import MessageDecoder
 from alertstream.connection import Connection
-from alertstream.errors import UndecodableError
-from alertstream.filters import AlertFilter, VisitCap, error_line, union_of_fields
+from alertstream.errors import BrokerError, DeliveryError
 from alertstream.kafka import (
     Copy,
-    Message,
     Offsets,
     Producer,
     Stream,
     Topic,
     TopicLayout,
     make_topics,
-    next_offsets,
+    unless,
 )
-from alertstream.schemas import Schemas
+from alertstream.sieve import JUDGED_TOGETHER, Judgement, Sieve
 from alertstream.stats import FilterCounts
-from alertstream.survey import Alert, field_paths
-from alertstream.visits import Clock
+from alertstream.transactions import Membership
 
-VISIT_IS_OVER = 5.0
-"""Seconds without an alert of a visit after which its counts are reported."""
 SETTLE_AFTER = 5.0
 """Seconds that offsets may wait to be committed while nothing passes but alerts come."""
 MOST_WAITING = 4000
@@ -40,156 +37,15 @@ MOST_WAITING = 4000
 DELIVERIES = ("exactly-once", "at-least-once")
 
 
-@dataclass(frozen=True)
-class FilterOptions:
-    """Which filters to run on which topic.
-
-    :param cap: alerts of a visit that a filter lets through; 0 is no limit.
-    :param delivery: ``exactly-once``, in transactions, or ``at-least-once``.
-    """
-
-    topic: str
-    filters: Sequence[AlertFilter]
-    cap: int = 20
-    delivery: str = "exactly-once"
-
-    @property
-    def undecodable_topic(self) -> str:
-        """Where messages go that cannot be decoded."""
-        return f"{self.topic}-undecodable"
-
-
-def undecodable_notice(message: Message, cause: str) -> str:
-    """Return the line that reports the first message of its kind."""
-    place = f"{message.topic}[{message.partition}]@{message.offset}"
-    return f"undecodable message: {cause} · {place} · more of the kind are counted only"
-
-
-@dataclass
-class _VisitCounts:
-    """One visit's counts: ``passed`` and ``capped`` by filter."""
-
-    seen: int
-    passed: list[int]
-    capped: list[int]
-    last_alert: float = 0.0
-
-
-@dataclass
-class Sieve:
-    """Judges messages by all filters at once, and keeps the account.
-
-    :param notice: called with a line for the user when something goes wrong for the first time.
-    """
-
-    options: FilterOptions
-    schemas: Schemas
-    clock: Clock
-    notice: Callable[[str], None] = lambda text: None
-    totals: list[FilterCounts] = field(init=False)
-    undecodable: int = 0
-
-    def __post_init__(self) -> None:
-        filters = self.options.filters
-        self._topics = [each.topic for each in filters]
-        self._caps = [VisitCap(self.options.cap) for _ in filters]
-        self.totals = [FilterCounts(topic, None) for topic in self._topics]
-        fields = union_of_fields(filters)
-        paths = None if fields is None else field_paths([*fields, "visit"])
-        self._decoder = MessageDecoder(self.schemas, paths)
-        self._visits: dict[int | None, _VisitCounts] = {}
-        self._reported: set[str] = set()
-
-    def judge(self, batch: Sequence[Message]) -> Iterator[Copy]:
-        """Yield the copies to write: each message for each filter that it passes."""
-        now = self.clock.now()
-        for message in batch:
-            try:
-                alert = Alert(self._decoder.decode(message.value))
-            except UndecodableError as error:
-                self.undecodable += 1
-                self._tell_once(error.what, undecodable_notice(message, error.what))
-                yield Copy(self.options.undecodable_topic, message, error.what)
-                continue
-            visit = alert.visit
-            counts = self._visits.get(visit)
-            if counts is None:
-                blank = [0] * len(self._topics)
-                counts = self._visits[visit] = _VisitCounts(0, blank, list(blank))
-            counts.seen += 1
-            counts.last_alert = now
-            for index in self._passed_by(alert):
-                if self._caps[index].admits(visit):
-                    counts.passed[index] += 1
-                    yield Copy(self._topics[index], message)
-                else:
-                    counts.capped[index] += 1
-
-    def _passed_by(self, alert: Alert) -> Iterator[int]:
-        for index, each in enumerate(self.options.filters):
-            try:
-                if each.passes(alert):
-                    yield index
-            except Exception as error:
-                self.totals[index].failed += 1
-                cause = error_line(error)
-                text = f"{each.topic} fails on an alert, which it rejects thereby: {cause}"
-                self._tell_once(f"{each.topic} {cause}", text)
-
-    def _tell_once(self, cause: str, text: str) -> None:
-        if cause not in self._reported:
-            self._reported.add(cause)
-            self.notice(text)
-
-    def close_visits(self, *, all_of_them: bool = False) -> Iterator[FilterCounts]:
-        """Yield each filter's counts of the visits that are over, and add them to the totals.
-
-        A visit is over when no alert of it has come for ``VISIT_IS_OVER``; should one come later
-        after all, it is counted in another report on the same visit.
-        """
-        latest = self.clock.now() - VISIT_IS_OVER
-        over = [
-            visit
-            for visit, counts in self._visits.items()
-            if all_of_them or counts.last_alert < latest
-        ]
-        for visit in over:
-            counts = self._visits.pop(visit)
-            for index, total in enumerate(self.totals):
-                passed, capped = counts.passed[index], counts.capped[index]
-                total.seen += counts.seen
-                total.passed += passed
-                total.capped += capped
-                yield FilterCounts(total.filter, visit, counts.seen, passed, capped)
-
-    @property
-    def seen(self) -> int:
-        """Alerts judged so far, in visits closed or not."""
-        open_visits = sum(counts.seen for counts in self._visits.values())
-        return self.totals[0].seen + open_visits + self.undecodable
-
-    @property
-    def passed(self) -> int:
-        """Copies of alerts that were let through so far, by all filters."""
-        open_visits = sum(sum(counts.passed) for counts in self._visits.values())
-        return sum(total.passed for total in self.totals) + open_visits
-
-    def final_totals(self) -> list[FilterCounts]:
-        """Return each filter's counts of all visits that are closed; undecodable are seen too."""
-        return [
-            replace(total, seen=total.seen + self.undecodable, undecodable=self.undecodable)
-            for total in self.totals
-        ]
-
-
 @dataclass
 class Outlet:
     """Writes copies and moves the group's offsets, both or neither, while reading goes on.
 
-    What comes while a transaction is under way goes into the next one, so that the more there is
+    What comes while a transaction is under way goes into the next ones, so that the more there is
     to write, the fewer transactions it takes.
 
     :param topics: the output topics by name; those that are missing are made when needed.
+    :param stop: once it is set, Kafka has ``STOP_LIMIT`` to take what is left.
     """
 
     connection: Connection
@@ -198,62 +54,116 @@ class Outlet:
     layout: TopicLayout
     exactly_once: bool
     topics: dict[str, Topic]
-    _copies: list[Copy] = field(default_factory=list)
-    _offsets: Offsets = field(default_factory=dict)
+    stop: asyncio.Event
+    _waiting: deque[tuple[Membership, Judgement]] = field(default_factory=deque)
     _writing: asyncio.Task[None] | None = None
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _failure: DeliveryError | None = None
 
     def __post_init__(self) -> None:
-        self.stream.before_rebalance = self.settle
+        self.stream.before_rebalance = self._settle_quietly
 
-    async def take(self, copies: Sequence[Copy], batch: Sequence[Message]) -> None:
-        """Take the copies that ``batch`` gives, and return when there is room for more.
+    async def take(self, judgement: Judgement) -> None:
+        """Take what follows from the stream's last batch, and return when there is room for more.
 
-        :raises DeliveryError: copies taken before are not acknowledged; their offsets stay.
+        :raises DeliveryError: something that was taken before is not written; its offsets stay.
         """
-        self._offsets |= next_offsets(batch)
-        self._copies += copies
+        assert self.stream.membership is not None
+        self._waiting.append((self.stream.membership, judgement))
         if self._writing is not None and self._writing.done():
             await self._finish()
-        if self._copies and self._writing is None:
-            self._writing = asyncio.create_task(self._write())
-        if len(self._copies) > MOST_WAITING:
+        if self._writing is None and self._copies_wait():
+            self._writing = asyncio.create_task(self._write(everything=False))
+        if sum(len(each.copies) for _, each in self._waiting) > MOST_WAITING:
             await self._finish()
+        # Others have their turn, as telling the group that we live.
+        await asyncio.sleep(0)
 
     async def settle(self) -> None:
-        """Write all that was taken, and the offsets of batches that gave no copies.
+        """Write all that was taken, and the offsets of judgements without copies.
 
-        Should the latter be lost, those batches are read again, and again nothing passes.
-
-        :raises DeliveryError: copies are not acknowledged; their offsets stay.
+        :raises DeliveryError: something is not written; its offsets stay.
         """
         await self._finish()
-        await self._write()
+        self._writing = asyncio.create_task(self._write(everything=True))
+        await self._finish()
+
+    async def _settle_quietly(self) -> None:
+        """Write what can be written before another member has the partitions.
+
+        What fails is told to who takes or settles next.
+        """
+        await self._write(everything=True)
+
+    def _copies_wait(self) -> bool:
+        return any(judgement.copies for _, judgement in self._waiting)
 
     async def _finish(self) -> None:
         if self._writing is not None:
             writing, self._writing = self._writing, None
-            await writing
+            try:
+                await unless(self.stop, writing)
+            except TimeoutError:
+                text = "no answer in time: what was not written will be read again"
+                raise DeliveryError(text, where=self.connection.bootstrap) from None
+        if self._failure is not None:
+            raise self._failure
 
-    async def _write(self) -> None:
+    async def _write(self, *, everything: bool) -> None:
         async with self._turn:
-            while self._copies:
-                copies, self._copies = self._copies, []
-                offsets, self._offsets = self._offsets, {}
-                await self._write_together(copies, offsets)
-            offsets, self._offsets = self._offsets, {}
-            await self.stream.commit(offsets)
+            while self._failure is None and self._waiting and (everything or self._copies_wait()):
+                membership, judgements = self._next()
+                try:
+                    await self._write_together(membership, judgements)
+                except DeliveryError as error:
+                    self._failure = error
+                else:
+                    for _ in judgements:
+                        self._waiting.popleft()
 
-    async def _write_together(self, copies: Sequence[Copy], offsets: Offsets) -> None:
+    def _next(self) -> tuple[Membership, list[Judgement]]:
+        """Return the judgements to write next: made as one member, and not too many bytes."""
+        membership, size = self._waiting[0][0], 0
+        judgements: list[Judgement] = []
+        for made_as, judgement in self._waiting:
+            size += judgement.bytes
+            if made_as != membership or (judgements and size > JUDGED_TOGETHER):
+                break
+            judgements.append(judgement)
+        return membership, judgements
+
+    async def _write_together(
+        self, membership: Membership, judgements: Sequence[Judgement]
+    ) -> None:
+        copies: list[Copy] = []
+        offsets: Offsets = {}
+        for judgement in judgements:
+            copies += judgement.copies
+            offsets |= judgement.offsets
         missing = sorted({copy.topic for copy in copies} - self.topics.keys())
         if missing:
             self.topics |= await make_topics(self.connection, missing, self.layout)
         if self.exactly_once:
-            async with self.producer.transaction(offsets, self.stream.subscription.group):
-                await self.producer.send_copies(copies, self.topics)
+            await self.producer.send_and_commit(copies, self.topics, offsets, membership)
         else:
             await self.producer.send_copies(copies, self.topics)
             await self.stream.commit(offsets)
+
+    async def start_again(self) -> list[Judgement]:
+        """Forget what is not written, and go back to where it is read again; return it.
+
+        :raises BrokerError: Kafka cannot be reached until the stop.
+        """
+        try:
+            await self.producer.restart_when_possible(self.stop)
+            await self.stream.rewind()
+        except TimeoutError:
+            text = "Kafka cannot be reached: what was not written will be read again"
+            raise BrokerError(text, where=self.connection.bootstrap) from None
+        forgotten = [judgement for _, judgement in self._waiting]
+        self._waiting.clear()
+        self._failure = None
+        return forgotten
 
 
 async def filter_stream(
@@ -267,14 +177,30 @@ async def filter_stream(
     """Filter until ``stop`` or the stream's end; return each filter's counts of all visits.
 
     :param report: called for each filter when a visit is over.
-    :raises DeliveryError: copies are not acknowledged.
+    :raises DeliveryError: copies are refused for good, or not acknowledged until the stop.
     """
+
+    async def restore_caps() -> None:
+        committed = await stream.committed()
+        sieve.caps.restore({each.partition: kept for each, (_, kept) in committed.items()})
+
+    stream.after_rebalance = restore_caps
+    await restore_caps()
     settled = sieve.clock.now()
     async for batch in stream.batches(stop):
-        await outlet.take(list(sieve.judge(batch)), batch)
-        if not batch or sieve.clock.now() - settled > SETTLE_AFTER:
-            await outlet.settle()
-            settled = sieve.clock.now()
+        try:
+            for judgement in sieve.judge(batch):
+                await outlet.take(judgement)
+            if not batch or sieve.clock.now() - settled > SETTLE_AFTER:
+                await outlet.settle()
+                settled = sieve.clock.now()
+        except DeliveryError as error:
+            if not error.passing or stop.is_set():
+                raise
+            sieve.notice(f"{error.what}: read again from what is committed")
+            for judgement in await outlet.start_again():
+                sieve.take_back(judgement)
+            await restore_caps()
         for counts in sieve.close_visits():
             report(counts)
     await outlet.settle()

@@ -20,9 +20,11 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import json
 import re
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
@@ -37,6 +39,11 @@ MAGNITUDE_CUT = 20.0
 FLUX_CUT = 10 ** (0.4 * (AB_ZERO - MAGNITUDE_CUT))
 """nJy, 36,307.8: what is brighter than ``MAGNITUDE_CUT`` has more."""
 VISITS_REMEMBERED = 2000
+"""Visits whose counts are kept in memory."""
+VISITS_WRITTEN = 4
+"""Visits of a partition whose counts are kept with its offset."""
+COMMIT_ROOM = 4096
+"""Bytes that Kafka keeps with an offset (``offset.metadata.max.bytes``), unless it is set lower."""
 
 
 class AlertFilter:
@@ -81,25 +88,74 @@ def template_filter(number: int) -> type[TemplateFilter]:
     return type(f"Filter{number:03}", (TemplateFilter,), {"__doc__": TemplateFilter.__doc__})
 
 
-class VisitCap:
-    """How many alerts a filter has let through of each visit, and that no more may pass.
+class VisitCaps:
+    """How many alerts each filter has let through of each visit, and whether one more may pass.
 
-    :param most: alerts per visit; 0 is no limit.
+    What comes from a partition is kept with the offset that is committed for it (:meth:`written`),
+    and counted again from there (:meth:`restore`): a filter that was stopped or killed goes on with
+    the same counts. Members of a group that run at once know of each other what was committed
+    when their partitions were assigned.
+
+    :param topics: the filters' output topics.
+    :param most: alerts per visit and filter; 0 is no limit.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, topics: Sequence[str], most: int) -> None:
         self._most = most
-        self._passed: dict[int | None, int] = {}
+        self._count = len(topics)
+        self._digest = sha256(" ".join(topics).encode()).hexdigest()[:8]
+        self._sums: dict[int | None, list[int]] = {}
+        self._by_partition: dict[int, dict[int | None, list[int]]] = {}
 
-    def admits(self, visit: int | None) -> bool:
-        """Return whether one more alert of ``visit`` may pass, and count it if so."""
-        passed = self._passed.get(visit, 0)
-        if self._most and passed >= self._most:
+    def admits(self, index: int, visit: int | None, partition: int) -> bool:
+        """Return whether filter ``index`` lets one more alert of ``visit`` pass, and count it."""
+        if self._most == 0:
+            return True
+        sums = self._of_visit(self._sums, visit, VISITS_REMEMBERED)
+        if sums[index] >= self._most:
             return False
-        if passed == 0 and len(self._passed) >= VISITS_REMEMBERED:
-            del self._passed[next(iter(self._passed))]
-        self._passed[visit] = passed + 1
+        sums[index] += 1
+        visits = self._by_partition.setdefault(partition, {})
+        self._of_visit(visits, visit, VISITS_WRITTEN)[index] += 1
         return True
+
+    def _of_visit(
+        self, visits: dict[int | None, list[int]], visit: int | None, most: int
+    ) -> list[int]:
+        if visit not in visits:
+            if len(visits) >= most:
+                del visits[next(iter(visits))]
+            visits[visit] = [0] * self._count
+        return visits[visit]
+
+    def written(self, partition: int) -> str:
+        """Return a partition's counts of the last visits, as far as a commit has room for them."""
+        visits = list(self._by_partition.get(partition, {}).items())
+        while visits:
+            passed = {str(visit): ",".join(map(str, counts)) for visit, counts in visits}
+            text = json.dumps({"filters": self._digest, "passed": passed}, separators=(",", ":"))
+            if len(text) <= COMMIT_ROOM:
+                return text
+            visits = visits[1:]
+        return ""
+
+    def restore(self, written: Mapping[int, str]) -> None:
+        """Count anew, from what is written of each partition; that of other filters is ignored."""
+        for visits in self._by_partition.values():
+            for visit in visits:
+                self._sums.pop(visit, None)
+        self._by_partition = {}
+        for partition, text in written.items():
+            with suppress(AttributeError, KeyError, TypeError, ValueError):
+                kept = json.loads(text)
+                if kept["filters"] == self._digest:
+                    self._by_partition[partition] = {
+                        None if visit == "None" else int(visit): list(map(int, counts.split(",")))
+                        for visit, counts in kept["passed"].items()
+                    }
+        for visit in {visit for visits in self._by_partition.values() for visit in visits}:
+            of_visit = [visits[visit] for visits in self._by_partition.values() if visit in visits]
+            self._sums[visit] = [sum(counts) for counts in zip(*of_visit, strict=True)]
 
 
 def choose_filters(names: Sequence[str], files: Sequence[Path] = ()) -> list[AlertFilter]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import time
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -17,7 +18,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from aiokafka import (
     AIOKafkaConsumer,
@@ -34,6 +35,7 @@ from alertstream.connection import Connection, failed_delivery, mapped, mapped_e
 from alertstream.errors import DeliveryError, TopicError, UsageError
 from alertstream.produce import use_lean_connections
 from alertstream.records import CODECS, OVERHEAD, Batch, Records
+from alertstream.transactions import Membership, use_fenced_offsets
 
 LARGEST_MESSAGE = 10 * 1024 * 1024
 """Bytes of the largest message that the topics made here take."""
@@ -57,6 +59,13 @@ FETCH = 32 * 1024 * 1024
 """Bytes that are read from a broker in one piece, and so the memory that waits to be worked on."""
 POLL = 0.2
 """Seconds between looks whether to stop, while nothing comes."""
+LOST_AFTER = 2.0
+"""Seconds without any connection to a broker after which the user is told."""
+RETRY = 1.0
+"""Seconds from one attempt to reach Kafka to the next."""
+TRANSACTION_LIMIT = 20.0
+"""Seconds after which Kafka aborts a transaction whose producer is gone: until then, nothing that
+comes behind it can be read."""
 MOST_REPLICAS = 3
 
 COMPRESSIONS = tuple(CODECS)
@@ -67,12 +76,35 @@ REASON = "alertstream.reason"
 """Header of an undecodable message that was set aside: why."""
 
 use_lean_connections()
+use_fenced_offsets()
 
 KafkaError = kafka_errors.KafkaError
 TooLargeError = kafka_errors.MessageSizeTooLargeError
 Message: TypeAlias = ConsumerRecord
 """A message as read: topic, partition, offset, timestamp (ms), key, value, headers."""
-Offsets = dict[TopicPartition, int]
+Offsets = dict[TopicPartition, tuple[int, str]]
+"""Where each partition goes on, with what is to be kept with that (the commit's metadata)."""
+Notice = Callable[[str], None]
+"""Takes a line for the user."""
+T = TypeVar("T")
+
+
+async def unless(stop: asyncio.Event, work: Awaitable[T], grace: float = STOP_LIMIT) -> T:
+    """Return what ``work`` gives; once ``stop`` is set, it has ``grace`` seconds more.
+
+    :raises TimeoutError: it was not done by then, and is cancelled.
+    """
+    task = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((task,), timeout=grace)
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+    finally:
+        stopping.cancel()
+        task.cancel()
 
 
 @dataclass(frozen=True)
@@ -269,6 +301,13 @@ class Producer:
             async with asyncio.timeout(STOP_LIMIT):
                 await self._client.stop()
 
+    async def restart(self) -> None:
+        """Start anew, as another producer; a transaction that was under way is aborted."""
+        await self.stop()
+        self._client = AIOKafkaProducer(**self._settings)
+        await self.start()
+        self._broken = False
+
     async def mend(self) -> None:
         """Start anew if Kafka has refused a message, while none is in flight.
 
@@ -276,10 +315,27 @@ class Producer:
         and Kafka takes nothing more of that producer.
         """
         if self._broken:
-            await self.stop()
-            self._client = AIOKafkaProducer(**self._settings)
-            await self.start()
-            self._broken = False
+            await self.restart()
+
+    async def restart_when_possible(self, stop: asyncio.Event) -> None:
+        """Start anew as soon as Kafka can be reached, or give up once ``stop`` is set.
+
+        :raises TimeoutError: it is set.
+        """
+        while True:
+            try:
+                await unless(stop, self.restart(), grace=0)
+            except (KafkaError, TimeoutError):
+                if stop.is_set():
+                    raise TimeoutError from None
+                with suppress(TimeoutError):
+                    await unless(stop, asyncio.sleep(RETRY), grace=0)
+            else:
+                return
+
+    def connected(self) -> bool:
+        """Return whether there is a connection to any broker."""
+        return _connected(self._client.client)
 
     def records(self) -> Records:
         """Return records to fill, for a batch."""
@@ -362,12 +418,28 @@ class Producer:
         """Return the error that says why ``count`` messages were not acknowledged."""
         return failed_delivery(self._connection, error, count)
 
-    @asynccontextmanager
-    async def transaction(self, offsets: Offsets, group: str | None) -> AsyncIterator[None]:
-        """Write what is sent inside the context, and the group's offsets: all of it or nothing."""
-        async with self._client.transaction():
-            yield
-            await self._client.send_offsets_to_transaction(offsets, group)
+    async def send_and_commit(
+        self,
+        copies: Sequence[Copy],
+        topics: Mapping[str, Topic],
+        offsets: Offsets,
+        membership: Membership,
+    ) -> None:
+        """Write copies and move the group's offsets in one transaction: all of it or nothing.
+
+        Where it fails, the producer must be started anew, which aborts what was begun.
+
+        :param membership: who moves them: nothing is written if the group does not know it so any
+            more, because another member has the partitions.
+        :raises DeliveryError: nothing of it is written.
+        """
+        try:
+            await self._client.begin_transaction()
+            await self.send_copies(copies, topics)
+            await self._client.send_offsets_to_transaction(offsets, membership)
+            await self._client.commit_transaction()
+        except KafkaError as error:
+            raise self.failed(error, len(copies)) from error
 
 
 def _batches(copies: Sequence[Copy], size: int) -> Iterator[list[Copy]]:
@@ -399,6 +471,7 @@ async def producer(
         "acks": "all",
         "enable_idempotence": True,
         "transactional_id": transactional_id,
+        "transaction_timeout_ms": int(TRANSACTION_LIMIT * 1000),
     }
     with mapped_errors(connection):
         client = Producer(connection, compression, settings)
@@ -416,36 +489,130 @@ class Subscription:
     :param group: consumer group that remembers what was read; None remembers nothing.
     :param start: where to start without a remembered offset: ``earliest``, ``latest`` or a time.
     :param exit_on_eof: end where the partitions ended when reading began.
+    :param instance: name under which the group knows its member again when it comes back after a
+        crash, so that its partitions do not wait for it to be missed (KIP-345).
     """
 
     topics: tuple[str, ...]
     group: str | None = None
     start: str | datetime = "earliest"
     exit_on_eof: bool = False
+    instance: str | None = None
+
+
+def _connected(client: Any) -> bool:
+    return any(connection.connected() for connection in client._conns.values())
 
 
 class Stream:
     """Messages of topics, in batches; only committed ones of those written in transactions."""
 
     def __init__(
-        self, consumer: AIOKafkaConsumer, subscription: Subscription, ends: Offsets | None
+        self,
+        consumer: AIOKafkaConsumer,
+        subscription: Subscription,
+        partitions: Sequence[TopicPartition],
+        notice: Notice,
     ) -> None:
         self._consumer = consumer
-        self._ends = ends
+        self._partitions = partitions
+        self._notice = notice
+        self._ends: dict[TopicPartition, int] | None = None
+        self._starts: dict[TopicPartition, int] = {}
+        self._assigned = asyncio.Event()
+        self._assigned.set()
+        self._lost_since: float | None = None
+        self._lost_is_told = False
+        self._stop = asyncio.Event()
         self.subscription = subscription
+        self.membership: Membership | None = None
+        """Who we were in the group when the last batch came; None without a group."""
         self.working = asyncio.Lock()
         """Held by who works on a batch that is to be committed: no rebalance comes between."""
         self.before_rebalance: Callable[[], Awaitable[None]] | None = None
         """Called, if set, when partitions are about to go to another member of the group."""
+        self.after_rebalance: Callable[[], Awaitable[None]] | None = None
+        """Called, if set, when partitions have been assigned, before messages of them come."""
+
+    async def start(self) -> None:
+        """Connect, and go to where reading starts."""
+        await self._consumer.start()
+        if self.subscription.exit_on_eof:
+            self._ends = await self._consumer.end_offsets(self._partitions)
+        if isinstance(self.subscription.start, datetime):
+            await _seek_to_time(self._consumer, self.subscription.group, self.subscription.start)
+
+    async def end(self) -> None:
+        """Leave the group, and disconnect."""
+        if self._consumer._coordinator is not None:
+            # One that comes back does not leave; this one has ended, and is not to be waited for.
+            self._consumer._coordinator._group_instance_id = None
+        await self._consumer.stop()
 
     async def batches(self, stop: asyncio.Event) -> AsyncIterator[list[Message]]:
         """Yield messages as they come, in order within a partition, until ``stop`` or the end.
 
-        A batch is empty when nothing has come for ``POLL``.
+        A batch is empty when nothing has come for ``POLL``. When Kafka is gone, it is waited for.
         """
+        self._stop = stop
         while not stop.is_set() and not await self._at_end():
             fetched = await self._consumer.getmany(timeout_ms=int(POLL * 1000))
+            self.membership = self._current_membership()
+            if not self._assigned.is_set():
+                # All partitions are assigned anew, and read from what is committed.
+                fetched = {}
+                with suppress(TimeoutError):
+                    await unless(stop, self._assigned.wait(), grace=0)
+            for partition, messages in fetched.items():
+                self._starts.setdefault(partition, messages[0].offset)
+            if not fetched:
+                self._look_at_connections()
             yield [each for messages in fetched.values() for each in self._wanted(messages)]
+
+    def _current_membership(self) -> Membership | None:
+        if self.subscription.group is None:
+            return None
+        coordinator = self._consumer._coordinator
+        return Membership(
+            self.subscription.group,
+            coordinator.generation,
+            coordinator.member_id,
+            self.subscription.instance,
+        )
+
+    def _look_at_connections(self) -> None:
+        """Say so when there is no connection to any broker, and when there is one again."""
+        now = time.monotonic()
+        if _connected(self._consumer._client):
+            if self._lost_is_told:
+                self._notice("Kafka is there again")
+            self._lost_since, self._lost_is_told = None, False
+            return
+        self._lost_since = self._lost_since or now
+        if not self._lost_is_told and now - self._lost_since > LOST_AFTER:
+            self._notice("no connection to Kafka: trying until it is there again")
+            self._lost_is_told = True
+
+    async def rewind(self) -> None:
+        """Go back to where the group's offsets are, to read again what was not done.
+
+        :raises TimeoutError: Kafka has not told within ``STOP_LIMIT`` after the stop.
+        """
+        committed = await self.committed()
+        for partition in self._consumer.assignment():
+            start = committed.get(partition, (self._starts.get(partition), ""))[0]
+            if start is not None:
+                self._consumer.seek(partition, start)
+
+    async def committed(self) -> Offsets:
+        """Return the group's offsets of all partitions, and what was kept with each.
+
+        :raises TimeoutError: Kafka has not told within ``STOP_LIMIT`` after the stop.
+        """
+        coordinator = self._consumer._coordinator
+        work = coordinator.fetch_committed_offsets(self._partitions)
+        found = await unless(self._stop, work)
+        return {partition: (at.offset, at.metadata or "") for partition, at in found.items()}
 
     def _wanted(self, messages: list[Message]) -> list[Message]:
         if self._ends is None:
@@ -471,38 +638,54 @@ class Stream:
         """Remember for the group that everything before ``offsets`` is done.
 
         A batch that lost its partitions to another member meanwhile will be read again by that one.
+
+        :raises TimeoutError: Kafka has not answered within ``STOP_LIMIT`` after the stop.
         """
         if self.subscription.group is not None and offsets:
-            try:
-                await self._consumer.commit(offsets)
-            except (kafka_errors.CommitFailedError, kafka_errors.IllegalStateError):
-                return
+            with suppress(kafka_errors.CommitFailedError, kafka_errors.IllegalStateError):
+                await unless(self._stop, self._consumer.commit(offsets))
 
 
 def next_offsets(batch: Iterable[Message]) -> Offsets:
     """Return where each partition goes on behind the messages of ``batch``."""
-    return {TopicPartition(each.topic, each.partition): each.offset + 1 for each in batch}
+    return {TopicPartition(each.topic, each.partition): (each.offset + 1, "") for each in batch}
 
 
 class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
     """Lets a batch that is being worked on be finished before its partitions go elsewhere."""
 
-    stream: Stream | None = None
+    def __init__(self) -> None:
+        self.stream: Stream | None = None
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         if self.stream is not None:
+            self.stream._assigned.clear()
             async with self.stream.working:
                 if self.stream.before_rebalance is not None:
                     await self.stream.before_rebalance()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        pass
+        if self.stream is not None:
+            try:
+                self.stream._starts.clear()
+                if self.stream.after_rebalance is not None:
+                    await self.stream.after_rebalance()
+            finally:
+                self.stream._assigned.set()
 
 
 @asynccontextmanager
-async def subscribe(connection: Connection, subscription: Subscription) -> AsyncIterator[Stream]:
+async def subscribe(
+    connection: Connection,
+    subscription: Subscription,
+    *,
+    stop: asyncio.Event | None = None,
+    notice: Notice = lambda text: None,
+) -> AsyncIterator[Stream]:
     """Give the stream of a subscription's messages.
 
+    :param stop: ends the wait for the group's coordinator, should it be set before reading begins.
+    :param notice: told when there is no connection to Kafka any more, and when there is again.
     :raises TopicError: a topic is not there.
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
@@ -511,10 +694,12 @@ async def subscribe(connection: Connection, subscription: Subscription) -> Async
         for topic, count in (await require_topics(connection, subscription.topics)).items()
         for partition in range(count)
     ]
+    stop = stop or asyncio.Event()
     with mapped_errors(connection):
         consumer = AIOKafkaConsumer(
             **connection.settings(),
             group_id=subscription.group,
+            group_instance_id=subscription.instance,
             enable_auto_commit=False,
             auto_offset_reset="latest" if subscription.start == "latest" else "earliest",
             isolation_level="read_committed",
@@ -528,18 +713,20 @@ async def subscribe(connection: Connection, subscription: Subscription) -> Async
             consumer.assign(partitions)
         else:
             consumer.subscribe(subscription.topics, listener=rebalance)
+        stream = Stream(consumer, subscription, partitions, notice)
         try:
             async with asyncio.timeout(JOIN_LIMIT):
-                await consumer.start()
-                ends = await consumer.end_offsets(partitions) if subscription.exit_on_eof else None
-                if isinstance(subscription.start, datetime):
-                    await _seek_to_time(consumer, subscription.group, subscription.start)
-            rebalance.stream = Stream(consumer, subscription, ends)
-            yield rebalance.stream
+                try:
+                    await unless(stop, stream.start(), grace=0)
+                except TimeoutError:
+                    if not stop.is_set():
+                        raise
+            rebalance.stream = stream
+            yield stream
         finally:
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_LIMIT):
-                    await consumer.stop()
+                    await stream.end()
 
 
 async def _seek_to_time(consumer: AIOKafkaConsumer, group: str | None, start: datetime) -> None:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+import socket
+import tempfile
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, TypeVar
+from uuid import getnode, uuid4
 
 T = TypeVar("T")
 
 IMPATIENCE = 1.0
 """Seconds in which more signals mean the same: a shell and its job may both send one."""
+MOST_INSTANCES = 1000
+"""Processes of a group on one machine that get a name which they have again."""
 
 
 def run(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:
@@ -34,6 +42,31 @@ async def until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) ->
         task.cancel()
     with suppress(asyncio.CancelledError):
         await task
+
+
+@contextmanager
+def instance_name(group: str) -> Iterator[str]:
+    """Give a name for this process in a consumer group, the same when it is started again.
+
+    The first process of the group on this machine has number 0, a second one at the same time 1.
+    A lock file, which the system lets go even of a process that is killed, tells which are taken.
+    """
+    machine = f"{socket.gethostname()}-{getnode():x}"
+    key = sha256(f"{group} {machine}".encode()).hexdigest()[:16]
+    for number in range(MOST_INSTANCES):
+        path = Path(tempfile.gettempdir()) / f"alertstream-{key}-{number}.lock"
+        try:
+            lock = path.open("a")
+        except OSError:
+            continue
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield f"{group}-{machine}-{number}"
+            return
+    yield f"{group}-{machine}-{uuid4().hex}"
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -21,11 +21,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from alertstream import kafka
 from alertstream.codec import Container
 from alertstream.connection import Connection
-from alertstream.filterer import FilterOptions, Outlet, Sieve, filter_stream
+from alertstream.filterer import Outlet, filter_stream
 from alertstream.filters import FLUX_CUT, SNR_CUT, choose_filters
 from alertstream.runtime import run
 from alertstream.schemas import Schemas
 from alertstream.sender import SendOptions, packers, send
+from alertstream.sieve import FilterOptions, Sieve
 from alertstream.visits import Cadence, WallClock
 from alertstream.wire import pack
 
@@ -109,8 +110,8 @@ async def filter_ours(
         kafka.producer(connection, transactional_id=transactional_id) as producer,
         kafka.subscribe(connection, subscription) as stream,
     ):
-        outlet = Outlet(connection, producer, stream, layout, exactly_once, made)
-        sieve = Sieve(FilterOptions(topic, filters, delivery=delivery), Schemas(), WallClock())
+        outlet = Outlet(connection, producer, stream, layout, exactly_once, made, stop)
+        sieve = Sieve(FilterOptions(topic, filters), Schemas(), WallClock())
         begin = time.perf_counter()
         await filter_stream(stream, outlet, sieve, stop=stop)
         return time.perf_counter() - begin

@@ -1,0 +1,222 @@
+"""Judges messages by all filters at once, and keeps the account of what became of them.
+
+A judgement can be taken back, as long as it is not written: when Kafka does not take what follows
+from it, its messages are read and judged again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from alertstream.codec import MessageDecoder
+from alertstream.errors import Position, UndecodableError
+from alertstream.filters import AlertFilter, VisitCaps, error_line, union_of_fields
+from alertstream.kafka import Copy, Message, Offsets, next_offsets
+from alertstream.schemas import Schemas
+from alertstream.stats import FilterCounts
+from alertstream.survey import Alert, field_paths
+from alertstream.visits import Clock
+
+VISIT_IS_OVER = 5.0
+"""Seconds without an alert of a visit after which its counts are reported."""
+JUDGED_TOGETHER = 16 * 1024 * 1024
+"""Bytes of copies that are written in one transaction: none is read before all are written."""
+JUDGING_LIMIT = 0.25
+"""Seconds of judging after which other work has its turn, as telling the group that we live."""
+
+
+@dataclass(frozen=True)
+class FilterOptions:
+    """Which filters to run on which topic.
+
+    :param cap: alerts of a visit that a filter lets through; 0 is no limit.
+    """
+
+    topic: str
+    filters: Sequence[AlertFilter]
+    cap: int = 20
+
+    @property
+    def undecodable_topic(self) -> str:
+        """Where messages go that cannot be decoded."""
+        return f"{self.topic}-undecodable"
+
+
+@dataclass
+class Judgement:
+    """What follows from some messages: copies to write, where reading goes on, and the counts.
+
+    ``passed`` and ``capped`` are counted by visit and filter, ``failed`` by filter.
+    """
+
+    copies: list[Copy] = field(default_factory=list)
+    offsets: Offsets = field(default_factory=dict)
+    bytes: int = 0
+    undecodable: int = 0
+    seen: Counter[int | None] = field(default_factory=Counter)
+    passed: Counter[tuple[int | None, int]] = field(default_factory=Counter)
+    capped: Counter[tuple[int | None, int]] = field(default_factory=Counter)
+    failed: Counter[int] = field(default_factory=Counter)
+
+    def add_copy(self, copy: Copy) -> None:
+        """Add a message that is to be written."""
+        self.copies.append(copy)
+        self.bytes += len(copy.message.value or b"")
+
+
+@dataclass
+class _VisitCounts:
+    """One visit's counts: ``passed`` and ``capped`` by filter."""
+
+    passed: list[int]
+    capped: list[int]
+    seen: int = 0
+    last_alert: float = 0.0
+
+
+@dataclass
+class Sieve:
+    """Judges messages by all filters at once, and keeps the account.
+
+    :param notice: called with a line for the user when something goes wrong for the first time.
+    """
+
+    options: FilterOptions
+    schemas: Schemas
+    clock: Clock
+    notice: Callable[[str], None] = lambda text: None
+    totals: list[FilterCounts] = field(init=False)
+    undecodable: int = 0
+
+    def __post_init__(self) -> None:
+        filters = self.options.filters
+        self._topics = [each.topic for each in filters]
+        self.caps = VisitCaps(self._topics, self.options.cap)
+        self.totals = [FilterCounts(topic, None) for topic in self._topics]
+        fields = union_of_fields(filters)
+        paths = None if fields is None else field_paths([*fields, "visit"])
+        self._decoder = MessageDecoder(self.schemas, paths)
+        self._visits: dict[int | None, _VisitCounts] = {}
+        self._reported: set[str] = set()
+
+    def judge(self, batch: Sequence[Message]) -> Iterator[Judgement]:
+        """Yield what follows from the messages, in their order, in portions to be written."""
+        begin, judgement = self.clock.now(), Judgement()
+        for message in batch:
+            self._judge(message, judgement)
+            judgement.offsets |= next_offsets((message,))
+            long = self.clock.now() - begin > JUDGING_LIMIT
+            if judgement.bytes >= JUDGED_TOGETHER or long:
+                yield self._finished(judgement)
+                begin, judgement = self.clock.now(), Judgement()
+        if judgement.offsets:
+            yield self._finished(judgement)
+
+    def _judge(self, message: Message, judgement: Judgement) -> None:
+        try:
+            alert = Alert(self._decoder.decode(message.value))
+        except UndecodableError as error:
+            judgement.undecodable += 1
+            place = Position(message.topic, message.partition, message.offset)
+            text = (
+                f"undecodable message: {error.what} · {place} · more of the kind are counted only"
+            )
+            self._tell_once(error.what, text)
+            judgement.add_copy(Copy(self.options.undecodable_topic, message, error.what))
+            return
+        visit = alert.visit
+        judgement.seen[visit] += 1
+        for index in self._passed_by(alert, judgement):
+            if self.caps.admits(index, visit, message.partition):
+                judgement.passed[visit, index] += 1
+                judgement.add_copy(Copy(self._topics[index], message))
+            else:
+                judgement.capped[visit, index] += 1
+
+    def _passed_by(self, alert: Alert, judgement: Judgement) -> Iterator[int]:
+        for index, each in enumerate(self.options.filters):
+            try:
+                if each.passes(alert):
+                    yield index
+            except Exception as error:
+                judgement.failed[index] += 1
+                cause = error_line(error)
+                text = f"{each.topic} fails on an alert, which it rejects thereby: {cause}"
+                self._tell_once(f"{each.topic} {cause}", text)
+
+    def _tell_once(self, cause: str, text: str) -> None:
+        if cause not in self._reported:
+            self._reported.add(cause)
+            self.notice(text)
+
+    def _finished(self, judgement: Judgement) -> Judgement:
+        for partition, (offset, _) in judgement.offsets.items():
+            judgement.offsets[partition] = (offset, self.caps.written(partition.partition))
+        self._count(judgement, 1)
+        return judgement
+
+    def take_back(self, judgement: Judgement) -> None:
+        """Count its messages as not seen: they will be read again.
+
+        The caps have to be restored then from what was committed.
+        """
+        self._count(judgement, -1)
+
+    def _count(self, judgement: Judgement, sign: int) -> None:
+        self.undecodable += sign * judgement.undecodable
+        for visit, count in judgement.seen.items():
+            counts = self._visits.get(visit)
+            if counts is None:
+                blank = [0] * len(self._topics)
+                counts = self._visits[visit] = _VisitCounts(blank, list(blank))
+            counts.seen += sign * count
+            counts.last_alert = self.clock.now()
+        for (visit, index), count in judgement.passed.items():
+            self._visits[visit].passed[index] += sign * count
+        for (visit, index), count in judgement.capped.items():
+            self._visits[visit].capped[index] += sign * count
+        for index, count in judgement.failed.items():
+            self.totals[index].failed += sign * count
+
+    def close_visits(self, *, all_of_them: bool = False) -> Iterator[FilterCounts]:
+        """Yield each filter's counts of the visits that are over, and add them to the totals.
+
+        A visit is over when no alert of it has come for ``VISIT_IS_OVER``; should one come later
+        after all, it is counted in another report on the same visit.
+        """
+        latest = self.clock.now() - VISIT_IS_OVER
+        over = [
+            visit
+            for visit, counts in self._visits.items()
+            if all_of_them or counts.last_alert < latest
+        ]
+        for visit in over:
+            counts = self._visits.pop(visit)
+            for index, total in enumerate(self.totals):
+                passed, capped = counts.passed[index], counts.capped[index]
+                total.seen += counts.seen
+                total.passed += passed
+                total.capped += capped
+                if counts.seen:
+                    yield FilterCounts(total.filter, visit, counts.seen, passed, capped)
+
+    @property
+    def seen(self) -> int:
+        """Alerts judged so far, in visits closed or not."""
+        open_visits = sum(counts.seen for counts in self._visits.values())
+        return self.totals[0].seen + open_visits + self.undecodable
+
+    @property
+    def passed(self) -> int:
+        """Copies of alerts that were let through so far, by all filters."""
+        open_visits = sum(sum(counts.passed) for counts in self._visits.values())
+        return sum(total.passed for total in self.totals) + open_visits
+
+    def final_totals(self) -> list[FilterCounts]:
+        """Return each filter's counts of all visits that are closed; undecodable are seen too."""
+        return [
+            replace(total, seen=total.seen + self.undecodable, undecodable=self.undecodable)
+            for total in self.totals
+        ]

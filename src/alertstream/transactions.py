@@ -1,0 +1,238 @@
+"""Offsets in transactions: moved by a group's current members only, read when nothing is pending.
+
+aiokafka commits a transaction's offsets without saying who commits, so that a member which has
+lost its partitions unnoticed could still write; and it reads offsets that an unfinished transaction
+is about to move, or takes a broker's refusal for "none are committed". The requests made here are
+those of KIP-447: they name generation and member, and ask for stable offsets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiokafka.consumer import group_coordinator
+from aiokafka.producer import sender
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import (
+    Boolean,
+    CompactArray,
+    CompactString,
+    Int16,
+    Int32,
+    Int64,
+    Schema,
+    TaggedFields,
+)
+
+_TEXT = CompactString("utf-8")
+_COORDINATOR_LOADING, _NOT_AVAILABLE, _NOT_COORDINATOR, _UNSTABLE = 14, 15, 16, 88
+_ILLEGAL_GENERATION, _UNKNOWN_MEMBER, _INVALID_EPOCH, _FENCED_INSTANCE = 22, 25, 47, 82
+_FENCED = (_ILLEGAL_GENERATION, _UNKNOWN_MEMBER, _FENCED_INSTANCE)
+_RETRIED = {_UNSTABLE: _COORDINATOR_LOADING, _NOT_AVAILABLE: _NOT_COORDINATOR}
+"""What aiokafka does not know how to wait for, as what it does."""
+
+
+class Membership(str):
+    """A consumer group's name, and who its bearer is in it.
+
+    :param generation: which of the group's assignments it has taken part in.
+    :param member: the id that the group's coordinator gave it.
+    :param instance: the name under which it comes back (KIP-345), if it has one.
+    """
+
+    generation: int
+    member: str
+    instance: str | None
+
+    def __new__(
+        cls, group: str, generation: int, member: str, instance: str | None = None
+    ) -> Membership:
+        """Return a name that knows more."""
+        made = super().__new__(cls, group)
+        made.generation, made.member, made.instance = generation, member, instance
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether it is the same member, in the same assignment."""
+        return isinstance(other, Membership) and self._all() == other._all()
+
+    __hash__ = str.__hash__
+
+    def _all(self) -> tuple[str, int, str]:
+        return str(self), self.generation, self.member
+
+
+class _TxnOffsetCommitResponse(Response):  # type: ignore[misc]
+    API_KEY = 28
+    API_VERSION = 3
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("topic", _TEXT),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("partition", Int32), ("error_code", Int16), ("tags", TaggedFields)
+                    ),
+                ),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+    @property
+    def errors(self) -> list[tuple[str, list[tuple[int, int]]]]:
+        """The error codes by topic and partition; one who is no member is fenced, as it is."""
+        return [
+            (topic, [(partition, _fencing(code)) for partition, code, _ in partitions])
+            for topic, partitions, _ in self.topics
+        ]
+
+
+def _fencing(code: int) -> int:
+    return _INVALID_EPOCH if code in _FENCED else code
+
+
+class _TxnOffsetCommit(RequestStruct):  # type: ignore[misc]
+    API_KEY = 28
+    API_VERSION = 3
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = _TxnOffsetCommitResponse
+    SCHEMA = Schema(
+        ("transactional_id", _TEXT),
+        ("group_id", _TEXT),
+        ("producer_id", Int64),
+        ("producer_epoch", Int16),
+        ("generation_id", Int32),
+        ("member_id", _TEXT),
+        ("group_instance_id", _TEXT),
+        (
+            "topics",
+            CompactArray(
+                ("topic", _TEXT),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("partition", Int32),
+                        ("offset", Int64),
+                        ("leader_epoch", Int32),
+                        ("metadata", _TEXT),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class FencedOffsetCommit(Request[_TxnOffsetCommit]):  # type: ignore[misc]
+    """A transaction's offsets, moved in the name of a :class:`Membership`."""
+
+    API_KEY = 28
+
+    def __init__(
+        self,
+        transactional_id: str,
+        group_id: Membership,
+        producer_id: int,
+        producer_epoch: int,
+        topics: list[tuple[str, list[tuple[int, int, str]]]],
+    ) -> None:
+        self._producer = (transactional_id, str(group_id), producer_id, producer_epoch)
+        self._member = (group_id.generation, group_id.member, group_id.instance)
+        self._topics: list[Any] = [
+            (topic, [(number, offset, -1, text, {}) for number, offset, text in partitions], {})
+            for topic, partitions in topics
+        ]
+
+    def build(self, request_struct_class: type[_TxnOffsetCommit]) -> _TxnOffsetCommit:
+        """Return the request as it goes to the broker."""
+        return request_struct_class(*self._producer, *self._member, self._topics, {})
+
+
+class _OffsetFetchResponse(Response):  # type: ignore[misc]
+    API_KEY = 9
+    API_VERSION = 7
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "found",
+            CompactArray(
+                ("topic", _TEXT),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("partition", Int32),
+                        ("offset", Int64),
+                        ("leader_epoch", Int32),
+                        ("metadata", _TEXT),
+                        ("error_code", Int16),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("error_code", Int16),
+        ("tags", TaggedFields),
+    )
+
+    @property
+    def topics(self) -> list[tuple[str, list[tuple[int, int, str | None, int]]]]:
+        """Offset, metadata, error code by topic and partition; a refusal is one of the latter."""
+        refusal = int(self.error_code)
+        if refusal:
+            return [("", [(-1, -1, "", _RETRIED.get(refusal, refusal))])]
+        return [
+            (
+                topic,
+                [
+                    (partition, offset, metadata, _RETRIED.get(code, code))
+                    for partition, offset, _, metadata, code, _ in partitions
+                ],
+            )
+            for topic, partitions, _ in self.found
+        ]
+
+
+class _OffsetFetch(RequestStruct):  # type: ignore[misc]
+    API_KEY = 9
+    API_VERSION = 7
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = _OffsetFetchResponse
+    SCHEMA = Schema(
+        ("group_id", _TEXT),
+        (
+            "topics",
+            CompactArray(
+                ("topic", _TEXT), ("partitions", CompactArray(Int32)), ("tags", TaggedFields)
+            ),
+        ),
+        ("require_stable", Boolean),
+        ("tags", TaggedFields),
+    )
+
+
+class StableOffsetFetch(Request[_OffsetFetch]):  # type: ignore[misc]
+    """A group's offsets, once no unfinished transaction is about to move them."""
+
+    API_KEY = 9
+
+    def __init__(self, consumer_group: str, partitions: list[tuple[str, list[int]]]) -> None:
+        self._group = consumer_group
+        self._topics: list[Any] = [(topic, numbers, {}) for topic, numbers in partitions]
+
+    def build(self, request_struct_class: type[_OffsetFetch]) -> _OffsetFetch:
+        """Return the request as it goes to the broker."""
+        return request_struct_class(self._group, self._topics, True, {})
+
+
+def use_fenced_offsets() -> None:
+    """Make aiokafka move and read offsets as described here, from now on."""
+    sender.TxnOffsetCommitRequest = FencedOffsetCommit
+    group_coordinator.OffsetFetchRequest = StableOffsetFetch

@@ -1,0 +1,280 @@
+"""What may happen to a cluster and to those who use it: nothing is lost, nothing doubled.
+
+Each test adds a line to the table that ends the session: fault, alerts sent, received once, lost,
+doubled, as counted in what subscribers read.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster import NODES, Cluster, running_cluster
+from conftest import Finished, finish, run, start, stop, until
+
+from alertstream.codec import Container
+from alertstream.kafka import ORIGIN
+
+pytestmark = pytest.mark.slow
+
+VISITS, ALERTS, REPEAT = 3, 120, 12
+SENT = VISITS * ALERTS * REPEAT
+EVERYTHING = "diaSource.snr > -1 or not diaSource.snr > -1"
+BIG = "snr > 5"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with running_cluster() as running:
+        yield running
+
+
+_launched: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def healed(cluster: Cluster) -> Iterator[None]:
+    """All nodes are up before the next test, and nothing of this one runs any more."""
+    yield
+    for process in _launched:
+        if process.returncode is None:
+            process.kill()
+            process.communicate()
+    _launched.clear()
+    cluster.heal()
+
+
+def launch(*arguments: object) -> subprocess.Popen[str]:
+    process = start(*arguments)
+    _launched.append(process)
+    return process
+
+
+Account = Callable[[Iterable[Any], Iterable[Any]], None]
+
+
+@pytest.fixture
+def account(request: pytest.FixtureRequest, record_property: Callable[[str, Any], None]) -> Account:
+    """Check that a subscriber has everything once, and put it into the table."""
+
+    def check(sent: Iterable[Any], received: Iterable[Any]) -> None:
+        wanted, found = Counter(sent), Counter(received)
+        lost, doubled = (wanted - found).total(), (found - wanted).total()
+        fault = request.node.originalname.removeprefix("test_").replace("_", " ")
+        line = (fault, wanted.total(), wanted.total() - lost, lost, doubled)
+        record_property("account", line)
+        assert wanted
+        assert (lost, doubled) == (0, 0)
+
+    return check
+
+
+def bodies(visits: Path) -> list[bytes]:
+    """All alerts that are sent, as often as they are."""
+    each: list[bytes] = []
+    for path in sorted(visits.glob("*.avro")):
+        with Container(path) as container:
+            each += container
+    return each * REPEAT
+
+
+def received(messages: Iterable[Any]) -> list[bytes]:
+    return [message.value[5:] for message in messages]
+
+
+def places(messages: Iterable[Any]) -> list[tuple[int, int]]:
+    return [(message.partition, message.offset) for message in messages]
+
+
+def origins(messages: Iterable[Any]) -> list[tuple[int, int]]:
+    """Where filtered messages come from."""
+    found = [json.loads(dict(message.headers)[ORIGIN]) for message in messages]
+    return [(origin["partition"], origin["offset"]) for origin in found]
+
+
+def start_send(
+    cluster: Cluster, topic: str, visits: Path, interval: float = 0
+) -> subprocess.Popen[str]:
+    how = ("--interval", interval, "--no-align", "--repeat", REPEAT, "--format", "json")
+    return launch("send", cluster.address, topic, "--data", visits, *how)
+
+
+def one_visit_is_sent(sending: subprocess.Popen[str]) -> None:
+    assert sending.stdout is not None
+    assert sending.stdout.readline()
+
+
+def all_is_sent(sending: subprocess.Popen[str]) -> None:
+    sent = finish(sending, 150)
+    assert sent.status == 0, sent.err
+    assert f"sent: {SENT} of {SENT} alerts acknowledged" in sent.err
+
+
+def start_filter(cluster: Cluster, topic: str, *more: object) -> subprocess.Popen[str]:
+    which = ("--where", EVERYTHING, "--output", f"{topic}-passed", "--cap", 0)
+    group = ("--group", f"{topic}-group", "--format", "json")
+    return launch("filter", cluster.address, topic, *(more or which), *group)
+
+
+def until_filtered(cluster: Cluster, topic: str, limit: float = 90) -> None:
+    until(lambda: cluster.behind(f"{topic}-group", topic) == 0, "all is filtered", limit)
+
+
+def check_account(ended: Finished) -> dict[str, Any]:
+    """The closing account of a filter that lets everything pass adds up."""
+    total = ended.objects[-1]
+    assert total["visit"] is None and total["seen"] == total["passed"] > 0
+    return total
+
+
+def test_broker_killed_while_sending(
+    cluster: Cluster, topic: str, visits: Path, account: Account
+) -> None:
+    cluster.make(topic)
+    sending = start_send(cluster, topic, visits)
+    one_visit_is_sent(sending)
+    cluster.kill(cluster.leader(topic))
+    all_is_sent(sending)
+    account(bodies(visits), received(cluster.read(topic)))
+
+
+def test_brokers_killed_in_turns_while_filtering(
+    cluster: Cluster, topic: str, visits: Path, account: Account
+) -> None:
+    cluster.make(topic)
+    filtering = start_filter(cluster, topic)
+    sending = start_send(cluster, topic, visits, interval=0.2)
+    one_visit_is_sent(sending)
+    until(lambda: cluster.read(f"{topic}-passed"), "it filters")
+    coordinator = cluster.coordinator(f"{topic}-group")
+    cluster.kill(coordinator)
+    cluster.start(coordinator)
+    cluster.kill(coordinator % len(NODES) + 1)
+    all_is_sent(sending)
+    until_filtered(cluster, topic)
+    ended = stop(filtering)
+    assert ended.status == 0, ended.err
+    assert check_account(ended)["seen"] == SENT
+    account(places(cluster.read(topic)), origins(cluster.read(f"{topic}-passed")))
+
+
+def test_filter_killed_ten_times(
+    cluster: Cluster, topic: str, visits: Path, account: Account
+) -> None:
+    seed = random.randrange(2**32)
+    rng = random.Random(seed)
+    cluster.make(topic)
+    sending = start_send(cluster, topic, visits, interval=0.5)
+    one_visit_is_sent(sending)
+    for _ in range(10):
+        filtering = start_filter(cluster, topic)
+        time.sleep(rng.uniform(0.8, 2.2))
+        filtering.kill()
+        finish(filtering)
+    all_is_sent(sending)
+    filtering = start_filter(cluster, topic)
+    until_filtered(cluster, topic)
+    assert stop(filtering).status == 0
+    account(places(cluster.read(topic)), origins(cluster.read(f"{topic}-passed")))
+
+
+def test_filter_frozen_until_another_has_its_partitions(
+    cluster: Cluster, topic: str, visits: Path, account: Account
+) -> None:
+    cluster.make(topic)
+    frozen = start_filter(cluster, topic)
+    sending = start_send(cluster, topic, visits, interval=0.1)
+    until(lambda: cluster.read(f"{topic}-passed"), "it filters")
+    frozen.send_signal(signal.SIGSTOP)
+    other = start_filter(cluster, topic)
+    all_is_sent(sending)
+    until_filtered(cluster, topic)
+    frozen.send_signal(signal.SIGCONT)
+    assert frozen.stderr is not None
+    assert "read again" in frozen.stderr.readline()
+    account(places(cluster.read(topic)), origins(cluster.read(f"{topic}-passed")))
+    assert stop(other).status == stop(frozen).status == 0
+
+
+def test_whole_cluster_down_and_up(
+    cluster: Cluster, topic: str, visits: Path, account: Account, tmp_path: Path
+) -> None:
+    cluster.make(topic)
+    filtering = start_filter(cluster, topic)
+    printing = launch("print", cluster.address, topic, "--format", "json", "--fields", "snr")
+    watching = launch("monitor", cluster.address, topic, "--format", "json")
+    sending = start_send(cluster, topic, visits, interval=0.2)
+    one_visit_is_sent(sending)
+    cluster.kill(*NODES)
+    time.sleep(5)
+    cluster.start(*NODES)
+    all_is_sent(sending)
+    until_filtered(cluster, topic)
+    ends = [stop(each) for each in (filtering, watching, printing)]
+    for ended in ends:
+        assert ended.status == 0, ended.err
+        assert ended.err.count("no connection to Kafka") == 1, ended.err
+        assert ended.err.count("Kafka is there again") == 1
+    account(places(cluster.read(topic)), origins(cluster.read(f"{topic}-passed")))
+    assert check_account(ends[0])["seen"] == SENT
+    assert ends[1].objects[-1]["topics"][topic]["alerts"] == SENT
+    printed = [(each["partition"], each["offset"]) for each in ends[2].objects]
+    account(places(cluster.read(topic)), printed)
+
+
+def test_stopped_at_any_moment(
+    cluster: Cluster, topic: str, visits: Path, account: Account
+) -> None:
+    cluster.make(topic)
+    sending = start_send(cluster, topic, visits, interval=0.3)
+    one_visit_is_sent(sending)
+    printed: list[tuple[int, int]] = []
+    names = ("--group", f"{topic}-print", "--format", "json", "--fields", "snr")
+    for how in (signal.SIGINT, signal.SIGTERM) * 3:
+        filtering = start_filter(cluster, topic)
+        printing = launch("print", cluster.address, topic, *names)
+        time.sleep(random.uniform(0.3, 2.5))
+        ended = stop(printing, how)
+        assert ended.status == 0, ended.err
+        printed += [(each["partition"], each["offset"]) for each in ended.objects]
+        ended = stop(filtering, how)
+        assert ended.status == 0, ended.err
+    all_is_sent(sending)
+    filtering = start_filter(cluster, topic)
+    until_filtered(cluster, topic)
+    assert stop(filtering).status == 0
+    rest = run("print", cluster.address, topic, *names, "--exit-on-eof")
+    printed += [(each["partition"], each["offset"]) for each in rest.objects]
+    account(places(cluster.read(topic)), origins(cluster.read(f"{topic}-passed")))
+    account(places(cluster.read(topic)), printed)
+
+
+def test_cap_holds_over_restarts(
+    cluster: Cluster, topic: str, visits: Path, account: Account
+) -> None:
+    cluster.make(topic)
+    all_is_sent(start_send(cluster, topic, visits))
+    which = ("--where", BIG, "--output", f"{topic}-passed", "--cap", 15)
+    for _ in range(3):
+        filtering = start_filter(cluster, topic, *which)
+        time.sleep(random.uniform(0.6, 1.5))
+        filtering.kill()
+        finish(filtering)
+    filtering = start_filter(cluster, topic, *which)
+    until_filtered(cluster, topic)
+    assert stop(filtering).status == 0
+    shown = run(
+        *("print", cluster.address, f"{topic}-passed", "--exit-on-eof"),
+        *("--format", "json", "--fields", "visit"),
+    )
+    visits_of = Counter(each["alert"]["visit"] for each in shown.objects)
+    assert len(visits_of) == VISITS
+    account([*visits_of] * 15, visits_of.elements())
