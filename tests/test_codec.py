@@ -180,6 +180,27 @@ def test_schemas_of_users_come_first(tmp_path: Path) -> None:
     assert package_folder("schemas").is_dir()
 
 
+@pytest.mark.parametrize("schema", ["bytes", {"type": "bytes"}])
+@pytest.mark.parametrize("sync_interval", [1, 100_000])
+def test_file_of_whole_messages(schema: Any, sync_interval: int, tmp_path: Path) -> None:
+    messages = [pack(1000, b"body"), b"", b"garbage", b"\0" * 5000]
+    path = write_container(tmp_path / "m.avro", schema, messages, sync_interval=sync_interval)
+    with Container(path) as container:
+        assert container.holds_messages
+        assert list(container) == messages
+    content = path.read_bytes()
+    path.write_bytes(content[:-100])
+    with Container(path) as container, pytest.raises(DataError, match="damaged behind record"):
+        list(container)
+
+
+@pytest.mark.parametrize("schema", ["string", "null", ["bytes"], {"type": "array", "items": "int"}])
+def test_file_of_anything_else(schema: Any, tmp_path: Path) -> None:
+    path = write_container(tmp_path / "m.avro", schema, [])
+    with pytest.raises(DataError, match="no usable schema in the file"):
+        Container(path)
+
+
 def test_struct_layout_of_sample_message() -> None:
     with Container(samples.sample_file("7.1")) as container:
         (body,) = container

@@ -16,14 +16,27 @@ from typing import Any
 import fastavro
 import numpy as np
 import pytest
+import raw_kafka
 from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 from conftest import run
 from lsst.alert.packet import Schema, get_schema_path
 
-from alertstream.errors import DataError, SchemaError, UsageError
-from alertstream.simulate import SimulateOptions, simulate, visit_alerts
+from alertstream.codec import MessageDecoder, schema_id_of
+from alertstream.errors import DataError, SchemaError, UndecodableError, UsageError
+from alertstream.schemas import Schemas
+from alertstream.simulate import (
+    FAULTS,
+    MANIFEST,
+    UNDECODABLE,
+    UNKNOWN_ID,
+    Faults,
+    SimulateOptions,
+    simulate,
+    visit_alerts,
+)
+from alertstream.wire import pack
 
 ROOT = Path(__file__).parents[1]
 SMALL = SimulateOptions(Path(), visits=2, alerts=60, history=(0, 20), cutout_size=41)
@@ -313,6 +326,120 @@ def test_folder_that_cannot_be(tmp_path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"):
         simulate(replace(SMALL, folder=tmp_path / "file"), schema())
+
+
+def faulty(folder: Path, *kinds: str, alerts: int = 20) -> tuple[list[bytes], list[dict[str, Any]]]:
+    """The messages of a visit with faults, and the manifest."""
+    options = replace(SMALL, folder=folder, visits=1, alerts=alerts, cutout_size=15)
+    faults = Faults(kinds or FAULTS, 1000, (schema("11.0"), 1100))
+    (path,) = simulate(options, schema(), faults=faults)
+    with path.open("rb") as file:
+        messages = list(fastavro.reader(file))
+    lines = (folder / MANIFEST).read_text(encoding="utf-8").splitlines()
+    return messages, [json.loads(line) for line in lines]
+
+
+def test_faults_are_where_the_manifest_says(tmp_path: Path) -> None:
+    messages, manifest = faulty(tmp_path)
+    assert len(messages) == 21
+    assert sorted(each["kind"] for each in manifest) == sorted(FAULTS)
+    (path,) = tmp_path.glob("*.avro")
+    assert {(each["file"], f"visit-{each['visit']}") for each in manifest} == {
+        (path.name, path.stem)
+    }
+    decoder = MessageDecoder(Schemas())
+    kinds = {each["index"]: each["kind"] for each in manifest}
+    sources = []
+    for index, message in enumerate(messages):
+        kind = kinds.get(index)
+        if kind in UNDECODABLE:
+            with pytest.raises(UndecodableError):
+                decoder.decode(message)
+            continue
+        alert = decoder.decode(message)
+        sources.append(alert["diaSource"]["diaSourceId"])
+        assert (kind == "oversize") == (len(message) > 1024 * 1024)
+        assert schema_id_of(message) == (1100 if kind == "schema-change" else 1000)
+        assert (kind == "duplicate") == (index > 0 and message == messages[index - 1])
+    assert len(sources) == 21 - len(UNDECODABLE)
+    assert len(set(sources)) == len(sources) - 1
+    assert all(each["decodable"] == (each["kind"] not in UNDECODABLE) for each in manifest)
+
+
+def test_faults_change_nothing_else(tmp_path: Path) -> None:
+    plain = simulate(
+        replace(SMALL, folder=tmp_path / "plain", visits=1, alerts=20, cutout_size=15), schema()
+    )
+    with plain[0].open("rb") as file:
+        bodies = [block.bytes_.getvalue() for block in fastavro.block_reader(file)]
+    messages, manifest = faulty(tmp_path / "faulty", "truncated", "empty")
+    assert faulty(tmp_path / "again", "truncated", "empty") == (messages, manifest)
+    wrong = {each["index"] for each in manifest}
+    assert len(wrong) == 2
+    for index, body in enumerate(bodies):
+        assert (messages[index] == pack(1000, body)) == (index not in wrong)
+
+
+def test_manifest_goes_with_the_faults(tmp_path: Path) -> None:
+    faulty(tmp_path, "empty")
+    simulate(replace(SMALL, folder=tmp_path, visits=1, alerts=2, cutout_size=15), schema())
+    assert not (tmp_path / MANIFEST).exists()
+
+
+def test_more_faults_than_alerts(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="8 alerts have no room for 9 faults"):
+        faulty(tmp_path, alerts=8)
+    assert len(faulty(tmp_path, alerts=9)[1]) == 9
+
+
+def test_whole_messages_have_their_ids(tmp_path: Path) -> None:
+    faulty(tmp_path, "empty")
+    sent = run("send", "127.0.0.1:1", "x", "--data", tmp_path, "--schema-id", 7)
+    assert sent.status == 2
+    assert "leave out --schema-id" in sent.err
+
+
+def test_fault_that_is_none(tmp_path: Path) -> None:
+    made = run("simulate", tmp_path, "--faults", "truncated,nonsense")
+    assert (made.status, made.out) == (2, "")
+    assert "there is no fault nonsense · choose truncated, " in made.err
+
+
+def test_consumers_account_for_all_faults(kafka: str, topic: str, tmp_path: Path) -> None:
+    size = ("--visits", 2, "--alerts", 40, "--cutout-size", 15, "--history", "0-3")
+    made = run("simulate", tmp_path, *size, "--faults", "all")
+    assert made.status == 0, made.err
+    lines = (tmp_path / MANIFEST).read_text(encoding="utf-8").splitlines()
+    manifest = [json.loads(line) for line in lines]
+    assert Counter(each["kind"] for each in manifest) == dict.fromkeys(FAULTS, 2)
+    sent = run("send", kafka, topic, "--data", tmp_path, "--interval", 0, "--format", "json")
+    assert sent.status == 0, sent.err
+    assert [each["acknowledged"] for each in sent.objects] == [41, 41]
+    assert {each["visit"] for each in sent.objects} == {
+        f"visit-{each['visit']}" for each in manifest
+    }
+    how = ("--delivery", "at-least-once", "--exit-on-eof", "--format", "json")
+    where = ("--where", "diaSource.snr > 5", "--output", f"passed-{topic}")
+    filtered = run("filter", kafka, topic, *where, *how)
+    assert filtered.status == 3
+    total = filtered.objects[-1]
+    wrong = [each for each in manifest if not each["decodable"]]
+    assert (total["visit"], total["seen"]) == (None, 82)
+    assert total["undecodable"] == len(wrong) == 12
+    aside = raw_kafka.read(kafka, f"{topic}-undecodable")
+    expected: Counter[bytes] = Counter()
+    for path in tmp_path.glob("*.avro"):
+        with path.open("rb") as file:
+            messages = list(fastavro.reader(file))
+        expected.update(messages[each["index"]] for each in wrong if each["file"] == path.name)
+    assert Counter(message.value for message in aside) == expected
+    reasons = Counter(dict(message.headers)["alertstream.reason"].decode() for message in aside)
+    assert reasons[f"unknown schema id {UNKNOWN_ID}"] == 2
+    assert reasons["bytes behind the alert's end"] == 2
+    assert reasons["no wire-format header"] == 4
+    # Garbage is cut short, or not as its schema says, as it happens.
+    assert 2 <= reasons["cut short"] <= 4
+    assert reasons["cut short"] + reasons["not as its schema says"] == 4
 
 
 def test_needs_no_numpy_nor_astropy() -> None:

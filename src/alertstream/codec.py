@@ -7,15 +7,18 @@ the wire. A :class:`Decoder` that is told which fields are wanted stops behind t
 
 from __future__ import annotations
 
+import bz2
 import json
-import struct
+import lzma
+import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
+import cramjam
 import fastavro
-from fastavro.read import SchemaResolutionError
 
 from alertstream.errors import DataError, SchemaError, UndecodableError
 from alertstream.schemas import Schema, Schemas, full_name, parsed
@@ -23,26 +26,40 @@ from alertstream.wire import HEADER_SIZE, unpack
 
 CONTAINER_MAGIC = b"Obj\x01"
 
-_MALFORMED = (
-    ArithmeticError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    SchemaResolutionError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
+LARGEST_HEADER = 1024 * 1024
+"""Bytes of a container file before its first block, mostly the schema; LSST's has 24 to 160 KB."""
+LARGEST_BLOCK = 64 * 1024 * 1024
+"""Bytes of a compressed block once it is decompressed."""
+MOST_CARRIED = 16
+"""Schemas that messages carry themselves and whose decoders are kept."""
+
 _FITS_MAGIC = b"SIMPLE  ="
+_MESSAGE = {"type": "bytes"}
+_HEADER: Schema = {
+    "type": "record",
+    "name": "header",
+    "fields": [
+        {"name": "magic", "type": {"type": "fixed", "name": "magic", "size": 4}},
+        {"name": "meta", "type": {"type": "map", "values": "bytes"}},
+        {"name": "sync", "type": {"type": "fixed", "name": "sync", "size": 16}},
+    ],
+}
+_BLOCK: Schema = {
+    "type": "record",
+    "name": "block",
+    "fields": [{"name": "count", "type": "long"}, {"name": "size", "type": "long"}],
+}
 
 
 class Container:
     """An Avro container file (Avro specification, "Object Container Files"), open for reading.
 
-    ``schema`` is the parsed writer schema, ``header`` the file's bytes before its first block.
+    ``schema`` is the parsed writer schema. A file of plain ``bytes`` holds whole messages, with
+    or without a header, instead of alerts: ``holds_messages``.
 
-    :raises DataError: the file cannot be opened or is no container file; when iterated, the
-        file is damaged: the records before the damage have been given by then.
+    :raises DataError: the file cannot be opened, is no container file, or has a schema that
+        nothing can be decoded with; when iterated, the file is damaged: the records before the
+        damage have been given by then.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,13 +70,15 @@ class Container:
         except OSError as error:
             raise DataError(f"no file to read: {error.strerror}", where=str(path)) from error
         try:
-            self._blocks = fastavro.block_reader(self._file)
-            self.schema: Schema = parsed(self._blocks.writer_schema)
-        except _MALFORMED as error:
+            self._blocks = _Blocks(self._file, self._size)
+            schema = json.loads(self._blocks.schema)
+            self.holds_messages = schema in ("bytes", _MESSAGE)
+            self.schema: Schema = _MESSAGE if self.holds_messages else parsed(schema)
+        except Exception as error:
             self._file.close()
-            raise DataError(
-                "no Avro container file", where=str(path), todo="choose another --data"
-            ) from error
+            known = isinstance(error, SchemaError)
+            what = f"no usable schema in the file: {error}" if known else "no Avro container file"
+            raise DataError(what, where=str(path), todo="choose another --data") from error
 
     @property
     def share_read(self) -> float:
@@ -73,19 +92,81 @@ class Container:
         self._file.close()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield each record's bytes, in order, without decoding them."""
-        count = 0
+        """Yield each record's bytes, in order, without decoding them; or each whole message."""
+        split = _messages if self.holds_messages else _records
+        done = 0
         try:
-            for block in self._blocks:
-                for body in _records(block.bytes_.getvalue(), block.num_records, self.schema):
+            for count, block in self._blocks:
+                for body in split(block, count, self.schema):
                     yield body
-                    count += 1
-        except (*_MALFORMED, OSError, UndecodableError) as error:
+                    done += 1
+        except Exception as error:
             raise DataError(
-                f"the file is damaged behind record {count}",
+                f"the file is damaged behind record {done}",
                 where=str(self.path),
                 todo="what comes before is intact; get the file again for the rest",
             ) from error
+
+
+class _Blocks:
+    """A container file's blocks: how many records each has, and their bytes, decompressed.
+
+    fastavro's own reader parses any schema and decompresses without bounds.
+
+    :raises Exception: of any type: it is none, or damaged.
+    """
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        start = BytesIO(file.read(LARGEST_HEADER))
+        header: dict[str, Any] = fastavro.schemaless_reader(start, _HEADER, None)
+        if header["magic"] != CONTAINER_MAGIC:
+            raise ValueError("no container file")
+        file.seek(start.tell())
+        self.schema: bytes = header["meta"]["avro.schema"]
+        self._decompress = _DECOMPRESS[header["meta"].get("avro.codec", b"null")]
+        self._sync = header["sync"]
+        self._file = file
+        self._size = size
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        while self._file.tell() < self._size:
+            block = fastavro.schemaless_reader(self._file, _BLOCK, None)
+            if not 0 <= block["size"] <= self._size - self._file.tell():
+                raise ValueError("a block of impossible size")
+            content = self._file.read(block["size"])
+            if self._file.read(len(self._sync)) != self._sync:
+                raise ValueError("no marker behind a block")
+            yield block["count"], self._decompress(content)
+
+
+def _all_of(decompressor: Any, content: bytes) -> bytes:
+    out: bytes = decompressor.decompress(content, LARGEST_BLOCK)
+    if not decompressor.eof:
+        raise ValueError("a block that is cut short or too large")
+    return out
+
+
+def _snappy(content: bytes) -> bytes:
+    # Avro puts a checksum of four bytes behind it.
+    if cramjam.snappy.decompress_raw_len(content[:-4]) > LARGEST_BLOCK:
+        raise ValueError("a block that is too large")
+    return bytes(cramjam.snappy.decompress_raw(content[:-4]))
+
+
+def _zstandard(content: bytes) -> bytes:
+    out = bytearray(LARGEST_BLOCK)
+    size = cramjam.zstd.decompress_into(content, out)
+    return bytes(memoryview(out)[:size])
+
+
+_DECOMPRESS: dict[bytes, Callable[[bytes], bytes]] = {
+    b"null": lambda content: content,
+    b"deflate": lambda content: _all_of(zlib.decompressobj(-15), content),
+    b"bzip2": lambda content: _all_of(bz2.BZ2Decompressor(), content),
+    b"xz": lambda content: _all_of(lzma.LZMADecompressor(memlimit=LARGEST_BLOCK), content),
+    b"snappy": _snappy,
+    b"zstandard": _zstandard,
+}
 
 
 def _records(block: bytes, count: int, schema: Schema) -> Iterator[bytes]:
@@ -94,11 +175,23 @@ def _records(block: bytes, count: int, schema: Schema) -> Iterator[bytes]:
         return
     decoder = Decoder(schema)
     end = 0
-    for _ in range(count):
+    for _ in range(_possible(count, block)):
         start, end = end, decoder.end_of_record(block, end)
         yield block[start:end]
     if end != len(block):
         raise UndecodableError("bytes behind the last record of a block")
+
+
+def _messages(block: bytes, count: int, schema: Schema) -> Iterator[bytes]:
+    stream = BytesIO(block)
+    for _ in range(_possible(count, block)):
+        yield fastavro.schemaless_reader(stream, schema, None)
+
+
+def _possible(count: int, block: bytes) -> int:
+    if not 0 <= count <= len(block):
+        raise UndecodableError("a block with an impossible number of records")
+    return count
 
 
 class MessageDecoder:
@@ -111,7 +204,7 @@ class MessageDecoder:
         self._schemas = schemas
         self._fields = fields
         self._by_id: dict[int, Decoder] = {}
-        self._by_schema: dict[str, Decoder] = {}
+        self._by_schema: dict[bytes, Decoder] = {}
 
     def decode(self, message: bytes | None) -> dict[str, Any]:
         """Return the alert, or the fields of it that were asked for.
@@ -122,23 +215,28 @@ class MessageDecoder:
             raise UndecodableError("no content")
         if message.startswith(CONTAINER_MAGIC):
             schema, body = open_container_message(message)
-            return self._carried(schema).decode(body)
+            return (self._by_schema.get(schema) or self._carried(schema)).decode(body)
         schema_id, _ = unpack(message)
         decoder = self._by_id.get(schema_id) or self._named(schema_id)
         return decoder.decode(message, HEADER_SIZE)
 
     def _named(self, schema_id: int) -> Decoder:
         try:
-            schema = self._schemas.by_id(schema_id)
+            decoder = Decoder(self._schemas.by_id(schema_id), self._fields)
         except SchemaError as error:
             raise UndecodableError(error.what) from error
-        return self._by_id.setdefault(schema_id, Decoder(schema, self._fields))
+        return self._by_id.setdefault(schema_id, decoder)
 
-    def _carried(self, schema: Schema) -> Decoder:
-        key = json.dumps(schema, sort_keys=True)
-        if key not in self._by_schema:
-            self._by_schema[key] = Decoder(parsed(schema), self._fields)
-        return self._by_schema[key]
+    def _carried(self, schema: bytes) -> Decoder:
+        try:
+            decoder = Decoder(parsed(json.loads(schema)), self._fields)
+        except SchemaError as error:
+            raise UndecodableError(f"container file with {error.what}") from error
+        except (ValueError, RecursionError) as error:
+            raise UndecodableError("container file with a schema that is no JSON") from error
+        if len(self._by_schema) == MOST_CARRIED:
+            self._by_schema.clear()
+        return self._by_schema.setdefault(schema, decoder)
 
 
 def schema_id_of(message: bytes | None) -> int | None:
@@ -158,19 +256,19 @@ def container_packer(schema: Schema) -> Callable[[bytes], tuple[bytes, ...]]:
     return lambda body: (start, varint(len(body)), body, marker)
 
 
-def open_container_message(message: bytes) -> tuple[Schema, bytes]:
-    """Return the writer schema and the body of a message that is a container file.
+def open_container_message(message: bytes) -> tuple[bytes, bytes]:
+    """Return the writer schema, as JSON, and the body of a message that is a container file.
 
     :raises UndecodableError: it is damaged, or holds other than one record.
     """
     try:
-        blocks = fastavro.block_reader(BytesIO(message))
-        bodies = [(block.num_records, block.bytes_.getvalue()) for block in blocks]
-    except _MALFORMED as error:
+        blocks = _Blocks(BytesIO(message), len(message))
+        found = [*islice(blocks, 2)]
+    except Exception as error:
         raise UndecodableError("damaged container file") from error
-    if [count for count, _ in bodies] != [1]:
+    if [count for count, _ in found] != [1]:
         raise UndecodableError("container file without exactly one record")
-    return blocks.writer_schema, bodies[0][1]
+    return blocks.schema, found[0][1]
 
 
 class Decoder:
@@ -194,6 +292,7 @@ class Decoder:
             self._reader = _subset(self._writer, paths)
             self._images = _trailing_images(schema, len(self._writer["fields"]))
         self._image_sizes = [0] * self._images
+        self._stream = BytesIO if _notices_end(schema) else _StrictBytes
 
     def decode(self, message: bytes, start: int = 0) -> dict[str, Any]:
         """Return the alert, or the fields of it that were asked for.
@@ -205,7 +304,7 @@ class Decoder:
         if self._writer is self._whole:
             return self._read_to_the_end(message, start, self._reader)
         # Of bytes, and of nothing else, this makes no copy.
-        stream = BytesIO(message)
+        stream = self._stream(message)
         stream.seek(start)
         alert = _read(stream, self._writer, self._reader, len(message))
         if not self._images_fill(message, stream.tell()):
@@ -215,7 +314,7 @@ class Decoder:
     def _read_to_the_end(self, message: bytes, start: int, reader: Schema | None) -> dict[str, Any]:
         # fastavro takes a bytes field that the end cuts short for a shorter one; with a byte more
         # than there should be, it goes too far instead.
-        stream = BytesIO(message + b"\0")
+        stream = self._stream(message + b"\0")
         stream.seek(start)
         alert = _read(stream, self._whole, reader, len(message))
         if stream.tell() < len(message):
@@ -229,7 +328,7 @@ class Decoder:
 
         :raises UndecodableError: the block ends first.
         """
-        stream = BytesIO(block)
+        stream = self._stream(block)
         stream.seek(start)
         _read(stream, self._whole, self._nothing, len(block))
         return stream.tell()
@@ -256,10 +355,25 @@ class Decoder:
 def _read(stream: BytesIO, writer: Schema, reader: Schema | None, size: int) -> dict[str, Any]:
     try:
         alert: dict[str, Any] = fastavro.schemaless_reader(stream, writer, reader)
-    except _MALFORMED as error:
+    except Exception as error:
+        # What fastavro raises on bytes that are no alert is of any type.
         cause = "cut short" if stream.tell() >= size else "not as its schema says"
         raise UndecodableError(cause) from error
     return alert
+
+
+class _StrictBytes(BytesIO):
+    """Bytes that cannot be read beyond their end.
+
+    fastavro skips numbers of fixed size that are not there, as many as an array claims to have;
+    from this it does not, but reads it more slowly.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        if size is not None and len(content) < size:
+            raise EOFError
+        return content
 
 
 def varint(number: int) -> bytes:
@@ -279,7 +393,7 @@ def _cut_behind(schema: Schema, names: Collection[str]) -> Schema:
     wanted = [index for index, field in enumerate(fields) if field["name"] in names]
     if not wanted:
         return schema
-    return parsed(_record(schema, fields[: wanted[-1] + 1]))
+    return _prepared(_record(schema, fields[: wanted[-1] + 1]))
 
 
 def _trailing_images(schema: Schema, first: int) -> int:
@@ -296,6 +410,18 @@ def _record(schema: Schema, fields: list[Any]) -> Schema:
     return {"type": "record", "name": full_name(schema), "fields": fields}
 
 
+def _prepared(schema: Schema) -> Schema:
+    """Return what was made of a parsed schema in the form that fastavro decodes with.
+
+    :raises SchemaError: two names of it are the same without their namespaces.
+    """
+    try:
+        prepared: Schema = fastavro.parse_schema(schema)
+    except Exception as error:
+        raise SchemaError("a schema with names that are mixed up") from error
+    return prepared
+
+
 def _subset(schema: Schema, paths: Iterable[tuple[str, ...]]) -> Schema:
     """Return a reader schema with just the fields at ``paths``.
 
@@ -306,7 +432,7 @@ def _subset(schema: Schema, paths: Iterable[tuple[str, ...]]) -> Schema:
     wanted: dict[str, set[str] | None] = {}
     for path in paths:
         _want(schema, path, definitions, wanted)
-    return parsed(_written(schema, definitions, wanted, set()))
+    return _prepared(_written(schema, definitions, wanted, set()))
 
 
 def _definitions(node: Any) -> dict[str, Schema]:
@@ -323,6 +449,37 @@ def _definitions(node: Any) -> dict[str, Schema]:
             found |= _definitions(node["type"])
         found |= _definitions(node.get("items")) | _definitions(node.get("values"))
     return found
+
+
+def _notices_end(schema: Schema) -> bool:
+    """Whether the items of all arrays have what fastavro does not skip beyond the end."""
+    definitions = _definitions(schema)
+    arrays = _arrays(schema)
+    return all(_has_length(array["items"], definitions) for array in arrays)
+
+
+def _arrays(node: Any) -> Iterator[Schema]:
+    if isinstance(node, list):
+        for branch in node:
+            yield from _arrays(branch)
+    elif isinstance(node, dict):
+        if node["type"] == "array":
+            yield node
+        for field in node.get("fields", ()):
+            yield from _arrays(field["type"])
+        for key in ("items", "values"):
+            yield from _arrays(node.get(key))
+
+
+def _has_length(node: Any, definitions: dict[str, Schema]) -> bool:
+    """Whether a type starts with a number of variable length, or a field of it does."""
+    node = definitions.get(node, node) if isinstance(node, str) else node
+    if isinstance(node, list):
+        return True
+    kind = node["type"] if isinstance(node, dict) else node
+    if kind == "record":
+        return any(_has_length(field["type"], {}) for field in node["fields"])
+    return kind in ("array", "bytes", "enum", "int", "long", "map", "string")
 
 
 def _want(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -11,23 +12,36 @@ from alertstream.errors import DataError
 from alertstream.survey import Alert
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
+_LONGEST = 200
+_DEVICE = re.compile(r"(CON|PRN|AUX|NUL|(COM|LPT)\d)(\..*)?", re.IGNORECASE)
+"""Names that Windows keeps for devices, whatever their suffix."""
 
 
 def cutouts(alert: Alert) -> Iterator[tuple[str, str, bytes]]:
     """Yield each cutout's name (``Science``, …), file name and FITS bytes; null ones are left out.
 
     LSST's alerts have the bytes, which get a name from the source's id; ZTF's have records with
-    a name of their own, gzipped. A name from a stream is made safe: nothing but a file's name.
+    a name of their own, gzipped. What comes from a stream is made a file's name and nothing else.
     """
+    given: set[str] = set()
     for name, field in alert.survey.cutouts.items():
         cutout = alert.get(field)
+        own = f"{alert.source_id}-{name}.fits"
         if isinstance(cutout, dict):
-            own = _UNSAFE.sub("_", str(cutout.get("fileName"))).lstrip(".")
+            own = str(cutout.get("fileName") or f"{own}.gz")
             cutout = cutout.get("stampData")
-        else:
-            own = f"{alert.source_id}-{name}.fits"
         if isinstance(cutout, bytes):
-            yield name, own[-200:] or f"{alert.source_id}-{name}.fits", cutout
+            own = _file_name(own if own not in given else f"{name}-{own}")
+            given.add(own)
+            yield name, own, cutout
+
+
+def _file_name(name: str) -> str:
+    """Return a name that any file system takes, and that no other name becomes."""
+    safe = _UNSAFE.sub("_", name[-_LONGEST:]).lstrip(".")
+    if safe == name and not _DEVICE.fullmatch(safe):
+        return safe
+    return f"{hashlib.sha256(name.encode()).hexdigest()[:12]}-{safe}"
 
 
 def save_cutouts(alert: Alert, folder: Path) -> list[Path]:
@@ -41,8 +55,11 @@ def save_cutouts(alert: Alert, folder: Path) -> list[Path]:
         for _, name, content in cutouts(alert):
             path = folder / name
             part = folder / f".{name}.{os.getpid()}.part"
-            part.write_bytes(content)
-            paths.append(part.replace(path))
+            try:
+                part.write_bytes(content)
+                paths.append(part.replace(path))
+            finally:
+                part.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(
             f"cutouts cannot be written ({error.strerror})",
