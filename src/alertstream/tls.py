@@ -1,0 +1,132 @@
+"""TLS: what certificates and keys are good for, and what is wrong with those that are not."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from alertstream.errors import SecurityError
+
+CERTIFICATE, KEY = "CERTIFICATE-----", "PRIVATE KEY-----"
+WRONG_NAME = (62, 64)
+"""OpenSSL's codes for a certificate that is not for this host, or not for this IP address."""
+EXPIRED = 10
+NO_TLS = (
+    "it ends the connection when TLS begins",
+    "check --security-protocol (PLAINTEXT and SASL_PLAINTEXT are without TLS) and the port",
+)
+LOOK_LIMIT = 2.0
+"""Seconds to look at a server's certificate."""
+
+
+def read_pem(path: Path, kind: str, option: str) -> str:
+    """Return the text of a PEM file.
+
+    :param kind: what it must hold: ``CERTIFICATE`` or ``KEY``.
+    :param option: the command line's option that names the file.
+    :raises SecurityError: it cannot be read, or holds nothing of the kind.
+    """
+    what = "certificate" if kind == CERTIFICATE else "key"
+    try:
+        text = path.read_text(encoding="ascii")
+    except OSError as error:
+        raise SecurityError(
+            f"the file with the {what} cannot be read ({error.strerror})",
+            where=str(path),
+            todo=f"check {option}",
+        ) from error
+    except UnicodeDecodeError:
+        text = ""
+    if kind not in text:
+        raise SecurityError(
+            f"there is no {what} in the file",
+            where=str(path),
+            todo=f"give {option} a PEM file: text, with a line -----BEGIN … {kind}",
+        )
+    return text
+
+
+def trust(context: ssl.SSLContext, ca_file: Path) -> None:
+    """Have a context trust the certificates of a file.
+
+    :raises SecurityError: the file cannot be used.
+    """
+    read_pem(ca_file, CERTIFICATE, "--ca-file")
+    try:
+        context.load_verify_locations(ca_file)
+    except ssl.SSLError as error:
+        raise _damaged("certificate", ca_file, "--ca-file", error) from error
+
+
+def identify(context: ssl.SSLContext, cert_file: Path, key_file: Path | None) -> None:
+    """Have a context show a certificate; its key may be in the same file.
+
+    :raises SecurityError: a file cannot be used, or they do not belong together.
+    """
+    key_in, option = (key_file, "--key-file") if key_file else (cert_file, "--cert-file")
+    read_pem(cert_file, CERTIFICATE, "--cert-file")
+    read_pem(key_in, KEY, "--key-file")
+
+    def passphrase() -> NoReturn:
+        raise SecurityError(
+            "the key is encrypted",
+            where=str(key_in),
+            todo=f"store it without a passphrase: openssl pkcs8 -topk8 -nocrypt -in {key_in} "
+            "-out NEW.key && chmod 600 NEW.key",
+        )
+
+    try:
+        context.load_cert_chain(cert_file, key_file, password=passphrase)
+    except ssl.SSLError as error:
+        if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
+            raise SecurityError(
+                "the key does not belong to the certificate",
+                where=f"{cert_file}, {key_in}",
+                todo="check --cert-file and --key-file",
+            ) from error
+        raise _damaged("certificate or key", key_in, option, error) from error
+
+
+def _damaged(what: str, path: Path, option: str, error: ssl.SSLError) -> SecurityError:
+    return SecurityError(
+        f"the {what} in the file is damaged ({error.reason or error})",
+        where=str(path),
+        todo=f"check {option}",
+    )
+
+
+def names_of(host: str, port: int, ca_file: Path | None) -> list[str]:
+    """Return the names and addresses that a server's certificate is for, none if it is unknown."""
+    context = ssl.create_default_context(cafile=ca_file)
+    context.check_hostname = False
+    # It has refused or failed us before: whatever happens now, there is something to tell already.
+    with (
+        suppress(OSError),
+        socket.create_connection((host, port), LOOK_LIMIT) as connection,
+        context.wrap_socket(connection, server_hostname=host) as secure,
+    ):
+        certificate = secure.getpeercert() or {}
+        return [str(each[1]) for each in certificate.get("subjectAltName", ())]
+    return []
+
+
+def refusal(error: ssl.SSLError) -> tuple[str, str]:
+    """Return what an error of TLS means, and what can be done about it."""
+    reason = error.reason or str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        todo = "give --ca-file the certificate of the authority that has signed it"
+        if error.verify_code == EXPIRED:
+            todo = "ask those who run the broker for a new one"
+        return f"its certificate is not trusted: {error.verify_message}", todo
+    if "CERTIFICATE_REQUIRED" in reason:
+        return "it wants a certificate of the client", "give --cert-file and --key-file"
+    if "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason):
+        return f"it does not accept the client's certificate ({reason})", (
+            "check --cert-file: is it signed by an authority that the broker trusts, and valid?"
+        )
+    if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+        return NO_TLS
+    return f"TLS fails ({reason})", "check --security-protocol, --cert-file and --key-file"
