@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import registry_service
 import yaml
 from conftest import run, start, stop, until
 
@@ -168,8 +169,12 @@ def test_kafka_is_asked_whether_it_is_healthy() -> None:
     assert listeners("listeners")[kafka_settings()["inter.broker.listener.name"]] == ("", 9092)
 
 
+def test_registry_is_the_version_that_is_tested() -> None:
+    assert SERVICES["registry"]["image"] == f"apicurio/apicurio-registry:{registry_service.VERSION}"
+
+
 def test_up_without_names_starts_kafka_alone() -> None:
-    assert set(SERVICES) == {"kafka", *COMMANDS}
+    assert set(SERVICES) == {"kafka", "registry", *COMMANDS}
     assert [name for name, service in SERVICES.items() if "profiles" not in service] == ["kafka"]
 
 

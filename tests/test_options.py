@@ -62,6 +62,32 @@ def test_bad_configuration_file(content: str, what: str, tmp_path: Path) -> None
     assert sent.err.count("\n") == 1
 
 
+def test_a_local_broker_is_not_set_up_by_what_clients_need(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("security_protocol = 'SSL'\nca_file = 'ca.pem'\nnodes = 2\n")
+    for environment in ({}, {"ALERTSTREAM_SECURITY_PROTOCOL": "SASL_SSL"}):
+        ended = run("broker", "--config", config, **environment)
+        assert "no local Kafka has 2 nodes" in ended.err
+    config.write_text("[broker]\nsecurity_protocol = 'SSL'\n")
+    for how, environment in (
+        (("--config", config), {}),
+        ((), {"ALERTSTREAM_BROKER_SECURITY_PROTOCOL": "SSL"}),
+    ):
+        ended = run("broker", *how, **environment)
+        assert (ended.status, "SSL needs a certificate" in ended.err) == (2, True), ended.err
+    config.write_text("cert_fil = 'server.pem'\n")
+    assert "did you mean cert_file?" in run("broker", "--config", config).err
+
+
+def test_a_password_in_the_table_of_a_command_without_one(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("[simulate]\npassword = 'secret-1'\n")
+    config.chmod(0o600)
+    ended = run("simulate", tmp_path, "--config", config)
+    assert (ended.status, "there is no option password" in ended.err) == (2, True)
+    assert "secret-1" not in ended.err
+
+
 def test_missing_configuration_file() -> None:
     sent = run("--config", "/nonexistent.toml", "send", "127.0.0.1:1", "x")
     assert sent.status == 2

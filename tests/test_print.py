@@ -23,6 +23,9 @@ from conftest import run, start, stop, until
 from samples import body_of, official_schema, sample_alert, schema_id, write_container
 
 from alertstream.codec import container_packer
+from alertstream.cutouts import save_cutouts
+from alertstream.kafka import ORIGIN, REASON
+from alertstream.survey import Alert
 from alertstream.wire import pack
 
 
@@ -316,10 +319,202 @@ def test_garbage_is_counted_and_the_rest_is_printed(kafka: str, stream: str) -> 
     raw_kafka.write(kafka, stream, [b"garbage", pack(4242, b"?"), b"garbage again"])
     printed = run("print", kafka, stream, "--exit-on-eof", "--format", "json")
     assert printed.status == 3
-    assert len(printed.objects) == 120
+    wrong = [each for each in printed.objects if each["alert"] is None]
+    assert len(printed.objects) == 123
+    assert sorted((each["undecodable"], each["schema_id"], each["size"]) for each in wrong) == [
+        ("no wire-format header", None, 7),
+        ("no wire-format header", None, 13),
+        ("unknown schema id 4242", 4242, 6),
+    ]
+    assert {(each["topic"], each["origin"]) for each in wrong} == {(stream, None)}
     assert "123 read = 120 printed + 0 skipped + 3 undecodable" in printed.err
     assert printed.err.count("undecodable message: no wire-format header") == 1
     assert printed.err.count("undecodable message: unknown schema id 4242") == 1
+
+
+@pytest.fixture
+def set_aside(kafka: str, topic: str) -> tuple[str, list[bytes]]:
+    """A topic with what a filter has set aside, and its messages."""
+    body = body_of(sample_alert("10.0"), "10.0")
+    messages = [pack(1000, body)[:-20], pack(4242, b"\x1b[2J"), b"", b"\0" + bytes(range(256))]
+    raw_kafka.make(kafka, topic)
+    raw_kafka.write(kafka, topic, messages, timestamp_ms=1_600_000_000_123)
+    name = f"All{topic.split('-')[-1]}"
+    how = ("--where", "diaSource.snr > 0", "--output", name, "--exit-on-eof")
+    assert run("filter", kafka, topic, *how).status == 3
+    return topic, messages
+
+
+REASONS = [
+    "cut short",
+    "unknown schema id 4242",
+    "no wire-format header",
+    "unknown schema id 66051",
+]
+
+
+def test_undecodable_messages_as_text(kafka: str, set_aside: tuple[str, list[bytes]]) -> None:
+    topic, messages = set_aside
+    printed = run("print", kafka, f"{topic}-undecodable", "--exit-on-eof")
+    assert printed.status == 3
+    assert printed.err.endswith("4 read = 0 printed + 0 skipped + 4 undecodable\n")
+    shown = iter(printed.lines[1:])
+    identities = [" · schema id 1000", " · schema id 4242", "", " · schema id 66051"]
+    known = zip(messages, REASONS, identities, strict=True)
+    for offset, (message, reason, identity) in enumerate(known):
+        assert next(shown) == (
+            f"{topic}-undecodable[0]@{offset}  undecodable: {reason} · from {topic}[0]@{offset}"
+            f" of 2020-09-13 12:26:40 UTC · {len(message)} bytes{identity}"
+        )
+        if message:
+            rest = " …" if len(message) > 32 else ""
+            assert next(shown) == f"    {message[:32].hex(' ')}{rest}"
+    assert next(shown, None) is None
+
+
+def test_undecodable_messages_as_json(kafka: str, set_aside: tuple[str, list[bytes]]) -> None:
+    topic, messages = set_aside
+    how = ("--exit-on-eof", "--format", "json")
+    printed = run("print", kafka, f"{topic}-undecodable", *how, "--cutouts")
+    assert printed.status == 3
+    for offset, (message, each) in enumerate(zip(messages, printed.objects, strict=True)):
+        assert base64.b64decode(each.pop("content")) == message
+        place = {"partition": 0, "offset": offset, "timestamp": 1_600_000_000_123}
+        assert each["origin"] == {"topic": topic, **place}
+        assert {name: each[name] for name in place} == place
+        assert (each["alert"], each["size"]) == (None, len(message))
+    assert [each["undecodable"] for each in printed.objects] == REASONS
+    without = run("print", kafka, f"{topic}-undecodable", *how, "-n", 2)
+    assert len(without.objects) == 2
+    assert all("content" not in each for each in without.objects)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *(None, b"", b"\xff", b"{", b"[]", b"7", b"{}", b"[" * 50_000),
+        b'{"topic": 1, "partition": 0, "offset": 0, "timestamp": 0}',
+        b'{"topic": "x", "partition": 0, "offset": NaN, "timestamp": 0}',
+    ],
+)
+def test_headers_that_say_nothing(kafka: str, topic: str, origin: bytes | None) -> None:
+    raw_kafka.make(kafka, topic)
+    headers = [(REASON, b"\x1b[2J\xff"), (ORIGIN, origin), ("theirs", None)]
+    raw_kafka.write(kafka, topic, [b"x", None], headers=headers, key=b"k")
+    printed = run("print", kafka, topic, "--exit-on-eof", "--format", "json")
+    assert printed.status == 3
+    assert [each["origin"] for each in printed.objects] == [None, None]
+    text = run("print", kafka, topic, "--exit-on-eof")
+    assert text.status == 3
+    assert "\x1b" not in text.out
+    assert "from" not in text.out
+
+
+def test_origin_beyond_all_times_and_terminals(kafka: str, topic: str) -> None:
+    raw_kafka.make(kafka, topic)
+    origin = {"topic": "\ud800\x1b[2J", "partition": 0, "offset": 2**70, "timestamp": 2**70}
+    headers = [(ORIGIN, json.dumps(origin).encode()), (REASON, None)]
+    raw_kafka.write(kafka, topic, [b"x"], headers=headers)
+    printed = run("print", kafka, topic, "--exit-on-eof", "--format", "json")
+    assert printed.objects[0]["origin"]["timestamp"] == 2**70
+    assert printed.objects[0]["undecodable"] == "no wire-format header"
+    text = run("print", kafka, topic, "--exit-on-eof")
+    assert (printed.status, text.status) == (3, 3)
+    assert f"of {2**70} ms" in text.out
+    assert "\x1b" not in text.out
+
+
+def test_alert_of_odd_types_is_undecodable(kafka: str, topic: str) -> None:
+    source = {
+        "type": "record",
+        "name": "source",
+        "fields": [{"name": "psfFlux", "type": {"type": "array", "items": "int"}}],
+    }
+    fields = [{"name": "diaSource", "type": source}]
+    schema = {"type": "record", "name": "odd", "fields": fields}
+    raw_kafka.make(kafka, topic)
+    raw_kafka.write(kafka, topic, [b"".join(container_packer(schema)(b"\2\2\0"))])
+    printed = run("print", kafka, topic, "--exit-on-eof")
+    assert printed.status == 3
+    assert "undecodable: fields of other types than a survey's" in printed.lines[1]
+    (each,) = run("print", kafka, topic, "--exit-on-eof", "--format", "json").objects
+    assert each["alert"] == {"diaSource": {"psfFlux": [1]}}
+
+
+NASTY = [
+    *("../../x", "/etc/passwd", "a\0b", "a" * 300, "...", ".", "..", "", " ", "-", "a/b", "a\\b"),
+    *(
+        "a:b",
+        "CON",
+        "con.fits",
+        "COM1",
+        "C:\\x",
+        "a\nb",
+        "é",
+        "\x1b[2J",
+        "a b",
+        "a_b",
+        "~",
+        "$(id)",
+    ),
+]
+
+
+def test_cutout_names_are_names_and_all_different(tmp_path: Path) -> None:
+    paths = set()
+    for name in NASTY:
+        image = name.encode()
+        alert = Alert({"candidate": {"candid": 7}})
+        alert["cutoutScience"] = {"fileName": name, "stampData": image}
+        (path,) = save_cutouts(alert, tmp_path)
+        assert path.parent == tmp_path
+        assert path.read_bytes() == image
+        assert len(path.name) < 250
+        assert not path.name.startswith(".")
+        assert path.name.isascii()
+        paths.add(path)
+    assert len(paths) == len(NASTY)
+    assert set(tmp_path.iterdir()) == paths
+
+
+def test_cutouts_of_one_name_are_all_kept(tmp_path: Path) -> None:
+    alert = Alert({"candidate": {"candid": 7}})
+    for name in ("Science", "Template", "Difference"):
+        alert[f"cutout{name}"] = {"fileName": "same.fits.gz", "stampData": name.encode()}
+    contents = [path.read_text() for path in save_cutouts(alert, tmp_path)]
+    assert contents == ["Science", "Template", "Difference"]
+
+
+def test_source_that_is_a_path_stays_in_the_folder(tmp_path: Path) -> None:
+    alert = Alert({"diaSource": {"diaSourceId": "../../x"}, "cutoutScience": b"image"})
+    (path,) = save_cutouts(alert, tmp_path / "in")
+    assert path.parent == tmp_path / "in"
+
+
+def test_link_in_the_stamp_folder_is_replaced_not_followed(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "in", tmp_path / "outside"
+    folder.mkdir()
+    outside.write_text("theirs")
+    (folder / "7-Science.fits").symlink_to(outside)
+    alert = Alert({"diaSource": {"diaSourceId": 7}, "cutoutScience": b"image"})
+    (path,) = save_cutouts(alert, folder)
+    assert (path.read_bytes(), outside.read_text()) == (b"image", "theirs")
+    assert not path.is_symlink()
+
+
+def test_nasty_cutout_names_through_kafka(kafka: str, topic: str, tmp_path: Path) -> None:
+    names = [("../../x", "/tmp/x", "a\0b"), ("a" * 300, "...", "CON"), ("a/b", "a\\b", "a:b")]
+    kinds = ("Science", "Template", "Difference")
+    messages = [ztf_alert(**dict(zip(kinds, three, strict=True)))[1] for three in names]
+    raw_kafka.make(kafka, topic)
+    raw_kafka.write(kafka, topic, messages)
+    folder = tmp_path / "in" / "stamps"
+    printed = run("print", kafka, topic, "--exit-on-eof", "--stampDir", folder)
+    assert printed.status == 0, printed.err
+    assert "9 cutouts saved" in printed.err
+    files = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert len(files) == 9
+    assert {path.parent for path in files} == {folder}
 
 
 def test_stamp_folder_that_cannot_be(kafka: str, stream: str, tmp_path: Path) -> None:

@@ -17,10 +17,13 @@ from alertstream.errors import AlertStreamError, UsageError
 from alertstream.options import command, group
 
 if TYPE_CHECKING:
+    from alertstream.broker_security import ListenerSecurity
     from alertstream.connection import Connection
     from alertstream.kafka import Subscription
-    from alertstream.schemas import Schemas
+    from alertstream.registry import RegistrySchemas
+    from alertstream.schemas import Schema, Schemas
     from alertstream.sender import VisitSent
+    from alertstream.simulate import Faults
     from alertstream.stats import FilterCounts
 
 DONE, FAILED, UNDECODABLE = 0, 1, 3
@@ -64,14 +67,14 @@ def root(
     if debug:
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
     else:
-        for library in ("aiokafka", "asyncio"):
-            logging.getLogger(library).addHandler(logging.NullHandler())
-            logging.getLogger(library).propagate = False
+        logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+        logging.getLogger("aiokafka").propagate = False
     known = {
         name: {
-            parameter.name or ""
+            parameter.name: options.shared_variable(parameter.name.rstrip("_"))
+            in (parameter.envvar or ())
             for parameter in each.params
-            if parameter.param_type_name == "option"
+            if parameter.param_type_name == "option" and parameter.name
         }
         for name, each in getattr(context.command, "commands", {}).items()
     }
@@ -105,10 +108,11 @@ def send(
     schema_id: Annotated[
         int | None, typer.Option(min=0, max=2**32 - 1, help="Send under this schema id.")
     ] = None,
-    schemas: Annotated[
-        list[Path] | None,
+    schemas: Schemas = group(options.schemas),
+    subject: Annotated[
+        str | None,
         typer.Option(
-            metavar="DIR", help="Folder with .avsc files; gets the schemas that are not known yet."
+            metavar="NAME", help="Where --registry has the schemas; default: TOPIC-value."
         ),
     ] = None,
     format: Format = "text",
@@ -116,15 +120,18 @@ def send(
     """Send alerts to a topic: one file a visit, one burst a visit."""
     from alertstream import kafka, screen, sender
     from alertstream.runtime import run
-    from alertstream.schemas import Schemas, package_folder
+    from alertstream.schemas import package_folder
     from alertstream.visits import Cadence, WallClock, visit_files
 
     options.one_of("format", format, ("text", "json"))
     options.one_of("compression", compression, kafka.COMPRESSIONS)
-    folders = schemas or []
     files = visit_files(data or [package_folder("data")])
     packers = sender.packers(
-        files, Schemas(folders), schema_id=schema_id, folder=folders[0] if folders else None
+        files,
+        schemas,
+        schema_id=schema_id,
+        folder=schemas.keep_in,
+        subject=subject or f"{topic}-value",
     )
 
     def report(visit: VisitSent) -> None:
@@ -271,7 +278,11 @@ def print_(
         str | None, typer.Option(help="Show these only: dotted paths, with commas between.")
     ] = None,
     cutouts: Annotated[
-        bool, typer.Option("--cutouts", help="In JSON, have images in base64, not their size.")
+        bool,
+        typer.Option(
+            "--cutouts",
+            help="In JSON, have images, and what is undecodable, in base64, not just their size.",
+        ),
     ] = False,
     stamp_dir: Annotated[
         Path | None,
@@ -370,13 +381,14 @@ def broker(
     ] = None,
     log_file: Annotated[Path | None, typer.Option(help="Kafka's log.")] = None,
     java: Annotated[Path | None, typer.Option(help="The java to run it with.")] = None,
+    security: ListenerSecurity = group(options.listener_security, shared=False),
 ) -> int:
     """Run a real Kafka on this machine until Ctrl-C, without Docker."""
     from alertstream import screen
     from alertstream.broker import BrokerOptions, local_broker
     from alertstream.runtime import run, until_stopped
 
-    wanted = BrokerOptions(port, nodes, data_dir, ready_file, log_file, java)
+    wanted = BrokerOptions(port, nodes, data_dir, ready_file, log_file, java, security)
 
     async def serve() -> None:
         with screen.fetch_progress() as progress:
@@ -404,7 +416,15 @@ def simulate(
     ] = "0-100",
     cutout_size: Annotated[int, typer.Option(help="Edge length of a cutout, pixel.")] = 91,
     seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 1,
-    schemas: Schemas = group(options.schemas),
+    faults: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND[,KIND…]",
+            help="Add what breaks consumers, one of each kind a visit: all, truncated, trailing, "
+            "unknown-id, no-header, garbage, empty, oversize, duplicate, schema-change.",
+        ),
+    ] = None,
+    schemas: Schemas = group(options.folders),
 ) -> int:
     """Make up realistic visits: container files to send."""
     from alertstream import screen
@@ -422,13 +442,24 @@ def simulate(
         cutout_size=cutout_size,
         seed=seed,
     )
-    found = schemas.by_id(_schema_id(schema))
+    schema_id = _schema_id(schema)
+    found = schemas.by_id(schema_id)
+    wrong = _faults(faults, schema_id, schemas) if faults else None
     with screen.simulate_progress(visits * alerts, alerts) as progress:
-        files = simulation.simulate(wanted, found, progress)
+        files = simulation.simulate(wanted, found, progress, wrong)
     for file in files:
         _write(str(file))
     _notice(f"{len(files)} visits of {alerts} alerts, {sum(f.stat().st_size for f in files)} bytes")
     return DONE
+
+
+def _faults(text: str, schema_id: int, schemas: Schemas) -> Faults:
+    from alertstream.simulate import FAULTS, Faults
+
+    named = [options.one_of("fault", kind.strip(), (*FAULTS, "all")) for kind in text.split(",")]
+    kinds = FAULTS if "all" in named else tuple(dict.fromkeys(named))
+    near = min(set(schemas.ids()) - {schema_id}, key=lambda each: (abs(each - schema_id), -each))
+    return Faults(kinds, schema_id, (schemas.by_id(near), near))
 
 
 def _schema_id(text: str) -> int:
@@ -443,36 +474,105 @@ def _schema_id(text: str) -> int:
     raise UsageError(f"{text} is no schema version", todo="give one as in 10.0, or an id as 1000")
 
 
+def _schema(text: str, schemas: Schemas) -> Schema:
+    """Return the schema that an id, a version, or a file of a schema or of alerts means."""
+    from alertstream.codec import Container
+    from alertstream.registry import RegistrySchemas
+    from alertstream.schemas import read_schema
+
+    path = Path(text)
+    if path.suffix == ".avsc":
+        return read_schema(path)
+    if path.is_file() or path.suffix == ".avro":
+        with Container(path) as container:
+            return container.schema
+    if isinstance(schemas, RegistrySchemas) and not text.isdecimal():
+        raise UsageError(
+            f"a registry knows no version {text}",
+            todo="give an id: alertstream schema list --registry URL shows them",
+        )
+    return schemas.by_id(_schema_id(text))
+
+
+SchemaName = Annotated[str, typer.Argument(metavar="ID|VERSION|FILE", help="Which one.")]
+
+
 @command(schema_app, "list")
 def schema_list(*, schemas: Schemas = group(options.schemas)) -> int:
-    """List the ids and names of the schemas that are known."""
+    """List the ids and names of the schemas that are known, or the subjects of a registry."""
+    from alertstream.registry import RegistrySchemas
     from alertstream.schemas import full_name
 
+    if isinstance(schemas, RegistrySchemas):
+        for each in schemas.registered():
+            _write(f"{each.schema_id:>6}  {each.subject}  version {each.version}")
+        return DONE
     for schema_id in schemas.ids():
         _write(f"{schema_id:>6}  {full_name(schemas.by_id(schema_id))}")
     return DONE
 
 
 @command(schema_app, "show")
-def schema_show(
+def schema_show(*, schema: SchemaName, schemas: Schemas = group(options.schemas)) -> int:
+    """Show a schema as JSON: a known one, or that of a file."""
+    from alertstream.schemas import plain_schema
+
+    _write(json.dumps(plain_schema(_schema(schema, schemas)), indent=2))
+    return DONE
+
+
+@command(schema_app, "register")
+def schema_register(
     *,
-    schema: Annotated[str, typer.Argument(metavar="ID|VERSION|FILE", help="Which one.")],
+    registry: RegistrySchemas = group(options.registry_schemas),
+    schema: Annotated[
+        str, typer.Argument(metavar="VERSION|FILE", help="An LSST version, or a file with one.")
+    ],
+    subject: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Under which; default: the schema's name.")
+    ] = None,
+    schemas: Schemas = group(options.folders),
+) -> int:
+    """Register a schema, if the registry does not have it yet, and show its id."""
+    from alertstream.schemas import full_name
+
+    found = _schema(schema, schemas)
+    name = subject or full_name(found)
+    _write(f"{registry.id_for(found, name):>6}  {name}")
+    return DONE
+
+
+@command(schema_app, "diff")
+def schema_diff(*, a: SchemaName, b: SchemaName, schemas: Schemas = group(options.schemas)) -> int:
+    """Show what is different in B: fields added and removed, other types and defaults."""
+    from alertstream.evolution import differences
+
+    for line in differences(_schema(a, schemas), _schema(b, schemas)):
+        _write(line)
+    return DONE
+
+
+@command(schema_app, "check")
+def schema_check(
+    *,
+    new: SchemaName,
+    old: Annotated[
+        list[str], typer.Argument(metavar="OLD", help="The schemas before, all of them.")
+    ],
     schemas: Schemas = group(options.schemas),
 ) -> int:
-    """Show a schema as JSON: a known one, or that of a file."""
-    from alertstream.codec import Container
-    from alertstream.schemas import plain_schema, read_schema
+    """Tell whether who has an OLD schema can read what is written with NEW (FORWARD_TRANSITIVE)."""
+    from alertstream.evolution import obstacles
 
-    path = Path(schema)
-    if path.suffix == ".avsc":
-        found = read_schema(path)
-    elif path.is_file() or path.suffix == ".avro":
-        with Container(path) as container:
-            found = container.schema
-    else:
-        found = schemas.by_id(_schema_id(schema))
-    _write(json.dumps(plain_schema(found), indent=2))
-    return DONE
+    written = _schema(new, schemas)
+    bad = 0
+    for each in old:
+        found = obstacles(written, _schema(each, schemas))
+        bad += bool(found)
+        _write(f"{each}: {'cannot read' if found else 'reads'} what is written with {new}")
+        for line in found:
+            _write(f"  {line}")
+    return FAILED if bad else DONE
 
 
 @command(app)

@@ -10,6 +10,7 @@
     ├── LocalBrokerError        the local Kafka could not be fetched, started or stopped
     ├── DataError               a file or folder of alerts cannot be read or written
     ├── SchemaError             a schema is unknown, malformed or contradicts another
+    ├── RegistryError           a schema registry cannot be reached, or did not answer as it should
     ├── UndecodableError        one message or record is no alert
     ├── FilterError             a filter is unknown, or its file or its code fails
     └── DeliveryError           alerts were not acknowledged, or an account does not add up
@@ -87,6 +88,13 @@ class DataError(AlertStreamError):
 
 class SchemaError(AlertStreamError):
     """A schema is unknown, malformed, or contradicts another."""
+
+
+class RegistryError(AlertStreamError):
+    """A schema registry cannot be reached, or did not answer as it should.
+
+    Not a :class:`SchemaError`, which makes messages undecodable for good.
+    """
 
 
 class UndecodableError(AlertStreamError):

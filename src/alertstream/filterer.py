@@ -188,6 +188,8 @@ async def filter_stream(
     await restore_caps()
     settled = sieve.clock.now()
     async for batch in stream.batches(stop):
+        if not await sieve.schemas.ready((each.value for each in batch), stop, sieve.notice):
+            break
         try:
             for judgement in sieve.judge(batch):
                 await outlet.take(judgement)

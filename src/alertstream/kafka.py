@@ -170,8 +170,9 @@ async def require_topics(connection: Connection, names: Iterable[str]) -> dict[s
     for name in names:
         if name not in there:
             known = sorted(topic for topic in there if not topic.startswith("_"))
+            hidden = ", or no right to see it" if connection.username else ""
             raise TopicError(
-                f"there is no topic {name}",
+                f"there is no topic {name}{hidden}",
                 where=connection.bootstrap,
                 todo=f"topics there: {', '.join(known[:10])}" if known else "send to it first",
             )

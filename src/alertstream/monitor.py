@@ -60,6 +60,8 @@ async def watch_stream(
     """
     due = watch.clock.now() + refresh
     async for batch in stream.batches(stop):
+        if not await watch.schemas.ready((each.value for each in batch), stop):
+            break
         received = watch.clock.now()
         for message in batch:
             watch.add(message, received)

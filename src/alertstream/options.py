@@ -16,7 +16,7 @@ from __future__ import annotations
 import inspect
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,10 +31,14 @@ from typer.models import OptionInfo
 from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
+    from alertstream.broker_security import ListenerSecurity
     from alertstream.connection import Connection
+    from alertstream.registry import RegistrySchemas
     from alertstream.schemas import Schemas
 
 PREFIX = "ALERTSTREAM"
+SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 Command = Callable[..., Any]
 
@@ -43,15 +47,17 @@ Command = Callable[..., Any]
 class Group:
     """Stands as the default of a command's parameter that several options make together.
 
-    ``make`` has these options as its own parameters, and returns the parameter's value.
+    ``make`` has these options as its own parameters, and returns the parameter's value. What the
+    environment or the configuration file set for all commands holds for ``shared`` options only.
     """
 
     make: Callable[..., Any]
+    shared: bool = True
 
 
-def group(make: Callable[..., Any]) -> Any:
+def group(make: Callable[..., Any], *, shared: bool = True) -> Any:
     """Return the default that stands for a group of options."""
-    return Group(make)
+    return Group(make, shared)
 
 
 def command(app: typer.Typer, name: str | None = None) -> Callable[[Command], Command]:
@@ -63,7 +69,7 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[Command], Co
         parameters: list[inspect.Parameter] = []
         for parameter in inspect.signature(function).parameters.values():
             if isinstance(parameter.default, Group):
-                made = _parameters(parameter.default.make, called)
+                made = _parameters(parameter.default.make, called, shared=parameter.default.shared)
                 members[parameter.name] = [each.name for each in made]
                 parameters += made
             else:
@@ -85,7 +91,7 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[Command], Co
 
 
 def _parameters(
-    function: Command, command_name: str, only: str | None = None
+    function: Command, command_name: str, only: str | None = None, *, shared: bool = True
 ) -> list[inspect.Parameter]:
     """Return a function's parameters for typer, with the names of their environment variables."""
     named = [
@@ -101,32 +107,43 @@ def _parameters(
     )
     return [
         each.replace(
-            annotation=_with_environment(hints[each.name], command_name, each.name),
+            annotation=_with_environment(hints[each.name], command_name, each.name, shared),
             kind=inspect.Parameter.KEYWORD_ONLY,
         )
         for each in named
     ]
 
 
-def _with_environment(annotation: Any, command_name: str, name: str) -> Any:
-    kind, *extras = get_args(annotation)
+def _with_environment(annotation: Any, command_name: str, name: str, shared: bool) -> Any:
+    kind, *extras = get_args(annotation) or (annotation,)
     if not extras or not isinstance(extras[0], OptionInfo):
         return annotation
     option = copy(extras[0])
     name = name.rstrip("_")
-    option.envvar = [f"{PREFIX}_{command_name}_{name}".upper(), f"{PREFIX}_{name}".upper()]
+    option.envvar = [f"{PREFIX}_{command_name}_{name}".upper()]
+    if shared:
+        option.envvar.append(shared_variable(name))
     option.show_envvar = False
     return Annotated[kind, option]
 
 
+def shared_variable(name: str) -> str:
+    """Return the environment variable that sets an option of all commands that have it."""
+    return f"{PREFIX}_{name}".upper()
+
+
 def config_defaults(
-    path: Path | None, commands: Mapping[str, set[str]]
+    path: Path | None, commands: Mapping[str, Mapping[str, bool]]
 ) -> dict[str, dict[str, Any]]:
     """Read the configuration file; return each command's defaults.
 
+    A password is among them wherever ``password_file`` is an option, though it is none itself: it
+    would be seen in the list of processes.
+
     :param path: None is ``config.toml`` in the user's configuration folder, if it is there.
-    :param commands: the parameters of each command's options; one whose name Python keeps for
-        itself, as ``from``, ends in an underscore, which the file does not have.
+    :param commands: the parameters of each command's options, and whether they may be set for all
+        commands; one whose name Python keeps for itself, as ``from``, ends in an underscore, which
+        the file does not have.
     :raises UsageError: the file cannot be read, or sets what no command has.
     """
     file = path or Path(typer.get_app_dir("alertstream")) / "config.toml"
@@ -142,13 +159,22 @@ def config_defaults(
     tables = {key: value for key, value in settings.items() if isinstance(value, dict)}
     common = {key: value for key, value in settings.items() if key not in tables}
     known = {name: {each.rstrip("_"): each for each in names} for name, names in commands.items()}
-    _require_known(common, set().union(*known.values()), file)
+    for parameters in known.values():
+        if "password_file" in parameters:
+            parameters["password"] = "password"
+    shared = {
+        name: {key for key, each in parameters.items() if commands[name].get(each, True)}
+        for name, parameters in known.items()
+    }
+    if any("password" in each for each in (common, *tables.values())):
+        warn_if_open(file)
+    _require_known(common, set().union(*shared.values()), file)
     _require_known(tables, set(commands), file)
     defaults = {}
     for name, parameters in known.items():
         own = _underscored(tables.get(name, {}))
         _require_known(own, set(parameters), file)
-        chosen = {key: common[key] for key in common if key in parameters} | own
+        chosen = {key: common[key] for key in common if key in shared[name]} | own
         defaults[name] = {parameters[key]: value for key, value in chosen.items()}
     return defaults
 
@@ -169,6 +195,7 @@ def _require_known(given: Mapping[str, Any], known: set[str], file: Path) -> Non
 
 
 def connection(
+    context: typer.Context,
     broker: Annotated[
         str, typer.Argument(metavar="BROKER", help="Kafka's address, HOST:PORT; more with commas.")
     ],
@@ -193,46 +220,176 @@ def connection(
 
     :raises UsageError: an option cannot be meant, or the password file cannot be read.
     """
-    from alertstream.connection import SASL_MECHANISMS, SECURITY_PROTOCOLS, Connection
+    from alertstream.connection import Connection
 
     protocol = one_of("security protocol", security_protocol.upper(), SECURITY_PROTOCOLS)
+    secret = _password(context, password_file)
+    if not protocol.startswith("SASL"):
+        _tell_unused(protocol, "user name and no password", username or secret, "SASL_SSL")
+    if not protocol.endswith("SSL"):
+        _tell_unused(protocol, "certificates", ca_file or cert_file or key_file, "SASL_SSL or SSL")
     return Connection(
         bootstrap=broker,
         security_protocol=protocol,
         sasl_mechanism=one_of("SASL mechanism", sasl_mechanism.upper(), SASL_MECHANISMS),
         username=username,
-        password=_password(password_file),
+        password=secret,
         ca_file=ca_file,
         cert_file=cert_file,
         key_file=key_file,
     )
 
 
-def _password(file: Path | None) -> str | None:
+def _tell_unused(protocol: str, what: str, given: object, needed: str) -> None:
+    if given:
+        typer.echo(
+            f"notice: {protocol} takes no {what}: what is given is not used · "
+            f"if it shall be, choose --security-protocol {needed}",
+            err=True,
+        )
+
+
+def _password(context: typer.Context, file: Path | None) -> str | None:
+    """Return the password: a file's that is named before the environment's, the configured last."""
+    source = context.get_parameter_source("password_file")
+    configured = source is not None and source.name == "DEFAULT_MAP"
+    in_environment = os.environ.get(shared_variable("password"))
+    if in_environment and (file is None or configured):
+        return in_environment
     if file is None:
-        return os.environ.get(f"{PREFIX}_PASSWORD")
+        password = (context.default_map or {}).get("password")
+        return None if password is None else str(password)
+    return _password_in(file, "--password-file")
+
+
+def _password_in(file: Path, option: str) -> str:
     try:
-        return file.read_text(encoding="utf-8").rstrip("\r\n")
-    except OSError as error:
+        password = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"the password file cannot be read ({error.strerror})",
+            f"the password file cannot be read ({getattr(error, 'strerror', 'no text')})",
             where=str(file),
-            todo="check --password-file",
+            todo=f"check {option}",
         ) from error
+    if not password:
+        raise UsageError("the password file is empty", where=str(file), todo="write it there")
+    warn_if_open(file)
+    return password
 
 
-def schemas(
-    schemas: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="DIR", help="Folder with .avsc files, before the package's own; repeatable."
-        ),
+def warn_if_open(file: Path) -> None:
+    """Tell the user if others may read a file that has a password in it."""
+    if file.stat().st_mode & 0o044:
+        typer.echo(f"warning: others can read the password · {file} · chmod 600 {file}", err=True)
+
+
+def listener_security(
+    security_protocol: Annotated[
+        str, typer.Option(help="What clients speak: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.")
+    ] = "PLAINTEXT",
+    cert_file: Annotated[Path | None, typer.Option(help="The server's certificate, PEM.")] = None,
+    key_file: Annotated[Path | None, typer.Option(help="Its key, if in a file of its own.")] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="Clients must have a certificate that one of these signed.")
     ] = None,
-) -> Schemas:
-    """Return where schemas are looked up."""
+    users: Annotated[
+        Path | None,
+        typer.Option(help="File with lines NAME:PASSWORD; the first may do everything."),
+    ] = None,
+) -> ListenerSecurity:
+    """Return whom a local Kafka lets in.
+
+    :raises UsageError: an option cannot be meant, or does not go with another.
+    """
+    from alertstream.broker_security import ListenerSecurity
+
+    protocol = one_of("security protocol", security_protocol.upper(), SECURITY_PROTOCOLS)
+    security = ListenerSecurity(protocol, cert_file, key_file, ca_file, users)
+    if users and users.exists():
+        warn_if_open(users)
+    return security
+
+
+Folders = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder with .avsc files, before the package's own; send keeps new ones in the first.",
+    ),
+]
+RegistryUsername = Annotated[
+    str | None, typer.Option(metavar="NAME", help="User name for the registry.")
+]
+RegistryPasswordFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="File with its password; else ALERTSTREAM_REGISTRY_PASSWORD."
+    ),
+]
+RegistryCaFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Certificates to trust for it, PEM.")
+]
+
+
+def folders(schemas: Folders = None) -> Schemas:
+    """Return where schemas are looked up that no registry has to know."""
     from alertstream.schemas import Schemas
 
     return Schemas(schemas or ())
+
+
+def schemas(
+    schemas: Folders = None,
+    registry: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Schema registry that says what an id means."),
+    ] = None,
+    registry_username: RegistryUsername = None,
+    registry_password_file: RegistryPasswordFile = None,
+    registry_ca_file: RegistryCaFile = None,
+) -> Schemas:
+    """Return where schemas are looked up: in a registry, if one is given, and in folders.
+
+    :raises UsageError: an option cannot be meant, or the password file cannot be read.
+    """
+    if registry is None:
+        return folders(schemas)
+    return _of_registry(
+        registry, registry_username, registry_password_file, registry_ca_file, schemas or ()
+    )
+
+
+def registry_schemas(
+    registry: Annotated[
+        str, typer.Argument(metavar="URL", help="The registry, as in https://HOST/schema-registry.")
+    ],
+    registry_username: RegistryUsername = None,
+    registry_password_file: RegistryPasswordFile = None,
+    registry_ca_file: RegistryCaFile = None,
+) -> RegistrySchemas:
+    """Return the schemas of a registry.
+
+    :raises UsageError: an option cannot be meant, or the password file cannot be read.
+    """
+    return _of_registry(registry, registry_username, registry_password_file, registry_ca_file)
+
+
+def _of_registry(
+    url: str,
+    username: str | None,
+    password_file: Path | None,
+    ca_file: Path | None,
+    folders: Sequence[Path] = (),
+) -> RegistrySchemas:
+    from platformdirs import user_cache_path
+
+    from alertstream.registry import Registry, RegistrySchemas
+
+    password = os.environ.get(shared_variable("registry_password"))
+    if username and password_file:
+        password = _password_in(password_file, "--registry-password-file")
+    registry = Registry(url, username, password, ca_file)
+    return RegistrySchemas(registry, folders, user_cache_path("alertstream") / "registry")
 
 
 @dataclass(frozen=True)

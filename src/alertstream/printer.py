@@ -14,7 +14,7 @@ from typing import Any
 
 from alertstream.codec import MessageDecoder, schema_id_of
 from alertstream.cutouts import save_cutouts
-from alertstream.errors import UndecodableError
+from alertstream.errors import Position, UndecodableError
 from alertstream.kafka import ORIGIN, REASON, Message, Stream, next_offsets
 from alertstream.schemas import Schemas
 from alertstream.survey import LSST, SURVEYS, Alert, field_paths
@@ -35,6 +35,9 @@ SHOWN = (
     "history",
 )
 """Quantities that a line of text shows."""
+HEX_SHOWN = 32
+"""Bytes that a text shows of an undecodable message."""
+_ORIGIN = (("topic", str), ("partition", int), ("offset", int), ("timestamp", int))
 HEADING = (
     f"{'SOURCE':>19}  {'OBJECT':>19}  {'TIME (UTC)':19}  {'RA':>9} {'DEC':>9}  BAND"
     f"  {'MAGNITUDE':>14}  {'SNR':>7}  HIST"
@@ -46,7 +49,7 @@ class PrintOptions:
     """Which alerts to show, and how.
 
     :param interval: every how many-th alert.
-    :param count: how many at most; 0 is no limit.
+    :param count: how many at most, with undecodable ones; 0 is no limit.
     :param json: a line of JSON a message, instead of text for people.
     :param fields: dotted paths and quantities to show; empty is everything (JSON) or a summary.
     :param images: JSON has bytes in base64, instead of just their number.
@@ -81,9 +84,14 @@ class PrintAccount:
     stamps: int = 0
 
     @property
+    def shown(self) -> int:
+        """Messages of which there is a line."""
+        return self.printed + self.undecodable
+
+    @property
     def skipped(self) -> int:
         """Messages between those that were to be shown."""
-        return self.read - self.printed - self.undecodable
+        return self.read - self.shown
 
 
 async def print_stream(
@@ -95,7 +103,7 @@ async def print_stream(
     write: Callable[[str], None],
     notice: Callable[[str], None] = lambda text: None,
 ) -> PrintAccount:
-    """Show alerts until ``stop``, ``options.count`` or the stream's end.
+    """Show alerts, and what of undecodable messages is known, until ``stop`` or the stream's end.
 
     The group's offsets move when what they stand for is written.
 
@@ -109,6 +117,8 @@ async def print_stream(
     if not options.json and not options.fields:
         write(HEADING)
     async for batch in stream.batches(stop):
+        if not await schemas.ready((each.value for each in batch), stop, notice):
+            break
         async with stream.working:
             done = 0
             for message in batch:
@@ -124,16 +134,16 @@ async def print_stream(
                     if error.what not in causes:
                         causes.add(error.what)
                         notice(f"undecodable message: {error.what} · {_place(message)}")
-                if options.count and account.printed >= options.count:
+                if options.count and account.shown >= options.count:
                     break
             await stream.commit(next_offsets(batch[:done]))
-        if options.count and account.printed >= options.count:
+        if options.count and account.shown >= options.count:
             break
     return account
 
 
-def _place(message: Message) -> str:
-    return f"{message.topic}[{message.partition}]@{message.offset}"
+def _place(message: Message) -> Position:
+    return Position(message.topic, message.partition, message.offset)
 
 
 def _show(
@@ -144,29 +154,74 @@ def _show(
     write: Callable[[str], None],
 ) -> None:
     alert = Alert(decoder.decode(message.value))
+    try:
+        line = _line(message, alert, options)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise UndecodableError("fields of other types than a survey's") from error
     if options.stamp_dir:
         account.stamps += len(save_cutouts(alert, options.stamp_dir))
+    write(line)
+    account.printed += 1
+
+
+def _line(message: Message, alert: Alert, options: PrintOptions) -> str:
     shown: dict[str, Any] = alert
     if options.fields:
         shown = {name: alert.value(name) for name in options.fields}
     if options.json:
-        write(json_line(message, shown, images=options.images))
-    elif options.fields:
-        write("  ".join(f"{name}={plain(value)}" for name, value in shown.items()))
-    else:
-        write(text_line(alert))
-    account.printed += 1
+        return json_line(message, {"alert": plain(shown, images=options.images)})
+    if options.fields:
+        return printable("  ".join(f"{name}={plain(value)}" for name, value in shown.items()))
+    return printable(text_line(alert))
 
 
 def _show_undecodable(
     message: Message, cause: str, options: PrintOptions, write: Callable[[str], None]
 ) -> None:
-    """Show why and where from a message was set aside, if it was; nothing else is known of it."""
+    """Show what is known of a message: why it was set aside, if it was, and where it comes from."""
     headers = dict(message.headers)
-    if REASON in headers and not options.json:
-        reason = headers[REASON].decode(errors="replace")
-        origin = headers.get(ORIGIN, b"").decode(errors="replace")
-        write(f"{_place(message)}  {len(message.value or b'')} bytes  {reason}  from {origin}")
+    reason = (headers.get(REASON) or b"").decode(errors="replace") or cause
+    origin, content = _origin(headers.get(ORIGIN)), message.value or b""
+    if options.json:
+        known = {"alert": None, "undecodable": reason, "origin": origin, "size": len(content)}
+        if options.images:
+            known["content"] = base64.b64encode(content).decode()
+        write(json_line(message, known))
+        return
+    parts = [f"{_place(message)}  undecodable: {reason}"]
+    if origin:
+        place = Position(origin["topic"], origin["partition"], origin["offset"])
+        parts.append(f"from {place} of {_milliseconds(origin['timestamp'])}")
+    schema_id = schema_id_of(content)
+    parts += [f"{len(content)} bytes"] + ([] if schema_id is None else [f"schema id {schema_id}"])
+    write(printable(" · ".join(parts)))
+    if content:
+        rest = " …" if len(content) > HEX_SHOWN else ""
+        write(f"    {content[:HEX_SHOWN].hex(' ')}{rest}")
+
+
+def _origin(header: bytes | None) -> dict[str, Any] | None:
+    """Return where a copied message comes from; None if no header says so, or says it wrongly."""
+    try:
+        stated = json.loads(header or b"")
+        origin = {name: stated[name] for name, kind in _ORIGIN if type(stated[name]) is kind}
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    if len(origin) < len(_ORIGIN):
+        return None
+    return origin | {"topic": printable(origin["topic"])}
+
+
+def printable(text: str) -> str:
+    """Return what comes from a stream without anything that a terminal would obey."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
+def _milliseconds(timestamp: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(timestamp / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (OverflowError, OSError, ValueError):
+        return f"{timestamp} ms"
 
 
 def plain(value: Any, *, images: bool = False) -> Any:
@@ -187,8 +242,8 @@ def plain(value: Any, *, images: bool = False) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
-def json_line(message: Message, alert: dict[str, Any], *, images: bool = False) -> str:
-    """Return a message and its alert, or fields of it, as a line of strict JSON."""
+def json_line(message: Message, known: dict[str, Any]) -> str:
+    """Return a message and what is known of its content as a line of strict JSON."""
     return json.dumps(
         {
             "topic": message.topic,
@@ -196,7 +251,7 @@ def json_line(message: Message, alert: dict[str, Any], *, images: bool = False) 
             "offset": message.offset,
             "timestamp": message.timestamp,
             "schema_id": schema_id_of(message.value),
-            "alert": plain(alert, images=images),
+            **known,
         },
         allow_nan=False,
         ensure_ascii=False,
@@ -226,8 +281,8 @@ def text_line(alert: Alert) -> str:
 
 def _utc(alert: Alert) -> str:
     try:
-        time = MJD_EPOCH + timedelta(days=alert.mjd)
+        time = MJD_EPOCH + timedelta(days=alert.mjd, milliseconds=500)
+        utc = time - TAI_MINUS_UTC if alert.survey is LSST else time
     except (OverflowError, ValueError):
         return f"MJD {alert.mjd:.5f}"
-    utc = time - TAI_MINUS_UTC if alert.survey is LSST else time
-    return f"{utc + timedelta(milliseconds=500):%Y-%m-%d %H:%M:%S}"
+    return f"{utc:%Y-%m-%d %H:%M:%S}"

@@ -6,17 +6,20 @@ MAJOR * 100 + MINOR), ``4242.avsc`` the one with id 4242.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from fastavro.repository.base import AbstractSchemaRepository, SchemaRepositoryError
 from fastavro.schema import (
-    SchemaParseException,
     UnknownType,
     fingerprint,
+    load_schema,
     parse_schema,
     to_parsing_canonical_form,
 )
@@ -25,6 +28,14 @@ from alertstream.errors import DataError, SchemaError
 
 Schema = dict[str, Any]
 
+MOST_LEVELS = 32
+"""How deep types may be nested in a schema; LSST's have 5 levels."""
+VALUES_PER_BYTE = 4
+"""How many values a byte of an alert may make: with a record of one field in a record, it is 3."""
+MOST_SURPLUS = 1000
+"""Values of an alert that may take no bytes at all."""
+
+_TOO_DEEP = f"a schema nested deeper than {MOST_LEVELS} levels"
 _FIRST = ("type", "name", "namespace", "doc")
 _LSST_NAME = re.compile(r"lsst\.v(\d+)_(\d+)\.alert")
 
@@ -68,8 +79,10 @@ class Schemas:
         for folder in folders:
             if folder.exists() and not folder.is_dir():
                 raise SchemaError("no folder", where=str(folder), todo="--schemas takes a folder")
-        self._folders = (*folders, package_folder("schemas"))
+        self._folders: tuple[Path, ...] = (*folders, package_folder("schemas"))
         self._parsed: dict[int, Schema] = {}
+        self.keep_in = next(iter(folders), None)
+        """The folder for schemas that are not known yet."""
 
     def ids(self) -> list[int]:
         """Return the ids that are known, ascending."""
@@ -84,9 +97,22 @@ class Schemas:
             self._parsed[schema_id] = read_schema(self._file(schema_id))
         return self._parsed[schema_id]
 
-    def id_for(self, schema: Schema) -> int:
+    async def ready(
+        self,
+        messages: Iterable[bytes | None],
+        stop: asyncio.Event,
+        notice: Callable[[str], None] = lambda text: None,
+    ) -> bool:
+        """Look up what decoding ``messages`` takes; False if ``stop`` came first.
+
+        In folders nothing takes long, so there is nothing to do.
+        """
+        return True
+
+    def id_for(self, schema: Schema, subject: str | None = None) -> int:
         """Return the id under which alerts written with ``schema`` are sent.
 
+        :param subject: under which a registry has it; folders have none.
         :raises SchemaError: the name carries no version, or the schema that is known
             under that version reads other bytes.
         """
@@ -136,7 +162,7 @@ def read_schema(path: Path) -> Schema:
         return parsed(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise SchemaError(f"no file to read: {error.strerror}", where=str(path)) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SchemaError(f"no JSON: {error}", where=str(path)) from error
     except SchemaError as error:
         raise SchemaError(error.what, where=str(path)) from error
@@ -145,16 +171,134 @@ def read_schema(path: Path) -> Schema:
 def parsed(schema: Any) -> Schema:
     """Check a schema and return it in the form that fastavro decodes with.
 
-    :raises SchemaError: it is no Avro record schema.
+    Refused is also what Avro allows and no alert has, since a few bytes of a message could then
+    stop or crash whoever decodes it: types that contain themselves, types nested deeper than
+    ``MOST_LEVELS``, and items that take no bytes.
+
+    :raises SchemaError: it is no Avro record schema, or one of those.
     """
+    _require_shallow(schema, 4 * MOST_LEVELS)
     try:
-        result = parse_schema(schema)
-    except (SchemaParseException, UnknownType, KeyError, TypeError, AttributeError) as error:
-        raise SchemaError(f"no Avro schema: {error}") from error
+        result = parse_schema(plain_schema(schema) if isinstance(schema, dict) else schema)
+    except Exception as error:
+        # fastavro has no type of its own for all that can be wrong; its texts have no bounds.
+        cause = ascii(str(error))[1:-1][:200]
+        raise SchemaError(f"no Avro schema: {cause or type(error).__name__}") from error
     if not isinstance(result, dict) or result.get("type") != "record":
         raise SchemaError("no schema of an Avro record")
+    if _weigh(result, dict(_PRIMITIVES)).surplus > MOST_SURPLUS:
+        raise SchemaError("a schema of values that take no bytes")
     _order(result)
     return result
+
+
+def _require_shallow(node: Any, levels: int) -> None:
+    if levels == 0:
+        raise SchemaError(_TOO_DEEP)
+    if isinstance(node, dict):
+        node = [value for key, value in node.items() if not key.startswith("__")]
+    for each in node if isinstance(node, list) else ():
+        _require_shallow(each, levels - 1)
+
+
+class _Weight(NamedTuple):
+    """What decoding a type may take.
+
+    :param levels: how deep it is nested, with the types that it names.
+    :param surplus: how many values a message makes at most beyond ``VALUES_PER_BYTE`` for each
+        byte that it has for the type.
+    """
+
+    levels: int
+    surplus: int
+
+
+_BYTE = _Weight(1, 1 - VALUES_PER_BYTE)
+_NO_BYTE = _Weight(1, 1)
+_PRIMITIVES: dict[str, _Weight | None] = {
+    **dict.fromkeys(("boolean", "bytes", "double", "float", "int", "long", "string"), _BYTE),
+    "null": _NO_BYTE,
+}
+_COMPLEX = ("array", "enum", "error", "fixed", "map", "record", "union")
+
+
+def _weigh(node: Any, known: dict[str, _Weight | None]) -> _Weight:
+    """Weigh a type of a parsed schema.
+
+    :param known: primitive types, and named ones that came before; None marks those that are
+        being defined.
+    :raises SchemaError: it cannot be decoded with bounds on stack, memory and time.
+    """
+    if isinstance(node, list):
+        branches = [_weigh(branch, known) for branch in node]
+        most = max((each.surplus for each in branches), default=0)
+        return _around(branches, most - VALUES_PER_BYTE)
+    kind = node["type"] if isinstance(node, dict) else node
+    if kind in known:
+        if (weight := known[kind]) is None:
+            raise SchemaError("a schema with a type that contains itself")
+        return weight
+    if kind in ("array", "map"):
+        item = _weigh(node["items" if kind == "array" else "values"], known)
+        if item.surplus + (_BYTE.surplus if kind == "map" else 0) > 0:
+            raise SchemaError("a schema with items that take no bytes")
+        return _around([item], _BYTE.surplus)
+    name = _name(node)
+    if name in _PRIMITIVES or name in _COMPLEX:
+        raise SchemaError(f"a schema with a type of its own named {name}")
+    known[name] = None
+    known[name] = weight = _named_weight(node, kind, known)
+    return weight
+
+
+def _named_weight(node: Schema, kind: str, known: dict[str, _Weight | None]) -> _Weight:
+    if kind == "enum":
+        return _BYTE
+    if kind == "fixed":
+        if not (isinstance(node["size"], int) and node["size"] >= 0):
+            raise SchemaError("a schema with a fixed type of no size")
+        return _BYTE if node["size"] else _NO_BYTE
+    if len({_name(field) for field in node["fields"]}) < len(node["fields"]):
+        raise SchemaError("a schema with two fields of one name")
+    fields = [_weigh(field["type"], known) for field in node["fields"]]
+    return _around(fields, 1 + sum(each.surplus for each in fields))
+
+
+def _around(inside: Sequence[_Weight], surplus: int) -> _Weight:
+    levels = 1 + max((each.levels for each in inside), default=0)
+    if levels > MOST_LEVELS:
+        raise SchemaError(_TOO_DEEP)
+    return _Weight(levels, surplus)
+
+
+def _name(node: Schema) -> str:
+    """Return a type's or field's name, which may go to a terminal and into a header."""
+    name = node["name"]
+    if not isinstance(name, str) or not name.isprintable():
+        raise SchemaError("a schema with a name that is none")
+    return name
+
+
+def with_references(schema: Any, references: Mapping[str, Any]) -> Any:
+    """Return a schema with the named types that it refers to put in where they come first.
+
+    :param references: those types' schemas by full name.
+    :raises SchemaError: one is missing, or it is no Avro schema.
+    """
+
+    class Parts(AbstractSchemaRepository):  # type: ignore[misc]
+        def load(self, name: str) -> Any:
+            if name and name not in references:
+                raise SchemaRepositoryError(name)
+            return deepcopy(references[name] if name else schema)
+
+    try:
+        return load_schema("", repo=Parts())
+    except UnknownType as error:
+        raise SchemaError(f"it refers to {error.name}, which is missing") from error
+    except Exception as error:
+        # fastavro raises no type of its own for what it cannot put together.
+        raise SchemaError(f"no Avro schema: {error}") from error
 
 
 def _order(node: Any) -> None:

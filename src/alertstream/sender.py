@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from alertstream.codec import Container, Decoder, container_packer
-from alertstream.errors import AlertStreamError, DataError, UndecodableError
+from alertstream.errors import AlertStreamError, DataError, UndecodableError, UsageError
 from alertstream.kafka import DELIVERY_LIMIT, STOP_LIMIT, KafkaError, Producer, TooLargeError, Topic
 from alertstream.records import Records
 from alertstream.schemas import Schemas, write_schema
@@ -75,24 +75,38 @@ def packers(
     *,
     schema_id: int | None = None,
     folder: Path | None = None,
+    subject: str | None = None,
 ) -> dict[Path, Packer]:
     """Look into every file before the first burst; return how each one's messages are made.
 
-    They are in the wire format, but for the files of a survey that sends container files.
+    They are in the wire format, but for the files of a survey that sends container files, and
+    for files that hold whole messages, which are sent as they are.
 
     :param schema_id: id to send under, instead of the one that follows from a file's schema.
     :param folder: where to write the schema of a file, if ``schemas`` does not have it.
+    :param subject: under which a registry has the schemas.
+    :raises UsageError: there is an id for a file of whole messages.
     :raises DataError: a file is no container file.
     :raises SchemaError: no id follows from a file's schema, or it contradicts a known one.
+    :raises RegistryError: the registry that says the ids cannot be reached, or refuses.
     """
     found: dict[Path, Packer] = {}
     for path in files:
         with Container(path) as container:
             schema = container.schema
+        if container.holds_messages:
+            if schema_id is not None:
+                raise UsageError(
+                    "the file holds whole messages, with their ids",
+                    where=str(path),
+                    todo="leave out --schema-id",
+                )
+            found[path] = _as_it_is
+            continue
         if schema_id is None and survey_of([each["name"] for each in schema["fields"]]).containers:
             found[path] = container_packer(schema)
             continue
-        number = schemas.id_for(schema) if schema_id is None else schema_id
+        number = schemas.id_for(schema, subject) if schema_id is None else schema_id
         found[path] = _wire_packer(number)
         if folder and not schemas.has(number, schema):
             write_schema(schema, number, folder)
@@ -147,6 +161,10 @@ def _add(total: VisitSent, visit: VisitSent) -> None:
 def _wire_packer(schema_id: int) -> Packer:
     header = pack(schema_id, b"")
     return lambda body: (header, body)
+
+
+def _as_it_is(message: bytes) -> tuple[bytes, ...]:
+    return (message,)
 
 
 @dataclass
@@ -259,6 +277,8 @@ class _Burst:
 
 def _visit_of(container: Container, body: bytes) -> str | None:
     """Return the visit that a file's first alert names."""
+    if container.holds_messages:
+        return None
     try:
         visit = Alert(Decoder(container.schema, field_paths(["visit"])).decode(body)).visit
     except UndecodableError:
