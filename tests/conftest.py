@@ -46,15 +46,17 @@ def clean_environment(**more: str) -> dict[str, str]:
     return kept | {"XDG_CONFIG_HOME": "/nonexistent"} | more
 
 
-def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [COMMAND, *map(str, arguments)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=clean_environment(**environment),
-    )
+def start(*arguments: object, out: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+    """Start the installed ``alertstream``; ``out`` gets what it writes, to look at meanwhile."""
+    with (out or Path(os.devnull)).open("w") as file:
+        return subprocess.Popen(
+            [COMMAND, *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=file if out else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=clean_environment(**environment),
+        )
 
 
 def finish(process: subprocess.Popen[str], limit: float = LIMIT) -> Finished:

@@ -52,8 +52,8 @@ def healed(cluster: Cluster) -> Iterator[None]:
     cluster.heal()
 
 
-def launch(*arguments: object) -> subprocess.Popen[str]:
-    process = start(*arguments)
+def launch(*arguments: object, out: Path | None = None) -> subprocess.Popen[str]:
+    process = start(*arguments, out=out)
     _launched.append(process)
     return process
 
@@ -208,26 +208,31 @@ def test_whole_cluster_down_and_up(
     cluster: Cluster, topic: str, visits: Path, account: Account, tmp_path: Path
 ) -> None:
     cluster.make(topic)
+    lines, figures = tmp_path / "printed", tmp_path / "watched"
+    as_json = ("--format", "json")
     filtering = start_filter(cluster, topic)
-    printing = launch("print", cluster.address, topic, "--format", "json", "--fields", "snr")
-    watching = launch("monitor", cluster.address, topic, "--format", "json")
+    printing = launch("print", cluster.address, topic, *as_json, "--fields", "snr", out=lines)
+    watching = launch("monitor", cluster.address, topic, *as_json, out=figures)
     sending = start_send(cluster, topic, visits, interval=0.2)
-    one_visit_is_sent(sending)
+    until(lambda: cluster.read(f"{topic}-passed"), "it filters")
+    until(lambda: lines.stat().st_size and figures.stat().st_size, "others read, too")
     cluster.kill(*NODES)
     time.sleep(5)
     cluster.start(*NODES)
     all_is_sent(sending)
     until_filtered(cluster, topic)
-    ends = [stop(each) for each in (filtering, watching, printing)]
+    ends = [stop(each) for each in (filtering, printing, watching)]
     for ended in ends:
         assert ended.status == 0, ended.err
         assert ended.err.count("no connection to Kafka") == 1, ended.err
         assert ended.err.count("Kafka is there again") == 1
-    account(places(cluster.read(topic)), origins(cluster.read(f"{topic}-passed")))
     assert check_account(ends[0])["seen"] == SENT
-    assert ends[1].objects[-1]["topics"][topic]["alerts"] == SENT
-    printed = [(each["partition"], each["offset"]) for each in ends[2].objects]
-    account(places(cluster.read(topic)), printed)
+    final = json.loads(figures.read_text().splitlines()[-1])
+    assert final["topics"][topic]["alerts"] == SENT
+    printed = [json.loads(line) for line in lines.read_text().splitlines()]
+    sent = places(cluster.read(topic))
+    account(sent, [(line["partition"], line["offset"]) for line in printed])
+    account(sent, origins(cluster.read(f"{topic}-passed")))
 
 
 def test_stopped_at_any_moment(

@@ -15,6 +15,7 @@ import typer
 from alertstream import __version__, options
 from alertstream.errors import AlertStreamError, UsageError
 from alertstream.options import command, group
+from alertstream.runtime import Interrupted
 
 if TYPE_CHECKING:
     from alertstream.connection import Connection
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from alertstream.sender import VisitSent
     from alertstream.stats import FilterCounts
 
-DONE, FAILED, UNDECODABLE = 0, 1, 3
+DONE, FAILED, UNDECODABLE, INTERRUPTED = 0, 1, 3, 130
 """Exit statuses; 2 is wrong usage. Other errors bring their own."""
 
 app = typer.Typer(
@@ -139,7 +140,7 @@ def send(
         layout = kafka.TopicLayout(partitions, replication)
         made = (await kafka.make_topics(connection, [topic], layout))[topic]
         sends = sender.SendOptions(made, files, Cadence(interval, align, repeat), limit)
-        async with kafka.producer(connection, compression=compression) as producer:
+        async with kafka.producer(connection, compression=compression, notice=_notice) as producer:
             with screen.send_progress() as progress:
                 return await sender.send(
                     producer,
@@ -534,17 +535,19 @@ def _write_error(error: AlertStreamError | str) -> None:
     _notice(f"error: {error}")
 
 
-def main() -> None:
-    """Run the command line and exit with its status."""
-    sys.exit(status_of(sys.argv[1:]))
-
-
 def status_of(arguments: list[str]) -> int:
-    """Run the command line with ``arguments``; return its exit status."""
+    """Run the command line with ``arguments``; return its exit status.
+
+    :raises KeyboardInterrupt: a signal came before the command was at work.
+    """
     arguments = _root_options_first(arguments)
     debug = "--debug" in arguments
     try:
-        return int(app(arguments or ["--help"], standalone_mode=False) or DONE)
+        status = int(app(arguments or ["--help"], standalone_mode=False) or DONE)
+        if status == INTERRUPTED:
+            # This is what typer makes of the exception.
+            raise KeyboardInterrupt
+        return status
     except AlertStreamError as error:
         if debug:
             raise
@@ -553,8 +556,8 @@ def status_of(arguments: list[str]) -> int:
     except typer.TyperException as error:
         _write_error(f"{error.format_message()} · {_usage_hint(error)}")
         return UsageError.exit_status
-    except (KeyboardInterrupt, typer.Abort):
-        return 130
+    except Interrupted:
+        return INTERRUPTED
     except _ReaderGone:
         # Python must not fail on what is still buffered when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

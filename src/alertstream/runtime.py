@@ -22,11 +22,14 @@ MOST_INSTANCES = 1000
 """Processes of a group on one machine that get a name which they have again."""
 
 
+class Interrupted(Exception):
+    """A second signal has ended what was being brought to its end."""
+
+
 def run(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:
     """Run ``main`` to its end; it is given the event that SIGINT and SIGTERM set.
 
-    Another signal, ``IMPATIENCE`` later, cancels what still runs: :class:`KeyboardInterrupt` is
-    raised then.
+    :raises Interrupted: another signal, ``IMPATIENCE`` later, has ended it.
     """
     with asyncio.Runner(loop_factory=_new_loop) as runner:
         return runner.run(_main(main))
@@ -97,4 +100,4 @@ async def _main(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:
     try:
         return await task
     except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+        raise Interrupted from None
