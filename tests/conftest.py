@@ -120,3 +120,20 @@ def visits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = run("simulate", folder, "--visits", 3, "--alerts", 120, *size)
     assert made.status == 0, made.err
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what the tests of faults have counted."""
+    lines = [
+        value
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        for name, value in report.user_properties
+        if name == "account"
+    ]
+    if lines:
+        head = ("fault", "alerts sent", "received once", "lost", "doubled")
+        terminalreporter.section("accounts")
+        for fault, *counts in (head, *lines):
+            shown = "".join(f"{count:>15}" for count in counts)
+            terminalreporter.write_line(f"{fault:50}{shown}")

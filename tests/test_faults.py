@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import select
 import signal
 import subprocess
 import time
@@ -283,3 +284,47 @@ def test_cap_holds_over_restarts(
     visits_of = Counter(each["alert"]["visit"] for each in shown.objects)
     assert len(visits_of) == VISITS
     account([*visits_of] * 15, visits_of.elements())
+
+
+def test_subscriber_that_does_not_read(
+    cluster: Cluster, topic: str, visits: Path, account: Account
+) -> None:
+    cluster.make(topic)
+    which = ("--group", f"{topic}-slow", "--count", SENT)
+    printing = launch("print", cluster.address, topic, *which, "--format", "json", "--cutouts")
+    all_is_sent(start_send(cluster, topic, visits))
+    # A group misses a member that says nothing for 10 s.
+    time.sleep(15)
+    assert resident(printing) < 200e6
+    ended = finish(printing)
+    assert ended.status == 0, ended.err
+    assert ended.err.startswith(f"{SENT} read = {SENT} printed")
+    printed = [(each["partition"], each["offset"]) for each in ended.objects]
+    account(places(cluster.read(topic)), printed)
+
+
+def test_output_that_nobody_takes(cluster: Cluster, topic: str, visits: Path) -> None:
+    cluster.make(topic)
+    all_is_sent(start_send(cluster, topic, visits))
+    which = ("--group", f"{topic}-slow", "--format", "json", "--cutouts")
+    printing = launch("print", cluster.address, topic, *which)
+    until(lambda: writes(printing), "it waits for its reader")
+    printing.send_signal(signal.SIGINT)
+    printing.wait(30)
+    ended = finish(printing)
+    assert ended.status == 1
+    assert ended.err == "error: the output is not taken: what was not written will be read again\n"
+
+
+def writes(process: subprocess.Popen[str]) -> bool:
+    """Whether there is something in the pipe that a command writes to."""
+    return bool(select.select([process.stdout], [], [], 0)[0])
+
+
+def resident(process: subprocess.Popen[str]) -> float:
+    """The bytes of memory that a process has; 0 where the system does not tell."""
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.exists():
+        return 0.0
+    (line,) = [each for each in status.read_text().splitlines() if each.startswith("VmHWM")]
+    return float(line.split()[1]) * 1024

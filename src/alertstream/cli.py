@@ -15,7 +15,7 @@ import typer
 from alertstream import __version__, options
 from alertstream.errors import AlertStreamError, UsageError
 from alertstream.options import command, group
-from alertstream.runtime import Interrupted
+from alertstream.runtime import Interrupted, in_thread
 
 if TYPE_CHECKING:
     from alertstream.connection import Connection
@@ -301,7 +301,7 @@ def print_(
         await _notice_start(connection, subscription, reading)
         async with kafka.subscribe(connection, subscription, stop=stop, notice=_notice) as stream:
             return await printer.print_stream(
-                stream, schemas, printed, stop=stop, write=_write, notice=_notice
+                stream, schemas, printed, stop=stop, write=_write_lines, notice=_notice
             )
 
     account = run(main)
@@ -519,6 +519,22 @@ class _ReaderGone(Exception):
 def _write(line: str) -> None:
     try:
         print(line, flush=True)
+    except BrokenPipeError as error:
+        raise _ReaderGone from error
+
+
+async def _write_lines(lines: list[str]) -> None:
+    """Write many lines; whoever reads them may take long, without keeping anything else waiting."""
+    text = "\n".join([*lines, ""]).encode(sys.stdout.encoding, errors="backslashreplace")
+
+    def write() -> None:
+        # Not through Python's buffer: its lock would keep the process from ending.
+        rest = memoryview(text)
+        while rest:
+            rest = rest[os.write(sys.stdout.fileno(), rest) :]
+
+    try:
+        await in_thread(write)
     except BrokenPipeError as error:
         raise _ReaderGone from error
 

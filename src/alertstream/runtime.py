@@ -7,6 +7,7 @@ import fcntl
 import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -70,6 +71,33 @@ def instance_name(group: str) -> Iterator[str]:
             yield f"{group}-{machine}-{number}"
             return
     yield f"{group}-{machine}-{uuid4().hex}"
+
+
+async def in_thread(work: Callable[[], None]) -> None:
+    """Return when ``work`` is done, by a thread that does not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def tell(error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:
+            result: BaseException | None = error
+        else:
+            result = None
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(tell, result)
+
+    threading.Thread(target=run, daemon=True).start()
+    await done
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
