@@ -7,6 +7,7 @@ import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -49,9 +50,10 @@ class Cluster:
         """The node that leads a partition."""
         return asyncio.run(_leader(self.address, topic, partition))
 
-    def make(self, topic: str, partitions: int = 4) -> None:
-        """Make a topic of which all nodes have a copy, two of which must be there."""
-        make(self.address, topic, partitions, len(NODES), **{"min.insync.replicas": "2"})
+    def make(self, topic: str, replication: int = len(NODES)) -> None:
+        """Make a topic of which all nodes have a copy, most of which must be there."""
+        needed = str((replication + 1) // 2)
+        make(self.address, topic, 4, replication, **{"min.insync.replicas": needed})
 
     def behind(self, group: str, topic: str) -> int:
         """How many messages of a topic the group has not committed yet; 1 if Kafka cannot say."""
@@ -94,14 +96,14 @@ async def _leader(address: str, topic: str, partition: int) -> int:
 
 
 @contextmanager
-def running_cluster() -> Iterator[Cluster]:
-    """Run a cluster of three nodes."""
+def running_cluster(nodes: int = len(NODES), data_dir: Path | None = None) -> Iterator[Cluster]:
+    """Run a cluster."""
     loop, made = asyncio.new_event_loop(), threading.Event()
     ended = asyncio.Event()
     brokers: list[LocalBroker] = []
 
     async def serve() -> None:
-        async with local_broker(BrokerOptions(port=0, nodes=len(NODES))) as broker:
+        async with local_broker(BrokerOptions(port=0, nodes=nodes, data_dir=data_dir)) as broker:
             brokers.append(broker)
             made.set()
             await ended.wait()

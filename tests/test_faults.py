@@ -11,6 +11,7 @@ import random
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -284,6 +285,32 @@ def test_cap_holds_over_restarts(
     visits_of = Counter(each["alert"]["visit"] for each in shown.objects)
     assert len(visits_of) == VISITS
     account([*visits_of] * 15, visits_of.elements())
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits a running process")
+def test_disk_full(topic: str, visits: Path, account: Account, tmp_path: Path) -> None:
+    import resource
+
+    with running_cluster(nodes=1, data_dir=tmp_path) as lone:
+        lone.make(topic, replication=1)
+        limits = (24_000_000, 24_000_000)
+        resource.prlimit(lone.broker.pids[1], resource.RLIMIT_FSIZE, limits)
+        sending = start_send(lone, topic, visits)
+        assert sending.stderr is not None
+        assert "no connection to Kafka" in sending.stderr.readline()
+        sent = stop(sending)
+    assert sent.status == 1
+    assert "alerts not acknowledged: " in sent.err
+    accounts = sent.objects
+    for each in accounts:
+        assert each["planned"] == each["acknowledged"] + each["failed"]
+    acknowledged = sum(each["acknowledged"] for each in accounts)
+    assert 0 < acknowledged < SENT
+    with running_cluster(nodes=1, data_dir=tmp_path) as lone:
+        kept = places(lone.read(topic))
+    # What was not acknowledged may be there or not; what was, is.
+    assert len(kept) >= acknowledged
+    account(range(acknowledged), range(min(len(kept), acknowledged)))
 
 
 def test_subscriber_that_does_not_read(
