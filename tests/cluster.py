@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import Counter
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
-from raw_kafka import committed, make, read
+from aiokafka.errors import KafkaError
+from raw_kafka import committed, ends, make, read
 
 from alertstream.broker import BrokerOptions, LocalBroker, local_broker
 
@@ -49,14 +50,18 @@ class Cluster:
         """The node that leads a partition."""
         return asyncio.run(_leader(self.address, topic, partition))
 
-    def make(self, topic: str, partitions: int = 4) -> None:
-        """Make a topic of which all nodes have a copy, two of which must be there."""
-        make(self.address, topic, partitions, len(NODES), **{"min.insync.replicas": "2"})
+    def make(self, topic: str, replication: int = len(NODES)) -> None:
+        """Make a topic of which all nodes have a copy, most of which must be there."""
+        needed = str((replication + 1) // 2)
+        make(self.address, topic, 4, replication, **{"min.insync.replicas": needed})
 
     def behind(self, group: str, topic: str) -> int:
-        """How many messages of a topic the group has not committed yet."""
-        ends = Counter(message.partition for message in self.read(topic))
-        return ends.total() - sum(committed(self.address, group).values())
+        """How many messages of a topic the group has not committed yet; 1 if Kafka cannot say."""
+        try:
+            done = committed(self.address, group)
+            return sum(ends(self.address, topic).values()) - sum(done.values())
+        except KafkaError:
+            return 1
 
     def read(self, topic: str) -> list[Any]:
         """All committed messages of a topic."""
@@ -91,14 +96,14 @@ async def _leader(address: str, topic: str, partition: int) -> int:
 
 
 @contextmanager
-def running_cluster() -> Iterator[Cluster]:
-    """Run a cluster of three nodes."""
+def running_cluster(nodes: int = len(NODES), data_dir: Path | None = None) -> Iterator[Cluster]:
+    """Run a cluster."""
     loop, made = asyncio.new_event_loop(), threading.Event()
     ended = asyncio.Event()
     brokers: list[LocalBroker] = []
 
     async def serve() -> None:
-        async with local_broker(BrokerOptions(port=0, nodes=len(NODES))) as broker:
+        async with local_broker(BrokerOptions(port=0, nodes=nodes, data_dir=data_dir)) as broker:
             brokers.append(broker)
             made.set()
             await ended.wait()

@@ -46,15 +46,17 @@ def clean_environment(**more: str) -> dict[str, str]:
     return kept | {"XDG_CONFIG_HOME": "/nonexistent"} | more
 
 
-def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [COMMAND, *map(str, arguments)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=clean_environment(**environment),
-    )
+def start(*arguments: object, out: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+    """Start the installed ``alertstream``; ``out`` gets what it writes, to look at meanwhile."""
+    with (out or Path(os.devnull)).open("w") as file:
+        return subprocess.Popen(
+            [COMMAND, *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=file if out else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=clean_environment(**environment),
+        )
 
 
 def finish(process: subprocess.Popen[str], limit: float = LIMIT) -> Finished:
@@ -118,3 +120,20 @@ def visits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = run("simulate", folder, "--visits", 3, "--alerts", 120, *size)
     assert made.status == 0, made.err
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what the tests of faults have counted."""
+    lines = [
+        value
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        for name, value in report.user_properties
+        if name == "account"
+    ]
+    if lines:
+        head = ("fault", "alerts sent", "received once", "lost", "doubled")
+        terminalreporter.section("accounts")
+        for fault, *counts in (head, *lines):
+            shown = "".join(f"{count:>15}" for count in counts)
+            terminalreporter.write_line(f"{fault:50}{shown}")

@@ -33,6 +33,19 @@ def read(broker: str, topic: str) -> list[Any]:
     return asyncio.run(fetch()) if assigned else []
 
 
+def ends(broker: str, topic: str) -> dict[int, int]:
+    """Where each partition of a topic ends."""
+    count = len((describe(broker, topic) or {"partitions": ()})["partitions"])
+
+    async def ask() -> dict[int, int]:
+        async with AIOKafkaConsumer(bootstrap_servers=broker) as consumer:
+            partitions = [TopicPartition(topic, number) for number in range(count)]
+            found = await consumer.end_offsets(partitions)
+            return {partition.partition: end for partition, end in found.items()}
+
+    return asyncio.run(ask())
+
+
 def write(broker: str, topic: str, messages: Iterable[bytes | None], **more: Any) -> None:
     async def send() -> None:
         async with AIOKafkaProducer(bootstrap_servers=broker, max_request_size=10**8) as producer:

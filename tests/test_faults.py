@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import random
+import select
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -52,8 +54,8 @@ def healed(cluster: Cluster) -> Iterator[None]:
     cluster.heal()
 
 
-def launch(*arguments: object) -> subprocess.Popen[str]:
-    process = start(*arguments)
+def launch(*arguments: object, out: Path | None = None) -> subprocess.Popen[str]:
+    process = start(*arguments, out=out)
     _launched.append(process)
     return process
 
@@ -208,26 +210,31 @@ def test_whole_cluster_down_and_up(
     cluster: Cluster, topic: str, visits: Path, account: Account, tmp_path: Path
 ) -> None:
     cluster.make(topic)
+    lines, figures = tmp_path / "printed", tmp_path / "watched"
+    as_json = ("--format", "json")
     filtering = start_filter(cluster, topic)
-    printing = launch("print", cluster.address, topic, "--format", "json", "--fields", "snr")
-    watching = launch("monitor", cluster.address, topic, "--format", "json")
+    printing = launch("print", cluster.address, topic, *as_json, "--fields", "snr", out=lines)
+    watching = launch("monitor", cluster.address, topic, *as_json, out=figures)
     sending = start_send(cluster, topic, visits, interval=0.2)
-    one_visit_is_sent(sending)
+    until(lambda: cluster.read(f"{topic}-passed"), "it filters")
+    until(lambda: lines.stat().st_size and figures.stat().st_size, "others read, too")
     cluster.kill(*NODES)
     time.sleep(5)
     cluster.start(*NODES)
     all_is_sent(sending)
     until_filtered(cluster, topic)
-    ends = [stop(each) for each in (filtering, watching, printing)]
+    ends = [stop(each) for each in (filtering, printing, watching)]
     for ended in ends:
         assert ended.status == 0, ended.err
         assert ended.err.count("no connection to Kafka") == 1, ended.err
         assert ended.err.count("Kafka is there again") == 1
-    account(places(cluster.read(topic)), origins(cluster.read(f"{topic}-passed")))
     assert check_account(ends[0])["seen"] == SENT
-    assert ends[1].objects[-1]["topics"][topic]["alerts"] == SENT
-    printed = [(each["partition"], each["offset"]) for each in ends[2].objects]
-    account(places(cluster.read(topic)), printed)
+    final = json.loads(figures.read_text().splitlines()[-1])
+    assert final["topics"][topic]["alerts"] == SENT
+    printed = [json.loads(line) for line in lines.read_text().splitlines()]
+    sent = places(cluster.read(topic))
+    account(sent, [(line["partition"], line["offset"]) for line in printed])
+    account(sent, origins(cluster.read(f"{topic}-passed")))
 
 
 def test_stopped_at_any_moment(
@@ -278,3 +285,73 @@ def test_cap_holds_over_restarts(
     visits_of = Counter(each["alert"]["visit"] for each in shown.objects)
     assert len(visits_of) == VISITS
     account([*visits_of] * 15, visits_of.elements())
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits a running process")
+def test_disk_full(topic: str, visits: Path, account: Account, tmp_path: Path) -> None:
+    import resource
+
+    with running_cluster(nodes=1, data_dir=tmp_path) as lone:
+        lone.make(topic, replication=1)
+        limits = (24_000_000, 24_000_000)
+        resource.prlimit(lone.broker.pids[1], resource.RLIMIT_FSIZE, limits)
+        sending = start_send(lone, topic, visits)
+        assert sending.stderr is not None
+        assert "no connection to Kafka" in sending.stderr.readline()
+        sent = stop(sending)
+    assert sent.status == 1
+    assert "alerts not acknowledged: " in sent.err
+    accounts = sent.objects
+    for each in accounts:
+        assert each["planned"] == each["acknowledged"] + each["failed"]
+    acknowledged = sum(each["acknowledged"] for each in accounts)
+    assert 0 < acknowledged < SENT
+    with running_cluster(nodes=1, data_dir=tmp_path) as lone:
+        kept = places(lone.read(topic))
+    # What was not acknowledged may be there or not; what was, is.
+    assert len(kept) >= acknowledged
+    account(range(acknowledged), range(min(len(kept), acknowledged)))
+
+
+def test_subscriber_that_does_not_read(
+    cluster: Cluster, topic: str, visits: Path, account: Account
+) -> None:
+    cluster.make(topic)
+    which = ("--group", f"{topic}-slow", "--count", SENT)
+    printing = launch("print", cluster.address, topic, *which, "--format", "json", "--cutouts")
+    all_is_sent(start_send(cluster, topic, visits))
+    # A group misses a member that says nothing for 10 s.
+    time.sleep(15)
+    assert resident(printing) < 200e6
+    ended = finish(printing)
+    assert ended.status == 0, ended.err
+    assert ended.err.startswith(f"{SENT} read = {SENT} printed")
+    printed = [(each["partition"], each["offset"]) for each in ended.objects]
+    account(places(cluster.read(topic)), printed)
+
+
+def test_output_that_nobody_takes(cluster: Cluster, topic: str, visits: Path) -> None:
+    cluster.make(topic)
+    all_is_sent(start_send(cluster, topic, visits))
+    which = ("--group", f"{topic}-slow", "--format", "json", "--cutouts")
+    printing = launch("print", cluster.address, topic, *which)
+    until(lambda: writes(printing), "it waits for its reader")
+    printing.send_signal(signal.SIGINT)
+    printing.wait(30)
+    ended = finish(printing)
+    assert ended.status == 1
+    assert ended.err == "error: the output is not taken: what was not written will be read again\n"
+
+
+def writes(process: subprocess.Popen[str]) -> bool:
+    """Whether there is something in the pipe that a command writes to."""
+    return bool(select.select([process.stdout], [], [], 0)[0])
+
+
+def resident(process: subprocess.Popen[str]) -> float:
+    """The bytes of memory that a process has; 0 where the system does not tell."""
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.exists():
+        return 0.0
+    (line,) = [each for each in status.read_text().splitlines() if each.startswith("VmHWM")]
+    return float(line.split()[1]) * 1024

@@ -264,7 +264,7 @@ def test_garbage_is_counted_and_set_aside(kafka: str, stream: str, tmp_path: Pat
     shown = run("print", kafka, f"{stream}-undecodable", "--exit-on-eof")
     assert shown.status == 3
     assert "unknown schema id 4242" in shown.out
-    assert f'"topic": "{stream}"' in shown.out
+    assert f"from {stream}[0]@361" in shown.out
 
 
 def test_filter_that_fails_on_an_alert_does_not_stop_the_others(

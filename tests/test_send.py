@@ -283,7 +283,7 @@ def test_topic_that_cannot_be(kafka: str) -> None:
         (["--schema-id", "-3"], "'--schema-id'"),
         (["--colour", "red"], "No such option"),
         (["--security-protocol", "TLS"], "there is no security protocol TLS · choose PLAINTEXT"),
-        (["--security-protocol", "SASL_SSL"], "needs a user name and a password"),
+        (["--security-protocol", "SASL_SSL"], "needs a user name"),
         (["--password-file", "/nonexistent"], "the password file cannot be read"),
     ],
 )

@@ -418,7 +418,7 @@ def test_consumers_account_for_all_faults(kafka: str, topic: str, tmp_path: Path
     assert {each["visit"] for each in sent.objects} == {
         f"visit-{each['visit']}" for each in manifest
     }
-    how = ("--delivery", "at-least-once", "--exit-on-eof", "--format", "json")
+    how = ("--exit-on-eof", "--format", "json")
     where = ("--where", "diaSource.snr > 5", "--output", f"passed-{topic}")
     filtered = run("filter", kafka, topic, *where, *how)
     assert filtered.status == 3

@@ -15,6 +15,7 @@ import typer
 from alertstream import __version__, options
 from alertstream.errors import AlertStreamError, UsageError
 from alertstream.options import command, group
+from alertstream.runtime import Interrupted, in_thread
 
 if TYPE_CHECKING:
     from alertstream.broker_security import ListenerSecurity
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from alertstream.simulate import Faults
     from alertstream.stats import FilterCounts
 
-DONE, FAILED, UNDECODABLE = 0, 1, 3
+DONE, FAILED, UNDECODABLE, INTERRUPTED = 0, 1, 3, 130
 """Exit statuses; 2 is wrong usage. Other errors bring their own."""
 
 app = typer.Typer(
@@ -146,7 +147,7 @@ def send(
         layout = kafka.TopicLayout(partitions, replication)
         made = (await kafka.make_topics(connection, [topic], layout))[topic]
         sends = sender.SendOptions(made, files, Cadence(interval, align, repeat), limit)
-        async with kafka.producer(connection, compression=compression) as producer:
+        async with kafka.producer(connection, compression=compression, notice=_notice) as producer:
             with screen.send_progress() as progress:
                 return await sender.send(
                     producer,
@@ -311,7 +312,7 @@ def print_(
         await _notice_start(connection, subscription, reading)
         async with kafka.subscribe(connection, subscription, stop=stop, notice=_notice) as stream:
             return await printer.print_stream(
-                stream, schemas, printed, stop=stop, write=_write, notice=_notice
+                stream, schemas, printed, stop=stop, write=_write_lines, notice=_notice
             )
 
     account = run(main)
@@ -622,6 +623,22 @@ def _write(line: str) -> None:
         raise _ReaderGone from error
 
 
+async def _write_lines(lines: list[str]) -> None:
+    """Write many lines; whoever reads them may take long, without keeping anything else waiting."""
+    text = "\n".join([*lines, ""]).encode(sys.stdout.encoding, errors="backslashreplace")
+
+    def write() -> None:
+        # Not through Python's buffer: its lock would keep the process from ending.
+        rest = memoryview(text)
+        while rest:
+            rest = rest[os.write(sys.stdout.fileno(), rest) :]
+
+    try:
+        await in_thread(write)
+    except BrokenPipeError as error:
+        raise _ReaderGone from error
+
+
 def _write_json(value: dict[str, Any]) -> None:
     _write(json.dumps(value, allow_nan=False))
 
@@ -634,17 +651,19 @@ def _write_error(error: AlertStreamError | str) -> None:
     _notice(f"error: {error}")
 
 
-def main() -> None:
-    """Run the command line and exit with its status."""
-    sys.exit(status_of(sys.argv[1:]))
-
-
 def status_of(arguments: list[str]) -> int:
-    """Run the command line with ``arguments``; return its exit status."""
+    """Run the command line with ``arguments``; return its exit status.
+
+    :raises KeyboardInterrupt: a signal came before the command was at work.
+    """
     arguments = _root_options_first(arguments)
     debug = "--debug" in arguments
     try:
-        return int(app(arguments or ["--help"], standalone_mode=False) or DONE)
+        status = int(app(arguments or ["--help"], standalone_mode=False) or DONE)
+        if status == INTERRUPTED:
+            # This is what typer makes of the exception.
+            raise KeyboardInterrupt
+        return status
     except AlertStreamError as error:
         if debug:
             raise
@@ -653,8 +672,8 @@ def status_of(arguments: list[str]) -> int:
     except typer.TyperException as error:
         _write_error(f"{error.format_message()} · {_usage_hint(error)}")
         return UsageError.exit_status
-    except (KeyboardInterrupt, typer.Abort):
-        return 130
+    except Interrupted:
+        return INTERRUPTED
     except _ReaderGone:
         # Python must not fail on what is still buffered when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

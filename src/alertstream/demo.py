@@ -155,10 +155,14 @@ class _Stage:
         """Print a topic, the first alerts of the first filter only; return how many it has."""
         first = topic == self.filters.filters[0].topic
         lines: list[str] = []
+
+        async def keep(more: list[str]) -> None:
+            lines.extend(more)
+
         subscription = kafka.Subscription((topic,), exit_on_eof=True)
         async with kafka.subscribe(self.connection, subscription) as stream:
             account = await print_stream(
-                stream, self.schemas, PrintOptions(), stop=asyncio.Event(), write=lines.append
+                stream, self.schemas, PrintOptions(), stop=asyncio.Event(), write=keep
             )
         for line in lines[: SHOWN + 1] if first else ():
             write(line)

@@ -30,6 +30,7 @@ from aiokafka import (
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.client import AIOKafkaClient
 
 from alertstream.connection import Connection, failed_delivery, mapped, mapped_errors
 from alertstream.errors import DeliveryError, TopicError, UsageError
@@ -273,6 +274,26 @@ class Copy(NamedTuple):
         return headers
 
 
+class _Window:
+    """Bounds the bytes that wait for their acknowledgement to ``IN_FLIGHT``."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+        self._room = asyncio.Event()
+
+    async def enter(self, size: int) -> None:
+        """Take ``size`` bytes, as soon as there is room for them; there always is for one."""
+        while self._taken and self._taken + size > IN_FLIGHT:
+            self._room.clear()
+            await self._room.wait()
+        self._taken += size
+
+    def leave(self, size: int) -> None:
+        """Give ``size`` bytes back."""
+        self._taken -= size
+        self._room.set()
+
+
 class Producer:
     """Writes messages: each acknowledged by all replicas, and written once (idempotent).
 
@@ -287,9 +308,13 @@ class Producer:
         self._compression = compression
         self._settings = settings
         self._client = AIOKafkaProducer(**settings)
-        self._in_flight = 0
-        self._room = asyncio.Event()
+        self._window = _Window()
         self._broken = False
+
+    @property
+    def client(self) -> AIOKafkaClient:
+        """What holds the connections."""
+        return self._client.client
 
     async def start(self) -> None:
         """Connect."""
@@ -306,6 +331,7 @@ class Producer:
         """Start anew, as another producer; a transaction that was under way is aborted."""
         await self.stop()
         self._client = AIOKafkaProducer(**self._settings)
+        self._window = _Window()
         await self.start()
         self._broken = False
 
@@ -334,10 +360,6 @@ class Producer:
             else:
                 return
 
-    def connected(self) -> bool:
-        """Return whether there is a connection to any broker."""
-        return _connected(self._client.client)
-
     def records(self) -> Records:
         """Return records to fill, for a batch."""
         return Records(self._compression)
@@ -352,24 +374,23 @@ class Producer:
         size = batch.size()
         if topic.largest_batch and size > topic.largest_batch and self._compression == "none":
             raise TooLargeError
-        while self._in_flight and self._in_flight + size > IN_FLIGHT:
-            self._room.clear()
-            await self._room.wait()
-        self._in_flight += size
+        window = self._window
+        await window.enter(size)
         try:
+            # A topic that the client knows by chance only is forgotten with the next one it asks for.
+            self.client.add_topic(topic.name)
             future: asyncio.Future[Any] = await self._client.send_batch(
                 batch, topic.name, partition=partition
             )
         except BaseException:
-            self._leave(size)
+            window.leave(size)
             raise
-        future.add_done_callback(lambda done: self._leave(size, done))
+        future.add_done_callback(lambda done: self._answered(done, window, size))
         return future
 
-    def _leave(self, size: int, done: asyncio.Future[Any] | None = None) -> None:
-        self._in_flight -= size
-        self._room.set()
-        if done and not done.cancelled() and done.exception():
+    def _answered(self, done: asyncio.Future[Any], window: _Window, size: int) -> None:
+        window.leave(size)
+        if not done.cancelled() and done.exception() and window is self._window:
             self._broken = True
 
     async def send_copies(self, copies: Iterable[Copy], topics: Mapping[str, Topic]) -> None:
@@ -387,10 +408,16 @@ class Producer:
             by_partition.setdefault((copy.topic, partition), []).append(copy)
         encoded: dict[tuple[tuple[int, str | None], ...], Records] = {}
         sent = [
-            self._send_to_partition(topics[name], partition, group, encoded)
+            asyncio.create_task(self._send_to_partition(topics[name], partition, group, encoded))
             for (name, partition), group in by_partition.items()
         ]
-        await asyncio.gather(*sent)
+        try:
+            await asyncio.gather(*sent)
+        finally:
+            # None of them may go on behind one that has failed, into what comes next.
+            for each in sent:
+                each.cancel()
+            await asyncio.gather(*sent, return_exceptions=True)
 
     async def _send_to_partition(
         self,
@@ -443,6 +470,33 @@ class Producer:
             raise self.failed(error, len(copies)) from error
 
 
+@asynccontextmanager
+async def _watched(client: Callable[[], AIOKafkaClient], notice: Notice) -> AsyncIterator[None]:
+    """Say so when there is no connection to any broker any more, and when there is one again."""
+    watching = asyncio.create_task(_watch(client, notice))
+    try:
+        yield
+    finally:
+        watching.cancel()
+
+
+async def _watch(client: Callable[[], AIOKafkaClient], notice: Notice) -> None:
+    lost_since: float | None = None
+    told = False
+    while True:
+        await asyncio.sleep(POLL)
+        now = time.monotonic()
+        if any(connection.connected() for connection in client()._conns.values()):
+            if told:
+                notice("Kafka is there again")
+            lost_since, told = None, False
+        elif lost_since is None:
+            lost_since = now
+        elif not told and now - lost_since > LOST_AFTER:
+            notice("no connection to Kafka: trying until it is there again")
+            told = True
+
+
 def _batches(copies: Sequence[Copy], size: int) -> Iterator[list[Copy]]:
     """Yield the copies in order, in batches of about ``size`` bytes."""
     batch: list[Copy] = []
@@ -460,12 +514,17 @@ def _batches(copies: Sequence[Copy], size: int) -> Iterator[list[Copy]]:
 
 @asynccontextmanager
 async def producer(
-    connection: Connection, *, compression: str = "none", transactional_id: str | None = None
+    connection: Connection,
+    *,
+    compression: str = "none",
+    transactional_id: str | None = None,
+    notice: Notice = lambda text: None,
 ) -> AsyncIterator[Producer]:
     """Give a producer.
 
     :param compression: a name of :data:`alertstream.records.CODECS`.
     :param transactional_id: makes it write in transactions only.
+    :param notice: told when there is no connection to Kafka any more, and when there is again.
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
     settings = connection.settings() | {
@@ -478,7 +537,8 @@ async def producer(
         client = Producer(connection, compression, settings)
         try:
             await client.start()
-            yield client
+            async with _watched(lambda: client.client, notice):
+                yield client
         finally:
             await client.stop()
 
@@ -501,10 +561,6 @@ class Subscription:
     instance: str | None = None
 
 
-def _connected(client: Any) -> bool:
-    return any(connection.connected() for connection in client._conns.values())
-
-
 class Stream:
     """Messages of topics, in batches; only committed ones of those written in transactions."""
 
@@ -513,18 +569,15 @@ class Stream:
         consumer: AIOKafkaConsumer,
         subscription: Subscription,
         partitions: Sequence[TopicPartition],
-        notice: Notice,
+        stop: asyncio.Event,
     ) -> None:
         self._consumer = consumer
         self._partitions = partitions
-        self._notice = notice
         self._ends: dict[TopicPartition, int] | None = None
         self._starts: dict[TopicPartition, int] = {}
         self._assigned = asyncio.Event()
         self._assigned.set()
-        self._lost_since: float | None = None
-        self._lost_is_told = False
-        self._stop = asyncio.Event()
+        self._stop = stop
         self.subscription = subscription
         self.membership: Membership | None = None
         """Who we were in the group when the last batch came; None without a group."""
@@ -555,7 +608,6 @@ class Stream:
 
         A batch is empty when nothing has come for ``POLL``. When Kafka is gone, it is waited for.
         """
-        self._stop = stop
         while not stop.is_set() and not await self._at_end():
             fetched = await self._consumer.getmany(timeout_ms=int(POLL * 1000))
             self.membership = self._current_membership()
@@ -566,8 +618,6 @@ class Stream:
                     await unless(stop, self._assigned.wait(), grace=0)
             for partition, messages in fetched.items():
                 self._starts.setdefault(partition, messages[0].offset)
-            if not fetched:
-                self._look_at_connections()
             yield [each for messages in fetched.values() for each in self._wanted(messages)]
 
     def _current_membership(self) -> Membership | None:
@@ -580,19 +630,6 @@ class Stream:
             coordinator.member_id,
             self.subscription.instance,
         )
-
-    def _look_at_connections(self) -> None:
-        """Say so when there is no connection to any broker, and when there is one again."""
-        now = time.monotonic()
-        if _connected(self._consumer._client):
-            if self._lost_is_told:
-                self._notice("Kafka is there again")
-            self._lost_since, self._lost_is_told = None, False
-            return
-        self._lost_since = self._lost_since or now
-        if not self._lost_is_told and now - self._lost_since > LOST_AFTER:
-            self._notice("no connection to Kafka: trying until it is there again")
-            self._lost_is_told = True
 
     async def rewind(self) -> None:
         """Go back to where the group's offsets are, to read again what was not done.
@@ -611,6 +648,8 @@ class Stream:
         :raises TimeoutError: Kafka has not told within ``STOP_LIMIT`` after the stop.
         """
         coordinator = self._consumer._coordinator
+        if coordinator is None:
+            return {}
         work = coordinator.fetch_committed_offsets(self._partitions)
         found = await unless(self._stop, work)
         return {partition: (at.offset, at.metadata or "") for partition, at in found.items()}
@@ -714,7 +753,7 @@ async def subscribe(
             consumer.assign(partitions)
         else:
             consumer.subscribe(subscription.topics, listener=rebalance)
-        stream = Stream(consumer, subscription, partitions, notice)
+        stream = Stream(consumer, subscription, partitions, stop)
         try:
             async with asyncio.timeout(JOIN_LIMIT):
                 try:
@@ -723,7 +762,8 @@ async def subscribe(
                     if not stop.is_set():
                         raise
             rebalance.stream = stream
-            yield stream
+            async with _watched(lambda: consumer._client, notice):
+                yield stream
         finally:
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_LIMIT):

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,13 +14,16 @@ from typing import Any
 
 from alertstream.codec import MessageDecoder, schema_id_of
 from alertstream.cutouts import save_cutouts
-from alertstream.errors import Position, UndecodableError
-from alertstream.kafka import ORIGIN, REASON, Message, Stream, next_offsets
+from alertstream.errors import DataError, Position, UndecodableError
+from alertstream.kafka import ORIGIN, REASON, Message, Stream, next_offsets, unless
 from alertstream.schemas import Schemas
+from alertstream.stats import Causes
 from alertstream.survey import LSST, SURVEYS, Alert, field_paths
 
 TAI_MINUS_UTC = timedelta(seconds=37)
 MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
+WRITTEN_TOGETHER = 1_000_000
+"""Characters of lines that are written at once."""
 SHOWN = (
     "source_id",
     "object_id",
@@ -100,22 +103,32 @@ async def print_stream(
     options: PrintOptions,
     *,
     stop: asyncio.Event,
-    write: Callable[[str], None],
+    write: Callable[[list[str]], Awaitable[None]],
     notice: Callable[[str], None] = lambda text: None,
 ) -> PrintAccount:
     """Show alerts, and what of undecodable messages is known, until ``stop`` or the stream's end.
 
     The group's offsets move when what they stand for is written.
 
-    :param write: takes a line of output, without its end.
+    :param write: takes lines of output, without their ends; it may take its time.
     :param notice: called when a message cannot be decoded, once per cause.
-    :raises DataError: a cutout cannot be written.
+    :raises DataError: a cutout cannot be written, or nobody takes the lines after the stop.
     """
     account = PrintAccount()
     decoder = MessageDecoder(schemas, options.paths())
-    causes: set[str] = set()
-    if not options.json and not options.fields:
-        write(HEADING)
+    causes = Causes()
+    lines = [] if options.json or options.fields else [HEADING]
+
+    async def hand_over() -> None:
+        if lines:
+            taken = lines.copy()
+            lines.clear()
+            try:
+                await unless(stop, write(taken))
+            except TimeoutError:
+                text = "the output is not taken: what was not written will be read again"
+                raise DataError(text) from None
+
     async for batch in stream.batches(stop):
         if not await schemas.ready((each.value for each in batch), stop, notice):
             break
@@ -127,15 +140,17 @@ async def print_stream(
                 if (account.read - 1) % options.interval:
                     continue
                 try:
-                    _show(message, decoder, options, account, write)
+                    _show(message, decoder, options, account, lines.append)
                 except UndecodableError as error:
                     account.undecodable += 1
-                    _show_undecodable(message, error.what, options, write)
-                    if error.what not in causes:
-                        causes.add(error.what)
+                    _show_undecodable(message, error.what, options, lines.append)
+                    if causes.is_new(error.what):
                         notice(f"undecodable message: {error.what} · {_place(message)}")
                 if options.count and account.shown >= options.count:
                     break
+                if sum(map(len, lines)) > WRITTEN_TOGETHER:
+                    await hand_over()
+            await hand_over()
             await stream.commit(next_offsets(batch[:done]))
         if options.count and account.shown >= options.count:
             break

@@ -7,6 +7,7 @@ import fcntl
 import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -22,11 +23,14 @@ MOST_INSTANCES = 1000
 """Processes of a group on one machine that get a name which they have again."""
 
 
+class Interrupted(Exception):
+    """A second signal has ended what was being brought to its end."""
+
+
 def run(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:
     """Run ``main`` to its end; it is given the event that SIGINT and SIGTERM set.
 
-    Another signal, ``IMPATIENCE`` later, cancels what still runs: :class:`KeyboardInterrupt` is
-    raised then.
+    :raises Interrupted: another signal, ``IMPATIENCE`` later, has ended it.
     """
     with asyncio.Runner(loop_factory=_new_loop) as runner:
         return runner.run(_main(main))
@@ -69,6 +73,33 @@ def instance_name(group: str) -> Iterator[str]:
     yield f"{group}-{machine}-{uuid4().hex}"
 
 
+async def in_thread(work: Callable[[], None]) -> None:
+    """Return when ``work`` is done, by a thread that does not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def tell(error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:
+            result: BaseException | None = error
+        else:
+            result = None
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(tell, result)
+
+    threading.Thread(target=run, daemon=True).start()
+    await done
+
+
 def _new_loop() -> asyncio.AbstractEventLoop:
     try:
         import uvloop
@@ -97,4 +128,4 @@ async def _main(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:
     try:
         return await task
     except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+        raise Interrupted from None

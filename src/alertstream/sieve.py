@@ -15,13 +15,13 @@ from alertstream.errors import Position, UndecodableError
 from alertstream.filters import AlertFilter, VisitCaps, error_line, union_of_fields
 from alertstream.kafka import Copy, Message, Offsets, next_offsets
 from alertstream.schemas import Schemas
-from alertstream.stats import FilterCounts
+from alertstream.stats import Causes, FilterCounts
 from alertstream.survey import Alert, field_paths
 from alertstream.visits import Clock
 
 VISIT_IS_OVER = 5.0
 """Seconds without an alert of a visit after which its counts are reported."""
-JUDGED_TOGETHER = 16 * 1024 * 1024
+JUDGED_TOGETHER = 400 * 1024 * 1024
 """Bytes of copies that are written in one transaction: none is read before all are written."""
 JUDGING_LIMIT = 0.25
 """Seconds of judging after which other work has its turn, as telling the group that we live."""
@@ -99,7 +99,7 @@ class Sieve:
         paths = None if fields is None else field_paths([*fields, "visit"])
         self._decoder = MessageDecoder(self.schemas, paths)
         self._visits: dict[int | None, _VisitCounts] = {}
-        self._reported: set[str] = set()
+        self._causes = Causes()
 
     def judge(self, batch: Sequence[Message]) -> Iterator[Judgement]:
         """Yield what follows from the messages, in their order, in portions to be written."""
@@ -147,8 +147,7 @@ class Sieve:
                 self._tell_once(f"{each.topic} {cause}", text)
 
     def _tell_once(self, cause: str, text: str) -> None:
-        if cause not in self._reported:
-            self._reported.add(cause)
+        if self._causes.is_new(cause):
             self.notice(text)
 
     def _finished(self, judgement: Judgement) -> Judgement:

@@ -8,6 +8,7 @@ from typing import Any
 
 RATE_SPAN = 10.0
 """Seconds over which a rate is taken."""
+CAUSES_TOLD = 100
 VISITS_KEPT = 1000
 """Visits of a topic whose figures are kept; of older ones only the topic's sums are."""
 
@@ -32,6 +33,20 @@ class FilterCounts:
     def rejected(self) -> int:
         """Alerts that the filter did not want."""
         return self.seen - self.passed - self.capped - self.undecodable
+
+
+class Causes:
+    """Which causes of trouble have been told: each once, and not more than ``CAUSES_TOLD``."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def is_new(self, cause: str) -> bool:
+        """Return whether a cause is to be told, and remember it."""
+        if cause in self._told or len(self._told) >= CAUSES_TOLD:
+            return False
+        self._told.add(cause)
+        return True
 
 
 class Latencies:

@@ -172,8 +172,8 @@ class Alert(dict[str, Any]):
     @cached_property
     def visit(self) -> int | None:
         """The visit's id."""
-        value: int | None = self._stated("visit")
-        return value
+        value = self._stated("visit")
+        return value if isinstance(value, int) else None
 
     @cached_property
     def band(self) -> str | None:
@@ -202,7 +202,10 @@ class Alert(dict[str, Any]):
         """Flux of a point source in the difference image, nJy."""
         if "flux" in self.survey.paths:
             return self._measured("flux")
-        return float(10 ** (0.4 * (AB_ZERO - self.magnitude)))
+        try:
+            return float(10 ** (0.4 * (AB_ZERO - self.magnitude)))
+        except OverflowError:
+            return math.nan
 
     @cached_property
     def flux_error(self) -> float:
