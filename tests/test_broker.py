@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -305,10 +305,20 @@ def test_wrong_usage(options: tuple[object, ...], word: str) -> None:
 
 @pytest.mark.parametrize("nodes", [1, 3])
 def test_a_port_in_use(nodes: int) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as used:
-        port = used.getsockname()[1]
-        ended = run("broker", "--port", port - nodes + 1, "--nodes", nodes)
-        one_error(ended, f"127.0.0.1:{port}", "Address already in use", "--port")
+    first = free_ports(nodes)
+    with socket.create_server(("127.0.0.1", first + nodes - 1)):
+        ended = run("broker", "--port", first, "--nodes", nodes)
+    one_error(ended, f"127.0.0.1:{first + nodes - 1}", "Address already in use", "--port")
+
+
+def free_ports(count: int) -> int:
+    """The first of so many ports in a row that nobody uses."""
+    for first in range(20_000, 30_000, count):
+        with ExitStack() as stack, suppress(OSError):
+            for number in range(count):
+                stack.enter_context(socket.create_server(("127.0.0.1", first + number)))
+            return first
+    raise AssertionError("no free ports")
 
 
 @pytest.mark.parametrize("option", ["--data-dir", "--ready-file", "--log-file"])

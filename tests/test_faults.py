@@ -27,7 +27,7 @@ from alertstream.kafka import ORIGIN
 
 pytestmark = pytest.mark.slow
 
-VISITS, ALERTS, REPEAT = 3, 120, 12
+VISITS, ALERTS, REPEAT = 3, 120, 8
 SENT = VISITS * ALERTS * REPEAT
 EVERYTHING = "diaSource.snr > -1 or not diaSource.snr > -1"
 BIG = "snr > 5"
@@ -174,7 +174,7 @@ def test_filter_killed_ten_times(
     seed = random.randrange(2**32)
     rng = random.Random(seed)
     cluster.make(topic)
-    sending = start_send(cluster, topic, visits, interval=0.5)
+    sending = start_send(cluster, topic, visits, interval=0.8)
     one_visit_is_sent(sending)
     for _ in range(10):
         filtering = start_filter(cluster, topic)
@@ -241,7 +241,7 @@ def test_stopped_at_any_moment(
     cluster: Cluster, topic: str, visits: Path, account: Account
 ) -> None:
     cluster.make(topic)
-    sending = start_send(cluster, topic, visits, interval=0.3)
+    sending = start_send(cluster, topic, visits, interval=0.4)
     one_visit_is_sent(sending)
     printed: list[tuple[int, int]] = []
     names = ("--group", f"{topic}-print", "--format", "json", "--fields", "snr")

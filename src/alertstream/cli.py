@@ -68,8 +68,9 @@ def root(
     if debug:
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
     else:
-        logging.getLogger("aiokafka").addHandler(logging.NullHandler())
-        logging.getLogger("aiokafka").propagate = False
+        for library in ("aiokafka", "asyncio"):
+            logging.getLogger(library).addHandler(logging.NullHandler())
+            logging.getLogger(library).propagate = False
     known = {
         name: {
             parameter.name: options.shared_variable(parameter.name.rstrip("_"))

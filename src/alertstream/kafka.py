@@ -377,7 +377,7 @@ class Producer:
         window = self._window
         await window.enter(size)
         try:
-            # A topic that the client knows by chance only is forgotten with the next one it asks for.
+            # A topic that the client knows by chance is forgotten with the next one it asks for.
             self.client.add_topic(topic.name)
             future: asyncio.Future[Any] = await self._client.send_batch(
                 batch, topic.name, partition=partition
