@@ -378,7 +378,7 @@ class Producer:
         await window.enter(size)
         try:
             # A topic that the client knows by chance is forgotten with the next one it asks for.
-            self.client.add_topic(topic.name)
+            self.client._topics.add(topic.name)
             future: asyncio.Future[Any] = await self._client.send_batch(
                 batch, topic.name, partition=partition
             )

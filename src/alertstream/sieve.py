@@ -21,7 +21,7 @@ from alertstream.visits import Clock
 
 VISIT_IS_OVER = 5.0
 """Seconds without an alert of a visit after which its counts are reported."""
-JUDGED_TOGETHER = 400 * 1024 * 1024
+JUDGED_TOGETHER = 64 * 1024 * 1024
 """Bytes of copies that are written in one transaction: none is read before all are written."""
 JUDGING_LIMIT = 0.25
 """Seconds of judging after which other work has its turn, as telling the group that we live."""

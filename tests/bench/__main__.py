@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import decode, end_to_end
+from tests.bench.check import check_filtered, check_sent
 
 from alertstream import kafka
 from alertstream.broker import BrokerOptions, fetch_jars, find_java, local_broker
@@ -36,7 +37,8 @@ from alertstream.connection import Connection
 from alertstream.schemas import Schemas
 from alertstream.simulate import SimulateOptions, simulate
 
-PARTS = ("send", "filter", "end-to-end", "decode")
+PARTS = ("send", "filter", "end-to-end", "history", "decode")
+HISTORIES = (0, 345)
 CUTOUT_SIZE = 103
 """Pixels of a cutout's edge: alerts of 142 KB on average with histories of 0 to 24."""
 
@@ -59,16 +61,18 @@ class Contender:
             if process.returncode:
                 raise SystemExit(f"{self.name} has failed: {self.command}")
             out.seek(0)
-            self.seconds.append(_seconds(out.read().decode()))
-        self.megabytes.append(usage.ru_maxrss / 1024)
+            seconds, megabytes = _measured(out.read().decode())
+        self.seconds.append(seconds)
+        self.megabytes.append(megabytes or usage.ru_maxrss / 1024)
 
 
-def _seconds(printed: str) -> float:
-    """Return the seconds that a contender, or Kafka's ProducerPerformance, has printed."""
+def _measured(printed: str) -> tuple[float, float | None]:
+    """Return the seconds and MB that a contender, or Kafka's ProducerPerformance, has printed."""
     if printed.startswith("{"):
-        return float(json.loads(printed)["seconds"])
+        told = json.loads(printed)
+        return told["seconds"], told["megabytes"]
     records, rate = printed.strip().splitlines()[-1].split(" records sent, ")
-    return int(records) / float(rate.split()[0])
+    return int(records) / float(rate.split()[0]), None
 
 
 def ours(name: str, contender: str, *arguments: object) -> Contender:
@@ -113,7 +117,28 @@ def readers(broker: str) -> list[Contender]:
         ours("aiokafka, raw bytes", "read_aiokafka", broker, "visit"),
         ours("alertstream's stream, raw bytes", "read_ours", broker, "visit"),
         ours("librdkafka, raw bytes", "read_librdkafka", broker, "visit"),
+        ours("alertstream print, JSON, decoded whole", "print_ours", broker, "visit"),
+        ours("alertstream monitor", "monitor_ours", broker, "visit"),
     ]
+
+
+async def histories(broker: str, folder: Path, alerts: int, count: int) -> list[Contender]:
+    """Measure a filter on alerts with no history and with a long one; seconds are for 100 MB."""
+    found: list[Contender] = []
+    megabytes: list[float] = []
+    for history in HISTORIES:
+        topic, place = f"history-{history}", folder / str(history)
+        simulation = SimulateOptions(
+            place, 1, alerts, history=(history, history), cutout_size=CUTOUT_SIZE
+        )
+        (path,) = await asyncio.to_thread(simulate, simulation, Schemas().by_id(1000))
+        ours("", "send_ours", broker, topic, path).measure()
+        megabytes.append(path.stat().st_size / 1e6)
+        found.append(ours(f"filter 1, history {history}", "filter_ours", broker, topic, "1"))
+    await asyncio.to_thread(rounds, found, count)
+    for each, size in zip(found, megabytes, strict=True):
+        each.seconds = [seconds / size * 100 for seconds in each.seconds]
+    return found
 
 
 def rounds(contenders: Sequence[Contender], count: int) -> None:
@@ -164,10 +189,20 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             elif part == "end-to-end":
                 figures[part] = await end_to_end.measure(connection, path, options.rounds)
                 continue
-            else:
+            elif part == "decode":
                 figures[part] = decode.measure()
                 continue
+            else:
+                found = await histories(broker.bootstrap, folder, options.alerts, options.rounds)
+                show("history, seconds for 100 MB", found, options.alerts)
+                figures[part] = [asdict(each) | {"command": None} for each in found]
+                continue
             await asyncio.to_thread(rounds, contenders, options.rounds)
+            runs = options.rounds + 1
+            if part == "send":
+                await check_sent(connection, path, runs)
+            else:
+                await check_filtered(connection, path, ours=2 * runs, original=runs)
             show(part, contenders, options.alerts)
             figures[part] = [asdict(each) | {"command": None} for each in contenders]
     return figures

@@ -6,6 +6,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+NOT_COMPARED = ("alertstream print", "alertstream monitor")
+
 
 def draw(figures: dict[str, Any], path: Path) -> None:
     """Draw the alerts a second of each contender, with their spread, as SVG or PNG."""
@@ -16,7 +18,7 @@ def draw(figures: dict[str, Any], path: Path) -> None:
         return
     chart, axes = pyplot.subplots(len(parts), 1, figsize=(8, 2.6 * len(parts)), squeeze=False)
     for part, (axis,) in zip(parts, axes, strict=True):
-        contenders = figures[part][::-1]
+        contenders = [c for c in figures[part] if not c["name"].startswith(NOT_COMPARED)][::-1]
         rates = [[figures["alerts"] / each for each in c["seconds"]] for c in contenders]
         middles = [statistics.median(each) for each in rates]
         spread = [

@@ -23,6 +23,8 @@ from alertstream.codec import Container
 from alertstream.connection import Connection
 from alertstream.filterer import Outlet, filter_stream
 from alertstream.filters import FLUX_CUT, SNR_CUT, choose_filters
+from alertstream.monitor import Watch, watch_stream
+from alertstream.printer import PrintOptions, print_stream
 from alertstream.runtime import run
 from alertstream.schemas import Schemas
 from alertstream.sender import SendOptions, packers, send
@@ -204,6 +206,28 @@ async def read_ours(stop: asyncio.Event, broker: str, topic: str) -> Seconds:
         return time.perf_counter() - begin
 
 
+async def print_ours(stop: asyncio.Event, broker: str, topic: str) -> Seconds:
+    """``alertstream print --format json`` of every alert, images left out."""
+
+    async def drop(lines: list[str]) -> None:
+        pass
+
+    subscription = kafka.Subscription((topic,), exit_on_eof=True)
+    async with kafka.subscribe(Connection(broker), subscription) as stream:
+        begin = time.perf_counter()
+        await print_stream(stream, Schemas(), PrintOptions(json=True), stop=stop, write=drop)
+        return time.perf_counter() - begin
+
+
+async def monitor_ours(stop: asyncio.Event, broker: str, topic: str) -> Seconds:
+    """``alertstream monitor`` from a topic's start to its end."""
+    subscription = kafka.Subscription((topic,), exit_on_eof=True)
+    async with kafka.subscribe(Connection(broker), subscription) as stream:
+        begin = time.perf_counter()
+        await watch_stream(stream, Watch((topic,), Schemas(), WallClock()), stop=stop)
+        return time.perf_counter() - begin
+
+
 async def _read_to_end(consumer: AIOKafkaConsumer, topic: str) -> Seconds:
     consumer.subscribe([topic])
     await consumer.getmany(timeout_ms=0)
@@ -222,8 +246,8 @@ async def _read_to_end(consumer: AIOKafkaConsumer, topic: str) -> Seconds:
 CONTENDERS: dict[str, Callable[..., Any]] = {
     name: value
     for name, value in list(globals().items())
-    if name.startswith(("send_", "filter_", "read_")) and callable(value)
-    if name != "filter_stream"
+    if name.startswith(("send_", "filter_", "read_", "print_", "monitor_")) and callable(value)
+    if not name.endswith("_stream")
 }
 
 
@@ -236,7 +260,19 @@ def main() -> None:
         seconds = run(lambda stop: coroutine(stop, *arguments))
     else:
         seconds = contender(*arguments)
-    json.dump({"seconds": seconds}, sys.stdout)
+    json.dump({"seconds": seconds, "megabytes": peak_memory()}, sys.stdout)
+
+
+def peak_memory() -> float | None:
+    """Return the most memory that this process had, MB; None where the system does not tell.
+
+    What ``wait4`` tells of a process counts the memory of the one that has started it, too.
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
 
 
 if __name__ == "__main__":
