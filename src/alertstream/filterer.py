@@ -32,8 +32,8 @@ from alertstream.transactions import Membership
 
 SETTLE_AFTER = 5.0
 """Seconds that offsets may wait to be committed while nothing passes but alerts come."""
-MOST_WAITING = 4000
-"""Copies that wait for the transaction before theirs; each is a reference to what was read."""
+MOST_WAITING = 64 * 1024 * 1024
+"""Bytes of messages whose copies wait for the transaction before theirs."""
 DELIVERIES = ("exactly-once", "at-least-once")
 
 
@@ -74,7 +74,7 @@ class Outlet:
             await self._finish()
         if self._writing is None and self._copies_wait():
             self._writing = asyncio.create_task(self._write(everything=False))
-        if sum(len(each.copies) for _, each in self._waiting) > MOST_WAITING:
+        if sum(each.held for _, each in self._waiting) > MOST_WAITING:
             await self._finish()
         # Others have their turn, as telling the group that we live.
         await asyncio.sleep(0)
@@ -186,16 +186,9 @@ async def filter_stream(
 
     stream.after_rebalance = restore_caps
     await restore_caps()
-    settled = sieve.clock.now()
-    async for batch in stream.batches(stop):
-        if not await sieve.schemas.ready((each.value for each in batch), stop, sieve.notice):
-            break
+    while True:
         try:
-            for judgement in sieve.judge(batch):
-                await outlet.take(judgement)
-            if not batch or sieve.clock.now() - settled > SETTLE_AFTER:
-                await outlet.settle()
-                settled = sieve.clock.now()
+            await _filter_to_the_end(stream, outlet, sieve, stop, report)
         except DeliveryError as error:
             if not error.passing or stop.is_set():
                 raise
@@ -203,9 +196,29 @@ async def filter_stream(
             for judgement in await outlet.start_again():
                 sieve.take_back(judgement)
             await restore_caps()
-        for counts in sieve.close_visits():
-            report(counts)
-    await outlet.settle()
+        else:
+            break
     for counts in sieve.close_visits(all_of_them=True):
         report(counts)
     return sieve.final_totals()
+
+
+async def _filter_to_the_end(
+    stream: Stream,
+    outlet: Outlet,
+    sieve: Sieve,
+    stop: asyncio.Event,
+    report: Callable[[FilterCounts], None],
+) -> None:
+    settled = sieve.clock.now()
+    async for batch in stream.batches(stop):
+        if not await sieve.schemas.ready((each.value for each in batch), stop, sieve.notice):
+            break
+        for judgement in sieve.judge(batch):
+            await outlet.take(judgement)
+        if not batch or sieve.clock.now() - settled > SETTLE_AFTER:
+            await outlet.settle()
+            settled = sieve.clock.now()
+        for counts in sieve.close_visits():
+            report(counts)
+    await outlet.settle()

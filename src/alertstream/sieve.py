@@ -48,22 +48,26 @@ class FilterOptions:
 class Judgement:
     """What follows from some messages: copies to write, where reading goes on, and the counts.
 
-    ``passed`` and ``capped`` are counted by visit and filter, ``failed`` by filter.
+    ``passed`` and ``capped`` are counted by visit and filter, ``failed`` by filter; ``bytes`` are
+    those of all copies, ``held`` those of the messages that they are copies of.
     """
 
     copies: list[Copy] = field(default_factory=list)
     offsets: Offsets = field(default_factory=dict)
     bytes: int = 0
+    held: int = 0
     undecodable: int = 0
     seen: Counter[int | None] = field(default_factory=Counter)
     passed: Counter[tuple[int | None, int]] = field(default_factory=Counter)
     capped: Counter[tuple[int | None, int]] = field(default_factory=Counter)
     failed: Counter[int] = field(default_factory=Counter)
 
-    def add_copy(self, copy: Copy) -> None:
-        """Add a message that is to be written."""
-        self.copies.append(copy)
-        self.bytes += len(copy.message.value or b"")
+    def add_copies(self, message: Message, copies: Sequence[Copy]) -> None:
+        """Add what is to be written of a message."""
+        size = len(message.value or b"")
+        self.copies += copies
+        self.bytes += len(copies) * size
+        self.held += size if copies else 0
 
 
 @dataclass
@@ -124,16 +128,19 @@ class Sieve:
                 f"undecodable message: {error.what} · {place} · more of the kind are counted only"
             )
             self._tell_once(error.what, text)
-            judgement.add_copy(Copy(self.options.undecodable_topic, message, error.what))
+            copy = Copy(self.options.undecodable_topic, message, error.what)
+            judgement.add_copies(message, [copy])
             return
         visit = alert.visit
         judgement.seen[visit] += 1
+        copies: list[Copy] = []
         for index in self._passed_by(alert, judgement):
             if self.caps.admits(index, visit, message.partition):
                 judgement.passed[visit, index] += 1
-                judgement.add_copy(Copy(self._topics[index], message))
+                copies.append(Copy(self._topics[index], message))
             else:
                 judgement.capped[visit, index] += 1
+        judgement.add_copies(message, copies)
 
     def _passed_by(self, alert: Alert, judgement: Judgement) -> Iterator[int]:
         for index, each in enumerate(self.options.filters):
