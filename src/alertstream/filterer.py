@@ -24,10 +24,10 @@ from alertstream.kafka import (
     Topic,
     TopicLayout,
     make_topics,
-    unless,
 )
 from alertstream.sieve import JUDGED_TOGETHER, Judgement, Sieve
 from alertstream.stats import FilterCounts
+from alertstream.stopping import unless
 from alertstream.transactions import Membership
 
 SETTLE_AFTER = 5.0

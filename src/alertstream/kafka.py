@@ -18,7 +18,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 from aiokafka import (
     AIOKafkaConsumer,
@@ -36,6 +36,7 @@ from alertstream.connection import Connection, failed_delivery, mapped, mapped_e
 from alertstream.errors import DeliveryError, TopicError, UsageError
 from alertstream.produce import use_lean_connections
 from alertstream.records import CODECS, OVERHEAD, Batch, Records
+from alertstream.stopping import STOP_LIMIT, unless
 from alertstream.transactions import Membership, use_fenced_offsets
 
 LARGEST_MESSAGE = 10 * 1024 * 1024
@@ -48,8 +49,6 @@ JOIN_LIMIT = 60.0
 """Seconds to become a member of a consumer group; one that vanished is waited for."""
 DELIVERY_LIMIT = 120.0
 """Seconds without any acknowledgement after which messages count as not delivered."""
-STOP_LIMIT = 10.0
-"""Seconds that what is in flight gets when a client is to end."""
 IN_FLIGHT = 32 * 1024 * 1024
 """Bytes of messages that wait for their acknowledgement."""
 BATCH_SIZE = 256 * 1024
@@ -87,25 +86,6 @@ Offsets = dict[TopicPartition, tuple[int, str]]
 """Where each partition goes on, with what is to be kept with that (the commit's metadata)."""
 Notice = Callable[[str], None]
 """Takes a line for the user."""
-T = TypeVar("T")
-
-
-async def unless(stop: asyncio.Event, work: Awaitable[T], grace: float = STOP_LIMIT) -> T:
-    """Return what ``work`` gives; once ``stop`` is set, it has ``grace`` seconds more.
-
-    :raises TimeoutError: it was not done by then, and is cancelled.
-    """
-    task = asyncio.ensure_future(work)
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait((task,), timeout=grace)
-        if not task.done():
-            raise TimeoutError
-        return task.result()
-    finally:
-        stopping.cancel()
-        task.cancel()
 
 
 @dataclass(frozen=True)
@@ -667,10 +647,11 @@ class Stream:
             return False
         try:
             for partition in self._consumer.assignment():
-                if await self._consumer.position(partition) < self._ends[partition]:
+                work = self._consumer.position(partition)
+                if await unless(self._stop, work, grace=0) < self._ends[partition]:
                     return False
-        except kafka_errors.IllegalStateError:
-            # The group is being rebalanced: that partition is another member's now.
+        except (kafka_errors.IllegalStateError, TimeoutError):
+            # The group is being rebalanced, that partition is another member's now; or the stop.
             return False
         return True
 

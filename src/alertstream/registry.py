@@ -47,6 +47,7 @@ from alertstream.schemas import (
     read_schema,
     with_references,
 )
+from alertstream.stopping import unless
 from alertstream.tls import CERTIFICATE, read_pem
 from alertstream.wire import HEADER_SIZE, unpack
 
@@ -444,9 +445,12 @@ class RegistrySchemas(Schemas):
             return True
         named = {head: schema_id for head in heads if (schema_id := _id_in(head)) is not None}
         for schema_id in sorted(set(named.values())):
-            if not self._is_known(schema_id) and not await _unless(
-                stop, _persist(partial(self._look_up, schema_id), math.inf, notice)
-            ):
+            if self._is_known(schema_id):
+                continue
+            try:
+                work = _persist(partial(self._look_up, schema_id), math.inf, notice)
+                await unless(stop, work, grace=0)
+            except TimeoutError:
                 return False
         self._looked_up |= {head for head in heads if named.get(head, -1) not in self._unknown}
         return True
@@ -545,17 +549,3 @@ async def _persist(work: Callable[[], Awaitable[T]], patience: float, notice: No
             if waiting:
                 notice("the registry answers again")
             return result
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Return whether ``work`` was done before ``stop``; then it is cancelled."""
-    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            working.result()
-        return working.done()
-    finally:
-        working.cancel()
-        stopping.cancel()
-        await asyncio.gather(working, stopping, return_exceptions=True)

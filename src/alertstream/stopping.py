@@ -1,0 +1,30 @@
+"""Waiting for something that a stop may come before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+STOP_LIMIT = 10.0
+"""Seconds that what is under way gets when all is to end."""
+
+
+async def unless(stop: asyncio.Event, work: Awaitable[T], grace: float = STOP_LIMIT) -> T:
+    """Return what ``work`` gives; once ``stop`` is set, it has ``grace`` seconds more.
+
+    :raises TimeoutError: it was not done by then, and is cancelled.
+    """
+    task = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((task,), timeout=grace)
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+    finally:
+        stopping.cancel()
+        task.cancel()
