@@ -293,7 +293,7 @@ def test_disk_full(topic: str, visits: Path, account: Account, tmp_path: Path) -
 
     with running_cluster(nodes=1, data_dir=tmp_path) as lone:
         lone.make(topic, replication=1)
-        limits = (24_000_000, 24_000_000)
+        limits = (12_000_000, 12_000_000)
         resource.prlimit(lone.broker.pids[1], resource.RLIMIT_FSIZE, limits)
         sending = start_send(lone, topic, visits)
         assert sending.stderr is not None

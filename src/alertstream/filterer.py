@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from alertstream.connection import Connection
-from alertstream.errors import BrokerError, DeliveryError
+from alertstream.errors import BrokerError, DeliveryError, SecurityError, TopicError
 from alertstream.kafka import (
     Copy,
     Offsets,
@@ -142,12 +142,22 @@ class Outlet:
             offsets |= judgement.offsets
         missing = sorted({copy.topic for copy in copies} - self.topics.keys())
         if missing:
-            self.topics |= await make_topics(self.connection, missing, self.layout)
+            await self._make(missing)
         if self.exactly_once:
             await self.producer.send_and_commit(copies, self.topics, offsets, membership)
         else:
             await self.producer.send_copies(copies, self.topics)
             await self.stream.commit(offsets)
+
+    async def _make(self, missing: Sequence[str]) -> None:
+        try:
+            self.topics |= await make_topics(self.connection, missing, self.layout)
+        except (SecurityError, TopicError):
+            raise
+        except BrokerError as error:
+            failed = DeliveryError(error.what, where=error.where, todo=error.todo)
+            failed.passing = True
+            raise failed from error
 
     async def start_again(self) -> list[Judgement]:
         """Forget what is not written, and go back to where it is read again; return it.
