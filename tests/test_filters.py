@@ -113,6 +113,16 @@ def test_restored_cap_forgets_what_was_not_written() -> None:
     assert caps.admits(0, 7, 0)
 
 
+def test_what_is_taken_back_may_pass_again_however_many_visits_it_spans() -> None:
+    caps = VisitCaps(["One"], 1)
+    visits = range(10)
+    assert all(caps.admits(0, visit, 0) for visit in visits)
+    for visit in visits:
+        caps.take_back(0, visit, 1)
+    caps.restore({})
+    assert all(caps.admits(0, visit, 0) for visit in visits)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "null", "[]", "{}", "\x00", '{"filters":1,"passed":{"7":"1"}}', "x" * 5000, '"text"'],

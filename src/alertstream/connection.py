@@ -244,6 +244,7 @@ _LASTING = (
     kafka_errors.IncompatibleBrokerVersion,
     kafka_errors.InvalidTopicError,
     kafka_errors.MessageSizeTooLargeError,
+    kafka_errors.OffsetMetadataTooLargeError,
     kafka_errors.RecordListTooLargeError,
     kafka_errors.TopicAuthorizationFailedError,
     kafka_errors.TransactionalIdAuthorizationFailed,

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from alertstream.connection import Connection
 from alertstream.errors import BrokerError, DeliveryError, SecurityError, TopicError
 from alertstream.kafka import (
+    RETRY,
     Copy,
     Offsets,
     Producer,
@@ -105,7 +106,7 @@ class Outlet:
                 await unless(self.stop, writing)
             except TimeoutError:
                 text = "no answer in time: what was not written will be read again"
-                raise DeliveryError(text, where=self.connection.bootstrap) from None
+                self._failure = DeliveryError(text, where=self.connection.bootstrap)
         if self._failure is not None:
             raise self._failure
 
@@ -165,6 +166,7 @@ class Outlet:
         :raises BrokerError: Kafka cannot be reached until the stop.
         """
         try:
+            await unless(self.stop, asyncio.sleep(RETRY), grace=0)
             await self.producer.restart_when_possible(self.stop)
             await self.stream.rewind()
         except TimeoutError:

@@ -119,6 +119,11 @@ class VisitCaps:
         self._of_visit(visits, visit, VISITS_WRITTEN)[index] += 1
         return True
 
+    def take_back(self, index: int, visit: int | None, count: int) -> None:
+        """Count so many as not passed: they were not written, and will be judged again."""
+        if visit in self._sums:
+            self._sums[visit][index] -= count
+
     def _of_visit(
         self, visits: dict[int | None, list[int]], visit: int | None, most: int
     ) -> list[int]:

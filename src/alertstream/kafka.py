@@ -446,7 +446,8 @@ class Producer:
             await self.send_copies(copies, topics)
             await self._client.send_offsets_to_transaction(offsets, membership)
             await self._client.commit_transaction()
-        except KafkaError as error:
+        except (KafkaError, kafka_errors.IllegalOperation, AssertionError) as error:
+            # The latter two are aiokafka's for one that was fenced a moment ago.
             raise self.failed(error, len(copies)) from error
 
 
@@ -555,8 +556,7 @@ class Stream:
         self._partitions = partitions
         self._ends: dict[TopicPartition, int] | None = None
         self._starts: dict[TopicPartition, int] = {}
-        self._assigned = asyncio.Event()
-        self._assigned.set()
+        self._assigned_anew = False
         self._stop = stop
         self.subscription = subscription
         self.membership: Membership | None = None
@@ -589,16 +589,32 @@ class Stream:
         A batch is empty when nothing has come for ``POLL``. When Kafka is gone, it is waited for.
         """
         while not stop.is_set() and not await self._at_end():
-            fetched = await self._consumer.getmany(timeout_ms=int(POLL * 1000))
+            try:
+                # It waits for the end of a rebalance itself, longer than it is told to.
+                work = self._consumer.getmany(timeout_ms=int(POLL * 1000))
+                fetched = await unless(stop, work, grace=POLL)
+                if self._assigned_anew and not await self._accept_assignment():
+                    fetched = {}
+            except TimeoutError:
+                return
             self.membership = self._current_membership()
-            if not self._assigned.is_set():
-                # All partitions are assigned anew, and read from what is committed.
-                fetched = {}
-                with suppress(TimeoutError):
-                    await unless(stop, self._assigned.wait(), grace=0)
             for partition, messages in fetched.items():
                 self._starts.setdefault(partition, messages[0].offset)
             yield [each for messages in fetched.values() for each in self._wanted(messages)]
+
+    async def _accept_assignment(self) -> bool:
+        """Do what is to be done before messages of new partitions come.
+
+        Not where aiokafka tells of them: until that returns, it sends no heartbeats. Return
+        whether they are ours still, or else what was fetched is another member's to read.
+
+        :raises TimeoutError: Kafka has not told within ``STOP_LIMIT`` after the stop.
+        """
+        self._assigned_anew = False
+        assignment = self._consumer._subscription.subscription.assignment
+        if self.after_rebalance is not None:
+            await self.after_rebalance()
+        return assignment is not None and bool(assignment.active)
 
     def _current_membership(self) -> Membership | None:
         if self.subscription.group is None:
@@ -630,14 +646,16 @@ class Stream:
         coordinator = self._consumer._coordinator
         if coordinator is None:
             return {}
-        work = coordinator.fetch_committed_offsets(self._partitions)
+        # The topic may have got more partitions meanwhile.
+        partitions = {*self._partitions, *self._consumer.assignment()}
+        work = coordinator.fetch_committed_offsets(sorted(partitions))
         found = await unless(self._stop, work)
         return {partition: (at.offset, at.metadata or "") for partition, at in found.items()}
 
     def _wanted(self, messages: list[Message]) -> list[Message]:
         if self._ends is None:
             return messages
-        end = self._ends[TopicPartition(messages[-1].topic, messages[-1].partition)]
+        end = self._ends.get(TopicPartition(messages[-1].topic, messages[-1].partition), 0)
         if messages[-1].offset < end:
             return messages
         return [message for message in messages if message.offset < end]
@@ -648,7 +666,7 @@ class Stream:
         try:
             for partition in self._consumer.assignment():
                 work = self._consumer.position(partition)
-                if await unless(self._stop, work, grace=0) < self._ends[partition]:
+                if await unless(self._stop, work, grace=0) < self._ends.get(partition, 0):
                     return False
         except (kafka_errors.IllegalStateError, TimeoutError):
             # The group is being rebalanced, that partition is another member's now; or the stop.
@@ -680,19 +698,14 @@ class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         if self.stream is not None:
-            self.stream._assigned.clear()
             async with self.stream.working:
                 if self.stream.before_rebalance is not None:
                     await self.stream.before_rebalance()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         if self.stream is not None:
-            try:
-                self.stream._starts.clear()
-                if self.stream.after_rebalance is not None:
-                    await self.stream.after_rebalance()
-            finally:
-                self.stream._assigned.set()
+            self.stream._starts.clear()
+            self.stream._assigned_anew = True
 
 
 @asynccontextmanager
@@ -753,13 +766,13 @@ async def subscribe(
 
 async def _seek_to_time(consumer: AIOKafkaConsumer, group: str | None, start: datetime) -> None:
     milliseconds = int(start.timestamp() * 1000)
-    found = await consumer.offsets_for_times(dict.fromkeys(consumer.assignment(), milliseconds))
+    partitions = list(consumer.assignment())
+    found = await consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds))
+    # To seek to the end by name would leave what has been fetched from elsewhere meanwhile.
+    ends = await consumer.end_offsets(partitions)
     for partition, at in found.items():
         if group is None or await consumer.committed(partition) is None:
-            if at is None:
-                await consumer.seek_to_end(partition)
-            else:
-                consumer.seek(partition, at.offset)
+            consumer.seek(partition, ends[partition] if at is None else at.offset)
 
 
 async def has_committed(connection: Connection, subscription: Subscription) -> bool:

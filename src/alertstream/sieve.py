@@ -169,6 +169,8 @@ class Sieve:
         The caps have to be restored then from what was committed.
         """
         self._count(judgement, -1)
+        for (visit, index), count in judgement.passed.items():
+            self.caps.take_back(index, visit, count)
 
     def _count(self, judgement: Judgement, sign: int) -> None:
         self.undecodable += sign * judgement.undecodable
