@@ -337,11 +337,14 @@ def set_aside(kafka: str, topic: str) -> tuple[str, list[bytes]]:
     """A topic with what a filter has set aside, and its messages."""
     body = body_of(sample_alert("10.0"), "10.0")
     messages = [pack(1000, body)[:-20], pack(4242, b"\x1b[2J"), b"", b"\0" + bytes(range(256))]
-    raw_kafka.make(kafka, topic)
+    for each in (topic, f"{topic}-undecodable"):
+        # Kafka removes what is as old as these at any moment, unless it is told not to.
+        raw_kafka.make(kafka, each, **{"retention.ms": "-1"})
     raw_kafka.write(kafka, topic, messages, timestamp_ms=1_600_000_000_123)
     name = f"All{topic.split('-')[-1]}"
     how = ("--where", "diaSource.snr > 0", "--output", name, "--exit-on-eof")
-    assert run("filter", kafka, topic, *how).status == 3
+    filtered = run("filter", kafka, topic, *how)
+    assert filtered.status == 3, filtered.err
     return topic, messages
 
 
