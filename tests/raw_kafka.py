@@ -68,6 +68,18 @@ def make(broker: str, topic: str, partitions: int = 1, replication: int = 1, **c
     asyncio.run(create())
 
 
+def delete(broker: str, topic: str) -> None:
+    async def remove() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+        await admin.start()
+        try:
+            await admin.delete_topics([topic])
+        finally:
+            await admin.close()
+
+    asyncio.run(remove())
+
+
 def describe(broker: str, topic: str) -> dict[str, Any] | None:
     async def ask() -> dict[str, Any] | None:
         admin = AIOKafkaAdminClient(bootstrap_servers=broker)

@@ -231,6 +231,38 @@ def test_two_members_share_the_partitions(
     assert copied == source
 
 
+def test_members_that_do_not_see_each_others_lock_files_are_two(
+    kafka: str, stream: str, tmp_path: Path
+) -> None:
+    name = f"Apart{stream.split('-')[-1]}"
+    how = ("--filters", named(tmp_path, name, "return True", "()"), "--format", "json")
+    members = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        members.append(start("filter", kafka, stream, *how, "--cap", 0, TMPDIR=str(folder)))
+    until(lambda: len(raw_kafka.read(kafka, name)) >= 360, "all has passed")
+    for ended in map(stop, members):
+        assert (ended.status, ended.err) == (0, "")
+    assert len(raw_kafka.read(kafka, name)) == 360
+
+
+@pytest.mark.slow
+def test_output_topic_that_is_deleted_is_made_again(
+    kafka: str, stream: str, visits: Path, tmp_path: Path
+) -> None:
+    name = f"Gone{stream.split('-')[-1]}"
+    how = ("--filters", named(tmp_path, name, "return True", "()"), "--cap", 0)
+    process = start("filter", kafka, stream, *how)
+    until(lambda: len(raw_kafka.read(kafka, name)) == 360, "all has passed")
+    raw_kafka.delete(kafka, name)
+    until(lambda: raw_kafka.describe(kafka, name) is None, "it is gone")
+    assert run("send", kafka, stream, "--data", visits, "--interval", 0).status == 0
+    until(lambda: len(raw_kafka.read(kafka, name)) == 360, "all has passed again", limit=60)
+    ended = stop(process)
+    assert ended.status == 0
+    assert f"{name}  all visits: 720 seen = 720 passed" in ended.lines[-1]
+
+
 def test_garbage_is_counted_and_set_aside(kafka: str, stream: str, tmp_path: Path) -> None:
     alert = raw_kafka.read(kafka, stream)[0].value
     garbage = [

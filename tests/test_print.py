@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import math
+import signal
 from collections import Counter
 from datetime import UTC, datetime
 from io import BytesIO
@@ -181,6 +182,21 @@ def test_from_latest_and_from_a_time(kafka: str, stream: str, visits: Path) -> N
     assert len(run("print", kafka, stream, *how, between).objects) == 120
     assert len(run("print", kafka, stream, *how, "2001-01-01").objects) == 240
     assert run("print", kafka, stream, *how, "2099-01-01").out == ""
+
+
+@pytest.mark.parametrize("origin", ["latest", "2099-01-01"])
+def test_group_knows_where_it_began_before_anything_came(
+    kafka: str, stream: str, visits: Path, origin: str
+) -> None:
+    how = ("--group", f"group-{stream}", "--from", origin, "--format", "json")
+    killed = start("print", kafka, stream, *how)
+    until(lambda: len(raw_kafka.committed(kafka, f"group-{stream}")) == 4, "its start is kept")
+    stop(killed, signal.SIGKILL)
+    path = sorted(visits.iterdir())[1]
+    assert run("send", kafka, stream, "--data", path, "--interval", 0).status == 0
+    printed = run("print", kafka, stream, *how, "--exit-on-eof")
+    assert printed.status == 0
+    assert len(printed.objects) == 120
 
 
 def test_follows_until_a_signal(kafka: str, stream: str, visits: Path) -> None:

@@ -7,13 +7,15 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from alertstream import __version__, options
-from alertstream.errors import AlertStreamError, UsageError
+from alertstream.errors import AlertStreamError, DataError, UsageError
 from alertstream.options import command, group
 from alertstream.runtime import Interrupted, in_thread
 
@@ -138,7 +140,7 @@ def send(
 
     def report(visit: VisitSent) -> None:
         if format == "json":
-            _write_json(_visit_json(visit))
+            _write(_json(_visit_json(visit)))
         else:
             _write(f"visit {visit.visit}: {sender.visit_line(visit)}")
         if visit.error:
@@ -227,13 +229,13 @@ def filter_(
     chosen_group = reading.group or filter_classes.group_name(chosen)
     exactly_once = delivery == "exactly-once"
 
-    def report(counts: FilterCounts) -> None:
-        if format == "json":
-            _write_json(_counts_json(counts))
-        else:
-            _write(screen.filter_line(counts))
+    def line(counts: FilterCounts) -> str:
+        return screen.filter_line(counts) if format == "text" else _json(_counts_json(counts))
 
     async def main(stop: asyncio.Event) -> list[FilterCounts]:
+        async def report(counts: Sequence[FilterCounts]) -> None:
+            await _write_lines(map(line, counts), stop)
+
         there = await kafka.require_topics(connection, [topic])
         await _notice_start(connection, subscription, reading)
         layout = kafka.TopicLayout(there[topic])
@@ -256,7 +258,7 @@ def filter_(
         )
         totals = run(main)
     for counts in totals:
-        report(counts)
+        _write(line(counts))
     return UNDECODABLE if any(each.undecodable or each.failed for each in totals) else DONE
 
 
@@ -311,9 +313,13 @@ def print_(
 
     async def main(stop: asyncio.Event) -> printer.PrintAccount:
         await _notice_start(connection, subscription, reading)
+
+        async def write(lines: list[str]) -> None:
+            await _write_lines(lines, stop)
+
         async with kafka.subscribe(connection, subscription, stop=stop, notice=_notice) as stream:
             return await printer.print_stream(
-                stream, schemas, printed, stop=stop, write=_write_lines, notice=_notice
+                stream, schemas, printed, stop=stop, write=write, notice=_notice
             )
 
     account = run(main)
@@ -352,22 +358,21 @@ def monitor(
     async def main(stop: asyncio.Event) -> dict[str, Any]:
         await _notice_start(connection, subscription, reading)
         async with kafka.subscribe(connection, subscription, stop=stop, notice=_notice) as stream:
-            if shown == "live":
-                with screen.monitor_screen() as show:
-                    return await watch_stream(stream, watch, stop=stop, refresh=refresh, show=show)
-            show = _write_json if shown == "json" else _write_monitor
-            return await watch_stream(stream, watch, stop=stop, refresh=refresh, show=show)
+            with screen.monitor_screen() if shown == "live" else nullcontext() as live:
+
+                async def show(figures: dict[str, Any]) -> None:
+                    if live is not None:
+                        live(figures)
+                    elif shown == "json":
+                        await _write_lines([_json(figures)], stop)
+                    else:
+                        await _write_lines(screen.monitor_lines(figures), stop)
+
+                return await watch_stream(stream, watch, stop=stop, refresh=refresh, show=show)
 
     final = run(main)
     undecodable = sum(stats["undecodable"] for stats in final["topics"].values())
     return UNDECODABLE if undecodable else DONE
-
-
-def _write_monitor(figures: dict[str, Any]) -> None:
-    from alertstream.screen import monitor_lines
-
-    for line in monitor_lines(figures):
-        _write(line)
 
 
 @command(app)
@@ -624,8 +629,13 @@ def _write(line: str) -> None:
         raise _ReaderGone from error
 
 
-async def _write_lines(lines: list[str]) -> None:
-    """Write many lines; whoever reads them may take long, without keeping anything else waiting."""
+async def _write_lines(lines: Iterable[str], stop: asyncio.Event) -> None:
+    """Write lines; whoever reads them may take long, without keeping anything else waiting.
+
+    :raises DataError: nobody takes them within ``STOP_LIMIT`` after the stop.
+    """
+    from alertstream.stopping import unless
+
     text = "\n".join([*lines, ""]).encode(sys.stdout.encoding, errors="backslashreplace")
 
     def write() -> None:
@@ -635,13 +645,15 @@ async def _write_lines(lines: list[str]) -> None:
             rest = rest[os.write(sys.stdout.fileno(), rest) :]
 
     try:
-        await in_thread(write)
+        await unless(stop, in_thread(write))
     except BrokenPipeError as error:
         raise _ReaderGone from error
+    except TimeoutError:
+        raise DataError("the output is not taken", todo="see what reads it") from None
 
 
-def _write_json(value: dict[str, Any]) -> None:
-    _write(json.dumps(value, allow_nan=False))
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, allow_nan=False)
 
 
 def _notice(text: str) -> None:

@@ -242,12 +242,15 @@ _LASTING = (
     kafka_errors.ClusterAuthorizationFailedError,
     kafka_errors.GroupAuthorizationFailedError,
     kafka_errors.IncompatibleBrokerVersion,
+    kafka_errors.InvalidTimestampError,
     kafka_errors.InvalidTopicError,
     kafka_errors.MessageSizeTooLargeError,
     kafka_errors.OffsetMetadataTooLargeError,
+    kafka_errors.PolicyViolationError,
     kafka_errors.RecordListTooLargeError,
     kafka_errors.TopicAuthorizationFailedError,
     kafka_errors.TransactionalIdAuthorizationFailed,
+    kafka_errors.UnsupportedForMessageFormatError,
 )
 """Why messages are refused, however often they are sent."""
 
@@ -257,13 +260,14 @@ def failed_delivery(connection: Connection, error: BaseException, count: int) ->
     if type(error) is kafka_errors.KafkaError and isinstance(error.__cause__, Exception):
         error = error.__cause__
     what, todo = "no answer in time", "see that all brokers are up, and try again"
-    if isinstance(error, kafka_errors.KafkaError) and not error.retriable:
+    refused = isinstance(error, kafka_errors.KafkaError) and not error.retriable
+    if refused:
         _, what, own = _meaning(connection, error)
         todo = own or todo
-    failed = DeliveryError(
+    return DeliveryError(
         f"alerts not acknowledged: {count}, because of {what}",
         where=connection.bootstrap,
         todo=todo,
+        passing=not isinstance(error, _LASTING),
+        refused=refused,
     )
-    failed.passing = not isinstance(error, _LASTING)
-    return failed

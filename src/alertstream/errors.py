@@ -108,7 +108,19 @@ class FilterError(AlertStreamError):
 class DeliveryError(AlertStreamError):
     """Alerts were not acknowledged, or an account does not add up.
 
-    ``passing`` says that the cause may go away by itself, as a broker that is down.
+    :param passing: the cause may go away by itself, as a broker that is down.
+    :param refused: Kafka has said no, instead of nothing.
     """
 
-    passing = False
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | Position | None = None,
+        todo: str | None = None,
+        passing: bool = False,
+        refused: bool = False,
+    ) -> None:
+        super().__init__(what, where=where, todo=todo)
+        self.passing = passing
+        self.refused = refused

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from alertstream.connection import Connection
@@ -28,14 +28,19 @@ from alertstream.kafka import (
 )
 from alertstream.sieve import JUDGED_TOGETHER, Judgement, Sieve
 from alertstream.stats import FilterCounts
-from alertstream.stopping import unless
+from alertstream.stopping import STOP_LIMIT, unless
 from alertstream.transactions import Membership
 
 SETTLE_AFTER = 5.0
 """Seconds that offsets may wait to be committed while nothing passes but alerts come."""
 MOST_WAITING = 64 * 1024 * 1024
 """Bytes of messages whose copies wait for the transaction before theirs."""
+MOST_REFUSALS = 10
+"""Times in a row that Kafka may refuse what can be tried again, before it is given up."""
 DELIVERIES = ("exactly-once", "at-least-once")
+
+
+Report = Callable[[Sequence[FilterCounts]], Awaitable[None]]
 
 
 @dataclass
@@ -60,6 +65,7 @@ class Outlet:
     _writing: asyncio.Task[None] | None = None
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _failure: DeliveryError | None = None
+    _refusals: int = 0
 
     def __post_init__(self) -> None:
         self.stream.before_rebalance = self._settle_quietly
@@ -117,10 +123,17 @@ class Outlet:
                 try:
                     await self._write_together(membership, judgements)
                 except DeliveryError as error:
-                    self._failure = error
+                    self._fail(error)
                 else:
+                    self._refusals = 0
                     for _ in judgements:
                         self._waiting.popleft()
+
+    def _fail(self, error: DeliveryError) -> None:
+        self._refusals += error.refused
+        if self._refusals >= MOST_REFUSALS:
+            error.passing = False
+        self._failure = error
 
     def _next(self) -> tuple[Membership, list[Judgement]]:
         """Return the judgements to write next: made as one member, and not too many bytes."""
@@ -136,6 +149,9 @@ class Outlet:
     async def _write_together(
         self, membership: Membership, judgements: Sequence[Judgement]
     ) -> None:
+        if self.stream.is_outdated(membership):
+            text = "partitions were assigned anew"
+            raise DeliveryError(text, where=self.connection.bootstrap, passing=True)
         copies: list[Copy] = []
         offsets: Offsets = {}
         for judgement in judgements:
@@ -153,21 +169,21 @@ class Outlet:
     async def _make(self, missing: Sequence[str]) -> None:
         try:
             self.topics |= await make_topics(self.connection, missing, self.layout)
-        except (SecurityError, TopicError):
-            raise
         except BrokerError as error:
-            failed = DeliveryError(error.what, where=error.where, todo=error.todo)
-            failed.passing = True
-            raise failed from error
+            # Even that it is a matter of rights may be a guess, while brokers come and go.
+            refused = isinstance(error, SecurityError | TopicError)
+            raise DeliveryError(
+                error.what, where=error.where, todo=error.todo, passing=True, refused=refused
+            ) from error
 
     async def start_again(self) -> list[Judgement]:
         """Forget what is not written, and go back to where it is read again; return it.
 
-        :raises BrokerError: Kafka cannot be reached until the stop.
+        :raises BrokerError: Kafka cannot be reached, nor within ``STOP_LIMIT`` after the stop.
         """
         try:
-            await unless(self.stop, asyncio.sleep(RETRY), grace=0)
-            await self.producer.restart_when_possible(self.stop)
+            await asyncio.sleep(RETRY)
+            await unless(self.stop, self.producer.restart_when_possible())
             await self.stream.rewind()
         except TimeoutError:
             text = "Kafka cannot be reached: what was not written will be read again"
@@ -175,7 +191,15 @@ class Outlet:
         forgotten = [judgement for _, judgement in self._waiting]
         self._waiting.clear()
         self._failure = None
+        # One that has been deleted meanwhile is made again.
+        self.topics.clear()
         return forgotten
+
+    async def give_up(self) -> None:
+        """Let what is being written come to its end; what waits will be read again."""
+        if self._writing is not None:
+            await asyncio.wait((self._writing,), timeout=STOP_LIMIT)
+            self._writing.cancel()
 
 
 async def filter_stream(
@@ -184,11 +208,11 @@ async def filter_stream(
     sieve: Sieve,
     *,
     stop: asyncio.Event,
-    report: Callable[[FilterCounts], None] = lambda counts: None,
+    report: Report | None = None,
 ) -> list[FilterCounts]:
     """Filter until ``stop`` or the stream's end; return each filter's counts of all visits.
 
-    :param report: called for each filter when a visit is over.
+    :param report: called with each filter's counts when visits are over; it may take its time.
     :raises DeliveryError: copies are refused for good, or not acknowledged until the stop.
     """
 
@@ -202,16 +226,20 @@ async def filter_stream(
         try:
             await _filter_to_the_end(stream, outlet, sieve, stop, report)
         except DeliveryError as error:
-            if not error.passing or stop.is_set():
+            if not error.passing:
                 raise
             sieve.notice(f"{error.what}: read again from what is committed")
             for judgement in await outlet.start_again():
                 sieve.take_back(judgement)
             await restore_caps()
+        except Exception:
+            await outlet.give_up()
+            raise
         else:
             break
-    for counts in sieve.close_visits(all_of_them=True):
-        report(counts)
+    closed = list(sieve.close_visits(all_of_them=True))
+    if closed and report is not None:
+        await report(closed)
     return sieve.final_totals()
 
 
@@ -220,7 +248,7 @@ async def _filter_to_the_end(
     outlet: Outlet,
     sieve: Sieve,
     stop: asyncio.Event,
-    report: Callable[[FilterCounts], None],
+    report: Report | None,
 ) -> None:
     settled = sieve.clock.now()
     async for batch in stream.batches(stop):
@@ -231,6 +259,7 @@ async def _filter_to_the_end(
         if not batch or sieve.clock.now() - settled > SETTLE_AFTER:
             await outlet.settle()
             settled = sieve.clock.now()
-        for counts in sieve.close_visits():
-            report(counts)
+        closed = list(sieve.close_visits())
+        if closed and report is not None:
+            await report(closed)
     await outlet.settle()

@@ -307,6 +307,15 @@ class Producer:
             async with asyncio.timeout(STOP_LIMIT):
                 await self._client.stop()
 
+    async def end(self) -> None:
+        """Stop for good: a transaction that is under way is aborted, or readers wait for it."""
+        transactional = self._settings["transactional_id"] is not None
+        if transactional and self._client._txn_manager.is_in_transaction():
+            with suppress(TimeoutError, KafkaError):
+                async with asyncio.timeout(STOP_LIMIT):
+                    await self._client.abort_transaction()
+        await self.stop()
+
     async def restart(self) -> None:
         """Start anew, as another producer; a transaction that was under way is aborted."""
         await self.stop()
@@ -324,21 +333,13 @@ class Producer:
         if self._broken:
             await self.restart()
 
-    async def restart_when_possible(self, stop: asyncio.Event) -> None:
-        """Start anew as soon as Kafka can be reached, or give up once ``stop`` is set.
-
-        :raises TimeoutError: it is set.
-        """
+    async def restart_when_possible(self) -> None:
+        """Start anew as soon as Kafka can be reached, however long that takes."""
         while True:
             try:
-                await unless(stop, self.restart(), grace=0)
+                return await self.restart()
             except (KafkaError, TimeoutError):
-                if stop.is_set():
-                    raise TimeoutError from None
-                with suppress(TimeoutError):
-                    await unless(stop, asyncio.sleep(RETRY), grace=0)
-            else:
-                return
+                await asyncio.sleep(RETRY)
 
     def records(self) -> Records:
         """Return records to fill, for a batch."""
@@ -442,11 +443,13 @@ class Producer:
         :raises DeliveryError: nothing of it is written.
         """
         try:
-            await self._client.begin_transaction()
-            await self.send_copies(copies, topics)
-            await self._client.send_offsets_to_transaction(offsets, membership)
-            await self._client.commit_transaction()
-        except (KafkaError, kafka_errors.IllegalOperation, AssertionError) as error:
+            # Of a topic that is deleted meanwhile, aiokafka would wait for ever.
+            async with asyncio.timeout(TRANSACTION_LIMIT):
+                await self._client.begin_transaction()
+                await self.send_copies(copies, topics)
+                await self._client.send_offsets_to_transaction(offsets, membership)
+                await self._client.commit_transaction()
+        except (TimeoutError, KafkaError, kafka_errors.IllegalOperation, AssertionError) as error:
             # The latter two are aiokafka's for one that was fenced a moment ago.
             raise self.failed(error, len(copies)) from error
 
@@ -521,7 +524,7 @@ async def producer(
             async with _watched(lambda: client.client, notice):
                 yield client
         finally:
-            await client.stop()
+            await client.end()
 
 
 @dataclass(frozen=True)
@@ -556,7 +559,8 @@ class Stream:
         self._partitions = partitions
         self._ends: dict[TopicPartition, int] | None = None
         self._starts: dict[TopicPartition, int] = {}
-        self._assigned_anew = False
+        self._assigned_anew = subscription.group is None
+        self._assignments = 0
         self._stop = stop
         self.subscription = subscription
         self.membership: Membership | None = None
@@ -573,8 +577,7 @@ class Stream:
         await self._consumer.start()
         if self.subscription.exit_on_eof:
             self._ends = await self._consumer.end_offsets(self._partitions)
-        if isinstance(self.subscription.start, datetime):
-            await _seek_to_time(self._consumer, self.subscription.group, self.subscription.start)
+        await self._accept_assignment()
 
     async def end(self) -> None:
         """Leave the group, and disconnect."""
@@ -589,34 +592,54 @@ class Stream:
         A batch is empty when nothing has come for ``POLL``. When Kafka is gone, it is waited for.
         """
         while not stop.is_set() and not await self._at_end():
+            assignment = self._assignments
             try:
                 # It waits for the end of a rebalance itself, longer than it is told to.
                 work = self._consumer.getmany(timeout_ms=int(POLL * 1000))
                 fetched = await unless(stop, work, grace=POLL)
-                if self._assigned_anew and not await self._accept_assignment():
+                if self._assigned_anew:
+                    # What was fetched before is another member's now, or comes again.
                     fetched = {}
+                    await self._accept_assignment()
             except TimeoutError:
                 return
-            self.membership = self._current_membership()
+            self.membership = self._membership(assignment)
             for partition, messages in fetched.items():
                 self._starts.setdefault(partition, messages[0].offset)
             yield [each for messages in fetched.values() for each in self._wanted(messages)]
 
-    async def _accept_assignment(self) -> bool:
-        """Do what is to be done before messages of new partitions come.
+    async def _accept_assignment(self) -> None:
+        """Do what is to be done before messages of new partitions come; until then, none do.
 
-        Not where aiokafka tells of them: until that returns, it sends no heartbeats. Return
-        whether they are ours still, or else what was fetched is another member's to read.
+        Not where aiokafka tells of them: until that returns, it sends no heartbeats.
 
         :raises TimeoutError: Kafka has not told within ``STOP_LIMIT`` after the stop.
         """
-        self._assigned_anew = False
-        assignment = self._consumer._subscription.subscription.assignment
-        if self.after_rebalance is not None:
-            await self.after_rebalance()
-        return assignment is not None and bool(assignment.active)
+        while self._assigned_anew:
+            self._assigned_anew = False
+            with suppress(kafka_errors.IllegalStateError):
+                await self._keep_start()
+            if self.after_rebalance is not None:
+                await self.after_rebalance()
+        self._consumer.resume(*self._consumer.assignment())
 
-    def _current_membership(self) -> Membership | None:
+    async def _keep_start(self) -> None:
+        """Go to the start of partitions without an offset, and have the group remember that one.
+
+        Or else a rebalance before the first commit would begin them elsewhere.
+
+        :raises IllegalStateError: they are another member's meanwhile.
+        """
+        start = self.subscription.start
+        if start == "earliest":
+            return
+        new = sorted(self._consumer.assignment() - (await self.committed()).keys())
+        if isinstance(start, datetime):
+            await _seek_to_time(self._consumer, new, start)
+        positions = {each: await self._consumer.position(each) for each in new}
+        await self.commit({each: (offset, "") for each, offset in positions.items()})
+
+    def _membership(self, assignment: int) -> Membership | None:
         if self.subscription.group is None:
             return None
         coordinator = self._consumer._coordinator
@@ -625,7 +648,12 @@ class Stream:
             coordinator.generation,
             coordinator.member_id,
             self.subscription.instance,
+            assignment,
         )
+
+    def is_outdated(self, membership: Membership) -> bool:
+        """Return whether partitions have been assigned anew since, and are read again."""
+        return membership.assignment != self._assignments
 
     async def rewind(self) -> None:
         """Go back to where the group's offsets are, to read again what was not done.
@@ -643,12 +671,11 @@ class Stream:
 
         :raises TimeoutError: Kafka has not told within ``STOP_LIMIT`` after the stop.
         """
-        coordinator = self._consumer._coordinator
-        if coordinator is None:
+        if self.subscription.group is None:
             return {}
         # The topic may have got more partitions meanwhile.
         partitions = {*self._partitions, *self._consumer.assignment()}
-        work = coordinator.fetch_committed_offsets(sorted(partitions))
+        work = self._consumer._coordinator.fetch_committed_offsets(sorted(partitions))
         found = await unless(self._stop, work)
         return {partition: (at.offset, at.metadata or "") for partition, at in found.items()}
 
@@ -701,11 +728,13 @@ class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
             async with self.stream.working:
                 if self.stream.before_rebalance is not None:
                     await self.stream.before_rebalance()
+                self.stream._assignments += 1
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         if self.stream is not None:
             self.stream._starts.clear()
             self.stream._assigned_anew = True
+            self.stream._consumer.pause(*assigned)
 
 
 @asynccontextmanager
@@ -747,7 +776,7 @@ async def subscribe(
             consumer.assign(partitions)
         else:
             consumer.subscribe(subscription.topics, listener=rebalance)
-        stream = Stream(consumer, subscription, partitions, stop)
+        stream = rebalance.stream = Stream(consumer, subscription, partitions, stop)
         try:
             async with asyncio.timeout(JOIN_LIMIT):
                 try:
@@ -755,7 +784,6 @@ async def subscribe(
                 except TimeoutError:
                     if not stop.is_set():
                         raise
-            rebalance.stream = stream
             async with _watched(lambda: consumer._client, notice):
                 yield stream
         finally:
@@ -764,15 +792,15 @@ async def subscribe(
                     await stream.end()
 
 
-async def _seek_to_time(consumer: AIOKafkaConsumer, group: str | None, start: datetime) -> None:
+async def _seek_to_time(
+    consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], start: datetime
+) -> None:
     milliseconds = int(start.timestamp() * 1000)
-    partitions = list(consumer.assignment())
     found = await consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds))
     # To seek to the end by name would leave what has been fetched from elsewhere meanwhile.
     ends = await consumer.end_offsets(partitions)
     for partition, at in found.items():
-        if group is None or await consumer.committed(partition) is None:
-            consumer.seek(partition, ends[partition] if at is None else at.offset)
+        consumer.seek(partition, ends[partition] if at is None else at.offset)
 
 
 async def has_committed(connection: Connection, subscription: Subscription) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,12 +51,13 @@ async def watch_stream(
     *,
     stop: asyncio.Event,
     refresh: float = 1.0,
-    show: Callable[[dict[str, Any]], None] = lambda figures: None,
+    show: Callable[[dict[str, Any]], Awaitable[None]] | None = None,
 ) -> dict[str, Any]:
     """Watch until ``stop`` or the stream's end; return the final figures.
 
     :param refresh: seconds from one call of ``show`` to the next.
-    :param show: called with the figures as they come, and at the end with the final ones.
+    :param show: called with the figures as they come, and at the end with the final ones; it may
+        take its time.
     """
     due = watch.clock.now() + refresh
     async for batch in stream.batches(stop):
@@ -66,9 +67,10 @@ async def watch_stream(
         for message in batch:
             watch.add(message, received)
         await stream.commit(next_offsets(batch))
-        if received >= due:
-            show(watch.snapshot())
+        if show is not None and received >= due:
+            await show(watch.snapshot())
             due = received + refresh
     final = watch.snapshot(final=True)
-    show(final)
+    if show is not None:
+        await show(final)
     return final

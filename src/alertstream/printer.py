@@ -14,11 +14,10 @@ from typing import Any
 
 from alertstream.codec import MessageDecoder, schema_id_of
 from alertstream.cutouts import save_cutouts
-from alertstream.errors import DataError, Position, UndecodableError
+from alertstream.errors import Position, UndecodableError
 from alertstream.kafka import ORIGIN, REASON, Message, Stream, next_offsets
 from alertstream.schemas import Schemas
 from alertstream.stats import Causes
-from alertstream.stopping import unless
 from alertstream.survey import LSST, SURVEYS, Alert, field_paths
 
 TAI_MINUS_UTC = timedelta(seconds=37)
@@ -113,7 +112,7 @@ async def print_stream(
 
     :param write: takes lines of output, without their ends; it may take its time.
     :param notice: called when a message cannot be decoded, once per cause.
-    :raises DataError: a cutout cannot be written, or nobody takes the lines after the stop.
+    :raises DataError: a cutout cannot be written.
     """
     account = PrintAccount()
     decoder = MessageDecoder(schemas, options.paths())
@@ -124,11 +123,7 @@ async def print_stream(
         if lines:
             taken = lines.copy()
             lines.clear()
-            try:
-                await unless(stop, write(taken))
-            except TimeoutError:
-                text = "the output is not taken: what was not written will be read again"
-                raise DataError(text) from None
+            await write(taken)
 
     async for batch in stream.batches(stop):
         if not await schemas.ready((each.value for each in batch), stop, notice):

@@ -55,7 +55,7 @@ def instance_name(group: str) -> Iterator[str]:
     The first process of the group on this machine has number 0, a second one at the same time 1.
     A lock file, which the system lets go even of a process that is killed, tells which are taken.
     """
-    machine = f"{socket.gethostname()}-{getnode():x}"
+    machine = f"{socket.gethostname()}-{_machine()}"
     key = sha256(f"{group} {machine}".encode()).hexdigest()[:16]
     for number in range(MOST_INSTANCES):
         path = Path(tempfile.gettempdir()) / f"alertstream-{key}-{number}.lock"
@@ -71,6 +71,19 @@ def instance_name(group: str) -> Iterator[str]:
             yield f"{group}-{machine}-{number}"
             return
     yield f"{group}-{machine}-{uuid4().hex}"
+
+
+def _machine() -> str:
+    """Return what only processes have in common that see each other's lock files.
+
+    Containers may have one host name and one hardware address, on two machines even.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+    except OSError:
+        boot = f"{getnode():x}"
+    folder = Path(tempfile.gettempdir()).stat()
+    return sha256(f"{boot} {folder.st_dev} {folder.st_ino}".encode()).hexdigest()[:12]
 
 
 async def in_thread(work: Callable[[], None]) -> None:

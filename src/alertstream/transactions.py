@@ -38,18 +38,27 @@ class Membership(str):
     :param generation: which of the group's assignments it has taken part in.
     :param member: the id that the group's coordinator gave it.
     :param instance: the name under which it comes back (KIP-345), if it has one.
+    :param assignment: counts how often this process was assigned partitions; one that comes back
+        has its generation again.
     """
 
     generation: int
     member: str
     instance: str | None
+    assignment: int
 
     def __new__(
-        cls, group: str, generation: int, member: str, instance: str | None = None
+        cls,
+        group: str,
+        generation: int,
+        member: str,
+        instance: str | None = None,
+        assignment: int = 0,
     ) -> Membership:
         """Return a name that knows more."""
         made = super().__new__(cls, group)
         made.generation, made.member, made.instance = generation, member, instance
+        made.assignment = assignment
         return made
 
     def __eq__(self, other: object) -> bool:
@@ -58,8 +67,8 @@ class Membership(str):
 
     __hash__ = str.__hash__
 
-    def _all(self) -> tuple[str, int, str]:
-        return str(self), self.generation, self.member
+    def _all(self) -> tuple[str, int, str, int]:
+        return str(self), self.generation, self.member, self.assignment
 
 
 class _TxnOffsetCommitResponse(Response):  # type: ignore[misc]
