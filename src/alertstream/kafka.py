@@ -18,7 +18,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from aiokafka import (
     AIOKafkaConsumer,
@@ -38,6 +38,8 @@ from alertstream.produce import use_lean_connections
 from alertstream.records import CODECS, OVERHEAD, Batch, Records
 from alertstream.stopping import STOP_LIMIT, unless
 from alertstream.transactions import Membership, use_fenced_offsets
+
+T = TypeVar("T")
 
 LARGEST_MESSAGE = 10 * 1024 * 1024
 """Bytes of the largest message that the topics made here take."""
@@ -127,6 +129,18 @@ async def _admin(connection: Connection) -> AsyncIterator[AIOKafkaAdminClient]:
             await admin.close()
 
 
+async def _answer(ask: Callable[[], Awaitable[T]]) -> T:
+    """Return what Kafka answers; a broker that has just died is not the only one to ask."""
+    async with asyncio.timeout(CONNECT_LIMIT):
+        while True:
+            try:
+                return await ask()
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+                await asyncio.sleep(POLL)
+
+
 async def topics(connection: Connection) -> dict[str, int]:
     """Return how many partitions each topic has.
 
@@ -138,7 +152,7 @@ async def topics(connection: Connection) -> dict[str, int]:
 
 async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, int]:
     # All topics are asked for: to ask for one that is missing makes it, on many brokers.
-    described = await admin.describe_topics()
+    described = await _answer(admin.describe_topics)
     return {topic["topic"]: len(topic["partitions"]) for topic in described}
 
 
@@ -171,7 +185,7 @@ async def make_topics(
         there = await _partitions(admin)
         missing = [name for name in names if name not in there]
         if missing:
-            brokers = (await admin.describe_cluster())["brokers"]
+            brokers = (await _answer(admin.describe_cluster))["brokers"]
             replication = layout.replication or min(MOST_REPLICAS, len(brokers))
             config = {"max.message.bytes": str(LARGEST_MESSAGE + ROOM_FOR_HEADERS)}
             new = [
@@ -179,7 +193,7 @@ async def make_topics(
                 for name in missing
             ]
             try:
-                _check_made(connection, await admin.create_topics(new))
+                _check_made(connection, await _answer(lambda: admin.create_topics(new)))
             except struct.error as error:
                 raise UsageError(f"no topic has {layout.partitions} partitions") from error
             await _until_there(connection, admin, missing)
@@ -207,7 +221,7 @@ async def _largest_batches(
         ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": ""}) for name in names
     ]
     limits: dict[str, int | None] = {}
-    for response in await admin.describe_configs(wanted):
+    for response in await _answer(lambda: admin.describe_configs(wanted)):
         for _, _, _, name, entries in response.resources:
             limits[name] = next((int(value) for _, value, *_ in entries), None)
     return limits
@@ -808,8 +822,9 @@ async def has_committed(connection: Connection, subscription: Subscription) -> b
 
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
-    if subscription.group is None:
+    group = subscription.group
+    if group is None:
         return False
     async with _admin(connection) as admin:
-        offsets = await admin.list_consumer_group_offsets(subscription.group)
+        offsets = await _answer(lambda: admin.list_consumer_group_offsets(group))
     return any(each.topic in subscription.topics and at.offset >= 0 for each, at in offsets.items())
