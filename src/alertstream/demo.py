@@ -26,6 +26,8 @@ from alertstream.sender import SendOptions, VisitSent, packers, send, visit_line
 from alertstream.sieve import FilterOptions, Sieve
 from alertstream.simulate import SimulateOptions, simulate
 from alertstream.stats import FilterCounts
+from alertstream.stream import Subscription, subscribe
+from alertstream.topics import POLL, TopicLayout, make_topics
 from alertstream.visits import Cadence, WallClock, visit_files
 
 TOPIC = "alerts-simulated"
@@ -122,16 +124,16 @@ class _Stage:
         self, stop: asyncio.Event, write: Callable[[str], None], notice: Callable[[str], None]
     ) -> DemoSummary:
         outputs = [each.topic for each in self.filters.filters]
-        layout = kafka.TopicLayout()
-        made = await kafka.make_topics(self.connection, [TOPIC, *outputs], layout)
+        layout = TopicLayout()
+        made = await make_topics(self.connection, [TOPIC, *outputs], layout)
         watch = Watch((TOPIC, *outputs), self.schemas, WallClock())
         sieve = Sieve(self.filters, self.schemas, WallClock(), notice)
         group = group_name(self.filters.filters)
         async with (
             kafka.producer(self.connection) as sending,
             kafka.producer(self.connection, transactional_id=group) as passing,
-            kafka.subscribe(self.connection, kafka.Subscription((TOPIC,), group)) as read,
-            kafka.subscribe(self.connection, kafka.Subscription(watch.topics)) as watched,
+            subscribe(self.connection, Subscription((TOPIC,), group)) as read,
+            subscribe(self.connection, Subscription(watch.topics)) as watched,
         ):
             done = asyncio.Event()
             outlet = Outlet(self.connection, passing, read, layout, True, made, done)
@@ -159,8 +161,8 @@ class _Stage:
         async def keep(more: list[str]) -> None:
             lines.extend(more)
 
-        subscription = kafka.Subscription((topic,), exit_on_eof=True)
-        async with kafka.subscribe(self.connection, subscription) as stream:
+        subscription = Subscription((topic,), exit_on_eof=True)
+        async with subscribe(self.connection, subscription) as stream:
             account = await print_stream(
                 stream, self.schemas, PrintOptions(), stop=asyncio.Event(), write=keep
             )
@@ -171,8 +173,8 @@ class _Stage:
 
 async def _until_seen(sent: VisitSent, sieve: Sieve, watch: Watch) -> None:
     """Return when filters and monitor have seen all alerts, or have had time enough to."""
-    for _ in range(int(PATIENCE / kafka.POLL)):
+    for _ in range(int(PATIENCE / POLL)):
         watched = sum(stats.alerts for stats in watch.stats.values())
         if sieve.seen >= sent.acknowledged and watched >= sent.acknowledged + sieve.passed:
             return
-        await asyncio.sleep(kafka.POLL)
+        await asyncio.sleep(POLL)

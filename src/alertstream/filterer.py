@@ -16,19 +16,12 @@ from dataclasses import dataclass, field
 
 from alertstream.connection import Connection
 from alertstream.errors import BrokerError, DeliveryError, SecurityError, TopicError
-from alertstream.kafka import (
-    RETRY,
-    Copy,
-    Offsets,
-    Producer,
-    Stream,
-    Topic,
-    TopicLayout,
-    make_topics,
-)
+from alertstream.kafka import RETRY, Copy, Offsets, Producer
 from alertstream.sieve import JUDGED_TOGETHER, Judgement, Sieve
 from alertstream.stats import FilterCounts
 from alertstream.stopping import STOP_LIMIT, unless
+from alertstream.stream import Stream
+from alertstream.topics import Topic, TopicLayout, make_topics
 from alertstream.transactions import Membership
 
 SETTLE_AFTER = 5.0

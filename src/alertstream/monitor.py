@@ -9,9 +9,10 @@ from typing import Any
 
 from alertstream.codec import MessageDecoder
 from alertstream.errors import UndecodableError
-from alertstream.kafka import Message, Stream, next_offsets
+from alertstream.kafka import Message
 from alertstream.schemas import Schemas
 from alertstream.stats import TopicStats
+from alertstream.stream import Stream, next_offsets
 from alertstream.survey import Alert, field_paths
 from alertstream.visits import Clock
 

@@ -15,9 +15,10 @@ from typing import Any
 from alertstream.codec import MessageDecoder, schema_id_of
 from alertstream.cutouts import save_cutouts
 from alertstream.errors import Position, UndecodableError
-from alertstream.kafka import ORIGIN, REASON, Message, Stream, next_offsets
+from alertstream.kafka import ORIGIN, REASON, Message
 from alertstream.schemas import Schemas
 from alertstream.stats import Causes
+from alertstream.stream import Stream, next_offsets
 from alertstream.survey import LSST, SURVEYS, Alert, field_paths
 
 TAI_MINUS_UTC = timedelta(seconds=37)

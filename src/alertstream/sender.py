@@ -15,11 +15,12 @@ from typing import Any
 
 from alertstream.codec import Container, Decoder, container_packer
 from alertstream.errors import AlertStreamError, DataError, UndecodableError, UsageError
-from alertstream.kafka import DELIVERY_LIMIT, KafkaError, Producer, TooLargeError, Topic
+from alertstream.kafka import DELIVERY_LIMIT, KafkaError, Producer, TooLargeError
 from alertstream.records import Records
 from alertstream.schemas import Schemas, write_schema
 from alertstream.stopping import STOP_LIMIT
 from alertstream.survey import Alert, field_paths, survey_of
+from alertstream.topics import Topic
 from alertstream.visits import Cadence, Clock, bursts
 from alertstream.wire import pack
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from alertstream.codec import MessageDecoder
 from alertstream.errors import Position, UndecodableError
 from alertstream.filters import AlertFilter, VisitCaps, error_line, union_of_fields
-from alertstream.kafka import Copy, Message, Offsets, next_offsets
+from alertstream.kafka import Copy, Message, Offsets
 from alertstream.schemas import Schemas
 from alertstream.stats import Causes, FilterCounts
+from alertstream.stream import next_offsets
 from alertstream.survey import Alert, field_paths
 from alertstream.visits import Clock
 

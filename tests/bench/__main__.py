@@ -31,11 +31,11 @@ from typing import Any
 from tests.bench import decode, end_to_end
 from tests.bench.check import check_filtered, check_sent
 
-from alertstream import kafka
 from alertstream.broker import BrokerOptions, fetch_jars, find_java, local_broker
 from alertstream.connection import Connection
 from alertstream.schemas import Schemas
 from alertstream.simulate import SimulateOptions, simulate
+from alertstream.topics import TopicLayout, make_topics
 
 PARTS = ("send", "filter", "end-to-end", "history", "decode")
 HISTORIES = (0, 345)
@@ -178,7 +178,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     async with local_broker(BrokerOptions(port=0), notice=print) as broker:
         connection = Connection(broker.bootstrap)
         names = ["send-ours", "send-raw", "send-original", "send-java", "visit", "bench-original"]
-        await kafka.make_topics(connection, names, kafka.TopicLayout())
+        await make_topics(connection, names, TopicLayout())
         for part in options.parts:
             print(f"measuring {part}", file=sys.stderr)
             if part == "send":

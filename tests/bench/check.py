@@ -8,9 +8,9 @@ from pathlib import Path
 
 import google_crc32c
 
-from alertstream import kafka
 from alertstream.codec import Container
 from alertstream.connection import Connection
+from alertstream.stream import Subscription, subscribe
 from alertstream.wire import HEADER_SIZE
 
 
@@ -23,8 +23,8 @@ def bodies(path: Path) -> Counter[int]:
 async def contents(connection: Connection, topic: str) -> Counter[int]:
     """Return how often each alert is in a topic, by the checksum of its bytes."""
     found: Counter[int] = Counter()
-    subscription = kafka.Subscription((topic,), exit_on_eof=True)
-    async with kafka.subscribe(connection, subscription) as stream:
+    subscription = Subscription((topic,), exit_on_eof=True)
+    async with subscribe(connection, subscription) as stream:
         async for batch in stream.batches(asyncio.Event()):
             found.update(google_crc32c.value(message.value[HEADER_SIZE:]) for message in batch)
     return found

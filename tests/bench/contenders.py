@@ -29,6 +29,8 @@ from alertstream.runtime import run
 from alertstream.schemas import Schemas
 from alertstream.sender import SendOptions, packers, send
 from alertstream.sieve import FilterOptions, Sieve
+from alertstream.stream import Subscription, subscribe
+from alertstream.topics import TopicLayout, make_topics
 from alertstream.visits import Cadence, WallClock
 from alertstream.wire import pack
 
@@ -41,7 +43,7 @@ Seconds = float
 async def send_ours(stop: asyncio.Event, broker: str, topic: str, path: str) -> Seconds:
     """``alertstream send`` of one file, as fast as possible."""
     connection, files = Connection(broker), [Path(path)]
-    made = (await kafka.make_topics(connection, [topic], kafka.TopicLayout()))[topic]
+    made = (await make_topics(connection, [topic], TopicLayout()))[topic]
     async with kafka.producer(connection) as producer:
         options = SendOptions(made, files, Cadence(0), limit=0)
         how = packers(files, Schemas())
@@ -102,15 +104,15 @@ async def filter_ours(
 ) -> Seconds:
     """``alertstream filter`` from a topic's start to its end."""
     connection, filters = Connection(broker), choose_filters([names])
-    layout = kafka.TopicLayout()
-    made = await kafka.make_topics(connection, [each.topic for each in filters], layout)
+    layout = TopicLayout()
+    made = await make_topics(connection, [each.topic for each in filters], layout)
     group = f"bench-{time.time_ns()}"
     exactly_once = delivery == DELIVERY
-    subscription = kafka.Subscription((topic,), group, exit_on_eof=True)
+    subscription = Subscription((topic,), group, exit_on_eof=True)
     transactional_id = group if exactly_once else None
     async with (
         kafka.producer(connection, transactional_id=transactional_id) as producer,
-        kafka.subscribe(connection, subscription) as stream,
+        subscribe(connection, subscription) as stream,
     ):
         outlet = Outlet(connection, producer, stream, layout, exactly_once, made, stop)
         sieve = Sieve(FilterOptions(topic, filters), Schemas(), WallClock())
@@ -198,8 +200,8 @@ async def read_aiokafka(stop: asyncio.Event, broker: str, topic: str) -> Seconds
 
 async def read_ours(stop: asyncio.Event, broker: str, topic: str) -> Seconds:
     """Read raw bytes through our stream, without looking at them."""
-    subscription = kafka.Subscription((topic,), exit_on_eof=True)
-    async with kafka.subscribe(Connection(broker), subscription) as stream:
+    subscription = Subscription((topic,), exit_on_eof=True)
+    async with subscribe(Connection(broker), subscription) as stream:
         begin = time.perf_counter()
         async for _ in stream.batches(stop):
             pass
@@ -212,8 +214,8 @@ async def print_ours(stop: asyncio.Event, broker: str, topic: str) -> Seconds:
     async def drop(lines: list[str]) -> None:
         pass
 
-    subscription = kafka.Subscription((topic,), exit_on_eof=True)
-    async with kafka.subscribe(Connection(broker), subscription) as stream:
+    subscription = Subscription((topic,), exit_on_eof=True)
+    async with subscribe(Connection(broker), subscription) as stream:
         begin = time.perf_counter()
         await print_stream(stream, Schemas(), PrintOptions(json=True), stop=stop, write=drop)
         return time.perf_counter() - begin
@@ -221,8 +223,8 @@ async def print_ours(stop: asyncio.Event, broker: str, topic: str) -> Seconds:
 
 async def monitor_ours(stop: asyncio.Event, broker: str, topic: str) -> Seconds:
     """``alertstream monitor`` from a topic's start to its end."""
-    subscription = kafka.Subscription((topic,), exit_on_eof=True)
-    async with kafka.subscribe(Connection(broker), subscription) as stream:
+    subscription = Subscription((topic,), exit_on_eof=True)
+    async with subscribe(Connection(broker), subscription) as stream:
         begin = time.perf_counter()
         await watch_stream(stream, Watch((topic,), Schemas(), WallClock()), stop=stop)
         return time.perf_counter() - begin

@@ -14,6 +14,8 @@ from typing import Any
 from alertstream import kafka
 from alertstream.connection import Connection
 from alertstream.filters import choose_filters
+from alertstream.stream import Subscription, subscribe
+from alertstream.topics import POLL, TopicLayout, make_topics
 
 FILTERS = "1-100"
 WATCHED = "Filter050"
@@ -39,7 +41,7 @@ async def measure(connection: Connection, path: Path, rounds: int) -> dict[str, 
 
 async def _one(connection: Connection, path: Path, topic: str) -> dict[str, float]:
     outputs = [each.topic for each in choose_filters([FILTERS])]
-    await kafka.make_topics(connection, [topic, *outputs], kafka.TopicLayout())
+    await make_topics(connection, [topic, *outputs], TopicLayout())
     broker, stop = connection.bootstrap, asyncio.Event()
     arrived, filtered = Arrivals(), Arrivals()
     async with asyncio.TaskGroup() as subscribers:
@@ -54,7 +56,7 @@ async def _one(connection: Connection, path: Path, topic: str) -> dict[str, floa
         sent = json.loads(await _output(await _start("send", broker, topic, *how)))
         await _until(lambda: len(arrived) == sent["alerts"])
         while await _committed(connection, topic) < sent["alerts"]:  # noqa: ASYNC110
-            await asyncio.sleep(kafka.POLL)
+            await asyncio.sleep(POLL)
         filtering.terminate()
         lines = [json.loads(line) for line in (await _output(filtering)).splitlines()]
         total = next(e for e in lines if e["filter"] == WATCHED and e["visit"] is None)
@@ -82,8 +84,8 @@ class Arrivals(dict[str, tuple[float, float]]):
 async def _collect(
     connection: Connection, topic: str, arrivals: Arrivals, stop: asyncio.Event
 ) -> None:
-    subscription = kafka.Subscription((topic,), start="latest")
-    async with kafka.subscribe(connection, subscription) as stream:
+    subscription = Subscription((topic,), start="latest")
+    async with subscribe(connection, subscription) as stream:
         async for batch in stream.batches(stop):
             now = time.time()
             for message in batch:

@@ -1,0 +1,301 @@
+"""Streams of messages: topics read in batches, by members of a group or by oneself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import errors as kafka_errors
+
+from alertstream.connection import Connection, mapped_errors
+from alertstream.kafka import Message, Notice, Offsets, watched
+from alertstream.stopping import STOP_LIMIT, unless
+from alertstream.topics import POLL, require_topics
+from alertstream.transactions import Membership
+
+JOIN_LIMIT = 60.0
+"""Seconds to become a member of a consumer group; one that vanished is waited for."""
+PARTITION_FETCH = 1024 * 1024
+"""Bytes that are read from a partition in one piece; a larger message still comes whole."""
+FETCH = 32 * 1024 * 1024
+"""Bytes that are read from a broker in one piece, and so the memory that waits to be worked on."""
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """What to read, and from where on.
+
+    :param group: consumer group that remembers what was read; None remembers nothing.
+    :param start: where to start without a remembered offset: ``earliest``, ``latest`` or a time.
+    :param exit_on_eof: end where the partitions ended when reading began.
+    :param instance: name under which the group knows its member again when it comes back after a
+        crash, so that its partitions do not wait for it to be missed (KIP-345).
+    """
+
+    topics: tuple[str, ...]
+    group: str | None = None
+    start: str | datetime = "earliest"
+    exit_on_eof: bool = False
+    instance: str | None = None
+
+
+class Stream:
+    """Messages of topics, in batches; only committed ones of those written in transactions."""
+
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        subscription: Subscription,
+        partitions: Sequence[TopicPartition],
+        stop: asyncio.Event,
+    ) -> None:
+        self._consumer = consumer
+        self._partitions = partitions
+        self._ends: dict[TopicPartition, int] | None = None
+        self._starts: dict[TopicPartition, int] = {}
+        self._assigned_anew = subscription.group is None
+        self._assignments = 0
+        self._stop = stop
+        self.subscription = subscription
+        self.membership: Membership | None = None
+        """Who we were in the group when the last batch came; None without a group."""
+        self.working = asyncio.Lock()
+        """Held by who works on a batch that is to be committed: no rebalance comes between."""
+        self.before_rebalance: Callable[[], Awaitable[None]] | None = None
+        """Called, if set, when partitions are about to go to another member of the group."""
+        self.after_rebalance: Callable[[], Awaitable[None]] | None = None
+        """Called, if set, when partitions have been assigned, before messages of them come."""
+
+    async def start(self) -> None:
+        """Connect, and go to where reading starts."""
+        await self._consumer.start()
+        if self.subscription.exit_on_eof:
+            self._ends = await self._consumer.end_offsets(self._partitions)
+        await self._accept_assignment()
+
+    async def end(self) -> None:
+        """Leave the group, and disconnect."""
+        if self._consumer._coordinator is not None:
+            # One that comes back does not leave; this one has ended, and is not to be waited for.
+            self._consumer._coordinator._group_instance_id = None
+        await self._consumer.stop()
+
+    async def batches(self, stop: asyncio.Event) -> AsyncIterator[list[Message]]:
+        """Yield messages as they come, in order within a partition, until ``stop`` or the end.
+
+        A batch is empty when nothing has come for ``POLL``. When Kafka is gone, it is waited for.
+        """
+        while not stop.is_set() and not await self._at_end():
+            assignment = self._assignments
+            try:
+                # It waits for the end of a rebalance itself, longer than it is told to.
+                work = self._consumer.getmany(timeout_ms=int(POLL * 1000))
+                fetched = await unless(stop, work, grace=POLL)
+                if self._assigned_anew:
+                    # What was fetched before is another member's now, or comes again.
+                    fetched = {}
+                    await self._accept_assignment()
+            except TimeoutError:
+                return
+            self.membership = self._membership(assignment)
+            for partition, messages in fetched.items():
+                self._starts.setdefault(partition, messages[0].offset)
+            yield [each for messages in fetched.values() for each in self._wanted(messages)]
+
+    async def _accept_assignment(self) -> None:
+        """Do what is to be done before messages of new partitions come; until then, none do.
+
+        Not where aiokafka tells of them: until that returns, it sends no heartbeats.
+
+        :raises TimeoutError: Kafka has not told within ``STOP_LIMIT`` after the stop.
+        """
+        while self._assigned_anew:
+            self._assigned_anew = False
+            with suppress(kafka_errors.IllegalStateError):
+                await self._keep_start()
+            if self.after_rebalance is not None:
+                await self.after_rebalance()
+        self._consumer.resume(*self._consumer.assignment())
+
+    async def _keep_start(self) -> None:
+        """Go to the start of partitions without an offset, and have the group remember that one.
+
+        Or else a rebalance before the first commit would begin them elsewhere.
+
+        :raises IllegalStateError: they are another member's meanwhile.
+        """
+        start = self.subscription.start
+        if start == "earliest":
+            return
+        new = sorted(self._consumer.assignment() - (await self.committed()).keys())
+        if isinstance(start, datetime):
+            await _seek_to_time(self._consumer, new, start)
+        positions = {each: await self._consumer.position(each) for each in new}
+        await self.commit({each: (offset, "") for each, offset in positions.items()})
+
+    def _membership(self, assignment: int) -> Membership | None:
+        if self.subscription.group is None:
+            return None
+        coordinator = self._consumer._coordinator
+        return Membership(
+            self.subscription.group,
+            coordinator.generation,
+            coordinator.member_id,
+            self.subscription.instance,
+            assignment,
+        )
+
+    def is_outdated(self, membership: Membership) -> bool:
+        """Return whether partitions have been assigned anew since, and are read again."""
+        return membership.assignment != self._assignments
+
+    async def rewind(self) -> None:
+        """Go back to where the group's offsets are, to read again what was not done.
+
+        :raises TimeoutError: Kafka has not told within ``STOP_LIMIT`` after the stop.
+        """
+        committed = await self.committed()
+        for partition in self._consumer.assignment():
+            start = committed.get(partition, (self._starts.get(partition), ""))[0]
+            if start is not None:
+                self._consumer.seek(partition, start)
+
+    async def committed(self) -> Offsets:
+        """Return the group's offsets of all partitions, and what was kept with each.
+
+        :raises TimeoutError: Kafka has not told within ``STOP_LIMIT`` after the stop.
+        """
+        if self.subscription.group is None:
+            return {}
+        # The topic may have got more partitions meanwhile.
+        partitions = {*self._partitions, *self._consumer.assignment()}
+        work = self._consumer._coordinator.fetch_committed_offsets(sorted(partitions))
+        found = await unless(self._stop, work)
+        return {partition: (at.offset, at.metadata or "") for partition, at in found.items()}
+
+    def _wanted(self, messages: list[Message]) -> list[Message]:
+        if self._ends is None:
+            return messages
+        end = self._ends.get(TopicPartition(messages[-1].topic, messages[-1].partition), 0)
+        if messages[-1].offset < end:
+            return messages
+        return [message for message in messages if message.offset < end]
+
+    async def _at_end(self) -> bool:
+        if self._ends is None:
+            return False
+        try:
+            for partition in self._consumer.assignment():
+                work = self._consumer.position(partition)
+                if await unless(self._stop, work, grace=0) < self._ends.get(partition, 0):
+                    return False
+        except (kafka_errors.IllegalStateError, TimeoutError):
+            # The group is being rebalanced, that partition is another member's now; or the stop.
+            return False
+        return True
+
+    async def commit(self, offsets: Offsets) -> None:
+        """Remember for the group that everything before ``offsets`` is done.
+
+        A batch that lost its partitions to another member meanwhile will be read again by that one.
+
+        :raises TimeoutError: Kafka has not answered within ``STOP_LIMIT`` after the stop.
+        """
+        if self.subscription.group is not None and offsets:
+            with suppress(kafka_errors.CommitFailedError, kafka_errors.IllegalStateError):
+                await unless(self._stop, self._consumer.commit(offsets))
+
+
+def next_offsets(batch: Iterable[Message]) -> Offsets:
+    """Return where each partition goes on behind the messages of ``batch``."""
+    return {TopicPartition(each.topic, each.partition): (each.offset + 1, "") for each in batch}
+
+
+class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Lets a batch that is being worked on be finished before its partitions go elsewhere."""
+
+    def __init__(self) -> None:
+        self.stream: Stream | None = None
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        if self.stream is not None:
+            async with self.stream.working:
+                if self.stream.before_rebalance is not None:
+                    await self.stream.before_rebalance()
+                self.stream._assignments += 1
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        if self.stream is not None:
+            self.stream._starts.clear()
+            self.stream._assigned_anew = True
+            self.stream._consumer.pause(*assigned)
+
+
+@asynccontextmanager
+async def subscribe(
+    connection: Connection,
+    subscription: Subscription,
+    *,
+    stop: asyncio.Event | None = None,
+    notice: Notice = lambda text: None,
+) -> AsyncIterator[Stream]:
+    """Give the stream of a subscription's messages.
+
+    :param stop: ends the wait for the group's coordinator, should it be set before reading begins.
+    :param notice: told when there is no connection to Kafka any more, and when there is again.
+    :raises TopicError: a topic is not there.
+    :raises BrokerError: Kafka cannot be reached, or refuses.
+    """
+    partitions = [
+        TopicPartition(topic, partition)
+        for topic, count in (await require_topics(connection, subscription.topics)).items()
+        for partition in range(count)
+    ]
+    stop = stop or asyncio.Event()
+    with mapped_errors(connection):
+        consumer = AIOKafkaConsumer(
+            **connection.settings(),
+            group_id=subscription.group,
+            group_instance_id=subscription.instance,
+            enable_auto_commit=False,
+            auto_offset_reset="latest" if subscription.start == "latest" else "earliest",
+            isolation_level="read_committed",
+            fetch_max_bytes=FETCH,
+            max_partition_fetch_bytes=PARTITION_FETCH,
+            # To check them takes as long as all the rest of reading; librdkafka does not, either.
+            check_crcs=False,
+        )
+        rebalance = _Rebalance()
+        if subscription.group is None:
+            consumer.assign(partitions)
+        else:
+            consumer.subscribe(subscription.topics, listener=rebalance)
+        stream = rebalance.stream = Stream(consumer, subscription, partitions, stop)
+        try:
+            async with asyncio.timeout(JOIN_LIMIT):
+                try:
+                    await unless(stop, stream.start(), grace=0)
+                except TimeoutError:
+                    if not stop.is_set():
+                        raise
+            async with watched(lambda: consumer._client, notice):
+                yield stream
+        finally:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_LIMIT):
+                    await stream.end()
+
+
+async def _seek_to_time(
+    consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], start: datetime
+) -> None:
+    milliseconds = int(start.timestamp() * 1000)
+    found = await consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds))
+    # To seek to the end by name would leave what has been fetched from elsewhere meanwhile.
+    ends = await consumer.end_offsets(partitions)
+    for partition, at in found.items():
+        consumer.seek(partition, ends[partition] if at is None else at.offset)
