@@ -44,6 +44,9 @@ schema_app = typer.Typer(rich_markup_mode=None, help="Show the schemas that are 
 app.add_typer(schema_app, name="schema")
 
 Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="The topic.")]
+TopicOrPattern = Annotated[
+    str, typer.Argument(metavar="TOPIC", help="The topic, or a pattern as 'alerts-*'.")
+]
 Format = Annotated[str, typer.Option(help="text, for people, or json, a line an object.")]
 
 
@@ -187,7 +190,7 @@ def _visit_json(visit: VisitSent) -> dict[str, Any]:
 def filter_(
     *,
     connection: Connection = group(options.connection),
-    topic: Topic,
+    topic: TopicOrPattern,
     filter: Annotated[
         list[str] | None,
         typer.Argument(
@@ -215,8 +218,8 @@ def filter_(
     from alertstream import filterer, kafka, screen, sieve
     from alertstream import filters as filter_classes
     from alertstream.runtime import instance_name, run
-    from alertstream.stream import Subscription, subscribe
-    from alertstream.topics import TopicLayout, make_topics, require_topics
+    from alertstream.stream import subscribe
+    from alertstream.topics import TopicLayout, make_topics, require_topics, topic_pattern
     from alertstream.visits import WallClock
     from alertstream.where import WhereFilter
 
@@ -229,6 +232,13 @@ def filter_(
         raise UsageError("--where and --output belong together", todo="give both, or none")
     if not chosen:
         raise UsageError("no filter is named", todo="give its number or class, as in: 1, or 1-100")
+    for each in chosen:
+        if topic_pattern([topic]).match(each.topic):
+            raise UsageError(
+                f"what passes {each.topic} would come back to it",
+                where=topic,
+                todo="choose other topics to read, or another name",
+            )
     chosen_group = reading.group or filter_classes.group_name(chosen)
     exactly_once = delivery == "exactly-once"
 
@@ -241,7 +251,7 @@ def filter_(
 
         there = await require_topics(connection, [topic])
         await _notice_start(connection, subscription, reading)
-        layout = TopicLayout(there[topic])
+        layout = TopicLayout(max(there.values(), default=TopicLayout.partitions))
         made = await make_topics(connection, [each.topic for each in chosen], layout)
         async with (
             kafka.producer(
@@ -250,15 +260,11 @@ def filter_(
             subscribe(connection, subscription, stop=stop, notice=_notice) as stream,
         ):
             outlet = filterer.Outlet(connection, producer, stream, layout, exactly_once, made, stop)
-            judge = sieve.Sieve(
-                sieve.FilterOptions(topic, chosen, cap), schemas, WallClock(), _notice
-            )
+            judge = sieve.Sieve(sieve.FilterOptions(chosen, cap), schemas, WallClock(), _notice)
             return await filterer.filter_stream(stream, outlet, judge, stop=stop, report=report)
 
     with instance_name(chosen_group) as instance:
-        subscription = Subscription(
-            (topic,), chosen_group, reading.start, reading.exit_on_eof, instance
-        )
+        subscription = reading.subscription((topic,), chosen_group, instance)
         totals = run(main)
     for counts in totals:
         _write(line(counts))
@@ -274,7 +280,7 @@ def _counts_json(counts: FilterCounts) -> dict[str, Any]:
 def print_(
     *,
     connection: Connection = group(options.connection),
-    topic: Topic,
+    topic: TopicOrPattern,
     interval: Annotated[
         int, typer.Argument(metavar="INTERVAL", min=1, help="Show every so many-th alert.")
     ] = 1,
@@ -302,7 +308,7 @@ def print_(
     """Show a topic's alerts, as text or JSON, and save their images."""
     from alertstream import printer
     from alertstream.runtime import run
-    from alertstream.stream import Subscription, subscribe
+    from alertstream.stream import subscribe
 
     options.one_of("format", format, ("text", "json"))
     printed = printer.PrintOptions(
@@ -313,7 +319,7 @@ def print_(
         images=cutouts,
         stamp_dir=stamp_dir,
     )
-    subscription = Subscription((topic,), reading.group, reading.start, reading.exit_on_eof)
+    subscription = reading.subscription((topic,))
 
     async def main(stop: asyncio.Event) -> printer.PrintAccount:
         await _notice_start(connection, subscription, reading)
@@ -339,7 +345,9 @@ def print_(
 def monitor(
     *,
     connection: Connection = group(options.connection),
-    topics: Annotated[list[str], typer.Argument(metavar="TOPIC", help="The topics.")],
+    topics: Annotated[
+        list[str], typer.Argument(metavar="TOPIC", help="The topics, or patterns as 'alerts-*'.")
+    ],
     refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between refreshes.")] = 1.0,
     reading: options.Reading = group(options.reading),
     schemas: Schemas = group(options.schemas),
@@ -351,13 +359,13 @@ def monitor(
     from alertstream import screen
     from alertstream.monitor import Watch, watch_stream
     from alertstream.runtime import run
-    from alertstream.stream import Subscription, subscribe
+    from alertstream.stream import subscribe
     from alertstream.visits import WallClock
 
     shown = format or ("live" if sys.stdout.isatty() else "text")
     options.one_of("format", shown, ("live", "text", "json"))
     names = tuple(dict.fromkeys(topics))
-    subscription = Subscription(names, reading.group, reading.start, reading.exit_on_eof)
+    subscription = reading.subscription(names)
     watch = Watch(names, schemas, WallClock())
 
     async def main(stop: asyncio.Event) -> dict[str, Any]:

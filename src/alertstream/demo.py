@@ -103,7 +103,7 @@ async def demo(
             await asyncio.to_thread(simulate, simulation, schema)
             connection = Connection(running.bootstrap)
             files = visit_files([Path(folder)])
-            filters = FilterOptions(TOPIC, options.filters)
+            filters = FilterOptions(options.filters)
             stage = _Stage(connection, files, options.cadence, filters, schemas)
             summary = await stage.run(stop, write, notice)
     summary.check()

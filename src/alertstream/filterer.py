@@ -211,7 +211,7 @@ async def filter_stream(
 
     async def restore_caps() -> None:
         committed = await stream.committed()
-        sieve.caps.restore({each.partition: kept for each, (_, kept) in committed.items()})
+        sieve.caps.restore({each: kept for each, (_, kept) in committed.items()})
 
     stream.after_rebalance = restore_caps
     await restore_caps()

@@ -23,12 +23,12 @@ import inspect
 import json
 import re
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from alertstream.errors import FilterError
 from alertstream.survey import AB_ZERO, Alert
@@ -105,10 +105,13 @@ class VisitCaps:
         self._count = len(topics)
         self._digest = sha256(" ".join(topics).encode()).hexdigest()[:8]
         self._sums: dict[int | None, list[int]] = {}
-        self._by_partition: dict[int, dict[int | None, list[int]]] = {}
+        self._by_partition: dict[Hashable, dict[int | None, list[int]]] = {}
 
-    def admits(self, index: int, visit: int | None, partition: int) -> bool:
-        """Return whether filter ``index`` lets one more alert of ``visit`` pass, and count it."""
+    def admits(self, index: int, visit: int | None, partition: Hashable) -> bool:
+        """Return whether filter ``index`` lets one more alert of ``visit`` pass, and count it.
+
+        :param partition: what tells it from all others, as topic and number.
+        """
         if self._most == 0:
             return True
         sums = self._of_visit(self._sums, visit, VISITS_REMEMBERED)
@@ -133,7 +136,7 @@ class VisitCaps:
             visits[visit] = [0] * self._count
         return visits[visit]
 
-    def written(self, partition: int) -> str:
+    def written(self, partition: Hashable) -> str:
         """Return a partition's counts of the last visits, as far as a commit has room for them."""
         visits = list(self._by_partition.get(partition, {}).items())
         while visits:
@@ -144,7 +147,7 @@ class VisitCaps:
             visits = visits[1:]
         return ""
 
-    def restore(self, written: Mapping[int, str]) -> None:
+    def restore(self, written: Mapping[Any, str]) -> None:
         """Count anew, from what is written of each partition; that of other filters is ignored."""
         for visits in self._by_partition.values():
             for visit in visits:

@@ -14,24 +14,29 @@ from alertstream.schemas import Schemas
 from alertstream.stats import TopicStats
 from alertstream.stream import Stream, next_offsets
 from alertstream.survey import Alert, field_paths
+from alertstream.topics import is_pattern
 from alertstream.visits import Clock
 
 
 @dataclass
 class Watch:
-    """Counts the alerts of topics; nothing of an alert is decoded but its visit."""
+    """Counts the alerts of topics; nothing of an alert is decoded but its visit.
+
+    :param topics: names, and patterns; what matches these is counted as it comes.
+    """
 
     topics: tuple[str, ...]
     schemas: Schemas
     clock: Clock
 
     def __post_init__(self) -> None:
-        self.stats = {topic: TopicStats() for topic in self.topics}
+        self.stats = {topic: TopicStats() for topic in self.topics if not is_pattern(topic)}
         self._decoder = MessageDecoder(self.schemas, field_paths(["visit"]))
 
     def add(self, message: Message, received: float) -> None:
         """Count a message that was received at ``received``, seconds since 1970."""
-        stats, size = self.stats[message.topic], len(message.value or b"")
+        stats = self.stats.setdefault(message.topic, TopicStats())
+        size = len(message.value or b"")
         try:
             visit = Alert(self._decoder.decode(message.value)).visit
         except UndecodableError:

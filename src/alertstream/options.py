@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from alertstream.connection import Connection
     from alertstream.registry import RegistrySchemas
     from alertstream.schemas import Schemas
+    from alertstream.stream import Subscription
 
 PREFIX = "ALERTSTREAM"
 SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -394,12 +396,22 @@ def _of_registry(
 
 @dataclass(frozen=True)
 class Reading:
-    """How a topic is read: as which group, from where on, and whether to stop at its end."""
+    """How topics are read: as which group, from where on, and how far."""
 
     group: str | None
-    start: str | datetime
+    start: str | int | datetime
     start_is_given: bool
+    until: int | datetime | None
     exit_on_eof: bool
+
+    def subscription(
+        self, topics: tuple[str, ...], group: str | None = None, instance: str | None = None
+    ) -> Subscription:
+        """Return the subscription to topics that is read so, as ``group`` if none is given."""
+        from alertstream.stream import Subscription
+
+        chosen = self.group or group
+        return Subscription(topics, chosen, self.start, self.until, self.exit_on_eof, instance)
 
 
 def reading(
@@ -411,7 +423,16 @@ def reading(
     ] = None,
     from_: Annotated[
         str | None,
-        typer.Option("--from", help="Where to start: earliest (default), latest, or a time."),
+        typer.Option(
+            "--from",
+            metavar="WHERE",
+            help="Where to start: earliest (default), latest, a time, an offset; -100: the last "
+            "100 of each partition.",
+        ),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="WHERE", help="Where to end: before a time, or an offset."),
     ] = None,
     exit_on_eof: Annotated[
         bool, typer.Option("--exit-on-eof", help="Stop where the topic ends at the start.")
@@ -421,7 +442,10 @@ def reading(
 
     :raises UsageError: there is no such place to start from.
     """
-    return Reading(group, start_of(from_), from_ is not None, exit_on_eof)
+    end = None if until is None else _time_or_offset(until, "to end at")
+    if isinstance(end, int) and end < 0:
+        raise UsageError(f"{end} is no offset to end at", todo="give one from 0 on, or a time")
+    return Reading(group, start_of(from_), from_ is not None, end, exit_on_eof)
 
 
 def one_of(what: str, value: str, known: tuple[str, ...]) -> str:
@@ -434,18 +458,25 @@ def one_of(what: str, value: str, known: tuple[str, ...]) -> str:
     return value
 
 
-def start_of(text: str | None) -> str | datetime:
-    """Return where to start reading: ``earliest``, ``latest`` or a time (ISO 8601, UTC).
+def start_of(text: str | None) -> str | int | datetime:
+    """Return where to start: ``earliest``, ``latest``, an offset, or a time (ISO 8601, UTC).
 
     :raises UsageError: it is none of these.
     """
     if text in (None, "earliest", "latest"):
         return text or "earliest"
+    return _time_or_offset(text, "to start from", "earliest, latest, ")
+
+
+def _time_or_offset(text: str, purpose: str, others: str = "") -> int | datetime:
+    # A day without its dashes would be a number, too, and is taken for an offset.
+    if re.fullmatch(r"-?\d{1,18}", text):
+        return int(text)
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:
         raise UsageError(
-            f"{text} is no time to start from",
-            todo="give earliest, latest, or a time such as 2026-11-24T21:30",
+            f"{text} is no time {purpose}",
+            todo=f"give {others}an offset, or a time such as 2026-11-24T21:30",
         ) from error
     return time if time.tzinfo else time.replace(tzinfo=UTC)

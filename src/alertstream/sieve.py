@@ -18,6 +18,7 @@ from alertstream.schemas import Schemas
 from alertstream.stats import Causes, FilterCounts
 from alertstream.stream import next_offsets
 from alertstream.survey import Alert, field_paths
+from alertstream.topics import UNDECODABLE
 from alertstream.visits import Clock
 
 VISIT_IS_OVER = 5.0
@@ -30,19 +31,13 @@ JUDGING_LIMIT = 0.25
 
 @dataclass(frozen=True)
 class FilterOptions:
-    """Which filters to run on which topic.
+    """Which filters to run.
 
     :param cap: alerts of a visit that a filter lets through; 0 is no limit.
     """
 
-    topic: str
     filters: Sequence[AlertFilter]
     cap: int = 20
-
-    @property
-    def undecodable_topic(self) -> str:
-        """Where messages go that cannot be decoded."""
-        return f"{self.topic}-undecodable"
 
 
 @dataclass
@@ -129,14 +124,15 @@ class Sieve:
                 f"undecodable message: {error.what} · {place} · more of the kind are counted only"
             )
             self._tell_once(error.what, text)
-            copy = Copy(self.options.undecodable_topic, message, error.what)
+            copy = Copy(f"{message.topic}{UNDECODABLE}", message, error.what)
             judgement.add_copies(message, [copy])
             return
         visit = alert.visit
         judgement.seen[visit] += 1
         copies: list[Copy] = []
+        partition = (message.topic, message.partition)
         for index in self._passed_by(alert, judgement):
-            if self.caps.admits(index, visit, message.partition):
+            if self.caps.admits(index, visit, partition):
                 judgement.passed[visit, index] += 1
                 copies.append(Copy(self._topics[index], message))
             else:
@@ -160,7 +156,7 @@ class Sieve:
 
     def _finished(self, judgement: Judgement) -> Judgement:
         for partition, (offset, _) in judgement.offsets.items():
-            judgement.offsets[partition] = (offset, self.caps.written(partition.partition))
+            judgement.offsets[partition] = (offset, self.caps.written(partition))
         self._count(judgement, 1)
         return judgement
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -12,9 +14,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka import errors as kafka_errors
 
 from alertstream.connection import Connection, mapped_errors
+from alertstream.errors import TopicError
 from alertstream.kafka import Message, Notice, Offsets, watched
 from alertstream.stopping import STOP_LIMIT, unless
-from alertstream.topics import POLL, require_topics
+from alertstream.topics import POLL, is_pattern, require_topics, topic_pattern
 from alertstream.transactions import Membership
 
 JOIN_LIMIT = 60.0
@@ -23,14 +26,20 @@ PARTITION_FETCH = 1024 * 1024
 """Bytes that are read from a partition in one piece; a larger message still comes whole."""
 FETCH = 32 * 1024 * 1024
 """Bytes that are read from a broker in one piece, and so the memory that waits to be worked on."""
+APPEARS_WITHIN = 5_000
+"""Milliseconds after which a new topic is noticed that matches a pattern."""
 
 
 @dataclass(frozen=True)
 class Subscription:
-    """What to read, and from where on.
+    """What to read, from where on, and how far.
 
+    :param topics: names, or patterns as of files: ``alerts-*``. What matches one is read as soon as
+        it is there, from its beginning if it has appeared meanwhile.
     :param group: consumer group that remembers what was read; None remembers nothing.
-    :param start: where to start without a remembered offset: ``earliest``, ``latest`` or a time.
+    :param start: where to start without a remembered offset: ``earliest``, ``latest``, a time, or
+        an offset; a negative one counts from the partition's end.
+    :param until: where to end: before an offset of each partition, or before what came at a time.
     :param exit_on_eof: end where the partitions ended when reading began.
     :param instance: name under which the group knows its member again when it comes back after a
         crash, so that its partitions do not wait for it to be missed (KIP-345).
@@ -38,7 +47,8 @@ class Subscription:
 
     topics: tuple[str, ...]
     group: str | None = None
-    start: str | datetime = "earliest"
+    start: str | int | datetime = "earliest"
+    until: int | datetime | None = None
     exit_on_eof: bool = False
     instance: str | None = None
 
@@ -56,8 +66,10 @@ class Stream:
         self._consumer = consumer
         self._partitions = partitions
         self._ends: dict[TopicPartition, int] | None = None
+        self._end_times: dict[TopicPartition, int] = {}
+        self._positions: dict[TopicPartition, int] = {}
         self._starts: dict[TopicPartition, int] = {}
-        self._assigned_anew = subscription.group is None
+        self._accepted: object = None
         self._assignments = 0
         self._stop = stop
         self.subscription = subscription
@@ -89,13 +101,15 @@ class Stream:
 
         A batch is empty when nothing has come for ``POLL``. When Kafka is gone, it is waited for.
         """
-        while not stop.is_set() and not await self._at_end():
+        while not stop.is_set():
             assignment = self._assignments
             try:
+                if await self._at_end():
+                    return
                 # It waits for the end of a rebalance itself, longer than it is told to.
                 work = self._consumer.getmany(timeout_ms=int(POLL * 1000))
                 fetched = await unless(stop, work, grace=POLL)
-                if self._assigned_anew:
+                if self._assignment() is not self._accepted:
                     # What was fetched before is another member's now, or comes again.
                     fetched = {}
                     await self._accept_assignment()
@@ -104,7 +118,13 @@ class Stream:
             self.membership = self._membership(assignment)
             for partition, messages in fetched.items():
                 self._starts.setdefault(partition, messages[0].offset)
+                self._positions[partition] = messages[-1].offset + 1
             yield [each for messages in fetched.values() for each in self._wanted(messages)]
+
+    def _assignment(self) -> object:
+        """Return what is another object whenever partitions have been assigned."""
+        subscription = self._consumer._subscription.subscription
+        return None if subscription is None else subscription.assignment
 
     async def _accept_assignment(self) -> None:
         """Do what is to be done before messages of new partitions come; until then, none do.
@@ -113,29 +133,40 @@ class Stream:
 
         :raises TimeoutError: Kafka has not told within ``STOP_LIMIT`` after the stop.
         """
-        while self._assigned_anew:
-            self._assigned_anew = False
+        while (assignment := self._assignment()) is not self._accepted:
+            self._accepted = assignment
+            self._starts.clear()
+            # They may be another member's meanwhile.
             with suppress(kafka_errors.IllegalStateError):
-                await self._keep_start()
+                await self._go_to_start()
             if self.after_rebalance is not None:
                 await self.after_rebalance()
         self._consumer.resume(*self._consumer.assignment())
 
-    async def _keep_start(self) -> None:
-        """Go to the start of partitions without an offset, and have the group remember that one.
+    async def _go_to_start(self) -> None:
+        """Go on where we were, without a group; in new partitions go to their start.
 
-        Or else a rebalance before the first commit would begin them elsewhere.
+        The group is to remember that, or else a rebalance before the first commit would begin them
+        elsewhere.
 
-        :raises IllegalStateError: they are another member's meanwhile.
+        :raises IllegalStateError: a partition is another member's meanwhile.
         """
-        start = self.subscription.start
-        if start == "earliest":
+        assigned = self._consumer.assignment()
+        if self.subscription.group is not None:
+            new = assigned - (await self.committed()).keys()
+        else:
+            new = assigned - self._positions.keys()
+            for each in assigned - new:
+                self._consumer.seek(each, self._positions[each])
+        if self.subscription.start == "earliest" or not new:
             return
-        new = sorted(self._consumer.assignment() - (await self.committed()).keys())
-        if isinstance(start, datetime):
-            await _seek_to_time(self._consumer, new, start)
-        positions = {each: await self._consumer.position(each) for each in new}
-        await self.commit({each: (offset, "") for each, offset in positions.items()})
+        appeared = new.difference(self._partitions)
+        starts = await self._consumer.beginning_offsets(appeared) if appeared else {}
+        starts |= await _starts(self._consumer, sorted(new - appeared), self.subscription.start)
+        for each, offset in starts.items():
+            self._consumer.seek(each, offset)
+        self._positions |= starts
+        await self.commit({each: (offset, "") for each, offset in starts.items()})
 
     def _membership(self, assignment: int) -> Membership | None:
         if self.subscription.group is None:
@@ -171,32 +202,54 @@ class Stream:
         """
         if self.subscription.group is None:
             return {}
-        # The topic may have got more partitions meanwhile.
-        partitions = {*self._partitions, *self._consumer.assignment()}
+        partitions = {
+            TopicPartition(topic, number)
+            for topic in self._consumer.subscription()
+            for number in self._consumer.partitions_for_topic(topic) or ()
+        }
+        partitions |= self._consumer.assignment()
         work = self._consumer._coordinator.fetch_committed_offsets(sorted(partitions))
         found = await unless(self._stop, work)
         return {partition: (at.offset, at.metadata or "") for partition, at in found.items()}
 
+    def _end(self, partition: TopicPartition) -> float:
+        """Return the offset before which reading a partition ends."""
+        until = self.subscription.until
+        end = until if isinstance(until, int) else self._end_times.get(partition, math.inf)
+        return end if self._ends is None else min(end, self._ends.get(partition, 0))
+
     def _wanted(self, messages: list[Message]) -> list[Message]:
-        if self._ends is None:
-            return messages
-        end = self._ends.get(TopicPartition(messages[-1].topic, messages[-1].partition), 0)
+        end = self._end(TopicPartition(messages[-1].topic, messages[-1].partition))
         if messages[-1].offset < end:
             return messages
         return [message for message in messages if message.offset < end]
 
     async def _at_end(self) -> bool:
-        if self._ends is None:
+        """Return whether all partitions are read as far as they are to be.
+
+        :raises TimeoutError: the stop came meanwhile.
+        """
+        until = self.subscription.until
+        if isinstance(until, datetime) and until.timestamp() <= time.time():
+            await self._end_at(until)
+        if self._ends is None and until is None:
             return False
         try:
             for partition in self._consumer.assignment():
                 work = self._consumer.position(partition)
-                if await unless(self._stop, work, grace=0) < self._ends.get(partition, 0):
+                if await unless(self._stop, work, grace=0) < self._end(partition):
                     return False
-        except (kafka_errors.IllegalStateError, TimeoutError):
-            # The group is being rebalanced, that partition is another member's now; or the stop.
+        except kafka_errors.IllegalStateError:
+            # The group is being rebalanced, that partition is another member's now.
             return False
-        return True
+        return self._ends is not None or bool(self._consumer.assignment())
+
+    async def _end_at(self, until: datetime) -> None:
+        """Find the offsets of what came at a time that is over, or of the ends."""
+        missing = sorted(self._consumer.assignment() - self._end_times.keys())
+        if missing:
+            work = _starts(self._consumer, missing, until)
+            self._end_times |= await unless(self._stop, work, grace=0)
 
     async def commit(self, offsets: Offsets) -> None:
         """Remember for the group that everything before ``offsets`` is done.
@@ -230,8 +283,6 @@ class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         if self.stream is not None:
-            self.stream._starts.clear()
-            self.stream._assigned_anew = True
             self.stream._consumer.pause(*assigned)
 
 
@@ -250,9 +301,16 @@ async def subscribe(
     :raises TopicError: a topic is not there.
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
+    patterns = [name for name in subscription.topics if is_pattern(name)]
+    there = await require_topics(connection, subscription.topics)
+    if not there:
+        matches = f"no topic matches {', '.join(patterns)}"
+        if subscription.exit_on_eof:
+            raise TopicError(matches, where=connection.bootstrap, todo="check the name")
+        notice(f"{matches}: waiting for one")
     partitions = [
         TopicPartition(topic, partition)
-        for topic, count in (await require_topics(connection, subscription.topics)).items()
+        for topic, count in there.items()
         for partition in range(count)
     ]
     stop = stop or asyncio.Event()
@@ -262,15 +320,19 @@ async def subscribe(
             group_id=subscription.group,
             group_instance_id=subscription.instance,
             enable_auto_commit=False,
-            auto_offset_reset="latest" if subscription.start == "latest" else "earliest",
+            auto_offset_reset="earliest",
             isolation_level="read_committed",
             fetch_max_bytes=FETCH,
             max_partition_fetch_bytes=PARTITION_FETCH,
+            metadata_max_age_ms=APPEARS_WITHIN if patterns else 300_000,
             # To check them takes as long as all the rest of reading; librdkafka does not, either.
             check_crcs=False,
         )
         rebalance = _Rebalance()
-        if subscription.group is None:
+        if patterns:
+            pattern = topic_pattern(subscription.topics)
+            consumer.subscribe(pattern=pattern, listener=rebalance)
+        elif subscription.group is None:
             consumer.assign(partitions)
         else:
             consumer.subscribe(subscription.topics, listener=rebalance)
@@ -290,12 +352,19 @@ async def subscribe(
                     await stream.end()
 
 
-async def _seek_to_time(
-    consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], start: datetime
-) -> None:
-    milliseconds = int(start.timestamp() * 1000)
-    found = await consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds))
-    # To seek to the end by name would leave what has been fetched from elsewhere meanwhile.
-    ends = await consumer.end_offsets(partitions)
-    for partition, at in found.items():
-        consumer.seek(partition, ends[partition] if at is None else at.offset)
+async def _starts(
+    consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], start: str | int | datetime
+) -> dict[TopicPartition, int]:
+    """Return the offset in each partition that ``latest``, a time or an offset means."""
+    if not partitions:
+        return {}
+    ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+    if isinstance(start, datetime):
+        times = dict.fromkeys(partitions, int(start.timestamp() * 1000))
+        found = await consumer.offsets_for_times(times)
+        return {each: found[each].offset if found[each] else ends[each] for each in partitions}
+    if isinstance(start, int):
+        begins = await consumer.beginning_offsets(partitions)
+        wanted = {each: start if start >= 0 else ends[each] + start for each in partitions}
+        return {each: min(max(wanted[each], begins[each]), ends[each]) for each in partitions}
+    return ends

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from fnmatch import translate
 from typing import Any, TypeVar
 
 from aiokafka import errors as kafka_errors
@@ -30,6 +32,8 @@ BATCH_SIZE = 256 * 1024
 POLL = 0.2
 """Seconds between looks whether to stop, while nothing comes."""
 MOST_REPLICAS = 3
+UNDECODABLE = "-undecodable"
+"""What the name of the topic ends with to which a topic's undecodable messages go."""
 
 
 @dataclass(frozen=True)
@@ -98,14 +102,34 @@ async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, int]:
     return {topic["topic"]: len(topic["partitions"]) for topic in described}
 
 
-async def require_topics(connection: Connection, names: Iterable[str]) -> dict[str, int]:
-    """Return how many partitions each of the topics has.
+def is_pattern(name: str) -> bool:
+    """Return whether it stands for all topics that match it, as ``alerts-*`` does."""
+    return any(each in name for each in "*?[")
 
-    :raises TopicError: one of them is not there.
+
+def topic_pattern(names: Iterable[str]) -> re.Pattern[str]:
+    """Return the expression for topics' names, and patterns as of files.
+
+    A pattern leaves out Kafka's own topics and those of undecodable messages, unless it says so.
+    """
+    expressions = []
+    for name in names:
+        apart = "" if name.endswith(UNDECODABLE) else f"(?!.*{UNDECODABLE}$)"
+        hidden = "" if name.startswith("_") else "(?!_)"
+        expressions.append(
+            f"{hidden}{apart}{translate(name)}" if is_pattern(name) else f"{re.escape(name)}$"
+        )
+    return re.compile("|".join(f"(?:{each})" for each in expressions))
+
+
+async def require_topics(connection: Connection, names: Collection[str]) -> dict[str, int]:
+    """Return how many partitions each of the topics has, and of those that match a pattern.
+
+    :raises TopicError: one of them is not there; of a pattern, none has to be.
     """
     there = await topics(connection)
     for name in names:
-        if name not in there:
+        if name not in there and not is_pattern(name):
             known = sorted(topic for topic in there if not topic.startswith("_"))
             hidden = ", or no right to see it" if connection.username else ""
             raise TopicError(
@@ -113,7 +137,8 @@ async def require_topics(connection: Connection, names: Iterable[str]) -> dict[s
                 where=connection.bootstrap,
                 todo=f"topics there: {', '.join(known[:10])}" if known else "send to it first",
             )
-    return {name: there[name] for name in names}
+    pattern = topic_pattern(names)
+    return {name: count for name, count in there.items() if pattern.match(name)}
 
 
 async def make_topics(
@@ -184,10 +209,11 @@ def _check_made(connection: Connection, response: Any) -> None:
 
 
 async def has_committed(connection: Connection, group: str, names: Iterable[str]) -> bool:
-    """Return whether a group remembers where to go on with one of the topics.
+    """Return whether a group remembers where to go on with one of the topics, names or patterns.
 
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
     async with _admin(connection) as admin:
         offsets = await _answer(lambda: admin.list_consumer_group_offsets(group))
-    return any(each.topic in names and at.offset >= 0 for each, at in offsets.items())
+    pattern = topic_pattern(names)
+    return any(pattern.match(each.topic) and at.offset >= 0 for each, at in offsets.items())

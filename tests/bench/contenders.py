@@ -115,7 +115,7 @@ async def filter_ours(
         subscribe(connection, subscription) as stream,
     ):
         outlet = Outlet(connection, producer, stream, layout, exactly_once, made, stop)
-        sieve = Sieve(FilterOptions(topic, filters), Schemas(), WallClock())
+        sieve = Sieve(FilterOptions(filters), Schemas(), WallClock())
         begin = time.perf_counter()
         await filter_stream(stream, outlet, sieve, stop=stop)
         return time.perf_counter() - begin
