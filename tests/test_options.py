@@ -180,9 +180,8 @@ def test_options_whose_names_python_keeps_for_itself(
     config.write_text(f"from = 'latest'\nexit-on-eof = true\n[print]\ngroup = 'of-{topic}'\n")
     how = {"ALERTSTREAM_CONFIG": str(config), "ALERTSTREAM_PRINT_FORMAT": "json"}
     assert run("print", kafka, topic, **how).out == ""
-    how |= {"ALERTSTREAM_FROM": "earliest", "ALERTSTREAM_GROUP": f"another-of-{topic}"}
-    config.write_text("exit-on-eof = true\n")
-    assert len(run("print", kafka, topic, **how).lines) == 4
+    anew = how | {"ALERTSTREAM_FROM": "earliest", "ALERTSTREAM_PRINT_GROUP": f"new-{topic}"}
+    assert len(run("print", kafka, topic, **anew).lines) == 4
     assert raw_kafka.committed(kafka, f"of-{topic}")
     again = run("print", kafka, topic, **how, ALERTSTREAM_FROM="earliest")
     assert again.out == ""
