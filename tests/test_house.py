@@ -31,7 +31,17 @@ ORDER = [
         "filters",
         "where",
     ),
-    *("cutouts", "stats", "sender", "sieve", "filterer", "printer", "monitor"),
+    *(
+        "cutouts",
+        "stats",
+        "sender",
+        "sieve",
+        "filterer",
+        "recorder",
+        "tables",
+        "printer",
+        "monitor",
+    ),
     *("broker_security", "broker", "simulate", "demo"),
     *("runtime", "options", "screen", "cli", "__main__"),
 ]
@@ -77,6 +87,7 @@ def test_each_library_has_one_owner() -> None:
         "aiohttp": {"registry"},
         "yarl": {"registry"},
         "platformdirs": {"options"},
+        "pyarrow": {"tables"},
     }
     for library, known in owners.items():
         users = {m for m in ORDER if any(n.split(".")[0] == library for n in imported(m))}

@@ -15,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest, DescribeAclsRequest
 from conftest import Finished, finish, run, start, stop, until
 from cryptography.hazmat.primitives import serialization as pem
+from registry_service import RegistryService
 from test_broker import LOOPBACK, inside, listens_on, one_error
 
 from alertstream.broker_security import ListenerSecurity, read_users
@@ -31,6 +32,7 @@ USERS = {
 """The first may do everything, the others what ``RIGHTS`` says."""
 RIGHTS = [
     ("ada", "topic", "alerts", "read"),
+    ("ada", "topic", "simulated", "read"),
     ("ada", "group", "ada*", "read"),
     ("viewer", "topic", "alerts", "describe"),
     ("writer", "topic", "alerts", "read"),
@@ -596,3 +598,65 @@ def test_passwords_are_not_shown(files: Files) -> None:
     assert USERS["admin"] not in repr(connection)
     with pytest.raises(UsageError):
         ListenerSecurity("SASL_SSL")
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryService]:
+    service = RegistryService(tmp_path_factory.mktemp("registry"))
+    service.start()
+    try:
+        yield service
+    finally:
+        service.stop()
+
+
+class TestProfile:
+    """A stream as Rubin's: SCRAM, groups that begin with the user's name, a registry."""
+
+    @pytest.fixture
+    def ask(
+        self, secure: Secure, files: Files, registry: RegistryService, tmp_path: Path
+    ) -> Callable[..., Finished]:
+        """Runs a command with the profile ``stream``, or another."""
+        config = tmp_path / "config.toml"
+        config.write_text(
+            f"""
+            exit_on_eof = true
+            [profiles.stream]
+            broker = "{secure.address}"
+            security_protocol = "SASL_SSL"
+            ca_file = "{files / "ca.pem"}"
+            username = "ada"
+            password_file = "{files / "ada.password"}"
+            group_prefix = "ada-"
+            registry = "{registry.url}"
+            """
+        )
+
+        def ask(*arguments: object, profile: str = "stream") -> Finished:
+            found = {"ALERTSTREAM_CONFIG": str(config), "XDG_CACHE_HOME": str(tmp_path)}
+            return run(*arguments, "--profile", profile, limit=LIMIT, **found)
+
+        return ask
+
+    def test_reads_with_nothing_but_the_topic(
+        self, ask: Callable[..., Finished], files: Files
+    ) -> None:
+        admin = ("--username", "admin", "--password-file", files / "admin.password")
+        sent = ask("send", "simulated", "--interval", 0, "--limit", 2, *admin)
+        assert sent.status == 0, sent.err
+        assert "simulated-value" in ask("schema", "list").out
+        for group in ((), ("--group", "ada-mine")):
+            read = ask("print", "simulated", *group)
+            assert read.status == 0, read.err
+            assert "8 read = 8 printed" in read.err
+
+    def test_group_that_the_stream_would_refuse(self, ask: Callable[..., Finished]) -> None:
+        read = ask("print", "simulated", "--group", "mine")
+        says(read, "the group mine does not begin with ada-", "--group ada-mine", status=2)
+
+    def test_another_broker(self, ask: Callable[..., Finished]) -> None:
+        says(ask("print", "simulated", "--broker", "127.0.0.1:1"), "127.0.0.1:1", "reached")
+
+    def test_another_profile(self, ask: Callable[..., Finished]) -> None:
+        says(ask("print", "alerts", profile="rubbin"), "no profile rubbin", "stream", status=2)

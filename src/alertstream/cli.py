@@ -22,12 +22,14 @@ from alertstream.runtime import Interrupted, in_thread
 if TYPE_CHECKING:
     from alertstream.broker_security import ListenerSecurity
     from alertstream.connection import Connection
+    from alertstream.recorder import Recorder
     from alertstream.registry import RegistrySchemas
     from alertstream.schemas import Schema, Schemas
     from alertstream.sender import VisitSent
     from alertstream.simulate import Faults
     from alertstream.stats import FilterCounts
     from alertstream.stream import Subscription
+    from alertstream.tables import ParquetTable
 
 DONE, FAILED, UNDECODABLE, INTERRUPTED = 0, 1, 3, 130
 """Exit statuses; 2 is wrong usage. Other errors bring their own."""
@@ -62,6 +64,12 @@ def root(
     config: Annotated[
         Path | None, typer.Option(help="TOML file with options.", envvar="ALERTSTREAM_CONFIG")
     ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Table of its profiles to use.", envvar="ALERTSTREAM_PROFILE"
+        ),
+    ] = None,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks, and what Kafka's client logs.")
     ] = False,
@@ -76,16 +84,28 @@ def root(
         for library in ("aiokafka", "asyncio"):
             logging.getLogger(library).addHandler(logging.NullHandler())
             logging.getLogger(library).propagate = False
-    known = {
-        name: {
-            parameter.name: options.shared_variable(parameter.name.rstrip("_"))
-            in (parameter.envvar or ())
-            for parameter in each.params
-            if parameter.param_type_name == "option" and parameter.name
-        }
-        for name, each in getattr(context.command, "commands", {}).items()
+    commands = getattr(context.command, "commands", {})
+    known = {name: _options_of(each) for name, each in commands.items()}
+    defaults, broker = options.config_defaults(config, known, profile)
+    for name, each in commands.items():
+        if broker is not None:
+            options.make_broker_an_option(each, broker)
+        if below := getattr(each, "commands", {}):
+            defaults[name] = dict.fromkeys(below, defaults.get(name, {}))
+    context.default_map = defaults
+
+
+def _options_of(each: Any) -> dict[str, bool]:
+    """Return a command's options, or those of all below it, and whether all commands share them."""
+    found = {
+        parameter.name: options.shared_variable(parameter.name.rstrip("_"))
+        in (parameter.envvar or ())
+        for parameter in each.params
+        if parameter.param_type_name == "option" and parameter.name
     }
-    context.default_map = options.config_defaults(config, known)
+    for below in getattr(each, "commands", {}).values():
+        found |= _options_of(below)
+    return found
 
 
 @command(app)
@@ -239,7 +259,7 @@ def filter_(
                 where=topic,
                 todo="choose other topics to read, or another name",
             )
-    chosen_group = reading.group or filter_classes.group_name(chosen)
+    chosen_group = reading.group_or(filter_classes.group_name(chosen))
     exactly_once = delivery == "exactly-once"
 
     def line(counts: FilterCounts) -> str:
@@ -301,24 +321,37 @@ def print_(
         Path | None,
         typer.Option("--stampDir", "--stamp-dir", help="Folder that gets cutouts as FITS files."),
     ] = None,
+    visit: Annotated[int | None, typer.Option(help="Show this visit's alerts only.")] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Save what is shown: .avro, which send can play again, or .parquet, a table of "
+            "--fields.",
+        ),
+    ] = None,
     reading: options.Reading = group(options.reading),
     schemas: Schemas = group(options.schemas),
-    format: Format = "text",
+    format: Annotated[
+        str, typer.Option(help="text, for people; json, a line an object; or csv, a table.")
+    ] = "text",
 ) -> int:
-    """Show a topic's alerts, as text or JSON, and save their images."""
+    """Show a topic's alerts, as text, JSON or a table, and save them or their images."""
     from alertstream import printer
     from alertstream.runtime import run
     from alertstream.stream import subscribe
 
-    options.one_of("format", format, ("text", "json"))
+    options.one_of("format", format, ("text", "json", "csv"))
     printed = printer.PrintOptions(
         interval=interval,
         count=count,
-        json=format == "json",
+        format=format,
         fields=tuple(each.strip() for each in fields.split(",")) if fields else (),
         images=cutouts,
         stamp_dir=stamp_dir,
+        visit=visit,
     )
+    saver = None if save is None else _saver(save, printed.fields or printer.SHOWN, schemas)
     subscription = reading.subscription((topic,))
 
     async def main(stop: asyncio.Event) -> printer.PrintAccount:
@@ -329,16 +362,35 @@ def print_(
 
         async with subscribe(connection, subscription, stop=stop, notice=_notice) as stream:
             return await printer.print_stream(
-                stream, schemas, printed, stop=stop, write=write, notice=_notice
+                stream, schemas, printed, stop=stop, write=write, notice=_notice, saver=saver
             )
 
-    account = run(main)
+    with saver or nullcontext():
+        account = run(main)
     stamps = f", {account.stamps} cutouts saved" if stamp_dir else ""
     _notice(
         f"{account.read} read = {account.printed} printed + {account.skipped} skipped"
         f" + {account.undecodable} undecodable{stamps}"
     )
+    if save is not None:
+        files = ", ".join(map(str, account.files)) or "no file"
+        _notice(f"{account.saved} saved in {files}")
     return UNDECODABLE if account.undecodable else DONE
+
+
+def _saver(path: Path, fields: Sequence[str], schemas: Schemas) -> Recorder | ParquetTable:
+    """Return what saves alerts in a file of the kind that its name ends with."""
+    from alertstream.recorder import Recorder
+    from alertstream.tables import ParquetTable
+
+    if path.suffix == ".avro":
+        return Recorder(path, schemas, _notice)
+    if path.suffix == ".parquet":
+        return ParquetTable(path, fields, schemas)
+    raise UsageError(
+        f"{path.name} is no kind of file that is known",
+        todo="end its name in .avro or .parquet; for a table as text: --format csv > FILE",
+    )
 
 
 @command(app)
@@ -716,12 +768,12 @@ def status_of(arguments: list[str]) -> int:
 
 
 def _root_options_first(arguments: list[str]) -> list[str]:
-    """Let ``--debug`` and ``--config`` stand anywhere, though they belong to no one command."""
+    """Let options that belong to no one command stand anywhere, as ``--debug``."""
     first, rest, remaining = [], [], iter(arguments)
     for argument in remaining:
-        if argument == "--debug" or argument.startswith("--config="):
+        if argument == "--debug" or argument.startswith(("--config=", "--profile=")):
             first.append(argument)
-        elif argument == "--config":
+        elif argument in ("--config", "--profile"):
             first += [argument, *[value for value in [next(remaining, None)] if value]]
         else:
             rest.append(argument)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import cramjam
 import fastavro
@@ -25,6 +25,8 @@ from alertstream.schemas import Schema, Schemas, full_name, parsed
 from alertstream.wire import HEADER_SIZE, unpack
 
 CONTAINER_MAGIC = b"Obj\x01"
+SCHEMA_ID = "alertstream.schema_id"
+"""What in a container file's header keeps the id under which its records were sent."""
 
 LARGEST_HEADER = 1024 * 1024
 """Bytes of a container file before its first block, mostly the schema; LSST's has 24 to 160 KB."""
@@ -54,8 +56,9 @@ _BLOCK: Schema = {
 class Container:
     """An Avro container file (Avro specification, "Object Container Files"), open for reading.
 
-    ``schema`` is the parsed writer schema. A file of plain ``bytes`` holds whole messages, with
-    or without a header, instead of alerts: ``holds_messages``.
+    ``schema`` is the parsed writer schema, ``schema_id`` the id that a recorded file keeps. A file
+    of plain ``bytes`` holds whole messages, with or without a header, instead of alerts:
+    ``holds_messages``.
 
     :raises DataError: the file cannot be opened, is no container file, or has a schema that
         nothing can be decoded with; when iterated, the file is damaged: the records before the
@@ -71,9 +74,10 @@ class Container:
             raise DataError(f"no file to read: {error.strerror}", where=str(path)) from error
         try:
             self._blocks = _Blocks(self._file, self._size)
-            schema = json.loads(self._blocks.schema)
-            self.holds_messages = schema in ("bytes", _MESSAGE)
-            self.schema: Schema = _MESSAGE if self.holds_messages else parsed(schema)
+            self.schema = schema_in(self._blocks.schema)
+            self.holds_messages = self.schema is _MESSAGE
+            stated = self._blocks.meta.get(SCHEMA_ID)
+            self.schema_id = None if stated is None else int(stated)
         except Exception as error:
             self._file.close()
             known = isinstance(error, SchemaError)
@@ -122,9 +126,11 @@ class _Blocks:
         if header["magic"] != CONTAINER_MAGIC:
             raise ValueError("no container file")
         file.seek(start.tell())
-        self.schema: bytes = header["meta"]["avro.schema"]
-        self._decompress = _DECOMPRESS[header["meta"].get("avro.codec", b"null")]
-        self._sync = header["sync"]
+        self.meta: dict[str, bytes] = header["meta"]
+        self.schema = self.meta["avro.schema"]
+        self.codec = self.meta.get("avro.codec", b"null")
+        self.marker: bytes = header["sync"]
+        self._decompress = _DECOMPRESS[self.codec]
         self._file = file
         self._size = size
 
@@ -134,9 +140,26 @@ class _Blocks:
             if not 0 <= block["size"] <= self._size - self._file.tell():
                 raise ValueError("a block of impossible size")
             content = self._file.read(block["size"])
-            if self._file.read(len(self._sync)) != self._sync:
+            if self._file.read(len(self.marker)) != self.marker:
                 raise ValueError("no marker behind a block")
             yield block["count"], self._decompress(content)
+
+    def end(self) -> int:
+        """Return where the last whole block ends, without reading what is in the blocks."""
+        end = self._file.tell()
+        while end < self._size:
+            try:
+                block = fastavro.schemaless_reader(self._file, _BLOCK, None)
+            except EOFError:
+                break
+            behind = self._file.tell() + block["size"] + len(self.marker)
+            if behind > self._size:
+                break
+            self._file.seek(behind - len(self.marker))
+            if block["size"] < 0 or self._file.read(len(self.marker)) != self.marker:
+                raise ValueError("no marker behind a block")
+            end = behind
+        return end
 
 
 def _all_of(decompressor: Any, content: bytes) -> bytes:
@@ -247,12 +270,70 @@ def schema_id_of(message: bytes | None) -> int | None:
         return None
 
 
+def container_header(
+    schema: Schema, schema_id: int | None = None, marker: bytes | None = None
+) -> bytes:
+    """Return what a container file begins with.
+
+    :param schema_id: under which its records were sent, which a file of ours keeps.
+    :param marker: 16 bytes that end each block; None is random ones.
+    """
+    header = BytesIO()
+    meta = {} if schema_id is None else {SCHEMA_ID: str(schema_id)}
+    fastavro.writer(header, schema, (), sync_marker=marker, metadata=meta)
+    return header.getvalue()
+
+
+class ContainerTail(NamedTuple):
+    """What it takes to append to a container file.
+
+    :param schema: the writer schema, as JSON.
+    :param marker: what ends each block.
+    :param end: where the last whole block ends.
+    """
+
+    schema: bytes
+    marker: bytes
+    end: int
+
+
+def container_tail(path: Path) -> ContainerTail:
+    """Find out what it takes to append to a container file.
+
+    :raises DataError: the file cannot be read, is no container file, is compressed, or is damaged
+        elsewhere than in its last block.
+    """
+    try:
+        with path.open("rb") as file:
+            blocks = _Blocks(file, path.stat().st_size)
+            if blocks.codec != b"null":
+                raise DataError(
+                    "a compressed file is not appended to", where=str(path), todo="choose another"
+                )
+            return ContainerTail(blocks.schema, blocks.marker, blocks.end())
+    except DataError:
+        raise
+    except OSError as error:
+        raise DataError(f"no file to read: {error.strerror}", where=str(path)) from error
+    except Exception as error:
+        raise DataError(
+            "no whole Avro container file", where=str(path), todo="choose another"
+        ) from error
+
+
+def schema_in(text: bytes) -> Schema:
+    """Return a container file's schema, from its JSON.
+
+    :raises SchemaError: it is none that alerts are decoded with.
+    """
+    schema = json.loads(text)
+    return _MESSAGE if schema in ("bytes", _MESSAGE) else parsed(schema)
+
+
 def container_packer(schema: Schema) -> Callable[[bytes], tuple[bytes, ...]]:
     """Return what makes a container file, in parts, of one record's bytes: ZTF's messages."""
     marker = bytes(16)
-    header = BytesIO()
-    fastavro.writer(header, schema, (), sync_marker=marker)
-    start = header.getvalue() + varint(1)
+    start = container_header(schema, marker=marker) + varint(1)
     return lambda body: (start, varint(len(body)), body, marker)
 
 
@@ -428,32 +509,33 @@ def _subset(schema: Schema, paths: Iterable[tuple[str, ...]]) -> Schema:
     A record type that stands in several places (LSST's diaSource) has one definition in a
     schema, so it gets the fields that any of the places needs.
     """
-    definitions = _definitions(schema)
+    definitions = named_types(schema)
     wanted: dict[str, set[str] | None] = {}
     for path in paths:
         _want(schema, path, definitions, wanted)
     return _prepared(_written(schema, definitions, wanted, set()))
 
 
-def _definitions(node: Any) -> dict[str, Schema]:
+def named_types(node: Any) -> dict[str, Schema]:
+    """Return the named types of a parsed schema, by their full names."""
     found: dict[str, Schema] = {}
     if isinstance(node, list):
         for branch in node:
-            found |= _definitions(branch)
+            found |= named_types(branch)
     elif isinstance(node, dict):
         if node["type"] in ("record", "enum", "fixed"):
             found[full_name(node)] = node
         for field in node.get("fields", ()):
-            found |= _definitions(field["type"])
+            found |= named_types(field["type"])
         if isinstance(node["type"], dict | list):
-            found |= _definitions(node["type"])
-        found |= _definitions(node.get("items")) | _definitions(node.get("values"))
+            found |= named_types(node["type"])
+        found |= named_types(node.get("items")) | named_types(node.get("values"))
     return found
 
 
 def _notices_end(schema: Schema) -> bool:
     """Whether the items of all arrays have what fastavro does not skip beyond the end."""
-    definitions = _definitions(schema)
+    definitions = named_types(schema)
     arrays = _arrays(schema)
     return all(_has_length(array["items"], definitions) for array in arrays)
 

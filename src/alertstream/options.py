@@ -7,6 +7,8 @@ for one command, ``ALERTSTREAM_INTERVAL`` for all that have it), else from the c
     password_file = "/home/ada/.kafka"
     [send]
     interval = 37
+    [profiles.rubin]                    # with --profile rubin; has BROKER, too
+    broker = "HOST:PORT"
 
 Nothing heavy is imported here, so that help comes at once.
 """
@@ -135,29 +137,35 @@ def shared_variable(name: str) -> str:
 
 
 def config_defaults(
-    path: Path | None, commands: Mapping[str, Mapping[str, bool]]
-) -> dict[str, dict[str, Any]]:
-    """Read the configuration file; return each command's defaults.
+    path: Path | None, commands: Mapping[str, Mapping[str, bool]], profile: str | None = None
+) -> tuple[dict[str, dict[str, Any]], str | None]:
+    """Read the configuration file; return each command's defaults, and a profile's broker.
 
-    A password is among them wherever ``password_file`` is an option, though it is none itself: it
-    would be seen in the list of processes.
+    What a profile sets comes before what is set for all commands or for one. A password is among
+    them wherever ``password_file`` is an option, though it is none itself: it would be seen in the
+    list of processes.
 
     :param path: None is ``config.toml`` in the user's configuration folder, if it is there.
     :param commands: the parameters of each command's options, and whether they may be set for all
         commands; one whose name Python keeps for itself, as ``from``, ends in an underscore, which
         the file does not have.
-    :raises UsageError: the file cannot be read, or sets what no command has.
+    :param profile: the table of ``profiles`` that is chosen.
+    :raises UsageError: the file cannot be read, sets what no command has, or has no such profile.
     """
     file = path or Path(typer.get_app_dir("alertstream")) / "config.toml"
     try:
         settings = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        if path is None:
-            return {}
+        if path is None and profile is None:
+            return {}, None
         raise UsageError(f"no file to read: {error.strerror}", where=str(file)) from error
     except ValueError as error:
         raise UsageError(f"no TOML: {error}", where=str(file)) from error
     settings = _underscored(settings)
+    chosen_profile = _profile(settings.pop("profiles", {}), profile, file)
+    broker = chosen_profile.pop("broker", None)
+    if not isinstance(broker, str | None):
+        raise UsageError("broker is no text", where=str(file), todo='write "HOST:PORT"')
     tables = {key: value for key, value in settings.items() if isinstance(value, dict)}
     common = {key: value for key, value in settings.items() if key not in tables}
     known = {name: {each.rstrip("_"): each for each in names} for name, names in commands.items()}
@@ -168,17 +176,49 @@ def config_defaults(
         name: {key for key, each in parameters.items() if commands[name].get(each, True)}
         for name, parameters in known.items()
     }
-    if any("password" in each for each in (common, *tables.values())):
+    if any("password" in each for each in (common, chosen_profile, *tables.values())):
         warn_if_open(file)
-    _require_known(common, set().union(*shared.values()), file)
+    for settings in (common, chosen_profile):
+        _require_known(settings, set().union(*shared.values()), file)
     _require_known(tables, set(commands), file)
     defaults = {}
     for name, parameters in known.items():
         own = _underscored(tables.get(name, {}))
         _require_known(own, set(parameters), file)
-        chosen = {key: common[key] for key in common if key in shared[name]} | own
+        general, special = (
+            {key: value for key, value in each.items() if key in shared[name]}
+            for each in (common, chosen_profile)
+        )
+        chosen = general | own | special
         defaults[name] = {parameters[key]: value for key, value in chosen.items()}
-    return defaults
+    return defaults, broker
+
+
+def _profile(profiles: Mapping[str, Any], name: str | None, file: Path) -> dict[str, Any]:
+    if name is None:
+        return {}
+    if not isinstance(profiles, dict) or not isinstance(profiles.get(name), dict):
+        known = ", ".join(profiles) or "none"
+        raise UsageError(
+            f"there is no profile {name}",
+            where=str(file),
+            todo=f"write it as [profiles.{name}]; there: {known}",
+        )
+    return _underscored(profiles[name])
+
+
+def make_broker_an_option(command: Any, broker: str) -> None:
+    """Let a command do without BROKER, since a profile has it; ``--broker`` names another."""
+    app = typer.Typer(add_completion=False)
+
+    @app.command()
+    def connect(broker: Annotated[str, typer.Option(help="Kafka's address.")] = broker) -> None:
+        pass
+
+    (option,) = typer.main.get_command(app).params
+    for place, parameter in enumerate(command.params):
+        if parameter.name == "broker" and parameter.param_type_name == "argument":
+            command.params[place] = option
 
 
 def _underscored(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -403,6 +443,11 @@ class Reading:
     start_is_given: bool
     until: int | datetime | None
     exit_on_eof: bool
+    group_prefix: str = ""
+
+    def group_or(self, default: str) -> str:
+        """Return the group's name, or one for those who have not chosen any."""
+        return self.group or f"{self.group_prefix}{default}"
 
     def subscription(
         self, topics: tuple[str, ...], group: str | None = None, instance: str | None = None
@@ -437,6 +482,9 @@ def reading(
     exit_on_eof: Annotated[
         bool, typer.Option("--exit-on-eof", help="Stop where the topic ends at the start.")
     ] = False,
+    group_prefix: Annotated[
+        str, typer.Option(metavar="TEXT", help="What a group's name must begin with there.")
+    ] = "",
 ) -> Reading:
     """Return how a topic is read.
 
@@ -445,7 +493,13 @@ def reading(
     end = None if until is None else _time_or_offset(until, "to end at")
     if isinstance(end, int) and end < 0:
         raise UsageError(f"{end} is no offset to end at", todo="give one from 0 on, or a time")
-    return Reading(group, start_of(from_), from_ is not None, end, exit_on_eof)
+    if group is not None and not group.startswith(group_prefix):
+        raise UsageError(
+            f"the group {group} does not begin with {group_prefix}",
+            todo=f"choose one that does, as in --group {group_prefix}{group}",
+        )
+    start = start_of(from_)
+    return Reading(group, start, from_ is not None, end, exit_on_eof, group_prefix)
 
 
 def one_of(what: str, value: str, known: tuple[str, ...]) -> str:

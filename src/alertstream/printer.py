@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import csv
+import io
 import json
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from alertstream.codec import MessageDecoder, schema_id_of
 from alertstream.cutouts import save_cutouts
-from alertstream.errors import Position, UndecodableError
-from alertstream.kafka import ORIGIN, REASON, Message
+from alertstream.errors import DeliveryError, Position, UndecodableError
+from alertstream.kafka import ORIGIN, REASON, Message, Offsets
 from alertstream.schemas import Schemas
 from alertstream.stats import Causes
 from alertstream.stream import Stream, next_offsets
@@ -58,20 +60,27 @@ class PrintOptions:
     :param fields: dotted paths and quantities to show; empty is everything (JSON) or a summary.
     :param images: JSON has bytes in base64, instead of just their number.
     :param stamp_dir: folder that gets the cutouts as files.
+    :param visit: the visit whose alerts are shown alone, with what is undecodable.
     """
 
     interval: int = 1
     count: int = 0
-    json: bool = False
+    format: str = "text"
     fields: tuple[str, ...] = ()
     images: bool = False
     stamp_dir: Path | None = None
+    visit: int | None = None
+
+    @property
+    def json(self) -> bool:
+        """Whether a line is an object in JSON."""
+        return self.format == "json"
 
     def paths(self) -> set[str] | None:
         """Return the fields to decode; None is all."""
         if self.json and not self.fields:
             return None
-        paths = field_paths(self.fields or SHOWN)
+        paths = field_paths([*(self.fields or SHOWN), *(["visit"] if self.visit else [])])
         if self.stamp_dir:
             paths |= field_paths(["source_id"])
             paths |= {field for survey in SURVEYS for field in survey.cutouts.values()}
@@ -80,12 +89,17 @@ class PrintOptions:
 
 @dataclass
 class PrintAccount:
-    """What became of the messages: ``read == printed + skipped + undecodable``."""
+    """What became of the messages: ``read == printed + skipped + undecodable``.
+
+    ``saved`` are those that are in files, with what is undecodable if the files take it.
+    """
 
     read: int = 0
     printed: int = 0
     undecodable: int = 0
     stamps: int = 0
+    saved: int = 0
+    files: list[Path] = field(default_factory=list)
 
     @property
     def shown(self) -> int:
@@ -98,6 +112,33 @@ class PrintAccount:
         return self.read - self.shown
 
 
+class Saver(Protocol):
+    """Takes alerts and what is undecodable, to save it in files.
+
+    ``durable`` says that what is flushed stays, whatever comes after; else it stays once all is
+    closed. ``saved`` counts what is written.
+    """
+
+    durable: bool
+    keeps_undecodable: bool
+
+    @property
+    def saved(self) -> int:
+        """Alerts and messages that are written."""
+
+    def add(self, message: Message, alert: Alert) -> None:
+        """Take an alert."""
+
+    def add_undecodable(self, message: Message) -> None:
+        """Take a message that is no alert."""
+
+    def flush(self) -> None:
+        """Write what was taken."""
+
+    def close(self) -> list[Path]:
+        """Write the rest; return the files."""
+
+
 async def print_stream(
     stream: Stream,
     schemas: Schemas,
@@ -106,6 +147,7 @@ async def print_stream(
     stop: asyncio.Event,
     write: Callable[[list[str]], Awaitable[None]],
     notice: Callable[[str], None] = lambda text: None,
+    saver: Saver | None = None,
 ) -> PrintAccount:
     """Show alerts, and what of undecodable messages is known, until ``stop`` or the stream's end.
 
@@ -113,18 +155,23 @@ async def print_stream(
 
     :param write: takes lines of output, without their ends; it may take its time.
     :param notice: called when a message cannot be decoded, once per cause.
-    :raises DataError: a cutout cannot be written.
+    :param saver: takes what is shown; it is closed at the end.
+    :raises DataError: a cutout or another file cannot be written.
+    :raises DeliveryError: other than what was shown has been saved.
     """
     account = PrintAccount()
     decoder = MessageDecoder(schemas, options.paths())
     causes = Causes()
-    lines = [] if options.json or options.fields else [HEADING]
+    lines = _heading(options)
+    unsaved: Offsets = {}
 
     async def hand_over() -> None:
         if lines:
             taken = lines.copy()
             lines.clear()
             await write(taken)
+        if saver is not None:
+            await asyncio.to_thread(saver.flush)
 
     async for batch in stream.batches(stop):
         if not await schemas.ready((each.value for each in batch), stop, notice):
@@ -137,10 +184,17 @@ async def print_stream(
                 if (account.read - 1) % options.interval:
                     continue
                 try:
-                    _show(message, decoder, options, account, lines.append)
+                    alert = Alert(decoder.decode(message.value))
+                    if options.visit is not None and alert.visit != options.visit:
+                        continue
+                    _show(message, alert, options, account, lines.append)
+                    if saver is not None:
+                        saver.add(message, alert)
                 except UndecodableError as error:
                     account.undecodable += 1
                     _show_undecodable(message, error.what, options, lines.append)
+                    if saver is not None:
+                        saver.add_undecodable(message)
                     if causes.is_new(error.what):
                         notice(f"undecodable message: {error.what} · {_place(message)}")
                 if options.count and account.shown >= options.count:
@@ -148,10 +202,28 @@ async def print_stream(
                 if sum(map(len, lines)) > WRITTEN_TOGETHER:
                     await hand_over()
             await hand_over()
-            await stream.commit(next_offsets(batch[:done]))
+            unsaved |= next_offsets(batch[:done])
+            if saver is None or saver.durable:
+                await stream.commit(unsaved)
+                unsaved = {}
         if options.count and account.shown >= options.count:
             break
+    if saver is not None:
+        account.files = await asyncio.to_thread(saver.close)
+        account.saved = saver.saved
+        if account.saved != (account.shown if saver.keeps_undecodable else account.printed):
+            raise DeliveryError(
+                f"{account.shown} shown, but {account.saved} saved",
+                todo="this should not happen: please report it",
+            )
+        await stream.commit(unsaved)
     return account
+
+
+def _heading(options: PrintOptions) -> list[str]:
+    if options.format == "csv":
+        return [csv_line(options.fields or SHOWN)]
+    return [] if options.json or options.fields else [HEADING]
 
 
 def _place(message: Message) -> Position:
@@ -160,12 +232,11 @@ def _place(message: Message) -> Position:
 
 def _show(
     message: Message,
-    decoder: MessageDecoder,
+    alert: Alert,
     options: PrintOptions,
     account: PrintAccount,
     write: Callable[[str], None],
 ) -> None:
-    alert = Alert(decoder.decode(message.value))
     try:
         line = _line(message, alert, options)
     except (ArithmeticError, TypeError, ValueError) as error:
@@ -178,6 +249,8 @@ def _show(
 
 def _line(message: Message, alert: Alert, options: PrintOptions) -> str:
     shown: dict[str, Any] = alert
+    if options.format == "csv":
+        return csv_line([plain(alert.value(name)) for name in options.fields or SHOWN])
     if options.fields:
         shown = {name: alert.value(name) for name in options.fields}
     if options.json:
@@ -191,6 +264,8 @@ def _show_undecodable(
     message: Message, cause: str, options: PrintOptions, write: Callable[[str], None]
 ) -> None:
     """Show what is known of a message: why it was set aside, if it was, and where it comes from."""
+    if options.format == "csv":
+        return
     headers = dict(message.headers)
     reason = (headers.get(REASON) or b"").decode(errors="replace") or cause
     origin, content = _origin(headers.get(ORIGIN)), message.value or b""
@@ -268,6 +343,14 @@ def json_line(message: Message, known: dict[str, Any]) -> str:
         allow_nan=False,
         ensure_ascii=False,
     )
+
+
+def csv_line(values: Iterable[Any]) -> str:
+    """Return plain values as a line of CSV (RFC 4180); null is empty, a list is JSON."""
+    cells = [json.dumps(each) if isinstance(each, dict | list) else each for each in values]
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(cells)
+    return line.getvalue()
 
 
 def text_line(alert: Alert) -> str:

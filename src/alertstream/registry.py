@@ -401,10 +401,11 @@ class RegistrySchemas(Schemas):
             return False
         return canonical_fingerprint(known) == canonical_fingerprint(schema)
 
-    def id_for(self, schema: Schema, subject: str | None = None) -> int:
+    def id_for(self, schema: Schema, subject: str | None = None, stated: int | None = None) -> int:
         """Return the registry's id for a schema, which is registered there if it has none yet.
 
         :param subject: under which subject; None is the schema's full name.
+        :param stated: of no account: the registry says what the id is.
         :raises SchemaError: the registry does not take it.
         :raises RegistryError: the registry cannot be reached, or did not answer as it should.
         """

@@ -109,15 +109,16 @@ class Schemas:
         """
         return True
 
-    def id_for(self, schema: Schema, subject: str | None = None) -> int:
+    def id_for(self, schema: Schema, subject: str | None = None, stated: int | None = None) -> int:
         """Return the id under which alerts written with ``schema`` are sent.
 
         :param subject: under which a registry has it; folders have none.
+        :param stated: id of a schema whose name carries no version, as its file states it.
         :raises SchemaError: the name carries no version, or the schema that is known
             under that version reads other bytes.
         """
         name = full_name(schema)
-        schema_id = version_id(name)
+        schema_id = stated if version_id(name) is None else version_id(name)
         if schema_id is None:
             raise SchemaError(
                 f"the schema {name} carries no version", todo="give an id with --schema-id"

@@ -95,7 +95,7 @@ def packers(
     found: dict[Path, Packer] = {}
     for path in files:
         with Container(path) as container:
-            schema = container.schema
+            schema, stated = container.schema, container.schema_id
         if container.holds_messages:
             if schema_id is not None:
                 raise UsageError(
@@ -108,7 +108,7 @@ def packers(
         if schema_id is None and survey_of([each["name"] for each in schema["fields"]]).containers:
             found[path] = container_packer(schema)
             continue
-        number = schemas.id_for(schema, subject) if schema_id is None else schema_id
+        number = schemas.id_for(schema, subject, stated) if schema_id is None else schema_id
         found[path] = _wire_packer(number)
         if folder and not schemas.has(number, schema):
             write_schema(schema, number, folder)

@@ -217,7 +217,7 @@ async def print_ours(stop: asyncio.Event, broker: str, topic: str) -> Seconds:
     subscription = Subscription((topic,), exit_on_eof=True)
     async with subscribe(Connection(broker), subscription) as stream:
         begin = time.perf_counter()
-        await print_stream(stream, Schemas(), PrintOptions(json=True), stop=stop, write=drop)
+        await print_stream(stream, Schemas(), PrintOptions(format="json"), stop=stop, write=drop)
         return time.perf_counter() - begin
 
 

@@ -1,0 +1,271 @@
+"""``alertstream print --save``: what is shown, in files to send again, or to read as a table."""
+
+from __future__ import annotations
+
+import csv
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import raw_kafka
+from conftest import run, start, stop, until
+from samples import VERSIONS, official_schema, sample_alert, sample_file, write_container
+from test_print import ztf_alert
+
+from alertstream.codec import CONTAINER_MAGIC, open_container_message
+
+QUIET = ("--fields", "snr", "--exit-on-eof")
+
+
+def bodies(kafka: str, topic: str) -> list[bytes]:
+    """The alerts of a topic as they are encoded, in some order."""
+    values = [message.value for message in raw_kafka.read(kafka, topic)]
+    return sorted(
+        open_container_message(value)[1] if value.startswith(CONTAINER_MAGIC) else value[5:]
+        for value in values
+    )
+
+
+def records(path: Path) -> list[Any]:
+    with path.open("rb") as file:
+        return list(fastavro.reader(file))
+
+
+@pytest.fixture
+def stream(kafka: str, topic: str, visits: Path) -> str:
+    """A topic of two partitions with two visits of 120 alerts."""
+    data = [each for path in sorted(visits.iterdir())[:2] for each in ("--data", path)]
+    how = ("--interval", 0, "--partitions", 2)
+    assert run("send", kafka, topic, *data, *how).status == 0
+    return topic
+
+
+def test_all_versions_and_ztf_can_be_sent_again(kafka: str, topic: str, tmp_path: Path) -> None:
+    samples = [each for version in VERSIONS for each in ("--data", sample_file(version))]
+    raw_kafka.make(kafka, topic)
+    raw_kafka.write(kafka, topic, [ztf_alert(Science="s", Template="t", Difference="d")[1]])
+    assert run("send", kafka, topic, *samples, "--interval", 0).status == 0
+    raw_kafka.write(kafka, topic, [b"junk", b""])
+    saved = run("print", kafka, topic, "--save", tmp_path / "night.avro", *QUIET)
+    assert saved.status == 3
+    count = len(VERSIONS) + 1
+    assert f"{count + 2} read = {count} printed + 0 skipped + 2 undecodable" in saved.err
+    assert f"{count + 2} saved in " in saved.err
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == count + 1
+    assert tmp_path / "night-lsst.v7_4.alert.avro" in files
+    assert records(tmp_path / "night-undecodable.avro") == [b"junk", b""]
+    data = [each for path in files for each in ("--data", path)]
+    assert run("send", kafka, f"{topic}-again", *data, "--interval", 0).status == 0
+    assert bodies(kafka, f"{topic}-again") == bodies(kafka, topic)
+
+
+def test_group_appends_what_it_has_not_seen(kafka: str, stream: str, tmp_path: Path) -> None:
+    how = ("--save", tmp_path / "night.avro", "--group", f"group-{stream}", *QUIET)
+    assert run("print", kafka, stream, *how, "-n", 50).status == 0
+    first = records(tmp_path / "night.avro")
+    assert len(first) == 50
+    assert run("print", kafka, stream, *how).status == 0
+    both = records(tmp_path / "night.avro")
+    assert both[:50] == first
+    assert len({each["diaSourceId"] for each in both}) == len(both) == 240
+
+
+def test_without_a_group_no_offsets_move(kafka: str, stream: str, tmp_path: Path) -> None:
+    group = f"group-{stream}"
+    assert run("print", kafka, stream, "--group", group, "-n", 10, *QUIET).status == 0
+    before = raw_kafka.committed(kafka, group)
+    assert run("print", kafka, stream, "--save", tmp_path / "all.avro", *QUIET).status == 0
+    assert raw_kafka.committed(kafka, group) == before
+
+
+def test_killed_while_it_saves(kafka: str, stream: str, visits: Path, tmp_path: Path) -> None:
+    path, chance = tmp_path / "night.avro", random.Random(1)
+    how = ("--save", path, "--group", f"group-{stream}", "--format", "json")
+    for _ in range(3):
+        killed = start("print", kafka, stream, *how, out=tmp_path / "out")
+        until(path.exists, "it saves")
+        time.sleep(chance.uniform(0, 0.3))
+        stop(killed, signal.SIGKILL)
+        assert run("send", kafka, stream, "--data", visits, "--interval", 0).status == 0
+    ended = run("print", kafka, stream, *how, "--exit-on-eof")
+    assert ended.status == 0, ended.err
+    saved = {each["diaSourceId"] for each in records(path)}
+    sent = [each for file in visits.iterdir() for each in records(file)]
+    assert saved == {each["diaSourceId"] for each in sent}
+
+
+def test_record_that_was_cut_short_is_removed(kafka: str, stream: str, tmp_path: Path) -> None:
+    path = tmp_path / "night.avro"
+    assert run("print", kafka, stream, "--save", path, *QUIET, "-n", 10).status == 0
+    whole = records(path)
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 100)
+    again = run("print", kafka, stream, "--save", path, *QUIET, "-n", 10)
+    assert again.status == 0
+    assert f"the file's last record was cut short, and is removed · {path}" in again.err
+    assert records(path) == whole[:9] + whole
+
+
+def test_one_visit_only(kafka: str, stream: str, tmp_path: Path) -> None:
+    path = tmp_path / "visit.avro"
+    visit = run("print", kafka, stream, "--fields", "visit", "--format", "json", *QUIET[2:])
+    wanted = visit.objects[-1]["alert"]["visit"]
+    one = run("print", kafka, stream, "--save", path, "--visit", wanted, *QUIET)
+    assert one.status == 0
+    assert "240 read = 120 printed + 120 skipped" in one.err
+    assert {each["diaSource"]["visit"] for each in records(path)} == {wanted}
+    none = run("print", kafka, stream, "--save", tmp_path / "no.avro", "--visit", 1, *QUIET)
+    assert none.status == 0
+    assert "0 saved in no file" in none.err
+    assert not (tmp_path / "no.avro").exists()
+
+
+def test_id_of_a_schema_without_a_version_is_kept(kafka: str, topic: str, tmp_path: Path) -> None:
+    schema = official_schema("10.0") | {"name": "packet", "namespace": "elsewhere"}
+    data = write_container(tmp_path / "in.avro", schema, [sample_alert("10.0")])
+    known = tmp_path / "schemas"
+    how = ("--schema-id", 4242, "--schemas", known, "--interval", 0)
+    assert run("send", kafka, topic, "--data", data, *how).status == 0
+    path = tmp_path / "out.avro"
+    saved = run("print", kafka, topic, "--save", path, "--schemas", known, *QUIET)
+    assert saved.status == 0, saved.err
+    again = run("send", kafka, f"{topic}-again", "--data", path, "--interval", 0)
+    assert again.status == 0, again.err
+    values = [raw_kafka.read(kafka, each)[0].value for each in (topic, f"{topic}-again")]
+    assert values[0] == values[1]
+
+
+def test_file_that_another_writes_to(kafka: str, stream: str, tmp_path: Path) -> None:
+    path = tmp_path / "night.avro"
+    first = start("print", kafka, stream, "--save", path, "--fields", "snr", out=tmp_path / "out")
+    until(path.exists, "it saves")
+    second = run("print", kafka, stream, "--save", path, *QUIET)
+    assert second.status == 1
+    assert "error: another process writes to the file" in second.err
+    assert stop(first).status == 0
+    assert len(records(path)) == 240
+
+
+def junk(path: Path) -> None:
+    path.write_bytes(b"not Avro")
+
+
+def compressed(path: Path) -> None:
+    write_container(path, official_schema("10.0"), [], codec="deflate")
+
+
+def damaged(path: Path) -> None:
+    write_container(path, official_schema("10.0"), [sample_alert("10.0")] * 2, sync_interval=1)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "what"),
+    [
+        ("night.avro", junk, "no whole Avro container file"),
+        ("night.avro", compressed, "a compressed file is not appended to"),
+        ("night.avro", damaged, "no whole Avro container file"),
+        ("night.avro", folder, "no file to read: Is a directory"),
+        ("night.txt", None, "night.txt is no kind of file that is known"),
+        ("night", None, "night is no kind of file that is known"),
+    ],
+)
+def test_file_that_cannot_be(
+    kafka: str, topic: str, tmp_path: Path, name: str, make: Any, what: str
+) -> None:
+    path = tmp_path / name
+    if make:
+        make(path)
+    before = path.read_bytes() if path.is_file() else b""
+    ended = run("print", kafka, topic, "--save", path)
+    assert ended.status in (1, 2)
+    assert ended.err.startswith(f"error: {what}")
+    assert ended.err.count("\n") == 1
+    assert before == (path.read_bytes() if path.is_file() else b"")
+
+
+@pytest.mark.parametrize("name", ["night.avro", "night.parquet"])
+def test_folder_that_cannot_be_written(kafka: str, stream: str, name: str) -> None:
+    ended = run("print", kafka, stream, "--save", f"/proc/{name}", *QUIET)
+    assert ended.status == 1
+    assert "error: the file cannot be written" in ended.err
+
+
+def test_table_has_the_schemas_types(kafka: str, stream: str, tmp_path: Path) -> None:
+    fields = ("source_id", "snr", "band", "diaSource.parentDiaSourceId", "prvDiaSources.psfFlux")
+    path = tmp_path / "night.parquet"
+    how = ("--fields", ",".join(fields), "--exit-on-eof")
+    assert run("print", kafka, stream, "--save", path, *how).status == 0
+    table = pyarrow.parquet.read_table(path)
+    types = (pa.int64(), pa.float64(), pa.string(), pa.int64(), pa.list_(pa.float32()))
+    assert [field.type for field in table.schema] == list(types)
+    shown = run("print", kafka, stream, "--format", "json", *how)
+    rows = {each["alert"]["source_id"]: each["alert"] for each in shown.objects}
+    assert len(rows) == table.num_rows == 240
+    for row in table.to_pylist():
+        expected = rows[row["source_id"]]
+        assert row["band"] == expected["band"]
+        assert row["snr"] == pytest.approx(expected["snr"] or float("nan"), nan_ok=True)
+        assert row["prvDiaSources.psfFlux"] == pytest.approx(expected["prvDiaSources.psfFlux"])
+    assert table.column("diaSource.parentDiaSourceId").null_count == 240
+
+
+def test_table_is_there_when_it_is_whole(kafka: str, stream: str, tmp_path: Path) -> None:
+    path, group = tmp_path / "night.parquet", f"group-{stream}"
+    how = ("--save", path, "--group", group, "--fields", "snr")
+    killed = start("print", kafka, stream, *how)
+    assert killed.stdout is not None
+    assert killed.stdout.readline()
+    stop(killed, signal.SIGKILL)
+    assert not path.exists()
+    assert sum(raw_kafka.committed(kafka, group).values()) == 0
+    ended = start("print", kafka, stream, *how)
+    assert ended.stdout is not None
+    for _ in range(240):
+        ended.stdout.readline()
+    assert stop(ended).status == 0
+    assert pyarrow.parquet.read_table(path).num_rows == 240
+    assert sum(raw_kafka.committed(kafka, group).values()) == 240
+    assert [each for each in tmp_path.iterdir() if each.suffix == ".part"] == []
+
+
+def test_table_of_unknown_fields_or_mixed_types(kafka: str, topic: str, tmp_path: Path) -> None:
+    raw_kafka.make(kafka, topic)
+    raw_kafka.write(kafka, topic, [ztf_alert(Science="s", Template="t", Difference="d")[1]])
+    assert run("send", kafka, topic, "--interval", 0, "--limit", 1).status == 0
+    path = tmp_path / "night.parquet"
+    unknown = run("print", kafka, topic, "--save", path, "--fields", "snrr", "--exit-on-eof")
+    assert unknown.status == 1
+    assert "no schema has the field snrr" in unknown.err
+    mixed = run("print", kafka, topic, "--save", path, "--fields", "object_id", "--exit-on-eof")
+    assert mixed.status == 1
+    assert "alerts of different types do not go into one table" in mixed.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_comma_separated_values(kafka: str, stream: str) -> None:
+    how = ("--fields", "source_id,snr,band,diaSource.parentDiaSourceId", "--exit-on-eof")
+    table = run("print", kafka, stream, "--format", "csv", *how)
+    assert table.status == 0
+    rows = list(csv.DictReader(table.lines))
+    shown = run("print", kafka, stream, "--format", "json", *how)
+    alerts = {str(each["alert"]["source_id"]): each["alert"] for each in shown.objects}
+    assert len(rows) == len(alerts) == 240
+    for row in rows:
+        snr = alerts[row["source_id"]]["snr"]
+        assert row["snr"] == ("" if snr is None else str(snr))
+        assert row["band"] == alerts[row["source_id"]]["band"]
+        assert row["diaSource.parentDiaSourceId"] == ""
