@@ -19,8 +19,11 @@ import raw_kafka
 import trustme
 from conftest import Finished, finish, run, start, stop, until
 from registry_service import RegistryService, ask, pass_on, reply, server
-from samples import body_of, official_schema, sample_alert, sample_file
+from samples import VERSIONS, body_of, official_schema, sample_alert, sample_file, schema_id
+from test_print import ztf_alert
+from test_save import bodies
 
+from alertstream.codec import CONTAINER_MAGIC
 from alertstream.errors import RegistryError, SchemaError, UsageError
 from alertstream.evolution import differences, obstacles
 from alertstream.registry import Registry, RegistrySchemas
@@ -72,7 +75,8 @@ def fill(kafka: str, topic: str, messages: list[bytes]) -> None:
 
 
 def ids(kafka: str, topic: str) -> set[int]:
-    return {unpack(message.value)[0] for message in raw_kafka.read(kafka, topic)}
+    values = [message.value for message in raw_kafka.read(kafka, topic)]
+    return {unpack(value)[0] for value in values if not value.startswith(CONTAINER_MAGIC)}
 
 
 def test_from_file_to_subscriber(
@@ -103,6 +107,23 @@ def test_from_file_to_subscriber(
     without = run("print", kafka, topic, "--exit-on-eof")
     assert without.status == 3
     assert f"unknown schema id {number}" in without.err
+
+
+def test_full_circle(kafka: str, topic: str, registry: RegistryService, tmp_path: Path) -> None:
+    at = ("--registry", registry.url)
+    how = ("--interval", 0, *at)
+    samples = [each for version in VERSIONS for each in ("--data", sample_file(version))]
+    fill(kafka, topic, [ztf_alert(Science="s", Template="t", Difference="d")[1]])
+    assert run("send", kafka, topic, *samples, *how).status == 0
+    assert not ids(kafka, topic) & {schema_id(version) for version in VERSIONS}
+    saved = run("print", kafka, topic, "--save", tmp_path / "r.avro", "--exit-on-eof", *at)
+    assert saved.status == 0, saved.err
+    data = [each for path in sorted(tmp_path.glob("*.avro")) for each in ("--data", path)]
+    assert len(data) == 2 * (len(VERSIONS) + 1)
+    assert run("send", kafka, f"{topic}-again", *data, *how).status == 0
+    assert bodies(kafka, f"{topic}-again") == bodies(kafka, topic)
+    shown = run("print", kafka, f"{topic}-again", "--exit-on-eof", "--format", "json", *at)
+    assert (shown.status, len(shown.objects)) == (0, len(VERSIONS) + 1)
 
 
 def test_settings_come_from_the_environment(
