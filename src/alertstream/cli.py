@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -401,15 +401,24 @@ def monitor(
         list[str], typer.Argument(metavar="TOPIC", help="The topics, or patterns as 'alerts-*'.")
     ],
     refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between refreshes.")] = 1.0,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, metavar="PORT", help="Serve the figures to Prometheus."),
+    ] = None,
+    metrics_address: Annotated[
+        str, typer.Option(metavar="HOST", help="Where to serve them; 0.0.0.0: everywhere.")
+    ] = "127.0.0.1",
     reading: options.Reading = group(options.reading),
     schemas: Schemas = group(options.schemas),
     format: Annotated[
         str | None, typer.Option(help="live, text or json; default: live in a terminal.")
     ] = None,
 ) -> int:
-    """Watch topics: alerts, bytes, rate, and latency by visit."""
+    """Watch topics: alerts, bytes, rate, latency by visit, and how far behind their groups are."""
     from alertstream import screen
+    from alertstream.groups import groups
     from alertstream.monitor import Watch, watch_stream
+    from alertstream.monitor_screen import monitor_screen
     from alertstream.runtime import run
     from alertstream.stream import subscribe
     from alertstream.visits import WallClock
@@ -422,18 +431,38 @@ def monitor(
 
     async def main(stop: asyncio.Event) -> dict[str, Any]:
         await _notice_start(connection, subscription, reading)
-        async with subscribe(connection, subscription, stop=stop, notice=_notice) as stream:
-            with screen.monitor_screen() if shown == "live" else nullcontext() as live:
+        with ExitStack() as stack:
+            live = None
+            if shown == "live":
+                live = stack.enter_context(monitor_screen(next(iter(watch.stats), None), stop.set))
+            if metrics_port is not None:
+                from alertstream.metrics import metrics_server
 
-                async def show(figures: dict[str, Any]) -> None:
-                    if live is not None:
-                        live(figures)
-                    elif shown == "json":
-                        await _write_lines([_json(figures)], stop)
-                    else:
-                        await _write_lines(screen.monitor_lines(figures), stop)
+                at = (metrics_port, metrics_address)
+                stack.enter_context(metrics_server(*at, lambda: watch.last))
 
-                return await watch_stream(stream, watch, stop=stop, refresh=refresh, show=show)
+            async def show(figures: dict[str, Any]) -> None:
+                if live is not None:
+                    live.take(figures)
+                elif shown == "json":
+                    await _write_lines([_json(figures)], stop)
+                else:
+                    await _write_lines(screen.monitor_lines(figures), stop)
+
+            def notice(text: str) -> None:
+                watch.notice(text)
+                if live is None:
+                    _notice(text)
+                else:
+                    live.notice = text
+
+            async with (
+                groups(connection) as found,
+                subscribe(connection, subscription, stop=stop, notice=notice) as stream,
+            ):
+                return await watch_stream(
+                    stream, watch, stop=stop, refresh=refresh, groups=found, show=show
+                )
 
     final = run(main)
     undecodable = sum(stats["undecodable"] for stats in final["topics"].values())

@@ -27,6 +27,7 @@ IN_FLIGHT = 32 * 1024 * 1024
 """Bytes of messages that wait for their acknowledgement."""
 LOST_AFTER = 2.0
 """Seconds without any connection to a broker after which the user is told."""
+THERE_AGAIN = "Kafka is there again"
 RETRY = 1.0
 """Seconds from one attempt to reach Kafka to the next."""
 TRANSACTION_LIMIT = 20.0
@@ -344,7 +345,7 @@ async def _watch(client: Callable[[], AIOKafkaClient], notice: Notice) -> None:
         now = time.monotonic()
         if any(connection.connected() for connection in client()._conns.values()):
             if told:
-                notice("Kafka is there again")
+                notice(THERE_AGAIN)
             lost_since, told = None, False
         elif lost_since is None:
             lost_since = now

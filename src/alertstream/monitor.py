@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from alertstream.codec import MessageDecoder
 from alertstream.errors import UndecodableError
-from alertstream.kafka import Message
+from alertstream.groups import Groups, Lags
+from alertstream.kafka import THERE_AGAIN, KafkaError, Message
 from alertstream.schemas import Schemas
 from alertstream.stats import TopicStats
 from alertstream.stream import Stream, next_offsets
 from alertstream.survey import Alert, field_paths
 from alertstream.topics import is_pattern
 from alertstream.visits import Clock
+
+ASK_GROUPS_EVERY = 5.0
+"""Seconds from one question for the groups' lag to the next; as many are waited for an answer."""
+
+Show = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 @dataclass
@@ -32,6 +39,14 @@ class Watch:
     def __post_init__(self) -> None:
         self.stats = {topic: TopicStats() for topic in self.topics if not is_pattern(topic)}
         self._decoder = MessageDecoder(self.schemas, field_paths(["visit"]))
+        self.lags: Lags = {}
+        self.connected = True
+        self.last: dict[str, Any] = {}
+        """The figures as they were shown last."""
+
+    def notice(self, text: str) -> None:
+        """Take note of what is told of the connection to Kafka."""
+        self.connected = text == THERE_AGAIN
 
     def add(self, message: Message, received: float) -> None:
         """Count a message that was received at ``received``, seconds since 1970."""
@@ -47,8 +62,13 @@ class Watch:
     def snapshot(self, *, final: bool = False) -> dict[str, Any]:
         """Return all figures; ``final`` marks the last ones."""
         now = self.clock.now()
-        topics = {topic: stats.snapshot(now) for topic, stats in self.stats.items()}
-        return {"topics": topics, "time": round(now, 3)} | ({"final": True} if final else {})
+        self.last = {
+            "topics": {topic: stats.snapshot(now) for topic, stats in self.stats.items()},
+            "groups": self.lags,
+            "connected": self.connected,
+            "time": round(now, 3),
+        }
+        return self.last | ({"final": True} if final else {})
 
 
 async def watch_stream(
@@ -57,14 +77,31 @@ async def watch_stream(
     *,
     stop: asyncio.Event,
     refresh: float = 1.0,
-    show: Callable[[dict[str, Any]], Awaitable[None]] | None = None,
+    groups: Groups | None = None,
+    show: Show | None = None,
 ) -> dict[str, Any]:
     """Watch until ``stop`` or the stream's end; return the final figures.
 
     :param refresh: seconds from one call of ``show`` to the next.
+    :param groups: tells how far behind consumer groups are.
     :param show: called with the figures as they come, and at the end with the final ones; it may
         take its time.
     """
+    following = asyncio.create_task(_follow_groups(watch, groups))
+    try:
+        await _watch_to_the_end(stream, watch, stop, refresh, show)
+    finally:
+        following.cancel()
+    await _ask_groups(watch, groups)
+    final = watch.snapshot(final=True)
+    if show is not None:
+        await show(final)
+    return final
+
+
+async def _watch_to_the_end(
+    stream: Stream, watch: Watch, stop: asyncio.Event, refresh: float, show: Show | None
+) -> None:
     due = watch.clock.now() + refresh
     async for batch in stream.batches(stop):
         if not await watch.schemas.ready((each.value for each in batch), stop):
@@ -73,10 +110,22 @@ async def watch_stream(
         for message in batch:
             watch.add(message, received)
         await stream.commit(next_offsets(batch))
-        if show is not None and received >= due:
-            await show(watch.snapshot())
+        if received >= due:
+            figures = watch.snapshot()
+            if show is not None:
+                await show(figures)
             due = received + refresh
-    final = watch.snapshot(final=True)
-    if show is not None:
-        await show(final)
-    return final
+
+
+async def _follow_groups(watch: Watch, groups: Groups | None) -> None:
+    while groups is not None:
+        await _ask_groups(watch, groups)
+        await asyncio.sleep(ASK_GROUPS_EVERY)
+
+
+async def _ask_groups(watch: Watch, groups: Groups | None) -> None:
+    if groups is not None:
+        # Where there is no answer, as from a broker that is down, the figures stay as they are.
+        with suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(ASK_GROUPS_EVERY):
+                watch.lags = await groups.lags(watch.stats)

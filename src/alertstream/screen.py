@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.live import Live
 from rich.progress import (
     BarColumn,
     Progress,
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from alertstream.demo import DemoSummary
     from alertstream.sender import VisitSent
     from alertstream.stats import FilterCounts
-
-VISITS_SHOWN = 5
 
 
 def error_console() -> Console:
@@ -113,35 +110,6 @@ def _milliseconds(value: int | None) -> str:
     if value is None:
         return "-"
     return f"{value} ms" if value < 10_000 else f"{value / 1000:,.0f} s"
-
-
-def monitor_table(figures: dict[str, Any]) -> Table:
-    """Return the monitor's figures as a table: topics, and their last visits below each."""
-    table = Table(title="alertstream monitor", title_justify="left", expand=False)
-    table.add_column("topic / visit", no_wrap=True)
-    for name in ("alerts", "MB", "alerts/s", "undecodable", "median", "p99"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for topic, stats in figures["topics"].items():
-        table.add_row(
-            topic,
-            f"{stats['alerts']:,}",
-            f"{stats['bytes'] / 1e6:,.1f}",
-            f"{stats['alerts_per_second']:,.0f}",
-            f"[red]{stats['undecodable']}[/]" if stats["undecodable"] else "0",
-            style="bold",
-        )
-        for visit, of_visit in list(stats["visits"].items())[-VISITS_SHOWN:]:
-            latencies = (of_visit["latency_p50_ms"], of_visit["latency_p99_ms"])
-            shown = map(_milliseconds, latencies)
-            table.add_row(f"  {visit}", f"{of_visit['alerts']:,}", "", "", "", *shown)
-    return table
-
-
-@contextmanager
-def monitor_screen() -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Show the monitor's figures in place, refreshed."""
-    with Live(console=Console(file=sys.stdout), auto_refresh=False) as live:
-        yield lambda figures: live.update(monitor_table(figures), refresh=True)
 
 
 def show_demo(summary: DemoSummary) -> None:

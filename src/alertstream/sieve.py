@@ -15,14 +15,12 @@ from alertstream.errors import Position, UndecodableError
 from alertstream.filters import AlertFilter, VisitCaps, error_line, union_of_fields
 from alertstream.kafka import Copy, Message, Offsets
 from alertstream.schemas import Schemas
-from alertstream.stats import Causes, FilterCounts
+from alertstream.stats import VISIT_IS_OVER, Causes, FilterCounts
 from alertstream.stream import next_offsets
 from alertstream.survey import Alert, field_paths
 from alertstream.topics import UNDECODABLE
 from alertstream.visits import Clock
 
-VISIT_IS_OVER = 5.0
-"""Seconds without an alert of a visit after which its counts are reported."""
 JUDGED_TOGETHER = 64 * 1024 * 1024
 """Bytes of copies that are written in one transaction: none is read before all are written."""
 JUDGING_LIMIT = 0.25

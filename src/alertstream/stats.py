@@ -6,6 +6,10 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
+BUDGET = 60.0
+"""Seconds in which an alert must be with subscribers (OTT1 of LSST's requirements, LPM-17)."""
+VISIT_IS_OVER = 5.0
+"""Seconds without an alert of a visit after which it counts as complete."""
 RATE_SPAN = 10.0
 """Seconds over which a rate is taken."""
 CAUSES_TOLD = 100
@@ -60,6 +64,11 @@ class Latencies:
         whole = max(round(milliseconds), 0)
         self._counts[whole if whole < 1000 else int(float(f"{whole:.3g}"))] += 1
 
+    @property
+    def longest(self) -> int | None:
+        """The longest latency, ms; None without any."""
+        return max(self._counts, default=None)
+
     def percentile(self, share: float) -> int | None:
         """Return the latency that ``share`` (0 to 1) of all do not exceed, ms; None without any."""
         rank = share * self._counts.total()
@@ -72,11 +81,16 @@ class Latencies:
 
 @dataclass
 class VisitStats:
-    """One visit in one topic: its alerts, and when the first and last was produced (ms)."""
+    """One visit in one topic: its alerts, and when the first and last was produced (ms).
+
+    ``late`` are those that came after ``BUDGET``, ``received`` is when the last one came (s).
+    """
 
     alerts: int = 0
+    late: int = 0
     first: int | None = None
     last: int | None = None
+    received: float = 0.0
     latencies: Latencies = field(default_factory=Latencies)
 
     def add(self, timestamp: int, received: float) -> None:
@@ -84,16 +98,25 @@ class VisitStats:
         self.alerts += 1
         self.first = timestamp if self.first is None else min(self.first, timestamp)
         self.last = timestamp if self.last is None else max(self.last, timestamp)
+        self.late += received - timestamp / 1000 > BUDGET
+        self.received = max(self.received, received)
         self.latencies.add(received * 1000 - timestamp)
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return the visit's figures: times in ms since 1970, latencies in ms."""
+    def snapshot(self, now: float) -> dict[str, Any]:
+        """Return the visit's figures: times in ms since 1970, latencies in ms.
+
+        ``seconds`` are those from the first produce to the last alert received.
+        """
         return {
             "alerts": self.alerts,
             "first": self.first,
             "last": self.last,
             "latency_p50_ms": self.latencies.percentile(0.5),
             "latency_p99_ms": self.latencies.percentile(0.99),
+            "latency_max_ms": self.latencies.longest,
+            "seconds": round(self.received - (self.first or 0) / 1000, 3),
+            "late": self.late,
+            "complete": now - self.received > VISIT_IS_OVER,
         }
 
 
@@ -135,5 +158,5 @@ class TopicStats:
             "bytes": self.bytes,
             "undecodable": self.undecodable,
             "alerts_per_second": round(self.rate(now), 1),
-            "visits": {str(visit): stats.snapshot() for visit, stats in self.visits.items()},
+            "visits": {str(visit): stats.snapshot(now) for visit, stats in self.visits.items()},
         }

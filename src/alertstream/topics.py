@@ -63,7 +63,11 @@ class Topic:
 
 
 @asynccontextmanager
-async def _admin(connection: Connection) -> AsyncIterator[AIOKafkaAdminClient]:
+async def admin_client(connection: Connection) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Give a client for topics and groups.
+
+    :raises BrokerError: Kafka cannot be reached within ``CONNECT_LIMIT``, or refuses.
+    """
     limit = int(CONNECT_LIMIT * 1000)
     with mapped_errors(connection):
         admin = AIOKafkaAdminClient(**connection.settings(), request_timeout_ms=limit)
@@ -92,7 +96,7 @@ async def topics(connection: Connection) -> dict[str, int]:
 
     :raises BrokerError: Kafka cannot be reached within ``CONNECT_LIMIT``, or refuses.
     """
-    async with _admin(connection) as admin:
+    async with admin_client(connection) as admin:
         return await _partitions(admin)
 
 
@@ -148,7 +152,7 @@ async def make_topics(
 
     :raises TopicError: one cannot be made.
     """
-    async with _admin(connection) as admin:
+    async with admin_client(connection) as admin:
         there = await _partitions(admin)
         missing = [name for name in names if name not in there]
         if missing:
@@ -213,7 +217,7 @@ async def has_committed(connection: Connection, group: str, names: Iterable[str]
 
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
-    async with _admin(connection) as admin:
+    async with admin_client(connection) as admin:
         offsets = await _answer(lambda: admin.list_consumer_group_offsets(group))
     pattern = topic_pattern(names)
     return any(pattern.match(each.topic) and at.offset >= 0 for each, at in offsets.items())
