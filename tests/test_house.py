@@ -44,7 +44,7 @@ ORDER = [
         "monitor",
         "metrics",
     ),
-    *("broker_security", "broker", "simulate", "demo"),
+    *("broker_security", "broker", "simulate", "demo", "doctor"),
     *("runtime", "options", "screen", "monitor_screen", "cli", "__main__"),
 ]
 

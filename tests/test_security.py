@@ -660,3 +660,14 @@ class TestProfile:
 
     def test_another_profile(self, ask: Callable[..., Finished]) -> None:
         says(ask("print", "alerts", profile="rubbin"), "no profile rubbin", "stream", status=2)
+
+    def test_doctor_says_which_right_is_missing(
+        self, ask: Callable[..., Finished], files: Files
+    ) -> None:
+        well = ask("doctor", "simulated", "--group", "ada-mine")
+        assert (well.status, well.err) == (0, ""), well.out
+        assert "with TLS, as ada by SCRAM-SHA-512" in well.out
+        wrong = ask("doctor", "simulated", "--password-file", files / "wrong.password")
+        assert wrong.status == 1
+        assert "BAD Kafka" in wrong.out
+        assert "user ada with this password" in wrong.out

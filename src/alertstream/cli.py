@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -673,6 +674,39 @@ def schema_check(
         _write(f"{each}: {'cannot read' if found else 'reads'} what is written with {new}")
         for line in found:
             _write(f"  {line}")
+    return FAILED if bad else DONE
+
+
+@command(app)
+def doctor(
+    *,
+    connection: Connection = group(
+        options.with_default_broker(options.connection, "localhost:9092")
+    ),
+    topic: Annotated[
+        str | None, typer.Argument(metavar="TOPIC", help="The topic that is to be read.")
+    ] = None,
+    reading: options.Reading = group(options.reading),
+    schemas: Schemas = group(options.schemas),
+    format: Format = "text",
+) -> int:
+    """Find out why a stream cannot be read: host, rights, topic, registry, clock, schema."""
+    from alertstream import doctor as examination
+    from alertstream.runtime import run, until_stopped
+    from alertstream.screen import finding_line
+    from alertstream.visits import WallClock
+
+    options.one_of("format", format, ("text", "json"))
+    patient = examination.Patient(connection, topic, reading.group, schemas)
+    bad = 0
+
+    async def examine() -> None:
+        nonlocal bad
+        async for found in examination.examine(patient, WallClock()):
+            bad += found.good is False
+            _write(_json(asdict(found)) if format == "json" else finding_line(found))
+
+    run(lambda stop: until_stopped(examine(), stop))
     return FAILED if bad else DONE
 
 

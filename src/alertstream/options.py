@@ -282,6 +282,24 @@ def connection(
     )
 
 
+def with_default_broker(make: Callable[..., Any], broker: str) -> Callable[..., Any]:
+    """Return a group of options as ``make``, for a command that BROKER may be left out of."""
+    signature = inspect.signature(make)
+    parameters = [
+        each.replace(default=broker) if each.name == "broker" else each
+        for each in signature.parameters.values()
+    ]
+
+    @wraps(make)
+    def made(**values: Any) -> Any:
+        return make(**values)
+
+    # Those without a default come first.
+    parameters.sort(key=lambda each: each.default is not inspect.Parameter.empty)
+    made.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return made
+
+
 def _tell_unused(protocol: str, what: str, given: object, needed: str) -> None:
     if given:
         typer.echo(

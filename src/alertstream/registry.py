@@ -149,6 +149,14 @@ class Registry:
                 answer = await ask("POST", "subjects", subject, "versions", content=content)
         return self._member(answer, "id", int)
 
+    async def subjects(self) -> list[str]:
+        """Return the names under which the registry has schemas.
+
+        :raises RegistryError: as for :meth:`schema`.
+        """
+        async with self._session() as ask:
+            return list(map(str, self._of_kind(await ask("GET", "subjects"), list)))
+
     async def registered(self) -> list[Registered]:
         """Return what the registry has, by subject and version.
 

@@ -20,6 +20,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from alertstream.demo import DemoSummary
+    from alertstream.doctor import Finding
     from alertstream.sender import VisitSent
     from alertstream.stats import FilterCounts
 
@@ -78,6 +79,13 @@ def filter_line(counts: FilterCounts) -> str:
         f" + {counts.rejected} rejected{failed} + {counts.capped} capped"
         f" + {counts.undecodable} undecodable"
     )
+
+
+def finding_line(found: Finding) -> str:
+    """Return what ``doctor`` has found out about one thing, in a line."""
+    mark = {True: "ok", False: "BAD", None: "-"}[found.good]
+    todo = f" · {found.todo}" if found.todo else ""
+    return f"{mark:4}{found.name:10}{found.what}{todo}"
 
 
 def megabytes(count: int) -> str:
