@@ -14,6 +14,7 @@ import pytest
 import raw_kafka
 import samples
 from conftest import Finished, run, start, stop, until
+from test_print import ztf_alert
 
 from alertstream.wire import pack
 
@@ -244,6 +245,27 @@ def test_members_that_do_not_see_each_others_lock_files_are_two(
     for ended in map(stop, members):
         assert (ended.status, ended.err) == (0, "")
     assert len(raw_kafka.read(kafka, name)) == 360
+
+
+def test_versions_and_surveys_mixed_in_one_topic(kafka: str, topic: str) -> None:
+    data = [each for v in samples.VERSIONS for each in ("--data", samples.sample_file(v))]
+    assert run("send", kafka, topic, *data, "--interval", 0).status == 0
+    raw_kafka.write(kafka, topic, [ztf_alert(Science="s", Template="t", Difference="d")[1]])
+    count = len(samples.VERSIONS) + 1
+    for number, (where, wanted) in enumerate(
+        {
+            "ra >= 0 and dec > -90": count,
+            "diaSource.ra >= 0": count - 1,
+            "candidate.magpsf < 20": 1,
+        }.items()
+    ):
+        output = f"{topic}-{number}"
+        how = ("--where", where, "--output", output, "--cap", 0, "--exit-on-eof")
+        filtered = run("filter", kafka, topic, *how)
+        assert filtered.status == 0, filtered.err
+        assert f"{count} seen = {wanted} passed" in filtered.lines[-1]
+        shown = run("print", kafka, output, "--exit-on-eof")
+        assert (shown.status, len(shown.lines)) == (0, wanted + 1)
 
 
 @pytest.mark.slow
