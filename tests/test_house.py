@@ -44,7 +44,7 @@ ORDER = [
         "monitor",
         "metrics",
     ),
-    *("broker_security", "broker", "simulate", "demo", "doctor"),
+    *("broker_security", "broker", "simulate", "demo", "doctor", "api"),
     *("runtime", "options", "screen", "monitor_screen", "cli", "__main__"),
 ]
 

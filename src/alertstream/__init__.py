@@ -1,5 +1,47 @@
-"""Send, filter, print and monitor a sky survey's alert stream on Apache Kafka."""
+"""Send, filter, print and monitor a sky survey's alert stream on Apache Kafka.
 
+For programs there are :func:`read` and :func:`send`, and what these take: :class:`Connection`,
+:class:`Alert`; filters are classes of :class:`AlertFilter`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from alertstream.api import ReceivedAlert, read, send
+    from alertstream.connection import Connection
+    from alertstream.errors import AlertStreamError
+    from alertstream.filters import AlertFilter
+    from alertstream.survey import Alert
 
 __version__ = version("alertstream")
+__all__ = [
+    "Alert",
+    "AlertFilter",
+    "AlertStreamError",
+    "Connection",
+    "ReceivedAlert",
+    "__version__",
+    "read",
+    "send",
+]
+
+_HOMES = {
+    "Alert": "survey",
+    "AlertFilter": "filters",
+    "AlertStreamError": "errors",
+    "Connection": "connection",
+    "ReceivedAlert": "api",
+    "read": "api",
+    "send": "api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is: ``alertstream --help`` has to answer at once."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

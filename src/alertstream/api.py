@@ -1,0 +1,141 @@
+"""Alert streams for Python programs: an asynchronous iterator of alerts, and a function that sends.
+
+::
+
+    import asyncio
+    import alertstream
+
+    async def main():
+        async for alert in alertstream.read("localhost:9092", "alerts", fields=["snr", "band"]):
+            follow_up(alert.message.offset, alert.snr, alert.band)
+
+    asyncio.run(main())
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Collection, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from alertstream.codec import MessageDecoder
+from alertstream.connection import Connection
+from alertstream.errors import Position, UndecodableError
+from alertstream.kafka import Message, Offsets, producer
+from alertstream.schemas import Schemas
+from alertstream.sender import SendOptions, VisitSent, packers
+from alertstream.sender import send as send_visits
+from alertstream.stats import Causes
+from alertstream.stream import Subscription, next_offsets, subscribe
+from alertstream.survey import Alert, field_paths
+from alertstream.topics import TopicLayout, make_topics
+from alertstream.visits import Cadence, WallClock, visit_files
+
+_log = logging.getLogger("alertstream")
+
+
+class ReceivedAlert(Alert):
+    """An alert with its ``message``: topic, partition, offset, timestamp (ms), value, headers."""
+
+    def __init__(self, fields: dict[str, Any], message: Message) -> None:
+        super().__init__(fields)
+        self.message = message
+
+
+async def read(
+    broker: str | Connection,
+    topics: str | Sequence[str],
+    *,
+    group: str | None = None,
+    start: str | int | datetime = "earliest",
+    until: int | datetime | None = None,
+    exit_on_eof: bool = False,
+    fields: Collection[str] | None = None,
+    schemas: Schemas | None = None,
+) -> AsyncIterator[ReceivedAlert]:
+    """Yield the alerts of topics as they come, in order within a partition.
+
+    With a group, an alert counts as done when the next one is asked for: whatever ends the program,
+    what was not done comes again, and so does the alert at which the loop was left. A message that
+    cannot be decoded is left out, and logged as a warning of ``alertstream``, once per cause.
+
+    :param topics: a name or several, or patterns such as ``ztf_*``.
+    :param group: consumer group that remembers what was done; None remembers nothing.
+    :param start: where to start without a remembered offset: ``earliest``, ``latest``, a time, or
+        an offset (a negative one counts from the end).
+    :param until: where to end: before an offset of each partition, or before what came at a time.
+    :param exit_on_eof: end where the partitions ended when reading began.
+    :param fields: quantities and dotted paths to decode, as of a filter; None decodes everything,
+        which takes many times as long.
+    :param schemas: where schemas are looked up; None is the package's own. One from a registry:
+        ``RegistrySchemas(Registry(url))`` of :mod:`alertstream.registry`.
+    :raises TopicError: a topic is not there.
+    :raises BrokerError: Kafka cannot be reached, or refuses. A Kafka that goes away is waited for.
+    """
+    names = (topics,) if isinstance(topics, str) else tuple(topics)
+    decoder = MessageDecoder(schemas or Schemas(), None if fields is None else field_paths(fields))
+    subscription = Subscription(names, group, start, until, exit_on_eof)
+    stop, causes = asyncio.Event(), Causes()
+    async with subscribe(_connection(broker), subscription, notice=_log.warning) as stream:
+        async for batch in stream.batches(stop):
+            if schemas is not None:
+                await schemas.ready((each.value for each in batch), stop, _log.warning)
+            async with stream.working:
+                done: Offsets = {}
+                try:
+                    for message in batch:
+                        alert = _decoded(decoder, message, causes)
+                        if alert is not None:
+                            yield alert
+                        done |= next_offsets((message,))
+                finally:
+                    await stream.commit(done)
+
+
+def _decoded(decoder: MessageDecoder, message: Message, causes: Causes) -> ReceivedAlert | None:
+    try:
+        return ReceivedAlert(decoder.decode(message.value), message)
+    except UndecodableError as error:
+        if causes.is_new(error.what):
+            place = Position(message.topic, message.partition, message.offset)
+            _log.warning("undecodable message: %s · %s", error.what, place)
+        return None
+
+
+async def send(
+    broker: str | Connection,
+    topic: str,
+    paths: str | Path | Sequence[str | Path],
+    *,
+    interval: float = 0.0,
+    limit: int = 0,
+    schemas: Schemas | None = None,
+    schema_id: int | None = None,
+    layout: TopicLayout | None = None,
+) -> VisitSent:
+    """Send container files to a topic, one a visit, and return the account of all.
+
+    :param paths: files, and folders of them.
+    :param interval: seconds from burst to burst; 0 is as fast as possible.
+    :param limit: alerts of a visit at most; 0 is all.
+    :param schema_id: id to send under, instead of the one that follows from a file's schema.
+    :param layout: how the topic is made if it is not there.
+    :raises DataError: a file is not there, or is no container file.
+    :raises BrokerError: Kafka cannot be reached, or refuses. Alerts that are not acknowledged are
+        in the account instead, as ``failed``, with the reason as ``error``.
+    """
+    connection = _connection(broker)
+    given = [paths] if isinstance(paths, str | Path) else paths
+    files = visit_files([Path(each) for each in given])
+    made = packers(files, schemas or Schemas(), schema_id=schema_id, subject=f"{topic}-value")
+    target = (await make_topics(connection, [topic], layout or TopicLayout()))[topic]
+    options = SendOptions(target, files, Cadence(interval, align=False), limit)
+    async with producer(connection, notice=_log.warning) as writing:
+        return await send_visits(writing, options, made, clock=WallClock(), stop=asyncio.Event())
+
+
+def _connection(broker: str | Connection) -> Connection:
+    return broker if isinstance(broker, Connection) else Connection(broker)
