@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
 import signal
 import socket
 import tempfile
@@ -12,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 from uuid import getnode, uuid4
 
 T = TypeVar("T")
@@ -59,18 +60,32 @@ def instance_name(group: str) -> Iterator[str]:
     key = sha256(f"{group} {machine}".encode()).hexdigest()[:16]
     for number in range(MOST_INSTANCES):
         path = Path(tempfile.gettempdir()) / f"alertstream-{key}-{number}.lock"
-        try:
-            lock = path.open("a")
-        except OSError:
-            continue
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            yield f"{group}-{machine}-{number}"
+        lock = _locked(path)
+        if lock is not None:
+            with lock:
+                try:
+                    yield f"{group}-{machine}-{number}"
+                finally:
+                    path.unlink(missing_ok=True)
             return
     yield f"{group}-{machine}-{uuid4().hex}"
+
+
+def _locked(path: Path) -> TextIO | None:
+    """Return a file that nobody else has locked; None if somebody has, or it cannot be opened."""
+    try:
+        lock = path.open("a")
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Who had it before may have removed it meanwhile, and another have made it anew.
+        if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+            return lock
+    except OSError:
+        pass
+    lock.close()
+    return None
 
 
 def _machine() -> str:
