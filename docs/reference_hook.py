@@ -23,9 +23,8 @@ def _commands() -> str:
     parts = [_section("alertstream")]
     for name, command in get_command(app).commands.items():
         parts.append(_section(f"alertstream {name}"))
-        parts += [
-            _section(f"alertstream {name} {each}") for each in getattr(command, "commands", ())
-        ]
+        for below in getattr(command, "commands", ()):
+            parts.append(_section(f"alertstream {name} {below}"))
     return "\n".join(parts)
 
 
