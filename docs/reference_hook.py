@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 PLACE = "<!-- commands -->"
@@ -31,7 +32,7 @@ def _commands() -> str:
 def _section(command: str) -> str:
     arguments = [*command.split()[1:], "--help"]
     shown = subprocess.run(
-        [sys.executable, "-m", "alertstream", *arguments],
+        [Path(sys.executable).with_name("alertstream"), *arguments],
         capture_output=True,
         text=True,
         check=True,
