@@ -154,7 +154,10 @@ def test_help_of_everything() -> None:
 def test_version() -> None:
     shown = run("--version")
     assert shown.status == 0
-    assert shown.out == f"alertstream {alertstream.__version__}\n"
+    first, second = shown.lines
+    assert first == f"alertstream {alertstream.__version__}"
+    names = ["Python", "Kafka", "aiokafka", "fastavro", "uvloop"]
+    assert [each.split()[0] for each in second.split(" · ")] == names
 
 
 def test_schemas_of_the_package_and_of_a_folder(tmp_path: Path) -> None:

@@ -257,6 +257,12 @@ class Jar:
     path: Path
 
 
+def kafka_version(lock: Path = JAR_LOCK) -> str:
+    """Return the version of the local Kafka."""
+    jars = tomllib.loads(lock.read_text())["dependencies"]
+    return next(str(each["version"]) for each in jars if each["groupId"] == "org.apache.kafka")
+
+
 def fetch_jars(
     notice: Notice, progress: Progress, stop: threading.Event, *, lock: Path = JAR_LOCK
 ) -> list[Path]:

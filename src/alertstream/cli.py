@@ -6,10 +6,12 @@ import asyncio
 import json
 import logging
 import os
+import platform
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,7 +57,13 @@ Format = Annotated[str, typer.Option(help="text, for people, or json, a line an 
 
 def _show_version(asked: bool) -> None:
     if asked:
+        from alertstream.broker import kafka_version
+
+        libraries = ("aiokafka", "fastavro", "uvloop")
+        with_versions = [f"{name} {version(name)}" for name in libraries]
         _write(f"alertstream {__version__}")
+        parts = (f"Python {platform.python_version()}", f"Kafka {kafka_version()}", *with_versions)
+        _write(" · ".join(parts))
         raise typer.Exit
 
 
@@ -74,7 +82,7 @@ def root(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks, and what Kafka's client logs.")
     ] = False,
-    version: Annotated[
+    version_: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
     ] = False,
 ) -> None:
