@@ -25,6 +25,8 @@ Figures = dict[str, Any]
 
 VISITS_SHOWN = 5
 GROUPS_SHOWN = 8
+LINES_AROUND = 4
+"""Lines that a table takes besides its rows; as many are above and below all of them."""
 WIDE = 100
 """Columns of a terminal from which on everything is shown."""
 VISIT_WIDTH = 13
@@ -145,12 +147,20 @@ class MonitorScreen:
             for visit, stats in list(of_topic["visits"].items())[-VISITS_SHOWN:]
         ]
         shown.sort(key=lambda each: each[2]["first"] or 0)
-        latest = list(dict.fromkeys(visit for visit, *_ in shown))[-VISITS_SHOWN:]
+        latest = list(dict.fromkeys(visit for visit, *_ in shown))[-self._visits_that_fit() :]
         for visit in latest:
             for number, (_, topic, stats) in enumerate(each for each in shown if each[0] == visit):
                 cells = _visit_cells(stats)
                 table.add_row(visit if number == 0 else "", topic, *(cells[name] for name in names))
         return table
+
+    def _visits_that_fit(self) -> int:
+        """Return of how many visits there is room, with a line for each topic."""
+        topics = len(self._figures["topics"])
+        lags = sum(map(len, self._figures["groups"].values()))
+        groups = min(lags, GROUPS_SHOWN + 1) + LINES_AROUND if lags else 0
+        room = self._console.height - 2 * LINES_AROUND - topics - groups - LINES_AROUND
+        return min(max(room // max(topics, 1), 1), VISITS_SHOWN)
 
     def _groups(self) -> Table:
         table = _table("consumer group", ["topic", "lag"])
