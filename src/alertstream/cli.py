@@ -8,7 +8,7 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
@@ -25,6 +25,7 @@ from alertstream.runtime import Interrupted, in_thread
 if TYPE_CHECKING:
     from alertstream.broker_security import ListenerSecurity
     from alertstream.connection import Connection
+    from alertstream.pictures import Triplet
     from alertstream.recorder import Recorder
     from alertstream.registry import RegistrySchemas
     from alertstream.schemas import Schema, Schemas
@@ -328,7 +329,24 @@ def print_(
     ] = False,
     stamp_dir: Annotated[
         Path | None,
-        typer.Option("--stampDir", "--stamp-dir", help="Folder that gets cutouts as FITS files."),
+        typer.Option("--stampDir", "--stamp-dir", help="Folder that gets cutouts as files."),
+    ] = None,
+    stamp_format: Annotated[
+        str,
+        typer.Option(
+            "--stampFormat",
+            "--stamp-format",
+            help="fits, files as they came; png, a picture an alert; or both.",
+        ),
+    ] = "fits",
+    show_cutouts: Annotated[
+        bool, typer.Option("--show-cutouts", help="Draw the cutouts in the terminal.")
+    ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Page that gets the alerts, with pictures and light curves."
+        ),
     ] = None,
     visit: Annotated[int | None, typer.Option(help="Show this visit's alerts only.")] = None,
     save: Annotated[
@@ -346,11 +364,13 @@ def print_(
     ] = "text",
 ) -> int:
     """Show a topic's alerts, as text, JSON or a table, and save them or their images."""
-    from alertstream import printer
+    from alertstream import pictures, printer
+    from alertstream.page import Page
     from alertstream.runtime import run
     from alertstream.stream import subscribe
 
     options.one_of("format", format, ("text", "json", "csv"))
+    options.one_of("stamp format", stamp_format, ("fits", "png", "both"))
     printed = printer.PrintOptions(
         interval=interval,
         count=count,
@@ -358,10 +378,19 @@ def print_(
         fields=tuple(each.strip() for each in fields.split(",")) if fields else (),
         images=cutouts,
         stamp_dir=stamp_dir,
+        stamp_format=stamp_format,
+        pictures=show_cutouts or html is not None,
+        light_curves=html is not None,
         visit=visit,
     )
+    if stamp_format != "fits" and stamp_dir is None:
+        _notice("--stampFormat says how --stampDir saves cutouts: without it, none are saved")
+    if printed.draws:
+        pictures.require_libraries()
+    draw = _drawing(format) if show_cutouts else None
     saver = None if save is None else _saver(save, printed.fields or printer.SHOWN, schemas)
     subscription = reading.subscription((topic,))
+    page = None if html is None else Page(html, topic)
 
     async def main(stop: asyncio.Event) -> printer.PrintAccount:
         await _notice_start(connection, subscription, reading)
@@ -371,12 +400,31 @@ def print_(
 
         async with subscribe(connection, subscription, stop=stop, notice=_notice) as stream:
             return await printer.print_stream(
-                stream, schemas, printed, stop=stop, write=write, notice=_notice, saver=saver
+                stream,
+                schemas,
+                printed,
+                stop=stop,
+                write=write,
+                notice=_notice,
+                saver=saver,
+                views=printer.Views(draw, page),
             )
 
-    with saver or nullcontext():
-        account = run(main)
-    stamps = f", {account.stamps} cutouts saved" if stamp_dir else ""
+    with saver or nullcontext(), page or nullcontext():
+        try:
+            account = run(main)
+        except _ReaderGone:
+            if page:
+                page.close()
+            raise
+        if page:
+            page.close()
+    saves = stamp_dir and (stamp_format != "png" or account.stamps)
+    stamps = f", {account.stamps} cutouts saved" if saves else ""
+    if stamp_dir and stamp_format != "fits":
+        stamps += f", {account.pictures} pictures saved"
+    if account.not_shown:
+        stamps += f", {account.not_shown} cutouts cannot be shown"
     _notice(
         f"{account.read} read = {account.printed} printed + {account.skipped} skipped"
         f" + {account.undecodable} undecodable{stamps}"
@@ -384,7 +432,27 @@ def print_(
     if save is not None:
         files = ", ".join(map(str, account.files)) or "no file"
         _notice(f"{account.saved} saved in {files}")
+    if page is not None:
+        more = f"; {page.more} more have no room there" if page.more else ""
+        _notice(f"{page.shown} shown on {html}{more}")
     return UNDECODABLE if account.undecodable else DONE
+
+
+def _drawing(format: str) -> Callable[[Triplet], str]:
+    """Return what draws cutouts in the terminal.
+
+    :raises UsageError: there is none, or it gets what is no text for people.
+    """
+    from alertstream import screen
+
+    elsewhere = "save pictures: --stampDir DIR --stampFormat png, or --html FILE"
+    if format != "text":
+        raise UsageError(f"--show-cutouts does not go with --format {format}", todo=elsewhere)
+    if not sys.stdout.isatty():
+        raise UsageError(
+            "--show-cutouts draws in a terminal, and the output goes to none", todo=elsewhere
+        )
+    return screen.cutout_drawing()
 
 
 def _saver(path: Path, fields: Sequence[str], schemas: Schemas) -> Recorder | ParquetTable:

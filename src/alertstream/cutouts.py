@@ -1,11 +1,11 @@
-"""An alert's cutouts, and saving them as FITS files."""
+"""An alert's cutouts, and saving them as FITS files and pictures."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from alertstream.errors import DataError
@@ -44,26 +44,37 @@ def _file_name(name: str) -> str:
     return f"{hashlib.sha256(name.encode()).hexdigest()[:12]}-{safe}"
 
 
-def save_cutouts(alert: Alert, folder: Path) -> list[Path]:
+def save_cutouts(alert: Alert, folder: Path, only: Container[str] | None = None) -> list[Path]:
     """Write the alert's cutouts into ``folder``; return the files, each whole.
 
+    :param only: names of those to write (``Science``, …); None is all.
     :raises DataError: a file cannot be written.
     """
-    paths = []
+    wanted = [each for each in cutouts(alert) if only is None or each[0] in only]
+    return [_save(folder, name, content) for _, name, content in wanted]
+
+
+def save_picture(alert: Alert, content: bytes, folder: Path) -> Path:
+    """Write a PNG file of the alert into ``folder``, named by its source's id; return the file.
+
+    :raises DataError: it cannot be written.
+    """
+    return _save(folder, _file_name(f"{alert.source_id}.png"), content)
+
+
+def _save(folder: Path, name: str, content: bytes) -> Path:
+    path = folder / name
+    part = folder / f".{name}.{os.getpid()}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for _, name, content in cutouts(alert):
-            path = folder / name
-            part = folder / f".{name}.{os.getpid()}.part"
-            try:
-                part.write_bytes(content)
-                paths.append(part.replace(path))
-            finally:
-                part.unlink(missing_ok=True)
+        try:
+            part.write_bytes(content)
+            return part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(
             f"cutouts cannot be written ({error.strerror})",
             where=str(folder),
             todo="choose another --stamp-dir",
         ) from error
-    return paths

@@ -12,6 +12,7 @@
     ├── SchemaError             a schema is unknown, malformed or contradicts another
     ├── RegistryError           a schema registry cannot be reached, or did not answer as it should
     ├── UndecodableError        one message or record is no alert
+    ├── PictureError            a cutout is no image that can be shown
     ├── FilterError             a filter is unknown, or its file or its code fails
     └── DeliveryError           alerts were not acknowledged, or an account does not add up
 
@@ -99,6 +100,10 @@ class RegistryError(AlertStreamError):
 
 class UndecodableError(AlertStreamError):
     """A message or record is no alert: ``what`` is the cause, the same for all of its kind."""
+
+
+class PictureError(AlertStreamError):
+    """A cutout cannot be shown as an image: ``what`` is the cause, the same for all of its kind."""
 
 
 class FilterError(AlertStreamError):

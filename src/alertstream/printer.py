@@ -10,21 +10,21 @@ import json
 import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from alertstream.codec import MessageDecoder, schema_id_of
-from alertstream.cutouts import save_cutouts
+from alertstream.cutouts import save_cutouts, save_picture
 from alertstream.errors import DeliveryError, Position, UndecodableError
 from alertstream.kafka import ORIGIN, REASON, Message, Offsets
+from alertstream.page import Page
+from alertstream.pictures import Triplet, picture, png, triplet
 from alertstream.schemas import Schemas
 from alertstream.stats import Causes
 from alertstream.stream import Stream, next_offsets
-from alertstream.survey import LSST, SURVEYS, Alert, field_paths
+from alertstream.survey import SURVEYS, Alert, field_paths
 
-TAI_MINUS_UTC = timedelta(seconds=37)
-MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 WRITTEN_TOGETHER = 1_000_000
 """Characters of lines that are written at once."""
 SHOWN = (
@@ -60,6 +60,9 @@ class PrintOptions:
     :param fields: dotted paths and quantities to show; empty is everything (JSON) or a summary.
     :param images: JSON has bytes in base64, instead of just their number.
     :param stamp_dir: folder that gets the cutouts as files.
+    :param stamp_format: as which: FITS as they came (``fits``), a picture (``png``), or both.
+    :param pictures: pictures are drawn for other purposes, too.
+    :param light_curves: the alert's history is shown elsewhere.
     :param visit: the visit whose alerts are shown alone, with what is undecodable.
     """
 
@@ -69,6 +72,9 @@ class PrintOptions:
     fields: tuple[str, ...] = ()
     images: bool = False
     stamp_dir: Path | None = None
+    stamp_format: str = "fits"
+    pictures: bool = False
+    light_curves: bool = False
     visit: int | None = None
 
     @property
@@ -81,23 +87,33 @@ class PrintOptions:
         if self.json and not self.fields:
             return None
         paths = field_paths([*(self.fields or SHOWN), *(["visit"] if self.visit else [])])
-        if self.stamp_dir:
-            paths |= field_paths(["source_id"])
+        if self.stamp_dir or self.draws:
+            paths |= field_paths(SHOWN if self.draws else ["source_id"])
             paths |= {field for survey in SURVEYS for field in survey.cutouts.values()}
+        if self.light_curves:
+            paths |= {field for survey in SURVEYS for field in survey.earlier}
         return paths
+
+    @property
+    def draws(self) -> bool:
+        """Whether pictures are drawn."""
+        return self.pictures or (self.stamp_dir is not None and self.stamp_format != "fits")
 
 
 @dataclass
 class PrintAccount:
     """What became of the messages: ``read == printed + skipped + undecodable``.
 
-    ``saved`` are those that are in files, with what is undecodable if the files take it.
+    ``saved`` are those that are in files, with what is undecodable if the files take it;
+    ``stamps`` and ``pictures`` are files, ``not_shown`` are cutouts that are no images.
     """
 
     read: int = 0
     printed: int = 0
     undecodable: int = 0
     stamps: int = 0
+    pictures: int = 0
+    not_shown: int = 0
     saved: int = 0
     files: list[Path] = field(default_factory=list)
 
@@ -110,6 +126,18 @@ class PrintAccount:
     def skipped(self) -> int:
         """Messages between those that were to be shown."""
         return self.read - self.shown
+
+
+@dataclass(frozen=True)
+class Views:
+    """Where an alert's picture goes, besides the folder for stamps.
+
+    :param draw: returns a picture as text that draws it in a terminal.
+    :param page: takes the alert with its picture.
+    """
+
+    draw: Callable[[Triplet], str] | None = None
+    page: Page | None = None
 
 
 class Saver(Protocol):
@@ -139,6 +167,9 @@ class Saver(Protocol):
         """Write the rest; return the files."""
 
 
+NO_VIEWS = Views()
+
+
 async def print_stream(
     stream: Stream,
     schemas: Schemas,
@@ -148,14 +179,16 @@ async def print_stream(
     write: Callable[[list[str]], Awaitable[None]],
     notice: Callable[[str], None] = lambda text: None,
     saver: Saver | None = None,
+    views: Views = NO_VIEWS,
 ) -> PrintAccount:
     """Show alerts, and what of undecodable messages is known, until ``stop`` or the stream's end.
 
     The group's offsets move when what they stand for is written.
 
     :param write: takes lines of output, without their ends; it may take its time.
-    :param notice: called when a message cannot be decoded, once per cause.
+    :param notice: called when a message cannot be decoded or a cutout not shown, once per cause.
     :param saver: takes what is shown; it is closed at the end.
+    :param views: where pictures go.
     :raises DataError: a cutout or another file cannot be written.
     :raises DeliveryError: other than what was shown has been saved.
     """
@@ -163,6 +196,7 @@ async def print_stream(
     decoder = MessageDecoder(schemas, options.paths())
     causes = Causes()
     lines = _heading(options)
+    show = _Showing(options, account, views, notice, lines.append)
     unsaved: Offsets = {}
 
     async def hand_over() -> None:
@@ -187,7 +221,11 @@ async def print_stream(
                     alert = Alert(decoder.decode(message.value))
                     if options.visit is not None and alert.visit != options.visit:
                         continue
-                    _show(message, alert, options, account, lines.append)
+                    if options.draws:
+                        # A picture takes some 20 ms, and Kafka must hear of this group meanwhile.
+                        await asyncio.to_thread(show, message, alert)
+                    else:
+                        show(message, alert)
                     if saver is not None:
                         saver.add(message, alert)
                 except UndecodableError as error:
@@ -197,7 +235,7 @@ async def print_stream(
                         saver.add_undecodable(message)
                     if causes.is_new(error.what):
                         notice(f"undecodable message: {error.what} · {_place(message)}")
-                if options.count and account.shown >= options.count:
+                if (options.count and account.shown >= options.count) or stop.is_set():
                     break
                 if sum(map(len, lines)) > WRITTEN_TOGETHER:
                     await hand_over()
@@ -230,21 +268,58 @@ def _place(message: Message) -> Position:
     return Position(message.topic, message.partition, message.offset)
 
 
-def _show(
-    message: Message,
-    alert: Alert,
-    options: PrintOptions,
-    account: PrintAccount,
-    write: Callable[[str], None],
-) -> None:
-    try:
-        line = _line(message, alert, options)
-    except (ArithmeticError, TypeError, ValueError) as error:
-        raise UndecodableError("fields of other types than a survey's") from error
-    if options.stamp_dir:
-        account.stamps += len(save_cutouts(alert, options.stamp_dir))
-    write(line)
-    account.printed += 1
+@dataclass(frozen=True)
+class _Showing:
+    """Shows an alert: its line, its cutouts as files, its picture wherever that is wanted."""
+
+    options: PrintOptions
+    account: PrintAccount
+    views: Views
+    notice: Callable[[str], None]
+    write: Callable[[str], None]
+    causes: Causes = field(default_factory=Causes)
+
+    def __call__(self, message: Message, alert: Alert) -> None:
+        try:
+            line = _line(message, alert, self.options)
+            shown = triplet(alert) if self._drawn else None
+            if self.views.page:
+                self.views.page.add(alert, shown)
+        except (ArithmeticError, TypeError, ValueError) as error:
+            raise UndecodableError("fields of other types than a survey's") from error
+        if self.options.stamp_dir:
+            self._save(alert, shown, self.options.stamp_dir)
+        self.write(line)
+        if shown:
+            self._tell(message, shown)
+            if self.views.draw:
+                self.write(self.views.draw(shown))
+        self.account.printed += 1
+
+    @property
+    def _drawn(self) -> bool:
+        """Whether there is anywhere for a picture to go."""
+        page = self.views.page
+        if self.options.stamp_dir and self.options.stamp_format != "fits":
+            return True
+        return self.views.draw is not None or (page is not None and not page.full)
+
+    def _save(self, alert: Alert, shown: Triplet | None, folder: Path) -> None:
+        wanted = self.options.stamp_format
+        # What no picture shows is kept as it came, so that nothing is lost.
+        only = shown.causes if shown and wanted == "png" else None
+        if wanted != "png" or only:
+            self.account.stamps += len(save_cutouts(alert, folder, only))
+        if shown and wanted != "fits":
+            save_picture(alert, png(picture(shown)), folder)
+            self.account.pictures += 1
+
+    def _tell(self, message: Message, shown: Triplet) -> None:
+        for cause in shown.causes.values():
+            self.account.not_shown += 1
+            if self.causes.is_new(cause):
+                kept = " · kept as it is" if self.options.stamp_dir else ""
+                self.notice(f"cutout that cannot be shown: {cause} · {_place(message)}{kept}")
 
 
 def _line(message: Message, alert: Alert, options: PrintOptions) -> str:
@@ -355,29 +430,14 @@ def csv_line(values: Iterable[Any]) -> str:
 
 def text_line(alert: Alert) -> str:
     """Return an alert as a line to read, under ``HEADING``."""
-    if alert.magnitude > 0:
-        brightness = f"{alert.magnitude:6.3f} ± {alert.magnitude_error:.3f}"
-    elif math.isfinite(alert.flux):
-        brightness = f"{alert.flux:9.0f} nJy"
-    else:
-        brightness = "-"
     values: Sequence[str] = (
         f"{alert.source_id!s:>19}",
         f"{alert.object_id or '-'!s:>19}",
-        f"{_utc(alert):19}",
+        f"{alert.utc:19}",
         f"{alert.ra:9.5f} {alert.dec:+9.5f}",
         f"{alert.band or '-':^4}",
-        f"{brightness:>14}",
+        f"{alert.brightness:>14}",
         f"{alert.snr:7.1f}" if math.isfinite(alert.snr) else f"{'-':>7}",
         f"{alert.history:4}",
     )
     return "  ".join(values)
-
-
-def _utc(alert: Alert) -> str:
-    try:
-        time = MJD_EPOCH + timedelta(days=alert.mjd, milliseconds=500)
-        utc = time - TAI_MINUS_UTC if alert.survey is LSST else time
-    except (OverflowError, ValueError):
-        return f"MJD {alert.mjd:.5f}"
-    return f"{utc:%Y-%m-%d %H:%M:%S}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,11 +19,17 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from alertstream.errors import UsageError
+
 if TYPE_CHECKING:
     from alertstream.demo import DemoSummary
     from alertstream.doctor import Finding
+    from alertstream.pictures import Triplet
     from alertstream.sender import VisitSent
     from alertstream.stats import FilterCounts
+
+WIDEST = 98
+"""Columns that an alert's cutouts take at most."""
 
 
 def error_console() -> Console:
@@ -132,3 +139,60 @@ def show_demo(summary: DemoSummary) -> None:
         printed = str(summary.printed[topic])
         table.add_row(topic, passed, str(counts.capped), str(seen[topic]), printed)
     Console(file=sys.stdout).print(table)
+
+
+def cutout_drawing() -> Callable[[Triplet], str]:
+    """Return what draws an alert's cutouts as text, in the ways that the terminal knows.
+
+    These are the graphics of kitty or sixel (which iTerm has, too), else half blocks in colour,
+    else blocks of four shades. The terminal is asked once, now.
+
+    :raises UsageError: textual-image is not installed.
+    """
+    logging.getLogger("textual_image").addHandler(logging.NullHandler())
+    console = Console(file=sys.stdout, highlight=False)
+    if console.color_system is None or not sys.stdin or not sys.stdin.isatty():
+        # Without it, textual-image asks nothing: a terminal that knows no colour would show the
+        # question, and what another program writes there would be taken for the answer.
+        sys.__stdin__ = None  # type: ignore[misc]
+    try:
+        from textual_image import renderable
+    except ImportError as error:
+        raise UsageError(
+            "cutouts in a terminal need textual-image", todo="pip install 'alertstream[images]'"
+        ) from error
+    from alertstream.pictures import picture, strip
+
+    kind = renderable.Image
+    if kind is renderable.HalfcellImage and console.color_system is None:
+        kind = renderable.UnicodeImage
+
+    def draw(shown: Triplet) -> str:
+        width = min(console.width, WIDEST)
+        if kind in (renderable.HalfcellImage, renderable.UnicodeImage):
+            edge = max((width - 2) // 6 * 2, 2)
+            titles = " ".join(f"{each:{edge}.{edge}}" for each in _titles(shown, edge))
+            drawn = kind(strip(shown, edge, 1, marked=False), 3 * edge + 2, edge // 2)
+            return f"{titles}\n{_rendered(console, drawn)}"
+        return _rendered(console, kind(picture(shown), width, "auto"))
+
+    return draw
+
+
+def _titles(shown: Triplet, width: int) -> list[str]:
+    from alertstream.pictures import NAMES
+
+    titles = [f"{name.lower()}: {shown.causes.get(name, 'none')}" for name in NAMES]
+    for place, name in enumerate(NAMES):
+        if name in shown.images:
+            signed = f"{name.lower()}, white=brighter"
+            titles[place] = (
+                signed if name == "Difference" and len(signed) <= width else name.lower()
+            )
+    return titles
+
+
+def _rendered(console: Console, drawn: Any) -> str:
+    with console.capture() as captured:
+        console.print(drawn, end="")
+    return captured.get().rstrip("\n")

@@ -8,13 +8,17 @@ an attribute, and filters written for one survey work on the other.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
 AB_ZERO = 31.4
 """AB magnitude of 1 nJy; magnitude 20 is 36,307.8 nJy."""
+
+TAI_MINUS_UTC = timedelta(seconds=37)
+MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 
 Path = tuple[str, ...]
 
@@ -27,6 +31,9 @@ class Survey:
     :param mark: the top-level record that only this survey's alerts have.
     :param paths: for each quantity, where the versions keep it; the first that is there counts.
     :param cutouts: the images' top-level fields, by their names for people.
+    :param earlier: the top-level arrays of earlier measurements, with the names of the mark's
+        fields, and what each is called.
+    :param magnitude_limit: where a measurement that found nothing says down to which magnitude.
     :param containers: whether each of its messages is a container file, with the schema inside.
     """
 
@@ -34,6 +41,8 @@ class Survey:
     mark: str
     paths: Mapping[str, tuple[Path, ...]]
     cutouts: Mapping[str, str]
+    earlier: Mapping[str, str]
+    magnitude_limit: Path = ()
     containers: bool = False
 
 
@@ -63,6 +72,7 @@ LSST = Survey(
         history="prvDiaSources.diaSourceId",
     ),
     cutouts=_CUTOUTS,
+    earlier={"prvDiaSources": "detection", "prvDiaForcedSources": "forced"},
 )
 # ZTF numbers each quadrant of an exposure by itself (pid); that is the nearest to a visit it has.
 ZTF = Survey(
@@ -81,6 +91,8 @@ ZTF = Survey(
         history="prv_candidates.candid",
     ),
     cutouts=_CUTOUTS,
+    earlier={"prv_candidates": "detection"},
+    magnitude_limit=("candidate", "diffmaglim"),
     containers=True,
 )
 SURVEYS = (LSST, ZTF)
@@ -238,7 +250,40 @@ class Alert(dict[str, Any]):
         return _MAGNITUDE_OF_E * self.flux_error / self.flux if self.flux > 0 else math.nan
 
     @cached_property
+    def magnitude_limit(self) -> float:
+        """AB magnitude, 5 sigma, down to which something would have been seen; ZTF states it."""
+        value = _at(self, self.survey.magnitude_limit) if self.survey.magnitude_limit else None
+        return math.nan if value is None else float(value)
+
+    @cached_property
     def history(self) -> int:
         """How many earlier detections of the object it carries."""
         (path,) = self.survey.paths["history"]
         return len(self.get(path[0]) or ())
+
+    def measurements(self) -> Iterator[tuple[str, Alert]]:
+        """Yield what each measurement of the object is called, and it as an alert of its own.
+
+        The earlier ones come first, as they are in the alert, then its own, called ``now``.
+        """
+        for field, kind in self.survey.earlier.items():
+            for record in self.get(field) or ():
+                yield kind, Alert({self.survey.mark: record})
+        yield "now", self
+
+    @property
+    def utc(self) -> str:
+        """The middle of the exposure, UTC, to the second; an MJD if no calendar has it."""
+        try:
+            time = MJD_EPOCH + timedelta(days=self.mjd, milliseconds=500)
+            utc = time - TAI_MINUS_UTC if self.survey is LSST else time
+        except (OverflowError, ValueError):
+            return f"MJD {self.mjd:.5f}"
+        return f"{utc:%Y-%m-%d %H:%M:%S}"
+
+    @property
+    def brightness(self) -> str:
+        """Magnitude with its error, or the flux where it has none, for people."""
+        if self.magnitude > 0:
+            return f"{self.magnitude:6.3f} ± {self.magnitude_error:.3f}"
+        return f"{self.flux:9.0f} nJy" if math.isfinite(self.flux) else "-"

@@ -1,0 +1,327 @@
+"""Printed alerts as one page of HTML that needs nothing else: pictures, light curves, a table.
+
+What is on it comes from a stream: every text is escaped by jinja2, and the page forbids whatever
+it does not hold itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from alertstream.errors import DataError, UsageError
+from alertstream.pictures import NAMES, Triplet, png, strip
+from alertstream.survey import LSST, Alert
+
+LIMIT = 1_000
+"""Alerts that a page holds."""
+POINTS = 500
+"""Measurements that a light curve shows: the latest."""
+EDGE, GAP = 120, 2
+WIDTH, HEIGHT = 310, 130
+LEFT, RIGHT, TOP, BOTTOM = 58, 300, 14, 102
+COLOURS = {
+    "u": "#1600ea",
+    "g": "#31de1f",
+    "r": "#b52626",
+    "i": "#370201",
+    "z": "#ba52ff",
+    "y": "#61a2b3",
+}
+"""The bands' colours on white, as Rubin's RTN-045 recommends them."""
+OTHER_COLOUR = "#777777"
+
+_LARGEST = 1e15
+_LONGEST = 60
+
+
+class Page:
+    """Writes alerts to a page, which is there when it is whole, and not before.
+
+    :param path: the file that it becomes.
+    :param topic: where the alerts are from.
+    :raises UsageError: jinja2 is not installed.
+    :raises DataError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path, topic: str, limit: int = LIMIT) -> None:
+        try:
+            from jinja2 import Environment, FileSystemLoader
+        except ImportError as error:
+            raise UsageError(
+                "pages need jinja2", todo="pip install 'alertstream[images]'"
+            ) from error
+        environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
+        template: Any = environment.get_template("page.html")
+        self._template = template.module
+        self._path = path
+        self._part = path.parent / f".{path.name}.{os.getpid()}.part"
+        self._limit = limit
+        self._nonce = secrets.token_urlsafe(16)
+        self.shown = self.more = 0
+        try:
+            if path.is_dir():
+                raise IsADirectoryError(21, "it is a folder")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._part.open("w", encoding="utf-8", errors="replace")
+            self._file.write(self._template.head(topic, self._nonce))
+        except OSError as error:
+            raise self._not_written(error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+    @property
+    def full(self) -> bool:
+        """Whether no more alerts find room."""
+        return self.shown >= self._limit
+
+    def add(self, alert: Alert, picture: Triplet | None) -> None:
+        """Write an alert, or count it if the page is full.
+
+        :raises ArithmeticError, TypeError, ValueError: its fields have odd types.
+        :raises DataError: the page cannot be written.
+        """
+        if self.full:
+            self.more += 1
+            return
+        stamps = (
+            "" if picture is None else base64.b64encode(png(strip(picture, EDGE, GAP))).decode()
+        )
+        alt = "" if picture is None else _described(picture)
+        row = self._template.row(
+            _values(alert), stamps, 3 * EDGE + 2 * GAP, EDGE, alt, light_curve(alert)
+        )
+        try:
+            self._file.write(row)
+        except OSError as error:
+            raise self._not_written(error) from error
+        self.shown += 1
+
+    def close(self) -> Path:
+        """Write the rest; return the file, which is there now.
+
+        :raises DataError: the page cannot be written.
+        """
+        written = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+        tail = self._template.tail(self.shown, self.more, self._limit, written, self._nonce)
+        try:
+            self._file.write(tail)
+            self._file.close()
+            return self._part.replace(self._path)
+        except OSError as error:
+            raise self._not_written(error) from error
+
+    def _not_written(self, error: OSError) -> DataError:
+        return DataError(
+            f"the page cannot be written ({error.strerror})",
+            where=str(self._path),
+            todo="choose another --html",
+        )
+
+
+def _described(picture: Triplet) -> str:
+    absent = [
+        f"{name.lower()}: {picture.causes.get(name, 'none')}"
+        for name in NAMES
+        if name not in picture.images
+    ]
+    return "; ".join(["science, template, difference", *absent])
+
+
+def _values(alert: Alert) -> dict[str, str]:
+    """Return what a row shows of an alert; what is not known is empty."""
+    target = ""
+    if 0 <= alert.ra <= 360 and -90 <= alert.dec <= 90:
+        target = f"{alert.ra:.6f}%20{alert.dec:+.6f}".replace("+", "%2B")
+    known = math.isfinite(alert.ra) and math.isfinite(alert.dec)
+    return {
+        "source": _short(alert.source_id),
+        "object": _short(alert.object_id),
+        "mjd": _number(alert.mjd, ".6f"),
+        "utc": alert.utc if math.isfinite(alert.mjd) else "",
+        "band": _short(alert.band),
+        "magnitude": _number(alert.magnitude, ".4f"),
+        "brightness": " ".join(alert.brightness.split()),
+        "snr": _number(alert.snr, ".1f"),
+        "ra": _number(alert.ra, ".5f") if known else "",
+        "dec": _number(alert.dec, "+.5f") if known else "",
+        "target": target,
+    }
+
+
+def _short(value: int | str | None) -> str:
+    return "–" if value is None else str(value)[:_LONGEST]
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form) if abs(value) < _LARGEST else ""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One point of a light curve.
+
+    :param kind: ``detection``, ``forced``, ``limit`` (nothing was seen, up to it) or ``now``.
+    :param value: flux, nJy, or magnitude.
+    :param error: one sigma of it; 0 if it is not known.
+    """
+
+    kind: str
+    mjd: float
+    band: str
+    value: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """A measurement's place in a drawing, and what a reader is told there."""
+
+    kind: str
+    x: float
+    y: float
+    low: float
+    high: float
+    colour: str
+    filled: bool
+    title: str
+
+
+@dataclass(frozen=True)
+class LightCurve:
+    """A light curve to be drawn, in pixels from the upper left corner.
+
+    :param across: places and texts of the marks of time, and ``upwards`` of what was measured.
+    :param zero: where the flux is zero, if that is seen.
+    :param legend: bands with their colours and places.
+    """
+
+    unit: str
+    time: str
+    points: Sequence[Point]
+    across: Sequence[tuple[float, str]]
+    upwards: Sequence[tuple[float, str]]
+    zero: float | None
+    legend: Sequence[tuple[str, str, float]]
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = RIGHT
+    top: int = TOP
+    bottom: int = BOTTOM
+
+
+def measurements(alert: Alert) -> list[Measurement]:
+    """Return what was measured of the object, in order of time: fluxes for LSST, else magnitudes.
+
+    :raises ArithmeticError, TypeError, ValueError: its history has odd types.
+    """
+    return sorted(_measured(alert), key=lambda each: each.mjd)[-POINTS:]
+
+
+def _measured(alert: Alert) -> Iterator[Measurement]:
+    for kind, each in alert.measurements():
+        value, error = each.magnitude, each.magnitude_error
+        if alert.survey is LSST:
+            value, error = each.flux, each.flux_error
+        elif math.isnan(value):
+            kind, value, error = "limit", each.magnitude_limit, 0.0
+        if abs(value) < _LARGEST and abs(each.mjd) < _LARGEST:
+            known = error if 0 < error < _LARGEST else 0.0
+            yield Measurement(kind, each.mjd, _short(each.band)[:8], value, known)
+
+
+def light_curve(alert: Alert) -> LightCurve | None:
+    """Return an alert's light curve, drawn; None if nothing was measured.
+
+    :raises ArithmeticError, TypeError, ValueError: its history has odd types.
+    """
+    measured = measurements(alert)
+    if not measured:
+        return None
+    fluxes = alert.survey is LSST
+    times = _range([each.mjd for each in measured], 0.5)
+    lows = [each.value - each.error for each in measured]
+    highs = [each.value + each.error for each in measured]
+    values = _range(lows + highs, 1.0 if fluxes else 0.1)
+    across = _scaled(times, (LEFT + 6, RIGHT - 6))
+    # Brighter is up, and magnitudes grow downwards.
+    upwards = _scaled(values, (BOTTOM - 5, TOP + 5) if fluxes else (TOP + 5, BOTTOM - 5))
+    unit = "nJy" if fluxes else "mag"
+    points = [
+        Point(
+            each.kind,
+            across(each.mjd),
+            upwards(each.value),
+            upwards(each.value - each.error),
+            upwards(each.value + each.error),
+            COLOURS.get(each.band, OTHER_COLOUR),
+            each.kind not in ("forced", "limit"),
+            _title(each, unit),
+        )
+        for each in measured
+    ]
+    zero = upwards(0) if fluxes and values[0] <= 0 <= values[1] else None
+    ticks = [(upwards(value), text) for value, text in _ticks(*values, 5)]
+    bands = sorted({each.band for each in measured}, key=lambda band: ("ugrizy".find(band), band))
+    legend = [
+        (band, COLOURS.get(band, OTHER_COLOUR), round(RIGHT - 24.0 * (len(bands[:8]) - place), 1))
+        for place, band in enumerate(bands[:8])
+    ]
+    return LightCurve(
+        unit,
+        "MJD (TAI)" if fluxes else "MJD (UTC)",
+        points,
+        [(across(value), text) for value, text in _ticks(*times, 3)],
+        ticks,
+        zero,
+        legend,
+    )
+
+
+def _title(measured: Measurement, unit: str) -> str:
+    form = ".0f" if unit == "nJy" else ".3f"
+    sign = "> " if measured.kind == "limit" else ""
+    error = f" ± {measured.error:{form}}" if measured.error else ""
+    value = f"{sign}{measured.value:{form}}{error} {unit}"
+    return f"{measured.kind}: MJD {measured.mjd:.5f}, {measured.band}, {value}"
+
+
+def _range(values: Sequence[float], least: float) -> tuple[float, float]:
+    """Return the smallest and the largest value, or what makes ``least`` of a range around them."""
+    low, high = min(values), max(values)
+    spare = max(least, abs(low) * 1e-9, abs(high) * 1e-9) - (high - low)
+    return (low - spare / 2, high + spare / 2) if spare > 0 else (low, high)
+
+
+def _scaled(values: tuple[float, float], places: tuple[float, float]) -> Callable[[float], float]:
+    (low, high), (start, end) = values, places
+    return lambda value: round(start + (value - low) / (high - low) * (end - start), 1)
+
+
+def _ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
+    """Return at most ``most`` round values in a range, with their texts."""
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    steps = (factor * power for factor in (1, 2, 5, 10, 20, 50))
+    step = next(each for each in steps if high // each - math.ceil(low / each) < most)
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    first, last = math.ceil(low / step), math.floor(high / step)
+    return [(each * step, f"{each * step:.{digits}f}") for each in range(first, last + 1)]
