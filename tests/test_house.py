@@ -19,6 +19,7 @@ ORDER = [
         "evolution",
         "codec",
         "survey",
+        "fields",
         "connection",
         "records",
         "topics",
@@ -31,6 +32,7 @@ ORDER = [
         "visits",
         "filters",
         "where",
+        "new_filter",
     ),
     *(
         "cutouts",
@@ -43,6 +45,7 @@ ORDER = [
         "recorder",
         "tables",
         "printer",
+        "rehearsal",
         "monitor",
         "metrics",
     ),

@@ -25,6 +25,7 @@ from alertstream.runtime import Interrupted, in_thread
 if TYPE_CHECKING:
     from alertstream.broker_security import ListenerSecurity
     from alertstream.connection import Connection
+    from alertstream.filters import AlertFilter
     from alertstream.pictures import Triplet
     from alertstream.recorder import Recorder
     from alertstream.registry import RegistrySchemas
@@ -216,11 +217,13 @@ def _visit_json(visit: VisitSent) -> dict[str, Any]:
     }
 
 
-@command(app, "filter")
+@command(app, "filter", without_kafka=("list_", "dry_run", "new"))
 def filter_(
     *,
-    connection: Connection = group(options.connection),
-    topic: TopicOrPattern,
+    connection: Connection | None = group(options.connection),
+    topic: Annotated[
+        str | None, typer.Argument(metavar="TOPIC", help="The topic, or a pattern as 'alerts-*'.")
+    ],
     filter: Annotated[
         list[str] | None,
         typer.Argument(
@@ -240,28 +243,58 @@ def filter_(
     ] = None,
     cap: Annotated[int, typer.Option(min=0, help="Alerts per visit and filter; 0: no limit.")] = 20,
     delivery: Annotated[str, typer.Option(help="exactly-once or at-least-once.")] = "exactly-once",
+    list_: Annotated[
+        bool, typer.Option("--list", help="Show the filters there are; without BROKER and TOPIC.")
+    ] = False,
+    dry_run: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Try filters on a container file, or a folder of them, and write nothing; "
+            "without BROKER and TOPIC.",
+        ),
+    ] = None,
+    new: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS", help="Write a filter to begin with; without BROKER and TOPIC."
+        ),
+    ] = None,
     reading: options.Reading = group(options.reading),
     schemas: Schemas = group(options.schemas),
     format: Format = "text",
 ) -> int:
     """Cut a topic down: what a filter lets through goes to the topic of its name."""
-    from alertstream import filterer, kafka, screen, sieve
+    options.one_of("format", format, ("text", "json"))
+    if list_ + (dry_run is not None) + (new is not None) > 1:
+        raise UsageError("--list, --dry-run and --new exclude each other", todo="give one of them")
+    if (list_ or new is not None) and filter:
+        raise UsageError("--list and --new take no FILTER", where=filter[0], todo="leave it out")
+    if list_:
+        return _list_filters(filters or (), format)
+    if new is not None:
+        return _write_filter(new)
+    if dry_run is not None:
+        if filter and ":" in filter[0]:
+            raise UsageError(
+                "--dry-run takes no BROKER and TOPIC", where=filter[0], todo="leave them out"
+            )
+        chosen = _chosen_filters(filter or (), filters or (), where, output or "where")
+        return _dry_run(dry_run, chosen, cap, schemas, format)
+    # The command line has seen to that.
+    assert connection is not None and topic is not None
+
+    from alertstream import filterer, kafka, sieve
     from alertstream import filters as filter_classes
     from alertstream.runtime import instance_name, run
     from alertstream.stream import subscribe
     from alertstream.topics import TopicLayout, make_topics, require_topics, topic_pattern
     from alertstream.visits import WallClock
-    from alertstream.where import WhereFilter
 
-    options.one_of("format", format, ("text", "json"))
     options.one_of("delivery", delivery, filterer.DELIVERIES)
-    chosen = filter_classes.choose_filters(filter or (), filters or ())
-    if where is not None and output is not None:
-        chosen.append(WhereFilter(where, output))
-    elif (where, output) != (None, None):
+    if (where is None) != (output is None):
         raise UsageError("--where and --output belong together", todo="give both, or none")
-    if not chosen:
-        raise UsageError("no filter is named", todo="give its number or class, as in: 1, or 1-100")
+    chosen = _chosen_filters(filter or (), filters or (), where, output)
     for each in chosen:
         if topic_pattern([topic]).match(each.topic):
             raise UsageError(
@@ -269,11 +302,11 @@ def filter_(
                 where=topic,
                 todo="choose other topics to read, or another name",
             )
+    _require_fields(chosen, schemas)
     chosen_group = reading.group_or(filter_classes.group_name(chosen))
     exactly_once = delivery == "exactly-once"
 
-    def line(counts: FilterCounts) -> str:
-        return screen.filter_line(counts) if format == "text" else _json(_counts_json(counts))
+    line = _counts_line(format)
 
     async def main(stop: asyncio.Event) -> list[FilterCounts]:
         async def report(counts: Sequence[FilterCounts]) -> None:
@@ -299,6 +332,96 @@ def filter_(
     for counts in totals:
         _write(line(counts))
     return UNDECODABLE if any(each.undecodable or each.failed for each in totals) else DONE
+
+
+def _chosen_filters(
+    names: Sequence[str], files: Sequence[Path], where: str | None, output: str | None
+) -> list[AlertFilter]:
+    """Return the filters that the command line means, at least one."""
+    from alertstream.filters import choose_filters
+    from alertstream.where import WhereFilter
+
+    chosen = choose_filters(names, files)
+    if where is not None and output is not None:
+        chosen.append(WhereFilter(where, output))
+    if not chosen:
+        raise UsageError("no filter is named", todo="give its number or class, as in: 1, or 1-100")
+    return chosen
+
+
+def _require_fields(
+    filters: Sequence[AlertFilter], schemas: Schemas, more: Sequence[Schema] = ()
+) -> None:
+    from alertstream.errors import FilterError
+    from alertstream.fields import require_fields
+
+    for each in filters:
+        require_fields(each.fields or (), schemas, more, where=each.declared_in, error=FilterError)
+
+
+def _list_filters(files: Sequence[Path], format: str) -> int:
+    from alertstream import screen
+    from alertstream.filters import TEMPLATES, TemplateFilter, choose_filters
+
+    first, last = "Filter001", f"Filter{TEMPLATES:03}"
+    own = choose_filters((), files)
+    there = [
+        (f"{first} … {last}", TemplateFilter()),
+        *((type(each).__name__, each) for each in own),
+    ]
+    for name, each in there:
+        if format == "text":
+            _write(screen.description_line(name, each))
+            continue
+        fields = None if each.fields is None else list(each.fields)
+        about = {"filter": name.replace(" … ", "-"), "description": each.description}
+        _write(_json({**about, "fields": fields}))
+    return DONE
+
+
+def _write_filter(name: str) -> int:
+    from alertstream.new_filter import write_filter
+
+    path = write_filter(name, Path())
+    _write(str(path))
+    _notice(f"now: pytest {path}, and: alertstream filter --dry-run ALERTS.avro --filters {path}")
+    return DONE
+
+
+def _dry_run(
+    path: Path, filters: Sequence[AlertFilter], cap: int, schemas: Schemas, format: str
+) -> int:
+    from alertstream import rehearsal, screen
+    from alertstream.printer import HEADING
+    from alertstream.runtime import run
+    from alertstream.sieve import FilterOptions, Sieve
+    from alertstream.visits import WallClock, visit_files
+
+    files = visit_files([path])
+    _require_fields(filters, schemas, rehearsal.schemas_of(files))
+    sieve = Sieve(FilterOptions(filters, cap), schemas, WallClock(), _notice)
+    found = run(lambda stop: rehearsal.rehearse(files, sieve, stop=stop, notice=_notice))
+    for counts in found.counts:
+        _write(_counts_line(format)(counts))
+    for topic, lines in found.first.items() if format == "text" else ():
+        if lines:
+            _write(f"\nthe first that pass {topic}\n{HEADING}")
+        for line in lines:
+            _write(line)
+    _notice(screen.time_line(found))
+    for each in filters:
+        if each.fields is None:
+            _notice(f"{type(each).__name__} {screen.NO_FIELDS}")
+    if found.error:
+        _write_error(found.error)
+        return FAILED
+    return UNDECODABLE if found.incomplete else DONE
+
+
+def _counts_line(format: str) -> Callable[[FilterCounts], str]:
+    from alertstream import screen
+
+    return screen.filter_line if format == "text" else lambda counts: _json(_counts_json(counts))
 
 
 def _counts_json(counts: FilterCounts) -> dict[str, Any]:
@@ -365,6 +488,7 @@ def print_(
 ) -> int:
     """Show a topic's alerts, as text, JSON or a table, and save them or their images."""
     from alertstream import pictures, printer
+    from alertstream.fields import require_fields
     from alertstream.page import Page
     from alertstream.runtime import run
     from alertstream.stream import subscribe
@@ -383,6 +507,7 @@ def print_(
         light_curves=html is not None,
         visit=visit,
     )
+    require_fields(printed.fields, schemas, where="--fields")
     if stamp_format != "fits" and stamp_dir is None:
         _notice("--stampFormat says how --stampDir saves cutouts: without it, none are saved")
     if printed.draws:

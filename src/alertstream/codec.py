@@ -82,7 +82,7 @@ class Container:
             self._file.close()
             known = isinstance(error, SchemaError)
             what = f"no usable schema in the file: {error}" if known else "no Avro container file"
-            raise DataError(what, where=str(path), todo="choose another --data") from error
+            raise DataError(what, where=str(path), todo="choose another") from error
 
     @property
     def share_read(self) -> float:

@@ -72,6 +72,16 @@ class AlertFilter:
         """The output topic: the class's name."""
         return type(self).__name__
 
+    @property
+    def description(self) -> str:
+        """The first line of the class's docstring, empty without any."""
+        return (type(self).__doc__ or "").strip().partition("\n")[0]
+
+    @property
+    def declared_in(self) -> str:
+        """What names its fields, for errors."""
+        return f"fields of {type(self).__name__}"
+
 
 class TemplateFilter(AlertFilter):
     """Certain and bright: SNR > 5 and brighter than AB magnitude 20."""
@@ -211,7 +221,7 @@ def load_filters(file: Path) -> dict[str, type[AlertFilter]]:
     try:
         spec.loader.exec_module(module)
     except FileNotFoundError as error:
-        if error.filename != str(file):
+        if error.filename != spec.origin:
             raise _failed(file, error) from error
         raise FilterError("there is no such file", where=str(file)) from error
     except (Exception, SystemExit) as error:
@@ -236,9 +246,16 @@ def load_filters(file: Path) -> dict[str, type[AlertFilter]]:
 def _made(found: Callable[[], AlertFilter]) -> AlertFilter:
     try:
         made = found()
-        topic = made.topic
+        topic, fields = made.topic, made.fields
+        texts = fields is None or all(isinstance(each, str) for each in fields)
     except Exception as error:
         raise _failed(None, error) from error
+    if isinstance(fields, str) or not texts:
+        raise FilterError(
+            "the fields are no names",
+            where=type(made).__name__,
+            todo='write them as in: fields = ("snr", "diaSource.reliability")',
+        )
     require_topic_name(topic)
     return made
 

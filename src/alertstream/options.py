@@ -19,7 +19,7 @@ import inspect
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 from typer.models import OptionInfo
 
 from alertstream.errors import UsageError
@@ -51,8 +52,9 @@ Command = Callable[..., Any]
 class Group:
     """Stands as the default of a command's parameter that several options make together.
 
-    ``make`` has these options as its own parameters, and returns the parameter's value. What the
-    environment or the configuration file set for all commands holds for ``shared`` options only.
+    ``make`` has these options as its own parameters, and returns the parameter's value, which is
+    None if one is left out that it cannot do without. What the environment or the configuration
+    file set for all commands holds for ``shared`` options only.
     """
 
     make: Callable[..., Any]
@@ -64,8 +66,13 @@ def group(make: Callable[..., Any], *, shared: bool = True) -> Any:
     return Group(make, shared)
 
 
-def command(app: typer.Typer, name: str | None = None) -> Callable[[Command], Command]:
-    """Register a command whose parameters may be groups of options."""
+def command(
+    app: typer.Typer, name: str | None = None, without_kafka: Collection[str] = ()
+) -> Callable[[Command], Command]:
+    """Register a command whose parameters may be groups of options.
+
+    :param without_kafka: parameters with which it needs no Kafka, nor takes BROKER and TOPIC.
+    """
 
     def register(function: Command) -> Command:
         called = name or function.__name__
@@ -83,15 +90,41 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[Command], Co
         def run(**values: Any) -> Any:
             for parameter, names in members.items():
                 make = inspect.signature(function).parameters[parameter].default.make
-                values[parameter] = make(**{each: values.pop(each) for each in names})
+                made_of = {each: values.pop(each) for each in names}
+                complete = all(made_of[each] is not None for each in _required(make))
+                values[parameter] = make(**made_of) if complete else None
             return function(**values)
 
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in parameters}
-        app.command(called)(run)
+        app.command(called, cls=_without_kafka(without_kafka) if without_kafka else None)(run)
         return function
 
     return register
+
+
+def _required(make: Callable[..., Any]) -> list[str]:
+    parameters = inspect.signature(make).parameters.values()
+    return [each.name for each in parameters if each.default is each.empty]
+
+
+def _without_kafka(names: Collection[str]) -> type[TyperCommand]:
+    """Return the class of a command that takes no BROKER and TOPIC with one of these parameters."""
+
+    class WithoutKafka(TyperCommand):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            if self._does_without(ctx, list(args)):
+                self.params = [each for each in self.params if each.name not in ("broker", "topic")]
+            return super().parse_args(ctx, args)
+
+        def _does_without(self, ctx: Any, args: list[str]) -> bool:
+            given, _, _ = self.make_parser(ctx).parse_args(args)
+            chosen = [each for each in self.params if each.name in names]
+            return any(
+                each.handle_parse_result(ctx, given, [])[0] not in (None, False) for each in chosen
+            )
+
+    return WithoutKafka
 
 
 def _parameters(

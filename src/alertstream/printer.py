@@ -280,8 +280,8 @@ class _Showing:
     causes: Causes = field(default_factory=Causes)
 
     def __call__(self, message: Message, alert: Alert) -> None:
+        line = line_of(message, alert, self.options)
         try:
-            line = _line(message, alert, self.options)
             shown = triplet(alert) if self._drawn else None
             if self.views.page:
                 self.views.page.add(alert, shown)
@@ -320,6 +320,17 @@ class _Showing:
             if self.causes.is_new(cause):
                 kept = " · kept as it is" if self.options.stamp_dir else ""
                 self.notice(f"cutout that cannot be shown: {cause} · {_place(message)}{kept}")
+
+
+def line_of(message: Message, alert: Alert, options: PrintOptions) -> str:
+    """Return the line that shows an alert.
+
+    :raises UndecodableError: it has fields of other types than a survey's.
+    """
+    try:
+        return _line(message, alert, options)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise UndecodableError("fields of other types than a survey's") from error
 
 
 def _line(message: Message, alert: Alert, options: PrintOptions) -> str:

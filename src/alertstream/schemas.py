@@ -83,6 +83,8 @@ class Schemas:
         self._parsed: dict[int, Schema] = {}
         self.keep_in = next(iter(folders), None)
         """The folder for schemas that are not known yet."""
+        self.foreseen = True
+        """Whether :meth:`ids` has those of all messages that can be decoded."""
 
     def ids(self) -> list[int]:
         """Return the ids that are known, ascending."""

@@ -24,12 +24,17 @@ from alertstream.errors import UsageError
 if TYPE_CHECKING:
     from alertstream.demo import DemoSummary
     from alertstream.doctor import Finding
+    from alertstream.filters import AlertFilter
     from alertstream.pictures import Triplet
+    from alertstream.rehearsal import Rehearsal
     from alertstream.sender import VisitSent
     from alertstream.stats import FilterCounts
 
 WIDEST = 98
 """Columns that an alert's cutouts take at most."""
+NO_FIELDS = (
+    "takes the whole alert: it is many times faster with fields, which names what it looks at"
+)
 
 
 def error_console() -> Console:
@@ -93,6 +98,23 @@ def finding_line(found: Finding) -> str:
     mark = {True: "ok", False: "BAD", None: "-"}[found.good]
     todo = f" · {found.todo}" if found.todo else ""
     return f"{mark:4}{found.name:10}{found.what}{todo}"
+
+
+def description_line(name: str, each: AlertFilter) -> str:
+    """Return what a filter says of itself in a line."""
+    fields = NO_FIELDS if each.fields is None else f"fields: {', '.join(each.fields) or 'none'}"
+    return f"{name}  {each.description or 'without a docstring'} · {fields}"
+
+
+def time_line(found: Rehearsal) -> str:
+    """Return how long decoding and judging an alert took, by all filters together, in a line."""
+    if found.timed:
+        each = found.seconds / found.timed
+        return f"{each * 1e6:,.0f} µs an alert, to decode it and run all filters"
+    if found.prepared:
+        each = found.preparing / found.prepared
+        return f"{each * 1e6:,.0f} µs an alert, most of it to prepare decoding, as they are so few"
+    return "no alerts"
 
 
 def megabytes(count: int) -> str:

@@ -103,13 +103,13 @@ def packers(
                     where=str(path),
                     todo="leave out --schema-id",
                 )
-            found[path] = _as_it_is
+            found[path] = as_it_is
             continue
         if schema_id is None and survey_of([each["name"] for each in schema["fields"]]).containers:
             found[path] = container_packer(schema)
             continue
         number = schemas.id_for(schema, subject, stated) if schema_id is None else schema_id
-        found[path] = _wire_packer(number)
+        found[path] = wire_packer(number)
         if folder and not schemas.has(number, schema):
             write_schema(schema, number, folder)
     return found
@@ -160,12 +160,14 @@ def _add(total: VisitSent, visit: VisitSent) -> None:
     total.error = total.error or visit.error
 
 
-def _wire_packer(schema_id: int) -> Packer:
+def wire_packer(schema_id: int) -> Packer:
+    """Return what puts the header with a schema's id before a record's bytes."""
     header = pack(schema_id, b"")
     return lambda body: (header, body)
 
 
-def _as_it_is(message: bytes) -> tuple[bytes, ...]:
+def as_it_is(message: bytes) -> tuple[bytes, ...]:
+    """Return the one part of a message that is whole."""
     return (message,)
 
 

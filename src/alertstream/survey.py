@@ -35,6 +35,7 @@ class Survey:
         fields, and what each is called.
     :param magnitude_limit: where a measurement that found nothing says down to which magnitude.
     :param containers: whether each of its messages is a container file, with the schema inside.
+    :param carried: top-level fields whose types only these schemas tell, in the messages.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Survey:
     earlier: Mapping[str, str]
     magnitude_limit: Path = ()
     containers: bool = False
+    carried: frozenset[str] = frozenset()
 
 
 def _paths(**quantities: str) -> dict[str, tuple[Path, ...]]:
@@ -94,6 +96,12 @@ ZTF = Survey(
     earlier={"prv_candidates": "detection"},
     magnitude_limit=("candidate", "diffmaglim"),
     containers=True,
+    carried=frozenset(
+        (
+            *("schemavsn", "publisher", "objectId", "candid", "candidate"),
+            *("prv_candidates", "fp_hists", *_CUTOUTS.values()),
+        )
+    ),
 )
 SURVEYS = (LSST, ZTF)
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from alertstream.codec import CONTAINER_MAGIC, named_types, open_container_message, schema_in
 from alertstream.errors import DataError, SchemaError, UsageError
+from alertstream.fields import type_at
 from alertstream.kafka import Message
 from alertstream.schemas import Schema, Schemas
 from alertstream.survey import QUANTITIES, SURVEYS, Alert
@@ -164,7 +165,7 @@ class ParquetTable:
         for schema in (own, *others):
             known = named_types(schema)
             for path in paths:
-                found = _at(schema, path, known)
+                found = type_at(schema, path, known)
                 if found is not None:
                     return self._arrow_type(found, known)
         raise SchemaError(f"no schema has the field {name}", todo="check --fields")
@@ -192,20 +193,3 @@ class ParquetTable:
             ]
             return arrow.struct(members)
         return arrow.null()
-
-
-def _at(node: Any, path: Sequence[str], known: dict[str, Schema]) -> Any:
-    """Return the type at a path of a schema, None if none is there; through an array, an array."""
-    node = known.get(node, node) if isinstance(node, str) else node
-    if not path:
-        return node
-    if isinstance(node, list):
-        found = (_at(each, path, known) for each in node)
-        return next((each for each in found if each is not None), None)
-    if isinstance(node, dict) and node["type"] == "array":
-        inside = _at(node["items"], path, known)
-        return None if inside is None else {"type": "array", "items": inside}
-    for each in node.get("fields", ()) if isinstance(node, dict) else ():
-        if each["name"] == path[0]:
-            return _at(each["type"], path[1:], known)
-    return None

@@ -105,13 +105,13 @@ def visit_files(paths: Sequence[Path]) -> list[Path]:
             found = sorted(each for each in path.glob("*.avro") if each.is_file())
             if not found:
                 raise DataError(
-                    "the folder has no .avro files", where=str(path), todo="choose another --data"
+                    "the folder has no .avro files", where=str(path), todo="choose another"
                 )
             files += found
         elif path.exists():
             files.append(path)
         else:
             raise DataError(
-                "there is no such file or folder", where=str(path), todo="choose another --data"
+                "there is no such file or folder", where=str(path), todo="choose another"
             )
     return files

@@ -27,6 +27,7 @@ class WhereFilter(AlertFilter):
 
     def __init__(self, expression: str, topic: str) -> None:
         self._topic = require_topic_name(topic)
+        self._expression = expression
         names: set[str] = set()
         try:
             self._holds = _compiled(ast.parse(expression.strip(), mode="eval").body, names)
@@ -42,6 +43,11 @@ class WhereFilter(AlertFilter):
     def topic(self) -> str:
         """The output topic."""
         return self._topic
+
+    @property
+    def declared_in(self) -> str:
+        """What names its fields, for errors."""
+        return f"--where '{self._expression}'"
 
     def passes(self, alert: Alert) -> bool:
         """Return whether the expression is true of the alert."""
