@@ -268,6 +268,17 @@ def test_versions_and_surveys_mixed_in_one_topic(kafka: str, topic: str) -> None
         assert (shown.status, len(shown.lines)) == (0, wanted + 1)
 
 
+def test_what_was_set_aside_is_not_set_aside_again(kafka: str, topic: str) -> None:
+    source, output = f"{topic}-undecodable", f"{topic}-out"
+    raw_kafka.make(kafka, source)
+    raw_kafka.write(kafka, source, [b"junk"])
+    how = ("--where", "snr > 0", "--output", output, "--exit-on-eof")
+    filtered = run("filter", kafka, source, *how)
+    assert filtered.status == 3
+    assert raw_kafka.describe(kafka, f"{source}-undecodable") is None
+    assert len(raw_kafka.read(kafka, source)) == 1
+
+
 @pytest.mark.slow
 def test_output_topic_that_is_deleted_is_made_again(
     kafka: str, stream: str, visits: Path, tmp_path: Path

@@ -252,3 +252,24 @@ def test_screen_and_its_keys(kafka: str, stream: str, columns: int) -> None:
         assert terminal.process.returncode == 0
     finally:
         terminal.close()
+
+
+def test_names_of_groups_are_shown_as_they_are(kafka: str, stream: str) -> None:
+    for group in (f"evil[/x]{stream}", f"[bold]{stream}", f"esc\x1b[31m{stream}"):
+        assert run("print", kafka, stream, "--group", group, "-n", 3).status == 0
+    terminal = Terminal("monitor", kafka, stream, columns=140)
+    try:
+        until(lambda: terminal.shows("evil[/x]") and terminal.shows("[bold]"), "their names")
+        assert "\x1b[31m" not in terminal.written
+        terminal.press("q")
+        until(lambda: terminal.process.poll() is not None, "the end")
+        assert terminal.process.returncode == 0
+    finally:
+        terminal.close()
+
+
+def test_waiting_for_a_topic_is_no_lost_connection(kafka: str, topic: str) -> None:
+    process = start("monitor", kafka, f"{topic}-*", "--format", "json", "--refresh", 0.2)
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["connected"] is True
+    assert stop(process).status == 0

@@ -74,6 +74,28 @@ def test_until_a_time_to_come(kafka: str, stream: str, visits: Path) -> None:
     assert len(ended.objects) == 240
 
 
+def test_times_before_all_times(kafka: str, stream: str) -> None:
+    printed = run("print", kafka, stream, *JSON, "--from", "1960-01-01", "--exit-on-eof")
+    assert (printed.status, len(printed.objects)) == (0, 120)
+    none = run("print", kafka, stream, *JSON, "--until", "1960-01-01")
+    assert (none.status, none.out) == (0, "")
+
+
+def test_many_topics_that_appear_are_read_whole(kafka: str, topic: str, visits: Path) -> None:
+    first, *_ = sorted(visits.iterdir())
+    send(kafka, f"{topic}.0", first)
+    process = start("print", kafka, f"{topic}.*", *JSON)
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(120)]
+    for number in range(1, 8):
+        send(kafka, f"{topic}.{number}", first)
+        time.sleep(0.7)
+    lines += [process.stdout.readline() for _ in range(7 * 120)]
+    ended = stop(process)
+    assert (ended.status, ended.out) == (0, "")
+    assert len(set(lines)) == 8 * 120
+
+
 def test_filter_of_a_part(kafka: str, stream: str) -> None:
     output = f"part-{stream}"
     how = ("--where", "snr > 0 or not snr > 0", "--output", output, "--cap", 0)
@@ -148,6 +170,7 @@ def test_filter_of_daily_topics(kafka: str, topic: str, visits: Path) -> None:
         (("print", "t", "--until", "never"), 2, "never is no time to end at"),
         (("print", "t", "--until", "-5"), 2, "-5 is no offset to end at"),
         (("print", "t", "--from", "12h"), 2, "12h is no time to start from"),
+        (("filter", "Filter*", "1"), 2, "what passes Filter001 would come back to it"),
         (("print", "nothing-*", "--exit-on-eof"), 1, "no topic matches nothing-*"),
         (("print", "nothing"), 1, "there is no topic nothing"),
         (("filter", "F*", "1"), 2, "what passes Filter001 would come back to it"),

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,9 @@ from alertstream.stream import Subscription, next_offsets, subscribe
 from alertstream.survey import Alert, field_paths
 from alertstream.topics import TopicLayout, make_topics
 from alertstream.visits import Cadence, WallClock, visit_files
+
+SETTLE_AFTER = 1.0
+"""Seconds after which a group is told how far its alerts are done."""
 
 _log = logging.getLogger("alertstream")
 
@@ -58,8 +63,9 @@ async def read(
 ) -> AsyncIterator[ReceivedAlert]:
     """Yield the alerts of topics as they come, in order within a partition.
 
-    With a group, an alert counts as done when the next one is asked for: whatever ends the program,
-    what was not done comes again, and so does the alert at which the loop was left. A message that
+    With a group, an alert counts as done when the next one is asked for, and Kafka is told so every
+    second: whatever ends the program, what was not done comes again, and so does the alert at which
+    the loop was left; after a crash or a rebalance, also what was done in the last second. What
     cannot be decoded is left out, and logged as a warning of ``alertstream``, once per cause.
 
     :param topics: a name or several, or patterns such as ``ztf_*``.
@@ -79,20 +85,36 @@ async def read(
     decoder = MessageDecoder(schemas or Schemas(), None if fields is None else field_paths(fields))
     subscription = Subscription(names, group, start, until, exit_on_eof)
     stop, causes = asyncio.Event(), Causes()
+    done: Offsets = {}
     async with subscribe(_connection(broker), subscription, notice=_log.warning) as stream:
-        async for batch in stream.batches(stop):
-            if schemas is not None:
-                await schemas.ready((each.value for each in batch), stop, _log.warning)
-            async with stream.working:
-                done: Offsets = {}
-                try:
-                    for message in batch:
-                        alert = _decoded(decoder, message, causes)
-                        if alert is not None:
-                            yield alert
-                        done |= next_offsets((message,))
-                finally:
-                    await stream.commit(done)
+
+        async def settle() -> None:
+            settled = done.copy()
+            done.clear()
+            await stream.commit(settled)
+
+        stream.before_rebalance = settle
+        try:
+            async for batch in stream.batches(stop):
+                if schemas is not None:
+                    await schemas.ready((each.value for each in batch), stop, _log.warning)
+                begin = time.monotonic()
+                for message in batch:
+                    if stream.membership and stream.is_outdated(stream.membership):
+                        break
+                    alert = _decoded(decoder, message, causes)
+                    if alert is not None:
+                        yield alert
+                    done |= next_offsets((message,))
+                    if time.monotonic() - begin > SETTLE_AFTER:
+                        await settle()
+                        begin = time.monotonic()
+                await settle()
+        finally:
+            # From here on, Kafka has only so long to take what is done.
+            stop.set()
+            with suppress(TimeoutError):
+                await settle()
 
 
 def _decoded(decoder: MessageDecoder, message: Message, causes: Causes) -> ReceivedAlert | None:

@@ -663,7 +663,13 @@ def monitor(
                 subscribe(connection, subscription, stop=stop, notice=notice) as stream,
             ):
                 return await watch_stream(
-                    stream, watch, stop=stop, refresh=refresh, groups=found, show=show
+                    stream,
+                    watch,
+                    stop=stop,
+                    refresh=refresh,
+                    groups=found,
+                    show=show,
+                    notice=notice,
                 )
 
     final = run(main)

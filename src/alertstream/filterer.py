@@ -28,6 +28,8 @@ SETTLE_AFTER = 5.0
 """Seconds that offsets may wait to be committed while nothing passes but alerts come."""
 MOST_WAITING = 64 * 1024 * 1024
 """Bytes of messages whose copies wait for the transaction before theirs."""
+LEAST_TOGETHER = 1024 * 1024
+"""Bytes of copies that go into one transaction even if the way to Kafka is slow."""
 MOST_REFUSALS = 10
 """Times in a row that Kafka may refuse what can be tried again, before it is given up."""
 DELIVERIES = ("exactly-once", "at-least-once")
@@ -59,6 +61,8 @@ class Outlet:
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _failure: DeliveryError | None = None
     _refusals: int = 0
+    room: int = JUDGED_TOGETHER
+    """Bytes of copies that a transaction may have: less where they have taken too long before."""
 
     def __post_init__(self) -> None:
         self.stream.before_rebalance = self._settle_quietly
@@ -119,11 +123,14 @@ class Outlet:
                     self._fail(error)
                 else:
                     self._refusals = 0
+                    self.room = min(2 * self.room, JUDGED_TOGETHER)
                     for _ in judgements:
                         self._waiting.popleft()
 
     def _fail(self, error: DeliveryError) -> None:
         self._refusals += error.refused
+        if not error.refused:
+            self.room = max(self.room // 2, LEAST_TOGETHER)
         if self._refusals >= MOST_REFUSALS:
             error.passing = False
         self._failure = error
@@ -134,7 +141,7 @@ class Outlet:
         judgements: list[Judgement] = []
         for made_as, judgement in self._waiting:
             size += judgement.bytes
-            if made_as != membership or (judgements and size > JUDGED_TOGETHER):
+            if made_as != membership or (judgements and size > self.room):
                 break
             judgements.append(judgement)
         return membership, judgements
@@ -224,6 +231,7 @@ async def filter_stream(
             sieve.notice(f"{error.what}: read again from what is committed")
             for judgement in await outlet.start_again():
                 sieve.take_back(judgement)
+            sieve.judged_together = outlet.room
             await restore_caps()
         except Exception:
             await outlet.give_up()

@@ -27,6 +27,7 @@ IN_FLIGHT = 32 * 1024 * 1024
 """Bytes of messages that wait for their acknowledgement."""
 LOST_AFTER = 2.0
 """Seconds without any connection to a broker after which the user is told."""
+NO_CONNECTION = "no connection to Kafka: trying until it is there again"
 THERE_AGAIN = "Kafka is there again"
 RETRY = 1.0
 """Seconds from one attempt to reach Kafka to the next."""
@@ -350,5 +351,5 @@ async def _watch(client: Callable[[], AIOKafkaClient], notice: Notice) -> None:
         elif lost_since is None:
             lost_since = now
         elif not told and now - lost_since > LOST_AFTER:
-            notice("no connection to Kafka: trying until it is there again")
+            notice(NO_CONNECTION)
             told = True

@@ -11,7 +11,7 @@ from typing import Any
 from alertstream.codec import MessageDecoder
 from alertstream.errors import UndecodableError
 from alertstream.groups import Groups, Lags
-from alertstream.kafka import THERE_AGAIN, KafkaError, Message
+from alertstream.kafka import NO_CONNECTION, THERE_AGAIN, KafkaError, Message
 from alertstream.schemas import Schemas
 from alertstream.stats import TopicStats
 from alertstream.stream import Stream, next_offsets
@@ -46,7 +46,8 @@ class Watch:
 
     def notice(self, text: str) -> None:
         """Take note of what is told of the connection to Kafka."""
-        self.connected = text == THERE_AGAIN
+        if text in (NO_CONNECTION, THERE_AGAIN):
+            self.connected = text == THERE_AGAIN
 
     def add(self, message: Message, received: float) -> None:
         """Count a message that was received at ``received``, seconds since 1970."""
@@ -79,6 +80,7 @@ async def watch_stream(
     refresh: float = 1.0,
     groups: Groups | None = None,
     show: Show | None = None,
+    notice: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Watch until ``stop`` or the stream's end; return the final figures.
 
@@ -89,7 +91,7 @@ async def watch_stream(
     """
     following = asyncio.create_task(_follow_groups(watch, groups))
     try:
-        await _watch_to_the_end(stream, watch, stop, refresh, show)
+        await _watch_to_the_end(stream, watch, stop, refresh, show, notice)
     finally:
         following.cancel()
     await _ask_groups(watch, groups)
@@ -100,11 +102,16 @@ async def watch_stream(
 
 
 async def _watch_to_the_end(
-    stream: Stream, watch: Watch, stop: asyncio.Event, refresh: float, show: Show | None
+    stream: Stream,
+    watch: Watch,
+    stop: asyncio.Event,
+    refresh: float,
+    show: Show | None,
+    notice: Callable[[str], None],
 ) -> None:
     due = watch.clock.now() + refresh
     async for batch in stream.batches(stop):
-        if not await watch.schemas.ready((each.value for each in batch), stop):
+        if not await watch.schemas.ready((each.value for each in batch), stop, notice):
             break
         received = watch.clock.now()
         for message in batch:

@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from alertstream.printer import printable
 from alertstream.stats import BUDGET
 
 Figures = dict[str, Any]
@@ -30,6 +31,7 @@ LINES_AROUND = 4
 WIDE = 100
 """Columns of a terminal from which on everything is shown."""
 VISIT_WIDTH = 13
+LONGEST_NAME = 36
 VISIT_COLUMNS = {
     "alerts": False,
     "took": True,
@@ -121,7 +123,7 @@ class MonitorScreen:
             bad = f"{stats['undecodable']:,}"
             sparks = [self._sparks(topic)] if self._is_wide else []
             table.add_row(
-                topic,
+                _name(topic),
                 f"{stats['alerts']:,}",
                 share,
                 f"{stats['bytes'] / 1e6:,.1f}",
@@ -151,7 +153,8 @@ class MonitorScreen:
         for visit in latest:
             for number, (_, topic, stats) in enumerate(each for each in shown if each[0] == visit):
                 cells = _visit_cells(stats)
-                table.add_row(visit if number == 0 else "", topic, *(cells[name] for name in names))
+                shown_visit = _name(visit if number == 0 else "")
+                table.add_row(shown_visit, _name(topic), *(cells[name] for name in names))
         return table
 
     def _visits_that_fit(self) -> int:
@@ -172,7 +175,7 @@ class MonitorScreen:
         ]
         lags.sort(key=lambda each: (-each[0], each[1:]))
         for behind, group, topic in lags[:GROUPS_SHOWN]:
-            table.add_row(group, topic, f"[yellow]{behind:,}[/]" if behind else "0")
+            table.add_row(_name(group), _name(topic), f"[yellow]{behind:,}[/]" if behind else "0")
         if len(lags) > GROUPS_SHOWN:
             table.add_row(f"and {len(lags) - GROUPS_SHOWN} more", "", "")
         return table
@@ -180,10 +183,16 @@ class MonitorScreen:
 
 def _table(first: str, others: Sequence[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first, no_wrap=True, overflow="ellipsis")
+    table.add_column(first, no_wrap=True, overflow="ellipsis", max_width=LONGEST_NAME)
     for name in others:
-        table.add_column(name, justify="right", no_wrap=True)
+        most = LONGEST_NAME if name == "topic" else None
+        table.add_column(name, justify="right", no_wrap=True, max_width=most)
     return table
+
+
+def _name(text: str) -> Text:
+    """Return a name as it may be shown: whoever makes a topic or a group chooses it freely."""
+    return Text(printable(text))
 
 
 def _visit_cells(stats: Figures) -> dict[str, str]:

@@ -523,7 +523,7 @@ def reading(
             "--from",
             metavar="WHERE",
             help="Where to start: earliest (default), latest, a time, an offset; -100: the last "
-            "100 of each partition.",
+            "100 offsets of each partition.",
         ),
     ] = None,
     until: Annotated[

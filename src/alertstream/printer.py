@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from alertstream.codec import MessageDecoder, schema_id_of
 from alertstream.cutouts import save_cutouts, save_picture
-from alertstream.errors import DeliveryError, Position, UndecodableError
+from alertstream.errors import DataError, DeliveryError, Position, UndecodableError
 from alertstream.kafka import ORIGIN, REASON, Message, Offsets
 from alertstream.page import Page
 from alertstream.pictures import Triplet, picture, png, triplet
@@ -196,8 +196,17 @@ async def print_stream(
     decoder = MessageDecoder(schemas, options.paths())
     causes = Causes()
     lines = _heading(options)
-    show = _Showing(options, account, views, notice, lines.append)
+    show = _Showing(options, account, views, notice, lines.append, saver)
     unsaved: Offsets = {}
+
+    async def refuse_others() -> None:
+        if unsaved:
+            raise DataError(
+                "the group has got another member, which reads again what no file has yet",
+                todo="save as .avro, or let one member alone save a table",
+            )
+
+    stream.after_rebalance = refuse_others
 
     async def hand_over() -> None:
         if lines:
@@ -226,8 +235,6 @@ async def print_stream(
                         await asyncio.to_thread(show, message, alert)
                     else:
                         show(message, alert)
-                    if saver is not None:
-                        saver.add(message, alert)
                 except UndecodableError as error:
                     account.undecodable += 1
                     _show_undecodable(message, error.what, options, lines.append)
@@ -277,12 +284,15 @@ class _Showing:
     views: Views
     notice: Callable[[str], None]
     write: Callable[[str], None]
+    saver: Saver | None = None
     causes: Causes = field(default_factory=Causes)
 
     def __call__(self, message: Message, alert: Alert) -> None:
         line = line_of(message, alert, self.options)
         try:
             shown = triplet(alert) if self._drawn else None
+            if self.saver is not None:
+                self.saver.add(message, alert)
             if self.views.page:
                 self.views.page.add(alert, shown)
         except (ArithmeticError, TypeError, ValueError) as error:

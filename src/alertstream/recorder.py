@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
@@ -33,6 +34,12 @@ from alertstream.wire import HEADER_SIZE, unpack
 
 MESSAGES: Schema = {"type": "bytes"}
 """Schema of a file that holds whole messages, as what cannot be decoded."""
+
+
+MOST_FILES = 100
+"""Schemas beyond that many are kept whole, with what cannot be decoded."""
+LONGEST_NAME = 80
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class Recorder:
@@ -89,7 +96,10 @@ class Recorder:
             recording = self._by_schema.get(schema_id) or self._recording(
                 schema_id, self._schemas.by_id(schema_id)
             )
-        recording.append(body)
+        if recording is None:
+            self.add_undecodable(message)
+        else:
+            recording.append(body)
 
     def add_undecodable(self, message: Message) -> None:
         """Take a message that is no alert.
@@ -115,12 +125,22 @@ class Recorder:
         self.flush()
         return sorted(self._files)
 
-    def _recording(self, key: int | bytes, schema: Schema) -> _Recording:
+    def _recording(self, key: int | bytes, schema: Schema) -> _Recording | None:
+        """Return the file for a schema; None if there are too many."""
         own, name = canonical_fingerprint(schema), full_name(schema)
         self._first = self._first or own
-        path = self._path if own == self._first else self._beside(f"-{name}")
-        if _own_schema(path) not in (None, own):
-            path = self._beside(f"-{name}-{own[:8]}")
+        if own == self._first:
+            path = self._path
+        elif len(self._files) >= MOST_FILES:
+            return None
+        else:
+            safe = _UNSAFE.sub("_", name)[:LONGEST_NAME]
+            path = self._beside(f"-{safe}")
+            taken = path == self._beside(UNDECODABLE) or _own_schema(path) not in (None, own)
+            if taken or safe != name:
+                path = self._beside(f"-{safe}-{own[:8]}")
+        if len(self._by_schema) >= MOST_FILES:
+            self._by_schema.clear()
         schema_id = key if isinstance(key, int) else None
         return self._by_schema.setdefault(key, self._open(path, schema, schema_id))
 
@@ -138,8 +158,11 @@ def _own_schema(path: Path) -> str | None:
 
     :raises DataError: it is no container file.
     """
-    if not path.exists():
-        return None
+    try:
+        if not path.exists():
+            return None
+    except OSError as error:
+        raise _not_written(path, error) from error
     schema = schema_in(container_tail(path).schema)
     return canonical_fingerprint(schema)
 
@@ -202,9 +225,19 @@ def _create(path: Path, header: bytes) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_bytes(header)
-        # Unlike a rename, this leaves a file alone that another process has made meanwhile.
-        with suppress(FileExistsError):
+        try:
+            # Unlike a rename, this leaves a file alone that another process has made meanwhile.
             path.hardlink_to(part)
+        except FileExistsError:
+            pass
+        except OSError:
+            # A file system without links.
+            part.rename(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     finally:
         part.unlink(missing_ok=True)
 

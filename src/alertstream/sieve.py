@@ -85,6 +85,7 @@ class Sieve:
     schemas: Schemas
     clock: Clock
     notice: Callable[[str], None] = lambda text: None
+    judged_together: int = JUDGED_TOGETHER
     totals: list[FilterCounts] = field(init=False)
     undecodable: int = 0
 
@@ -106,7 +107,7 @@ class Sieve:
             self._judge(message, judgement)
             judgement.offsets |= next_offsets((message,))
             long = self.clock.now() - begin > JUDGING_LIMIT
-            if judgement.bytes >= JUDGED_TOGETHER or long:
+            if judgement.bytes >= self.judged_together or long:
                 yield self._finished(judgement)
                 begin, judgement = self.clock.now(), Judgement()
         if judgement.offsets:
@@ -122,8 +123,10 @@ class Sieve:
                 f"undecodable message: {error.what} · {place} · more of the kind are counted only"
             )
             self._tell_once(error.what, text)
-            copy = Copy(f"{message.topic}{UNDECODABLE}", message, error.what)
-            judgement.add_copies(message, [copy])
+            # What has been set aside already stays where it is.
+            if not message.topic.endswith(UNDECODABLE):
+                copy = Copy(f"{message.topic}{UNDECODABLE}", message, error.what)
+                judgement.add_copies(message, [copy])
             return
         visit = alert.visit
         judgement.seen[visit] += 1

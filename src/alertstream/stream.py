@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka import errors as kafka_errors
 
 from alertstream.connection import Connection, mapped_errors
-from alertstream.errors import TopicError
+from alertstream.errors import TopicError, UsageError
 from alertstream.kafka import Message, Notice, Offsets, watched
 from alertstream.stopping import STOP_LIMIT, unless
 from alertstream.topics import POLL, is_pattern, require_topics, topic_pattern
@@ -43,6 +43,7 @@ class Subscription:
     :param exit_on_eof: end where the partitions ended when reading began.
     :param instance: name under which the group knows its member again when it comes back after a
         crash, so that its partitions do not wait for it to be missed (KIP-345).
+    :raises UsageError: there is no such start, or end.
     """
 
     topics: tuple[str, ...]
@@ -51,6 +52,12 @@ class Subscription:
     until: int | datetime | None = None
     exit_on_eof: bool = False
     instance: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.start, str) and self.start not in ("earliest", "latest"):
+            raise UsageError(f"{self.start} is no place to start from", todo="earliest or latest")
+        if isinstance(self.until, int) and self.until < 0:
+            raise UsageError(f"{self.until} is no offset to end at", todo="give one from 0 on")
 
 
 class Stream:
@@ -158,11 +165,12 @@ class Stream:
             new = assigned - self._positions.keys()
             for each in assigned - new:
                 self._consumer.seek(each, self._positions[each])
-        if self.subscription.start == "earliest" or not new:
+        start = self.subscription.start
+        if not new or (start == "earliest" and self.subscription.group is not None):
             return
-        appeared = new.difference(self._partitions)
+        appeared = new if start == "earliest" else new.difference(self._partitions)
         starts = await self._consumer.beginning_offsets(appeared) if appeared else {}
-        starts |= await _starts(self._consumer, sorted(new - appeared), self.subscription.start)
+        starts |= await _starts(self._consumer, sorted(new - appeared), start)
         for each, offset in starts.items():
             self._consumer.seek(each, offset)
         self._positions |= starts
@@ -360,7 +368,7 @@ async def _starts(
         return {}
     ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
     if isinstance(start, datetime):
-        times = dict.fromkeys(partitions, int(start.timestamp() * 1000))
+        times = dict.fromkeys(partitions, max(int(start.timestamp() * 1000), 0))
         found = await consumer.offsets_for_times(times)
         return {each: found[each].offset if found[each] else ends[each] for each in partitions}
     if isinstance(start, int):

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from alertstream.codec import CONTAINER_MAGIC, named_types, open_container_message, schema_in
-from alertstream.errors import DataError, SchemaError, UsageError
+from alertstream.errors import DataError, SchemaError, UndecodableError, UsageError
 from alertstream.fields import type_at
 from alertstream.kafka import Message
 from alertstream.schemas import Schema, Schemas
@@ -85,11 +85,16 @@ class ParquetTable:
     def add(self, message: Message, alert: Alert) -> None:
         """Take an alert's row.
 
-        :raises DataError: rows cannot be written.
+        :raises UndecodableError: its fields have other types than the columns.
         """
         if self._columns is None:
             self._columns = self._arrow.schema(self._types(message))
-        self._rows.append({name: alert.value(name) for name in self._fields})
+        try:
+            row = {name: alert.value(name) for name in self._fields}
+            self._arrow.RecordBatch.from_pylist([row], schema=self._columns)
+        except (ArithmeticError, TypeError, ValueError, self._arrow.ArrowException) as error:
+            raise UndecodableError("fields of other types than the table's columns") from error
+        self._rows.append(row)
         self._size += len(message.value)
 
     def add_undecodable(self, message: Message) -> None:
@@ -98,7 +103,7 @@ class ParquetTable:
     def flush(self) -> None:
         """Write what was taken, if it is enough for a row group.
 
-        :raises DataError: it cannot be written, or does not have the columns' types.
+        :raises DataError: it cannot be written.
         """
         if len(self._rows) >= ROWS or self._size >= ROOM:
             self._write()
@@ -106,7 +111,7 @@ class ParquetTable:
     def close(self) -> list[Path]:
         """Write the rest; return the file, which is whole now. Without alerts there is none.
 
-        :raises DataError: it cannot be written, or does not have the columns' types.
+        :raises DataError: it cannot be written.
         """
         if self._columns is None:
             return []
@@ -129,12 +134,6 @@ class ParquetTable:
             self.saved += table.num_rows
         except OSError as error:
             raise self._not_written(error) from error
-        except (self._arrow.ArrowException, TypeError) as error:
-            raise DataError(
-                f"alerts of different types do not go into one table ({error})",
-                where=str(self._path),
-                todo="choose other --fields, or one schema's alerts",
-            ) from error
         self._rows.clear()
         self._size = 0
 
