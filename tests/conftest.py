@@ -42,7 +42,9 @@ def _no_constant(name: str) -> None:
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("ALERTSTREAM_")}
+    # Test runners set the width of a terminal that a command does not have.
+    foreign = ("ALERTSTREAM_", "COLUMNS", "LINES")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
     return kept | {"XDG_CONFIG_HOME": "/nonexistent"} | more
 
 

@@ -81,6 +81,7 @@ def test_times_before_all_times(kafka: str, stream: str) -> None:
     assert (none.status, none.out) == (0, "")
 
 
+@pytest.mark.slow
 def test_many_topics_that_appear_are_read_whole(kafka: str, topic: str, visits: Path) -> None:
     first, *_ = sorted(visits.iterdir())
     send(kafka, f"{topic}.0", first)

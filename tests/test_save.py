@@ -91,6 +91,7 @@ def test_without_a_group_no_offsets_move(kafka: str, stream: str, tmp_path: Path
     assert raw_kafka.committed(kafka, group) == before
 
 
+@pytest.mark.slow
 def test_killed_while_it_saves(kafka: str, stream: str, visits: Path, tmp_path: Path) -> None:
     path, chance = tmp_path / "night.avro", random.Random(1)
     how = ("--save", path, "--group", f"group-{stream}", "--format", "json")
@@ -308,6 +309,7 @@ def test_schemas_without_end(kafka: str, topic: str, tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) <= 101
 
 
+@pytest.mark.slow
 def test_table_of_a_group_that_gets_another_member(kafka: str, topic: str, tmp_path: Path) -> None:
     assert run("send", kafka, topic, "--interval", 0, "--partitions", 2).status == 0
     how = ("--group", f"group-{topic}", "--fields", "snr")

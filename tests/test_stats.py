@@ -44,6 +44,10 @@ def test_topic_by_visit() -> None:
         "last": 10_000,
         "latency_p50_ms": 500,
         "latency_p99_ms": 2_000,
+        "latency_max_ms": 2_000,
+        "seconds": 2.0,
+        "late": 0,
+        "complete": False,
     }
     assert figures["visits"]["None"]["alerts"] == 1
 

@@ -162,7 +162,10 @@ def send(
     ] = None,
     format: Format = "text",
 ) -> int:
-    """Send alerts to a topic: one file a visit, one burst a visit."""
+    """Send alerts to a topic: one file a visit, one burst a visit.
+
+    Example: alertstream send localhost:9092 alerts --interval 2
+    """
     from alertstream import kafka, screen, sender
     from alertstream.runtime import run
     from alertstream.schemas import package_folder
@@ -271,7 +274,10 @@ def filter_(
     schemas: Schemas = group(options.schemas),
     format: Format = "text",
 ) -> int:
-    """Cut a topic down: what a filter lets through goes to the topic of its name."""
+    """Cut a topic down: what a filter lets through goes to the topic of its name.
+
+    Example: alertstream filter localhost:9092 alerts 1-3 --exit-on-eof
+    """
     options.one_of("format", format, ("text", "json"))
     if list_ + (dry_run is not None) + (new is not None) > 1:
         raise UsageError("--list, --dry-run and --new exclude each other", todo="give one of them")
@@ -493,7 +499,10 @@ def print_(
         str, typer.Option(help="text, for people; json, a line an object; or csv, a table.")
     ] = "text",
 ) -> int:
-    """Show a topic's alerts, as text, JSON or a table, and save them or their images."""
+    """Show a topic's alerts, as text, JSON or a table, and save them or their images.
+
+    Example: alertstream print localhost:9092 alerts --fields band,magnitude -n 10
+    """
     from alertstream import pictures, printer
     from alertstream.fields import require_fields
     from alertstream.page import Page
@@ -623,7 +632,10 @@ def monitor(
         str | None, typer.Option(help="live, text or json; default: live in a terminal.")
     ] = None,
 ) -> int:
-    """Watch topics: alerts, bytes, rate, latency by visit, and how far behind their groups are."""
+    """Watch topics: alerts, bytes, rate, latency by visit, and how far behind their groups are.
+
+    Example: alertstream monitor localhost:9092 alerts Filter001
+    """
     from alertstream import screen
     from alertstream.groups import groups
     from alertstream.monitor import Watch, watch_stream
@@ -699,7 +711,10 @@ def broker(
     java: Annotated[Path | None, typer.Option(help="The java to run it with.")] = None,
     security: ListenerSecurity = group(options.listener_security, shared=False),
 ) -> int:
-    """Run a real Kafka on this machine until Ctrl-C, without Docker."""
+    """Run a real Kafka on this machine until Ctrl-C, without Docker.
+
+    Example: alertstream broker --data-dir kafka
+    """
     from alertstream import screen
     from alertstream.broker import BrokerOptions, local_broker
     from alertstream.runtime import run, until_stopped
@@ -742,7 +757,10 @@ def simulate(
     ] = None,
     schemas: Schemas = group(options.folders),
 ) -> int:
-    """Make up realistic visits: container files to send."""
+    """Make up realistic visits: container files to send.
+
+    Example: alertstream simulate night --visits 2 --alerts 100
+    """
     from alertstream import screen
     from alertstream import simulate as simulation
 
@@ -791,7 +809,10 @@ def doctor(
     schemas: Schemas = group(options.schemas),
     format: Format = "text",
 ) -> int:
-    """Find out why a stream cannot be read: host, rights, topic, registry, clock, schema."""
+    """Find out why a stream cannot be read: host, rights, topic, registry, clock, schema.
+
+    Example: alertstream doctor localhost:9092 alerts
+    """
     from alertstream import doctor as examination
     from alertstream.runtime import run, until_stopped
     from alertstream.screen import finding_line
@@ -817,7 +838,10 @@ def demo(
     visits: Annotated[int, typer.Option(min=1, max=100, help="How many visits.")] = 3,
     alerts: Annotated[int, typer.Option(min=1, help="Alerts of each.")] = 200,
 ) -> int:
-    """Show everything at once: a local Kafka, simulated visits, filters, a monitor."""
+    """Show everything at once: a local Kafka, simulated visits, filters, a monitor.
+
+    Example: alertstream demo --visits 1
+    """
     from alertstream import demo as demonstration
     from alertstream import screen
     from alertstream.filters import choose_filters

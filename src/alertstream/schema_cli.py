@@ -56,7 +56,10 @@ def _schema(text: str, schemas: Schemas) -> Schema:
 
 @command(schema_app, "list")
 def schema_list(*, schemas: Schemas = group(options.schemas)) -> int:
-    """List the ids and names of the schemas that are known, or the subjects of a registry."""
+    """List the ids and names of the schemas that are known, or the subjects of a registry.
+
+    Example: alertstream schema list
+    """
     from alertstream.registry import RegistrySchemas
     from alertstream.schemas import full_name
 
@@ -71,7 +74,10 @@ def schema_list(*, schemas: Schemas = group(options.schemas)) -> int:
 
 @command(schema_app, "show")
 def schema_show(*, schema: SchemaName, schemas: Schemas = group(options.schemas)) -> int:
-    """Show a schema as JSON: a known one, or that of a file."""
+    """Show a schema as JSON: a known one, or that of a file.
+
+    Example: alertstream schema show 10.0
+    """
     from alertstream.schemas import plain_schema
 
     write_line(json.dumps(plain_schema(_schema(schema, schemas)), indent=2))
@@ -90,7 +96,10 @@ def schema_register(
     ] = None,
     schemas: Schemas = group(options.folders),
 ) -> int:
-    """Register a schema, if the registry does not have it yet, and show its id."""
+    """Register a schema, if the registry does not have it yet, and show its id.
+
+    Example: alertstream schema register http://localhost:8081/apis/ccompat/v7 10.0
+    """
     from alertstream.schemas import full_name
 
     found = _schema(schema, schemas)
@@ -101,7 +110,10 @@ def schema_register(
 
 @command(schema_app, "diff")
 def schema_diff(*, a: SchemaName, b: SchemaName, schemas: Schemas = group(options.schemas)) -> int:
-    """Show what is different in B: fields added and removed, other types and defaults."""
+    """Show what is different in B: fields added and removed, other types and defaults.
+
+    Example: alertstream schema diff 10.0 11.0
+    """
     from alertstream.evolution import differences
 
     for line in differences(_schema(a, schemas), _schema(b, schemas)):
@@ -118,7 +130,10 @@ def schema_check(
     ],
     schemas: Schemas = group(options.schemas),
 ) -> int:
-    """Tell whether who has an OLD schema can read what is written with NEW (FORWARD_TRANSITIVE)."""
+    """Tell whether who has an OLD schema can read what is written with NEW (FORWARD_TRANSITIVE).
+
+    Example: alertstream schema check 10.0 9.0
+    """
     from alertstream.evolution import obstacles
 
     written = _schema(new, schemas)

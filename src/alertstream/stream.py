@@ -26,6 +26,8 @@ PARTITION_FETCH = 1024 * 1024
 """Bytes that are read from a partition in one piece; a larger message still comes whole."""
 FETCH = 32 * 1024 * 1024
 """Bytes that are read from a broker in one piece, and so the memory that waits to be worked on."""
+MISSED_AFTER = 15.0
+"""Seconds after which a group has missed a member that died, and given its partitions to others."""
 APPEARS_WITHIN = 5_000
 """Milliseconds after which a new topic is noticed that matches a pattern."""
 
@@ -78,6 +80,7 @@ class Stream:
         self._starts: dict[TopicPartition, int] = {}
         self._accepted: object = None
         self._assignments = 0
+        self._idle_since = 0.0
         self._stop = stop
         self.subscription = subscription
         self.membership: Membership | None = None
@@ -242,15 +245,22 @@ class Stream:
             await self._end_at(until)
         if self._ends is None and until is None:
             return False
+        assignment = self._consumer.assignment()
+        if not assignment:
+            # A member that died unnoticed may have been given ours.
+            self._idle_since = self._idle_since or time.monotonic()
+            idle = time.monotonic() - self._idle_since
+            return self._ends is not None and (not self._partitions or idle > MISSED_AFTER)
+        self._idle_since = 0.0
         try:
-            for partition in self._consumer.assignment():
+            for partition in assignment:
                 work = self._consumer.position(partition)
                 if await unless(self._stop, work, grace=0) < self._end(partition):
                     return False
         except kafka_errors.IllegalStateError:
             # The group is being rebalanced, that partition is another member's now.
             return False
-        return self._ends is not None or bool(self._consumer.assignment())
+        return True
 
     async def _end_at(self, until: datetime) -> None:
         """Find the offsets of what came at a time that is over, or of the ends."""
