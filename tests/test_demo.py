@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import tempfile
 import time
 from pathlib import Path
 
@@ -17,14 +16,14 @@ from alertstream.sender import VisitSent
 from alertstream.stats import FilterCounts
 
 
-def left_over() -> set[str]:
-    folders = {path.name for path in Path(tempfile.gettempdir()).glob("alertstream-demo-*")}
+def left_over(folder: Path) -> set[str]:
+    """What a demo leaves in its temporary folder, and the processes that have it as such."""
     processes = {
         path.parent.name
-        for path in Path("/proc").glob("[0-9]*/cmdline")
-        if b"alertstream\0demo" in _content(path)
+        for path in Path("/proc").glob("[0-9]*/environ")
+        if f"TMPDIR={folder}\0".encode() in _content(path)
     }
-    return folders | processes
+    return {path.name for path in folder.iterdir()} | processes
 
 
 def _content(path: Path) -> bytes:
@@ -34,9 +33,10 @@ def _content(path: Path) -> bytes:
         return b""
 
 
-def test_figures_add_up_and_nothing_is_left() -> None:
-    before, begin = left_over(), time.monotonic()
-    shown = run("demo", "--visits", 2, "--alerts", 60, limit=60, COLUMNS="100")
+def test_figures_add_up_and_nothing_is_left(tmp_path: Path) -> None:
+    begin = time.monotonic()
+    how = {"COLUMNS": "100", "TMPDIR": str(tmp_path)}
+    shown = run("demo", "--visits", 2, "--alerts", 60, limit=60, **how)
     assert time.monotonic() - begin < 60
     assert shown.status == 0, shown.err
     numbers = {
@@ -50,12 +50,11 @@ def test_figures_add_up_and_nothing_is_left() -> None:
         assert of == 120
         assert 0 < passed == seen == printed
     assert shown.err.count("60 of 60 alerts acknowledged") == 2
-    assert left_over() == before
+    assert left_over(tmp_path) == set()
 
 
-def test_ctrl_c_ends_it_and_leaves_nothing() -> None:
-    before = left_over()
-    process = start("demo", "--visits", 5, "--alerts", 20)
+def test_ctrl_c_ends_it_and_leaves_nothing(tmp_path: Path) -> None:
+    process = start("demo", "--visits", 5, "--alerts", 20, TMPDIR=str(tmp_path))
     assert process.stderr is not None
     while "alerts acknowledged" not in process.stderr.readline():
         pass
@@ -63,7 +62,7 @@ def test_ctrl_c_ends_it_and_leaves_nothing() -> None:
     ended = finish(process, 40)
     assert ended.status == 0
     assert "what became of the alerts" in ended.out
-    assert left_over() == before
+    assert left_over(tmp_path) == set()
 
 
 def test_counts_that_do_not_add_up_are_an_error() -> None:

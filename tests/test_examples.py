@@ -39,7 +39,14 @@ def broker(kafka: str) -> str:
     return kafka
 
 
-@pytest.mark.parametrize("command", [each for each in COMMANDS if each != "schema register"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(each, marks=pytest.mark.slow if each == "demo" else ())
+        for each in COMMANDS
+        if each != "schema register"
+    ],
+)
 def test_example_of_the_help_works(
     broker: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,7 +126,7 @@ def test_topics_that_match_a_pattern(kafka: str, topic: str, visits: Path) -> No
     }
 
 
-@pytest.mark.parametrize("group", [True, False])
+@pytest.mark.parametrize("group", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_topics_that_appear(kafka: str, topic: str, visits: Path, group: bool) -> None:
     first, second, *_ = sorted(visits.iterdir())
     send(kafka, f"{topic}.mon", first)
