@@ -11,6 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "alertstream"
 ORDER = [
     *(
         "errors",
+        "files",
         "stopping",
         "tls",
         "wire",

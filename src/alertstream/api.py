@@ -25,8 +25,8 @@ from typing import Any
 
 from alertstream.codec import MessageDecoder
 from alertstream.connection import Connection
-from alertstream.errors import Position, UndecodableError
-from alertstream.kafka import Message, Offsets, producer
+from alertstream.errors import UndecodableError
+from alertstream.kafka import Message, Offsets, position_of, producer
 from alertstream.schemas import Schemas
 from alertstream.sender import SendOptions, VisitSent, packers
 from alertstream.sender import send as send_visits
@@ -122,7 +122,7 @@ def _decoded(decoder: MessageDecoder, message: Message, causes: Causes) -> Recei
         return ReceivedAlert(decoder.decode(message.value), message)
     except UndecodableError as error:
         if causes.is_new(error.what):
-            place = Position(message.topic, message.partition, message.offset)
+            place = position_of(message)
             _log.warning("undecodable message: %s · %s", error.what, place)
         return None
 

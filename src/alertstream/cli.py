@@ -58,9 +58,8 @@ app = typer.Typer(
 app.add_typer(schema_app, name="schema")
 
 Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="The topic.")]
-TopicOrPattern = Annotated[
-    str, typer.Argument(metavar="TOPIC", help="The topic, or a pattern as 'alerts-*'.")
-]
+TOPIC_OR_PATTERN = typer.Argument(metavar="TOPIC", help="The topic, or a pattern as 'alerts-*'.")
+TopicOrPattern = Annotated[str, TOPIC_OR_PATTERN]
 Format = Annotated[str, typer.Option(help="text, for people, or json, a line an object.")]
 
 
@@ -231,9 +230,7 @@ def _visit_json(visit: VisitSent) -> dict[str, Any]:
 def filter_(
     *,
     connection: Connection | None = group(options.connection),
-    topic: Annotated[
-        str | None, typer.Argument(metavar="TOPIC", help="The topic, or a pattern as 'alerts-*'.")
-    ],
+    topic: Annotated[str | None, TOPIC_OR_PATTERN],
     filter: Annotated[
         list[str] | None,
         typer.Argument(
@@ -414,13 +411,14 @@ def _dry_run(
     _require_fields(filters, schemas, rehearsal.schemas_of(files))
     sieve = Sieve(FilterOptions(filters, cap), schemas, WallClock(), notice)
     found = run(lambda stop: rehearsal.rehearse(files, sieve, stop=stop, notice=notice))
+    line = _counts_line(format)
     for counts in found.counts:
-        write_line(_counts_line(format)(counts))
+        write_line(line(counts))
     for topic, lines in found.first.items() if format == "text" else ():
         if lines:
             write_line(f"\nthe first that pass {topic}\n{HEADING}")
-        for line in lines:
-            write_line(line)
+        for shown in lines:
+            write_line(shown)
     notice(screen.time_line(found))
     for each in filters:
         if each.fields is None:

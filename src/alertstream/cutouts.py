@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Container, Iterator
 from pathlib import Path
 
-from alertstream.errors import DataError
+from alertstream.files import not_written, part_of
 from alertstream.survey import Alert
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
@@ -64,7 +63,7 @@ def save_picture(alert: Alert, content: bytes, folder: Path) -> Path:
 
 def _save(folder: Path, name: str, content: bytes) -> Path:
     path = folder / name
-    part = folder / f".{name}.{os.getpid()}.part"
+    part = part_of(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -73,8 +72,4 @@ def _save(folder: Path, name: str, content: bytes) -> Path:
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(
-            f"cutouts cannot be written ({error.strerror})",
-            where=str(folder),
-            todo="choose another --stamp-dir",
-        ) from error
+        raise not_written(folder, error, what="cutouts", option="--stamp-dir") from error

@@ -14,7 +14,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.client import AIOKafkaClient
 
 from alertstream.connection import Connection, failed_delivery, mapped_errors
-from alertstream.errors import DeliveryError
+from alertstream.errors import DeliveryError, Position
 from alertstream.produce import use_lean_connections
 from alertstream.records import CODECS, Batch, Records
 from alertstream.stopping import STOP_LIMIT
@@ -53,6 +53,11 @@ Offsets = dict[TopicPartition, tuple[int, str]]
 """Where each partition goes on, with what is to be kept with that (the commit's metadata)."""
 Notice = Callable[[str], None]
 """Takes a line for the user."""
+
+
+def position_of(message: Message) -> Position:
+    """Return where a message is."""
+    return Position(message.topic, message.partition, message.offset)
 
 
 class Copy(NamedTuple):

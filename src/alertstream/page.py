@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import base64
 import math
-import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from alertstream.errors import DataError, UsageError
+from alertstream.files import not_written, part_of
 from alertstream.pictures import NAMES, Triplet, png, strip
 from alertstream.survey import LSST, Alert
 
@@ -63,7 +62,7 @@ class Page:
         template: Any = environment.get_template("page.html")
         self._template = template.module
         self._path = path
-        self._part = path.parent / f".{path.name}.{os.getpid()}.part"
+        self._part = part_of(path)
         self._limit = limit
         self._nonce = secrets.token_urlsafe(16)
         self.shown = self.more = 0
@@ -79,12 +78,7 @@ class Page:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
         self._part.unlink(missing_ok=True)
 
@@ -130,11 +124,7 @@ class Page:
             raise self._not_written(error) from error
 
     def _not_written(self, error: OSError) -> DataError:
-        return DataError(
-            f"the page cannot be written ({error.strerror})",
-            where=str(self._path),
-            todo="choose another --html",
-        )
+        return not_written(self._path, error, what="the page", option="--html")
 
 
 def _described(picture: Triplet) -> str:

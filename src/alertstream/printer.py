@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from alertstream.codec import MessageDecoder, schema_id_of
 from alertstream.cutouts import save_cutouts, save_picture
 from alertstream.errors import DataError, DeliveryError, Position, UndecodableError
-from alertstream.kafka import ORIGIN, REASON, Message, Offsets
+from alertstream.kafka import ORIGIN, REASON, Message, Offsets, position_of
 from alertstream.page import Page
 from alertstream.pictures import Triplet, picture, png, triplet
 from alertstream.schemas import Schemas
@@ -241,7 +241,7 @@ async def print_stream(
                     if saver is not None:
                         saver.add_undecodable(message)
                     if causes.is_new(error.what):
-                        notice(f"undecodable message: {error.what} · {_place(message)}")
+                        notice(f"undecodable message: {error.what} · {position_of(message)}")
                 if (options.count and account.shown >= options.count) or stop.is_set():
                     break
                 if sum(map(len, lines)) > WRITTEN_TOGETHER:
@@ -269,10 +269,6 @@ def _heading(options: PrintOptions) -> list[str]:
     if options.format == "csv":
         return [csv_line(options.fields or SHOWN)]
     return [] if options.json or options.fields else [HEADING]
-
-
-def _place(message: Message) -> Position:
-    return Position(message.topic, message.partition, message.offset)
 
 
 @dataclass(frozen=True)
@@ -329,7 +325,7 @@ class _Showing:
             self.account.not_shown += 1
             if self.causes.is_new(cause):
                 kept = " · kept as it is" if self.options.stamp_dir else ""
-                self.notice(f"cutout that cannot be shown: {cause} · {_place(message)}{kept}")
+                self.notice(f"cutout that cannot be shown: {cause} · {position_of(message)}{kept}")
 
 
 def line_of(message: Message, alert: Alert, options: PrintOptions) -> str:
@@ -371,7 +367,7 @@ def _show_undecodable(
             known["content"] = base64.b64encode(content).decode()
         write(json_line(message, known))
         return
-    parts = [f"{_place(message)}  undecodable: {reason}"]
+    parts = [f"{position_of(message)}  undecodable: {reason}"]
     if origin:
         place = Position(origin["topic"], origin["partition"], origin["offset"])
         parts.append(f"from {place} of {_milliseconds(origin['timestamp'])}")

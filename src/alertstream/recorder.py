@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self
 
 from alertstream.codec import (
@@ -26,6 +25,7 @@ from alertstream.codec import (
     varint,
 )
 from alertstream.errors import DataError
+from alertstream.files import not_written, part_of
 from alertstream.kafka import Message
 from alertstream.schemas import Schema, Schemas, canonical_fingerprint, full_name
 from alertstream.survey import Alert
@@ -73,12 +73,7 @@ class Recorder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for each in self._files.values():
             each.close()
 
@@ -162,7 +157,7 @@ def _own_schema(path: Path) -> str | None:
         if not path.exists():
             return None
     except OSError as error:
-        raise _not_written(path, error) from error
+        raise not_written(path, error) from error
     schema = schema_in(container_tail(path).schema)
     return canonical_fingerprint(schema)
 
@@ -189,7 +184,7 @@ class _Recording:
                 "another process writes to the file", where=str(path), todo="choose another --save"
             ) from error
         except OSError as error:
-            raise _not_written(path, error) from error
+            raise not_written(path, error) from error
         tail: ContainerTail = container_tail(path)
         self._marker = tail.marker
         if tail.end < path.stat().st_size:
@@ -210,7 +205,7 @@ class _Recording:
         except OSError as error:
             with suppress(OSError):
                 self._file.truncate(self._end)
-            raise _not_written(self._path, error) from error
+            raise not_written(self._path, error) from error
         self._end = self._file.tell()
         self.written += len(self._parts)
         self._parts.clear()
@@ -222,7 +217,7 @@ class _Recording:
 def _create(path: Path, header: bytes) -> None:
     """Make the file with all of its header, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     try:
         part.write_bytes(header)
         try:
@@ -240,11 +235,3 @@ def _create(path: Path, header: bytes) -> None:
             os.close(folder)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _not_written(path: Path, error: OSError) -> DataError:
-    return DataError(
-        f"the file cannot be written ({error.strerror})",
-        where=str(path),
-        todo="choose another --save",
-    )

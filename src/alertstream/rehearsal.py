@@ -13,8 +13,8 @@ from itertools import islice
 from pathlib import Path
 
 from alertstream.codec import Container, MessageDecoder, container_packer
-from alertstream.errors import DataError, Position, UndecodableError
-from alertstream.kafka import Message
+from alertstream.errors import DataError, UndecodableError
+from alertstream.kafka import Message, position_of
 from alertstream.printer import PrintOptions, line_of
 from alertstream.schemas import Schema, Schemas, full_name, version_id
 from alertstream.sender import Packer, as_it_is, wire_packer
@@ -24,7 +24,7 @@ from alertstream.survey import Alert
 
 FIRST = 3
 """Alerts that are shown of what a filter lets through."""
-JUDGED_TOGETHER = 16
+READ_TOGETHER = 16
 """Messages that are read before they are judged."""
 
 
@@ -95,7 +95,7 @@ async def rehearse(
             else:
                 found.seconds += seconds
                 found.timed += len(batch)
-            together = JUDGED_TOGETHER
+            together = READ_TOGETHER
             for judgement in judgements:
                 _keep_first(judgement, decoder, found)
             # A signal has its turn.
@@ -154,5 +154,5 @@ def _keep_first(judgement: Judgement, decoder: MessageDecoder, found: Rehearsal)
             alert = Alert(decoder.decode(message.value))
             lines.append(line_of(message, alert, PrintOptions()))
         except UndecodableError as error:
-            place = Position(message.topic, message.partition, message.offset)
+            place = position_of(message)
             lines.append(f"{place}  {error.what}")

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from alertstream.codec import MessageDecoder
-from alertstream.errors import Position, UndecodableError
+from alertstream.errors import UndecodableError
 from alertstream.filters import AlertFilter, VisitCaps, error_line, union_of_fields
-from alertstream.kafka import Copy, Message, Offsets
+from alertstream.kafka import Copy, Message, Offsets, position_of
 from alertstream.schemas import Schemas
 from alertstream.stats import VISIT_IS_OVER, Causes, FilterCounts
 from alertstream.stream import next_offsets
@@ -118,7 +118,7 @@ class Sieve:
             alert = Alert(self._decoder.decode(message.value))
         except UndecodableError as error:
             judgement.undecodable += 1
-            place = Position(message.topic, message.partition, message.offset)
+            place = position_of(message)
             text = (
                 f"undecodable message: {error.what} · {place} · more of the kind are counted only"
             )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from alertstream.codec import CONTAINER_MAGIC, named_types, open_container_message, schema_in
-from alertstream.errors import DataError, SchemaError, UndecodableError, UsageError
+from alertstream.errors import SchemaError, UndecodableError, UsageError
 from alertstream.fields import type_at
+from alertstream.files import not_written, part_of
 from alertstream.kafka import Message
 from alertstream.schemas import Schema, Schemas
 from alertstream.survey import QUANTITIES, SURVEYS, Alert
@@ -60,7 +59,7 @@ class ParquetTable:
             ) from error
         self._arrow = pyarrow
         self._path = path
-        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._part = part_of(path)
         self._fields = fields
         self._schemas = schemas
         self._writer: Any = None
@@ -72,12 +71,7 @@ class ParquetTable:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._writer is not None:
             self._writer.close()
         self._part.unlink(missing_ok=True)
@@ -121,7 +115,7 @@ class ParquetTable:
             self._writer = None
             self._part.replace(self._path)
         except OSError as error:
-            raise self._not_written(error) from error
+            raise not_written(self._path, error) from error
         return [self._path]
 
     def _write(self) -> None:
@@ -133,16 +127,9 @@ class ParquetTable:
             self._writer.write_table(table)
             self.saved += table.num_rows
         except OSError as error:
-            raise self._not_written(error) from error
+            raise not_written(self._path, error) from error
         self._rows.clear()
         self._size = 0
-
-    def _not_written(self, error: OSError) -> DataError:
-        return DataError(
-            f"the file cannot be written ({error.strerror or error})",
-            where=str(self._path),
-            todo="choose another --save",
-        )
 
     def _types(self, message: Message) -> list[tuple[str, Any]]:
         value: bytes = message.value
