@@ -8,6 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 
 def read(broker: str, topic: str) -> list[Any]:
@@ -104,5 +105,23 @@ def committed(broker: str, group: str) -> dict[int, int]:
         finally:
             await admin.close()
         return {partition.partition: each.offset for partition, each in offsets.items()}
+
+    return asyncio.run(ask())
+
+
+def members(broker: str, group: str) -> int:
+    """How many members a group has whose partitions are assigned."""
+
+    async def ask() -> int:
+        admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+        await admin.start()
+        try:
+            (response,) = await admin.describe_consumer_groups([group])
+        except GroupCoordinatorNotAvailableError:
+            return 0
+        finally:
+            await admin.close()
+        _, _, state, _, _, there, *_ = response.groups[0]
+        return len(there) if state == "Stable" else 0
 
     return asyncio.run(ask())

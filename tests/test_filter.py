@@ -232,6 +232,32 @@ def test_two_members_share_the_partitions(
     assert copied == source
 
 
+def test_a_cap_is_one_over_all_members_of_a_group(
+    kafka: str, topic: str, visits: Path, tmp_path: Path
+) -> None:
+    number = topic.split("-")[-1]
+    names = [f"{which}{number}" for which in ("First", "Second")]
+    group = f"group-{topic}"
+    how: list[object] = ["--cap", 7, "--format", "json", "--group", group]
+    for name in names:
+        (tmp_path / name).mkdir()
+        how += ["--filters", named(tmp_path / name, name, "return True", "()")]
+    raw_kafka.make(kafka, topic, 4)
+    members = [start("filter", kafka, topic, *how) for _ in range(2)]
+    until(lambda: raw_kafka.members(kafka, group) == 2, "there are two")
+    for _ in range(2):
+        assert run("send", kafka, topic, "--data", visits, "--interval", 0).status == 0
+    until(lambda: sum(raw_kafka.committed(kafka, group).values()) == 720, "all is judged")
+    ended = [stop(member) for member in members]
+    assert [each.status for each in ended] == [0, 0]
+    for name in names:
+        both = [totals(each)[name] for each in ended]
+        assert all(each["seen"] > 0 for each in both)
+        assert sum(each["seen"] for each in both) == 720
+        assert sum(each["passed"] for each in both) == 21
+        assert len(raw_kafka.read(kafka, name)) == 21
+
+
 def test_members_that_do_not_see_each_others_lock_files_are_two(
     kafka: str, stream: str, tmp_path: Path
 ) -> None:

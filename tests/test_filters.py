@@ -11,7 +11,6 @@ from alertstream.errors import FilterError
 from alertstream.filters import (
     AlertFilter,
     TemplateFilter,
-    VisitCaps,
     choose_filters,
     group_name,
     union_of_fields,
@@ -75,71 +74,6 @@ def test_template_of_old_names_and_of_ztf() -> None:
     for magnitude, error, passes in ((18.0, 0.1, True), (20.5, 0.1, False), (18.0, 0.5, False)):
         candidate = {"magpsf": magnitude, "sigmapsf": error}
         assert TemplateFilter().passes(Alert({"candidate": candidate})) is passes
-
-
-def test_cap_is_by_visit_and_filter() -> None:
-    caps = VisitCaps(["One", "Other"], 2)
-    assert [caps.admits(0, visit, 0) for visit in (1, 1, 2, 1, 2, 2, None, None, None)] == [
-        *(True, True, True, False, True, False),
-        *(True, True, False),
-    ]
-    assert [caps.admits(1, 1, partition) for partition in (0, 5, 0)] == [True, True, False]
-    assert all(VisitCaps(["One"], 0).admits(0, 1, 0) for _ in range(1000))
-
-
-def test_cap_remembers_visits_but_not_for_ever() -> None:
-    caps = VisitCaps(["One"], 1)
-    assert all(caps.admits(0, visit, 0) for visit in range(10_000))
-    assert not any(caps.admits(0, visit, 0) for visit in range(9_000, 10_000))
-
-
-def test_cap_goes_on_from_what_was_written() -> None:
-    caps = VisitCaps(["One", "Other"], 3)
-    assert caps.admits(0, 7, 0) and caps.admits(0, 7, 1) and caps.admits(1, None, 1)
-    written = {partition: caps.written(partition) for partition in (0, 1, 2)}
-    assert written[2] == ""
-    again = VisitCaps(["One", "Other"], 3)
-    again.restore(written)
-    assert {partition: again.written(partition) for partition in (0, 1, 2)} == written
-    assert [again.admits(0, 7, 2) for _ in range(2)] == [True, False]
-    assert [again.admits(1, None, 2) for _ in range(3)] == [True, True, False]
-
-
-def test_restored_cap_forgets_what_was_not_written() -> None:
-    caps = VisitCaps(["One"], 1)
-    written = {0: caps.written(0)}
-    assert caps.admits(0, 7, 0) and not caps.admits(0, 7, 0)
-    caps.restore(written)
-    assert caps.admits(0, 7, 0)
-
-
-def test_what_is_taken_back_may_pass_again_however_many_visits_it_spans() -> None:
-    caps = VisitCaps(["One"], 1)
-    visits = range(10)
-    assert all(caps.admits(0, visit, 0) for visit in visits)
-    for visit in visits:
-        caps.take_back(0, visit, 1)
-    caps.restore({})
-    assert all(caps.admits(0, visit, 0) for visit in visits)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "null", "[]", "{}", "\x00", '{"filters":1,"passed":{"7":"1"}}', "x" * 5000, '"text"'],
-)
-def test_cap_ignores_what_others_have_written(text: str) -> None:
-    caps = VisitCaps(["One"], 1)
-    caps.restore({0: text, 1: VisitCaps(["Another"], 1).written(0)})
-    assert caps.admits(0, 7, 0)
-
-
-def test_what_is_written_fits_a_commit() -> None:
-    many = VisitCaps([f"Filter{number:03}" for number in range(1000)], 20)
-    for visit in range(2_026_112_500_000, 2_026_112_500_010):
-        assert many.admits(0, visit, 0)
-    assert "2026112500009" in many.written(0) and len(many.written(0)) <= 4096
-    too_many = VisitCaps([str(number) for number in range(5000)], 20)
-    assert too_many.admits(0, 1, 0) and too_many.written(0) == ""
 
 
 def test_fields_of_all_filters() -> None:

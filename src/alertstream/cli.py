@@ -296,6 +296,7 @@ def filter_(
 
     from alertstream import filterer, kafka, sieve
     from alertstream import filters as filter_classes
+    from alertstream.caps import shared_caps
     from alertstream.runtime import instance_name, run
     from alertstream.stream import subscribe
     from alertstream.topics import TopicLayout, make_topics, require_topics, topic_pattern
@@ -326,15 +327,18 @@ def filter_(
         await _notice_start(connection, subscription, reading)
         layout = TopicLayout(max(there.values(), default=TopicLayout.partitions))
         made = await make_topics(connection, [each.topic for each in chosen], layout)
+        judge = sieve.Sieve(sieve.FilterOptions(chosen, cap), schemas, WallClock(), notice)
         async with (
             kafka.producer(
                 connection, transactional_id=instance if exactly_once else None
             ) as producer,
             subscribe(connection, subscription, stop=stop, notice=notice) as stream,
+            shared_caps(connection, chosen_group, judge.caps, layout.replication) as caps,
         ):
             outlet = filterer.Outlet(connection, producer, stream, layout, exactly_once, made, stop)
-            judge = sieve.Sieve(sieve.FilterOptions(chosen, cap), schemas, WallClock(), notice)
-            return await filterer.filter_stream(stream, outlet, judge, stop=stop, report=report)
+            return await filterer.filter_stream(
+                stream, outlet, judge, caps, stop=stop, report=report
+            )
 
     with instance_name(chosen_group) as instance:
         subscription = reading.subscription((topic,), chosen_group, instance)

@@ -255,7 +255,9 @@ _LASTING = (
 """Why messages are refused, however often they are sent."""
 
 
-def failed_delivery(connection: Connection, error: BaseException, count: int) -> DeliveryError:
+def failed_delivery(
+    connection: Connection, error: BaseException, count: int, messages: str = "alerts"
+) -> DeliveryError:
     """Return the error that says why ``count`` messages were not acknowledged."""
     if type(error) is kafka_errors.KafkaError and isinstance(error.__cause__, Exception):
         error = error.__cause__
@@ -265,7 +267,7 @@ def failed_delivery(connection: Connection, error: BaseException, count: int) ->
         _, what, own = _meaning(connection, error)
         todo = own or todo
     return DeliveryError(
-        f"alerts not acknowledged: {count}, because of {what}",
+        f"{messages} not acknowledged: {count}, because of {what}",
         where=connection.bootstrap,
         todo=todo,
         passing=not isinstance(error, _LASTING),

@@ -15,6 +15,7 @@ from typing import Any
 
 from alertstream import kafka
 from alertstream.broker import BrokerOptions, Progress, local_broker
+from alertstream.caps import shared_caps
 from alertstream.connection import Connection
 from alertstream.errors import DeliveryError
 from alertstream.filterer import Outlet, filter_stream
@@ -134,10 +135,11 @@ class _Stage:
             kafka.producer(self.connection, transactional_id=group) as passing,
             subscribe(self.connection, Subscription((TOPIC,), group)) as read,
             subscribe(self.connection, Subscription(watch.topics)) as watched,
+            shared_caps(self.connection, group, sieve.caps, layout.replication) as caps,
         ):
             done = asyncio.Event()
             outlet = Outlet(self.connection, passing, read, layout, True, made, done)
-            filtering = asyncio.create_task(filter_stream(read, outlet, sieve, stop=done))
+            filtering = asyncio.create_task(filter_stream(read, outlet, sieve, caps, stop=done))
             monitoring = asyncio.create_task(watch_stream(watched, watch, stop=done))
             sent = await send(
                 sending,

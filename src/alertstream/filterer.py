@@ -1,10 +1,10 @@
 """A topic to filters to topics: read once, decoded once, judged by all filters, passed on as it is.
 
 A batch goes this way: each message is decoded as far as any filter needs it, each filter judges
-it, what passes is copied to the filter's topic, what cannot be decoded to ``TOPIC-undecodable``;
-and only when all copies are written does the group's offset move, in the same transaction. Where
-that fails for a while, as when a broker is down, everything since the last commit is forgotten,
-and read again.
+it, the members of the group agree on what the filters' caps let through, what passes is copied to
+the filter's topic, what cannot be decoded to ``TOPIC-undecodable``; and only when all copies are
+written does the group's offset move, in the same transaction. Where that fails for a while, as
+when a broker is down, everything since the last commit is forgotten, and read again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
+from alertstream.caps import SharedCaps, begin_of_claims
 from alertstream.connection import Connection
 from alertstream.errors import BrokerError, DeliveryError, SecurityError, TopicError
 from alertstream.kafka import RETRY, Copy, Offsets, Producer
@@ -206,25 +208,24 @@ async def filter_stream(
     stream: Stream,
     outlet: Outlet,
     sieve: Sieve,
+    caps: SharedCaps | None,
     *,
     stop: asyncio.Event,
     report: Report | None = None,
 ) -> list[FilterCounts]:
     """Filter until ``stop`` or the stream's end; return each filter's counts of all visits.
 
+    :param caps: the sieve's caps, as all members of the group have them; None without any.
     :param report: called with each filter's counts when visits are over; it may take its time.
     :raises DeliveryError: copies are refused for good, or not acknowledged until the stop.
     """
 
-    async def restore_caps() -> None:
-        committed = await stream.committed()
-        sieve.caps.restore({each: kept for each, (_, kept) in committed.items()})
-
-    stream.after_rebalance = restore_caps
-    await restore_caps()
+    if caps is not None:
+        stream.after_rebalance = partial(_restore_caps, stream, caps)
+        await _restore_caps(stream, caps)
     while True:
         try:
-            await _filter_to_the_end(stream, outlet, sieve, stop, report)
+            await _filter_to_the_end(stream, outlet, sieve, caps, stop, report)
         except DeliveryError as error:
             if not error.passing:
                 raise
@@ -232,7 +233,6 @@ async def filter_stream(
             for judgement in await outlet.start_again():
                 sieve.take_back(judgement)
             sieve.judged_together = outlet.room
-            await restore_caps()
         except Exception:
             await outlet.give_up()
             raise
@@ -244,10 +244,22 @@ async def filter_stream(
     return sieve.final_totals()
 
 
+async def _restore_caps(stream: Stream, caps: SharedCaps) -> None:
+    """Let the group's claims count, and keep from where on with each partition that is new.
+
+    Only then may anything be claimed: who joins later looks for it there.
+    """
+    committed = await stream.committed()
+    caps.restore(kept for _, kept in committed.values())
+    known = {each for each, (_, kept) in committed.items() if begin_of_claims(kept) is not None}
+    await stream.keep(caps.caps.written(), stream.assignment() - known)
+
+
 async def _filter_to_the_end(
     stream: Stream,
     outlet: Outlet,
     sieve: Sieve,
+    caps: SharedCaps | None,
     stop: asyncio.Event,
     report: Report | None,
 ) -> None:
@@ -256,7 +268,9 @@ async def _filter_to_the_end(
         if not await sieve.schemas.ready((each.value for each in batch), stop, sieve.notice):
             break
         for judgement in sieve.judge(batch):
-            await outlet.take(judgement)
+            if caps is not None:
+                await caps.claim(judgement.claims, stop)
+            await outlet.take(sieve.decide(judgement))
         if not batch or sieve.clock.now() - settled > SETTLE_AFTER:
             await outlet.settle()
             settled = sieve.clock.now()

@@ -20,15 +20,13 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import json
 import re
 import traceback
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from alertstream.errors import FilterError
 from alertstream.survey import AB_ZERO, Alert
@@ -38,12 +36,6 @@ SNR_CUT = 5.0
 MAGNITUDE_CUT = 20.0
 FLUX_CUT = 10 ** (0.4 * (AB_ZERO - MAGNITUDE_CUT))
 """nJy, 36,307.8: what is brighter than ``MAGNITUDE_CUT`` has more."""
-VISITS_REMEMBERED = 2000
-"""Visits whose counts are kept in memory."""
-VISITS_WRITTEN = 4
-"""Visits of a partition whose counts are kept with its offset."""
-COMMIT_ROOM = 4096
-"""Bytes that Kafka keeps with an offset (``offset.metadata.max.bytes``), unless it is set lower."""
 
 
 class AlertFilter:
@@ -96,84 +88,6 @@ class TemplateFilter(AlertFilter):
 def template_filter(number: int) -> type[TemplateFilter]:
     """Return the class ``Filter001`` for 1, and so on to 100."""
     return type(f"Filter{number:03}", (TemplateFilter,), {"__doc__": TemplateFilter.__doc__})
-
-
-class VisitCaps:
-    """How many alerts each filter has let through of each visit, and whether one more may pass.
-
-    What comes from a partition is kept with the offset that is committed for it (:meth:`written`),
-    and counted again from there (:meth:`restore`): a filter that was stopped or killed goes on with
-    the same counts. Members of a group that run at once know of each other what was committed
-    when their partitions were assigned.
-
-    :param topics: the filters' output topics.
-    :param most: alerts per visit and filter; 0 is no limit.
-    """
-
-    def __init__(self, topics: Sequence[str], most: int) -> None:
-        self._most = most
-        self._count = len(topics)
-        self._digest = sha256(" ".join(topics).encode()).hexdigest()[:8]
-        self._sums: dict[int | None, list[int]] = {}
-        self._by_partition: dict[Hashable, dict[int | None, list[int]]] = {}
-
-    def admits(self, index: int, visit: int | None, partition: Hashable) -> bool:
-        """Return whether filter ``index`` lets one more alert of ``visit`` pass, and count it.
-
-        :param partition: what tells it from all others, as topic and number.
-        """
-        if self._most == 0:
-            return True
-        sums = self._of_visit(self._sums, visit, VISITS_REMEMBERED)
-        if sums[index] >= self._most:
-            return False
-        sums[index] += 1
-        visits = self._by_partition.setdefault(partition, {})
-        self._of_visit(visits, visit, VISITS_WRITTEN)[index] += 1
-        return True
-
-    def take_back(self, index: int, visit: int | None, count: int) -> None:
-        """Count so many as not passed: they were not written, and will be judged again."""
-        if visit in self._sums:
-            self._sums[visit][index] -= count
-
-    def _of_visit(
-        self, visits: dict[int | None, list[int]], visit: int | None, most: int
-    ) -> list[int]:
-        if visit not in visits:
-            if len(visits) >= most:
-                del visits[next(iter(visits))]
-            visits[visit] = [0] * self._count
-        return visits[visit]
-
-    def written(self, partition: Hashable) -> str:
-        """Return a partition's counts of the last visits, as far as a commit has room for them."""
-        visits = list(self._by_partition.get(partition, {}).items())
-        while visits:
-            passed = {str(visit): ",".join(map(str, counts)) for visit, counts in visits}
-            text = json.dumps({"filters": self._digest, "passed": passed}, separators=(",", ":"))
-            if len(text) <= COMMIT_ROOM:
-                return text
-            visits = visits[1:]
-        return ""
-
-    def restore(self, written: Mapping[Any, str]) -> None:
-        """Count anew, from what is written of each partition; that of other filters is ignored."""
-        for visits in self._by_partition.values():
-            for visit in visits:
-                self._sums.pop(visit, None)
-        self._by_partition = {}
-        for partition, text in written.items():
-            with suppress(AttributeError, KeyError, TypeError, ValueError):
-                kept = json.loads(text)
-                if kept["filters"] == self._digest:
-                    self._by_partition[partition] = {
-                        None if visit == "None" else int(visit): list(map(int, counts.split(",")))
-                        for visit, counts in kept["passed"].items()
-                    }
-        for visit in {visit for visits in self._by_partition.values() for visit in visits}:
-            of_visit = [visits[visit] for visits in self._by_partition.values() if visit in visits]
-            self._sums[visit] = [sum(counts) for counts in zip(*of_visit, strict=True)]
 
 
 def choose_filters(names: Sequence[str], files: Sequence[Path] = ()) -> list[AlertFilter]:

@@ -86,7 +86,7 @@ async def rehearse(
             if not await sieve.schemas.ready((each.value for each in batch), stop, notice):
                 break
             begin = time.perf_counter()
-            judgements = [*sieve.judge(batch)]
+            judgements = [_decided(each, sieve) for each in sieve.judge(batch)]
             seconds = time.perf_counter() - begin
             # Decoding is prepared with a schema's first alert, which says nothing of the rest.
             if together == 1:
@@ -106,6 +106,12 @@ async def rehearse(
             break
     found.counts = [*sieve.close_visits(all_of_them=True), *sieve.final_totals()]
     return found
+
+
+def _decided(judgement: Judgement, sieve: Sieve) -> Judgement:
+    """Return it decided, as where nobody else claims anything."""
+    sieve.caps.apply(judgement.claims)
+    return sieve.decide(judgement)
 
 
 def _messages(path: Path, schemas: Schemas, found: Rehearsal) -> Iterator[Message]:

@@ -1,7 +1,8 @@
 """Judges messages by all filters at once, and keeps the account of what became of them.
 
-A judgement can be taken back, as long as it is not written: when Kafka does not take what follows
-from it, its messages are read and judged again.
+What filters want of a message is known at once; what they get, when all that is claimed of its
+visit is known: a judgement is decided then. It can be taken back, as long as it is not written:
+when Kafka does not take what follows from it, its messages are read and judged again.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from alertstream.caps import Claim, VisitCaps, bits
 from alertstream.codec import MessageDecoder
 from alertstream.errors import UndecodableError
-from alertstream.filters import AlertFilter, VisitCaps, error_line, union_of_fields
+from alertstream.filters import AlertFilter, error_line, union_of_fields
 from alertstream.kafka import Copy, Message, Offsets, position_of
 from alertstream.schemas import Schemas
 from alertstream.stats import VISIT_IS_OVER, Causes, FilterCounts
@@ -42,12 +44,17 @@ class FilterOptions:
 class Judgement:
     """What follows from some messages: copies to write, where reading goes on, and the counts.
 
-    ``passed`` and ``capped`` are counted by visit and filter, ``failed`` by filter; ``bytes`` are
-    those of all copies, ``held`` those of the messages that they are copies of.
+    ``wanted`` are messages with their visit and the bits of the filters that want them, as far as
+    their caps are not reached yet; ``claims`` are what is to be claimed of that before it is
+    decided. ``passed`` and ``capped`` are counted by visit and filter, ``failed`` by filter;
+    ``bytes`` are those of all copies, ``held`` those of the messages that they are copies of.
     """
 
+    wanted: list[tuple[Message, int | None, int]] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
     offsets: Offsets = field(default_factory=dict)
+    bytes_wanted: int = 0
     bytes: int = 0
     held: int = 0
     undecodable: int = 0
@@ -101,17 +108,17 @@ class Sieve:
         self._causes = Causes()
 
     def judge(self, batch: Sequence[Message]) -> Iterator[Judgement]:
-        """Yield what follows from the messages, in their order, in portions to be written."""
+        """Yield what follows from the messages, in their order, in portions to be decided."""
         begin, judgement = self.clock.now(), Judgement()
         for message in batch:
             self._judge(message, judgement)
             judgement.offsets |= next_offsets((message,))
             long = self.clock.now() - begin > JUDGING_LIMIT
-            if judgement.bytes >= self.judged_together or long:
-                yield self._finished(judgement)
+            if judgement.bytes_wanted >= self.judged_together or long:
+                yield judgement
                 begin, judgement = self.clock.now(), Judgement()
         if judgement.offsets:
-            yield self._finished(judgement)
+            yield judgement
 
     def _judge(self, message: Message, judgement: Judgement) -> None:
         try:
@@ -130,15 +137,41 @@ class Sieve:
             return
         visit = alert.visit
         judgement.seen[visit] += 1
-        copies: list[Copy] = []
-        partition = (message.topic, message.partition)
+        wanted = 0
         for index in self._passed_by(alert, judgement):
-            if self.caps.admits(index, visit, partition):
+            wanted |= 1 << index
+        if wanted:
+            self._want(message, visit, wanted, judgement)
+
+    def _want(self, message: Message, visit: int | None, wanted: int, judgement: Judgement) -> None:
+        """Claim the message for those whose cap is not known to be reached without it."""
+        place = (message.topic, message.partition, message.offset)
+        granted = wanted & self.caps.granted(visit, *place)
+        unknown = wanted & ~granted & ~self.caps.full(visit)
+        for index in bits(wanted & ~granted & ~unknown):
+            judgement.capped[visit, index] += 1
+        if unknown:
+            judgement.claims.append(Claim(visit, *place, unknown))
+        if unknown | granted:
+            judgement.wanted.append((message, visit, unknown | granted))
+            judgement.bytes_wanted += (unknown | granted).bit_count() * len(message.value or b"")
+
+    def decide(self, judgement: Judgement) -> Judgement:
+        """Return the judgement with its copies and counts, when its claims are known."""
+        for message, visit, wanted in judgement.wanted:
+            place = (message.topic, message.partition, message.offset)
+            granted = wanted & self.caps.granted(visit, *place)
+            for index in bits(granted):
                 judgement.passed[visit, index] += 1
-                copies.append(Copy(self._topics[index], message))
-            else:
+            for index in bits(wanted & ~granted):
                 judgement.capped[visit, index] += 1
-        judgement.add_copies(message, copies)
+            copies = [Copy(self._topics[index], message) for index in bits(granted)]
+            judgement.add_copies(message, copies)
+        self.caps.forget_old()
+        kept = self.caps.written()
+        judgement.offsets = {each: (at, kept) for each, (at, _) in judgement.offsets.items()}
+        self._count(judgement, 1)
+        return judgement
 
     def _passed_by(self, alert: Alert, judgement: Judgement) -> Iterator[int]:
         for index, each in enumerate(self.options.filters):
@@ -155,20 +188,9 @@ class Sieve:
         if self._causes.is_new(cause):
             self.notice(text)
 
-    def _finished(self, judgement: Judgement) -> Judgement:
-        for partition, (offset, _) in judgement.offsets.items():
-            judgement.offsets[partition] = (offset, self.caps.written(partition))
-        self._count(judgement, 1)
-        return judgement
-
     def take_back(self, judgement: Judgement) -> None:
-        """Count its messages as not seen: they will be read again.
-
-        The caps have to be restored then from what was committed.
-        """
+        """Count its messages as not seen: they will be read again. What is claimed stays so."""
         self._count(judgement, -1)
-        for (visit, index), count in judgement.passed.items():
-            self.caps.take_back(index, visit, count)
 
     def _count(self, judgement: Judgement, sign: int) -> None:
         self.undecodable += sign * judgement.undecodable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -222,6 +222,22 @@ class Stream:
         work = self._consumer._coordinator.fetch_committed_offsets(sorted(partitions))
         found = await unless(self._stop, work)
         return {partition: (at.offset, at.metadata or "") for partition, at in found.items()}
+
+    def assignment(self) -> set[TopicPartition]:
+        """Return the partitions that are read."""
+        return set(self._consumer.assignment())
+
+    async def keep(self, text: str, partitions: Collection[TopicPartition]) -> None:
+        """Keep ``text`` with the group's offsets of partitions, which stay where they are.
+
+        :raises TimeoutError: Kafka has not told within ``STOP_LIMIT`` after the stop.
+        """
+        # They may be another member's meanwhile.
+        with suppress(kafka_errors.IllegalStateError):
+            at = {
+                each: await unless(self._stop, self._consumer.position(each)) for each in partitions
+            }
+            await self.commit({each: (offset, text) for each, offset in at.items()})
 
     def _end(self, partition: TopicPartition) -> float:
         """Return the offset before which reading a partition ends."""

@@ -34,6 +34,8 @@ POLL = 0.2
 MOST_REPLICAS = 3
 UNDECODABLE = "-undecodable"
 """What the name of the topic ends with to which a topic's undecodable messages go."""
+VISIT_CAPS = "-visit-caps"
+"""What the name of the topic ends with in which members of a group agree on their filters' caps."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +116,13 @@ def is_pattern(name: str) -> bool:
 def topic_pattern(names: Iterable[str]) -> re.Pattern[str]:
     """Return the expression for topics' names, and patterns as of files.
 
-    A pattern leaves out Kafka's own topics and those of undecodable messages, unless it says so.
+    A pattern leaves out Kafka's own topics, and those of undecodable messages and of caps, unless
+    it says so.
     """
     expressions = []
     for name in names:
-        apart = "" if name.endswith(UNDECODABLE) else f"(?!.*{UNDECODABLE}$)"
+        left_out = "|".join(each for each in (UNDECODABLE, VISIT_CAPS) if not name.endswith(each))
+        apart = f"(?!.*({left_out})$)"
         hidden = "" if name.startswith("_") else "(?!_)"
         expressions.append(
             f"{hidden}{apart}{translate(name)}" if is_pattern(name) else f"{re.escape(name)}$"

@@ -19,6 +19,7 @@ import fastavro
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from alertstream import kafka
+from alertstream.caps import shared_caps
 from alertstream.codec import Container
 from alertstream.connection import Connection
 from alertstream.filterer import Outlet, filter_stream
@@ -110,14 +111,15 @@ async def filter_ours(
     exactly_once = delivery == DELIVERY
     subscription = Subscription((topic,), group, exit_on_eof=True)
     transactional_id = group if exactly_once else None
+    sieve = Sieve(FilterOptions(filters), Schemas(), WallClock())
     async with (
         kafka.producer(connection, transactional_id=transactional_id) as producer,
         subscribe(connection, subscription) as stream,
+        shared_caps(connection, group, sieve.caps, layout.replication) as caps,
     ):
         outlet = Outlet(connection, producer, stream, layout, exactly_once, made, stop)
-        sieve = Sieve(FilterOptions(filters), Schemas(), WallClock())
         begin = time.perf_counter()
-        await filter_stream(stream, outlet, sieve, stop=stop)
+        await filter_stream(stream, outlet, sieve, caps, stop=stop)
         return time.perf_counter() - begin
 
 
