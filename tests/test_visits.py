@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from alertstream.errors import DataError
-from alertstream.visits import Cadence, bursts, visit_files
+from alertstream.visits import Cadence, VisitFiles, bursts, visits_in
 
-FILES = [Path(name) for name in ("a", "b", "c")]
+FILES = [VisitFiles(Path(name), (Path(name),)) for name in ("a", "b", "c")]
 
 
 class Clock:
@@ -71,12 +71,27 @@ def test_files_of_folders_are_sorted(tmp_path: Path) -> None:
     for name in ("c.avro", "a.avro", "b.avro", "README.md"):
         (tmp_path / name).touch()
     single = tmp_path / "README.md"
-    found = [path.name for path in visit_files([single, tmp_path])]
+    found = [visit.path.name for visit in visits_in([single, tmp_path])]
     assert found == ["README.md", "a.avro", "b.avro", "c.avro"]
+
+
+def test_a_folder_in_a_folder_is_a_visit(tmp_path: Path) -> None:
+    for name in ("b/det2.avro", "b/det1.avro", "a/det1.avro", "c.avro", "none/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = {
+        visit.path.name: [file.name for file in visit.files] for visit in visits_in([tmp_path])
+    }
+    assert found == {
+        "a": ["det1.avro"],
+        "b": ["det1.avro", "det2.avro"],
+        "c.avro": ["c.avro"],
+    }
+    assert list(found) == ["a", "b", "c.avro"]
 
 
 def test_nothing_to_send(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no \.avro files"):
-        visit_files([tmp_path])
+        visits_in([tmp_path])
     with pytest.raises(DataError, match="no such file or folder"):
-        visit_files([tmp_path / "none"])
+        visits_in([tmp_path / "none"])

@@ -34,7 +34,7 @@ from alertstream.stats import Causes
 from alertstream.stream import Subscription, next_offsets, subscribe
 from alertstream.survey import Alert, field_paths
 from alertstream.topics import TopicLayout, make_topics
-from alertstream.visits import Cadence, WallClock, visit_files
+from alertstream.visits import Cadence, WallClock, bursts, visits_in
 
 SETTLE_AFTER = 1.0
 """Seconds after which a group is told how far its alerts are done."""
@@ -140,7 +140,7 @@ async def send(
 ) -> VisitSent:
     """Send container files to a topic, one a visit, and return the account of all.
 
-    :param paths: files, and folders of them.
+    :param paths: files, and folders of them, or of a folder for each visit.
     :param interval: seconds from burst to burst; 0 is as fast as possible.
     :param limit: alerts of a visit at most; 0 is all.
     :param schema_id: id to send under, instead of the one that follows from a file's schema.
@@ -151,12 +151,14 @@ async def send(
     """
     connection = _connection(broker)
     given = [paths] if isinstance(paths, str | Path) else paths
-    files = visit_files([Path(each) for each in given])
-    made = packers(files, schemas or Schemas(), schema_id=schema_id, subject=f"{topic}-value")
+    visits = visits_in([Path(each) for each in given])
+    made = packers(visits, schemas or Schemas(), schema_id=schema_id, subject=f"{topic}-value")
     target = (await make_topics(connection, [topic], layout or TopicLayout()))[topic]
-    options = SendOptions(target, files, Cadence(interval, align=False), limit)
+    options = SendOptions(target, interval, limit)
+    clock, stop = WallClock(), asyncio.Event()
+    due = bursts(visits, Cadence(interval, align=False), clock, stop)
     async with producer(connection, notice=_log.warning) as writing:
-        return await send_visits(writing, options, made, clock=WallClock(), stop=asyncio.Event())
+        return await send_visits(writing, options, made, due, clock=clock, stop=stop)
 
 
 def _connection(broker: str | Connection) -> Connection:

@@ -211,17 +211,17 @@ class SharedCaps:
 
 @asynccontextmanager
 async def shared_caps(
-    connection: Connection, group: str, caps: VisitCaps, replication: int | None
+    connection: Connection, group: str, caps: VisitCaps
 ) -> AsyncIterator[SharedCaps | None]:
     """Give the caps as all members of a group have them; None if there are none.
 
-    :param replication: copies of the topic with the claims, should it have to be made.
+    :raises TopicError: the topic for claims is not there, and cannot be made.
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
     if caps.most == 0:
         yield None
         return
     topic = caps_topic(group)
-    await make_topics(connection, [topic], TopicLayout(1, replication))
+    await make_topics(connection, [topic], TopicLayout(1))
     async with log(connection, topic) as opened:
         yield SharedCaps(caps, opened)

@@ -25,26 +25,25 @@ from alertstream.console import (
     ReaderGone,
     as_json,
     notice,
+    notice_start,
     write_error,
     write_line,
     write_lines,
 )
 from alertstream.errors import AlertStreamError, UsageError
-from alertstream.options import command, group
+from alertstream.filter_cli import filter_
+from alertstream.options import Format, TopicOrPattern, command, group
 from alertstream.runtime import Interrupted
 from alertstream.schema_cli import schema_app, schema_id_of_version
+from alertstream.send_cli import send
 
 if TYPE_CHECKING:
     from alertstream.broker_security import ListenerSecurity
     from alertstream.connection import Connection
-    from alertstream.filters import AlertFilter
     from alertstream.pictures import Triplet
     from alertstream.recorder import Recorder
-    from alertstream.schemas import Schema, Schemas
-    from alertstream.sender import VisitSent
+    from alertstream.schemas import Schemas
     from alertstream.simulate import Faults
-    from alertstream.stats import FilterCounts
-    from alertstream.stream import Subscription
     from alertstream.tables import ParquetTable
 
 app = typer.Typer(
@@ -56,11 +55,6 @@ app = typer.Typer(
     "ALERTSTREAM_<COMMAND>_<OPTION>, and in a TOML file.",
 )
 app.add_typer(schema_app, name="schema")
-
-Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="The topic.")]
-TOPIC_OR_PATTERN = typer.Argument(metavar="TOPIC", help="The topic, or a pattern as 'alerts-*'.")
-TopicOrPattern = Annotated[str, TOPIC_OR_PATTERN]
-Format = Annotated[str, typer.Option(help="text, for people, or json, a line an object.")]
 
 
 def _show_version(asked: bool) -> None:
@@ -125,323 +119,8 @@ def _options_of(each: Any) -> dict[str, bool]:
     return found
 
 
-@command(app)
-def send(
-    *,
-    connection: Connection = group(options.connection),
-    topic: Topic,
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="PATH", help="Avro container file, or folder of them; repeatable."),
-    ] = None,
-    interval: Annotated[
-        float, typer.Option(min=0, help="Seconds from burst to burst; 0: as fast as possible.")
-    ] = 39.0,
-    align: Annotated[
-        bool, typer.Option(help="Start bursts at multiples of the interval on the clock.")
-    ] = True,
-    limit: Annotated[int, typer.Option(min=0, help="Alerts of a visit at most; 0: all.")] = 10_000,
-    repeat: Annotated[int, typer.Option(min=0, help="Times over the data; 0: for ever.")] = 1,
-    partitions: Annotated[
-        int, typer.Option(min=1, help="Partitions of the topic, if it has to be made.")
-    ] = 4,
-    replication: Annotated[
-        int | None, typer.Option(min=1, help="Copies of it; default: 3, if there are 3 brokers.")
-    ] = None,
-    compression: Annotated[str, typer.Option(help="none, gzip, snappy, lz4 or zstd.")] = "none",
-    schema_id: Annotated[
-        int | None, typer.Option(min=0, max=2**32 - 1, help="Send under this schema id.")
-    ] = None,
-    schemas: Schemas = group(options.schemas),
-    subject: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Where --registry has the schemas; default: TOPIC-value."
-        ),
-    ] = None,
-    format: Format = "text",
-) -> int:
-    """Send alerts to a topic: one file a visit, one burst a visit.
-
-    Example: alertstream send localhost:9092 alerts --interval 2
-    """
-    from alertstream import kafka, screen, sender
-    from alertstream.runtime import run
-    from alertstream.schemas import package_folder
-    from alertstream.topics import TopicLayout, make_topics
-    from alertstream.visits import Cadence, WallClock, visit_files
-
-    options.one_of("format", format, ("text", "json"))
-    options.one_of("compression", compression, kafka.COMPRESSIONS)
-    files = visit_files(data or [package_folder("data")])
-    packers = sender.packers(
-        files,
-        schemas,
-        schema_id=schema_id,
-        folder=schemas.keep_in,
-        subject=subject or f"{topic}-value",
-    )
-
-    def report(visit: VisitSent) -> None:
-        if format == "json":
-            write_line(as_json(_visit_json(visit)))
-        else:
-            write_line(f"visit {visit.visit}: {sender.visit_line(visit)}")
-        if visit.error:
-            write_error(visit.error)
-
-    async def main(stop: asyncio.Event) -> VisitSent:
-        layout = TopicLayout(partitions, replication)
-        made = (await make_topics(connection, [topic], layout))[topic]
-        sends = sender.SendOptions(made, files, Cadence(interval, align, repeat), limit)
-        async with kafka.producer(connection, compression=compression, notice=notice) as producer:
-            with screen.send_progress() as progress:
-                return await sender.send(
-                    producer,
-                    sends,
-                    packers,
-                    clock=WallClock(),
-                    stop=stop,
-                    progress=progress,
-                    report=report,
-                )
-
-    total = run(main)
-    notice(f"sent: {sender.visit_line(total)}")
-    return FAILED if total.error else DONE
-
-
-def _visit_json(visit: VisitSent) -> dict[str, Any]:
-    return {
-        "visit": visit.visit,
-        "file": visit.file,
-        "alerts": visit.acknowledged,
-        "bytes": visit.bytes,
-        "seconds": round(visit.seconds, 6),
-        "alerts_per_second": round(visit.rate, 1),
-        "planned": visit.planned,
-        "acknowledged": visit.acknowledged,
-        "failed": visit.failed,
-        "late": visit.late,
-    }
-
-
-@command(app, "filter", without_kafka=("list_", "dry_run", "new"))
-def filter_(
-    *,
-    connection: Connection | None = group(options.connection),
-    topic: Annotated[str | None, TOPIC_OR_PATTERN],
-    filter: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="FILTER", help="Numbers (1), ranges (1-100), class names; default: all of FILE."
-        ),
-    ] = None,
-    filters: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Python file with filters, which is run; repeatable."),
-    ] = None,
-    where: Annotated[
-        str | None,
-        typer.Option(metavar="EXPRESSION", help="Filter, as in: diaSource.snr > 5 and band == 'g'"),
-    ] = None,
-    output: Annotated[
-        str | None, typer.Option(metavar="TOPIC", help="Where --where sends to.")
-    ] = None,
-    cap: Annotated[int, typer.Option(min=0, help="Alerts per visit and filter; 0: no limit.")] = 20,
-    delivery: Annotated[str, typer.Option(help="exactly-once or at-least-once.")] = "exactly-once",
-    list_: Annotated[
-        bool, typer.Option("--list", help="Show the filters there are; without BROKER and TOPIC.")
-    ] = False,
-    dry_run: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="Try filters on a container file, or a folder of them, and write nothing; "
-            "without BROKER and TOPIC.",
-        ),
-    ] = None,
-    new: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CLASS", help="Write a filter to begin with; without BROKER and TOPIC."
-        ),
-    ] = None,
-    reading: options.Reading = group(options.reading),
-    schemas: Schemas = group(options.schemas),
-    format: Format = "text",
-) -> int:
-    """Cut a topic down: what a filter lets through goes to the topic of its name.
-
-    Example: alertstream filter localhost:9092 alerts 1-3 --exit-on-eof
-    """
-    options.one_of("format", format, ("text", "json"))
-    if list_ + (dry_run is not None) + (new is not None) > 1:
-        raise UsageError("--list, --dry-run and --new exclude each other", todo="give one of them")
-    if (list_ or new is not None) and filter:
-        raise UsageError("--list and --new take no FILTER", where=filter[0], todo="leave it out")
-    if list_:
-        return _list_filters(filters or (), format)
-    if new is not None:
-        return _write_filter(new)
-    if dry_run is not None:
-        if filter and ":" in filter[0]:
-            raise UsageError(
-                "--dry-run takes no BROKER and TOPIC", where=filter[0], todo="leave them out"
-            )
-        chosen = _chosen_filters(filter or (), filters or (), where, output or "where")
-        return _dry_run(dry_run, chosen, cap, schemas, format)
-    # The command line has seen to that.
-    assert connection is not None and topic is not None
-
-    from alertstream import filterer, kafka, sieve
-    from alertstream import filters as filter_classes
-    from alertstream.caps import shared_caps
-    from alertstream.runtime import instance_name, run
-    from alertstream.stream import subscribe
-    from alertstream.topics import TopicLayout, make_topics, require_topics, topic_pattern
-    from alertstream.visits import WallClock
-
-    options.one_of("delivery", delivery, filterer.DELIVERIES)
-    if (where is None) != (output is None):
-        raise UsageError("--where and --output belong together", todo="give both, or none")
-    chosen = _chosen_filters(filter or (), filters or (), where, output)
-    for each in chosen:
-        if topic_pattern([topic]).match(each.topic):
-            raise UsageError(
-                f"what passes {each.topic} would come back to it",
-                where=topic,
-                todo="choose other topics to read, or another name",
-            )
-    _require_fields(chosen, schemas)
-    chosen_group = reading.group_or(filter_classes.group_name(chosen))
-    exactly_once = delivery == "exactly-once"
-
-    line = _counts_line(format)
-
-    async def main(stop: asyncio.Event) -> list[FilterCounts]:
-        async def report(counts: Sequence[FilterCounts]) -> None:
-            await write_lines(map(line, counts), stop)
-
-        there = await require_topics(connection, [topic])
-        await _notice_start(connection, subscription, reading)
-        layout = TopicLayout(max(there.values(), default=TopicLayout.partitions))
-        made = await make_topics(connection, [each.topic for each in chosen], layout)
-        judge = sieve.Sieve(sieve.FilterOptions(chosen, cap), schemas, WallClock(), notice)
-        async with (
-            kafka.producer(
-                connection, transactional_id=instance if exactly_once else None
-            ) as producer,
-            subscribe(connection, subscription, stop=stop, notice=notice) as stream,
-            shared_caps(connection, chosen_group, judge.caps, layout.replication) as caps,
-        ):
-            outlet = filterer.Outlet(connection, producer, stream, layout, exactly_once, made, stop)
-            return await filterer.filter_stream(
-                stream, outlet, judge, caps, stop=stop, report=report
-            )
-
-    with instance_name(chosen_group) as instance:
-        subscription = reading.subscription((topic,), chosen_group, instance)
-        totals = run(main)
-    for counts in totals:
-        write_line(line(counts))
-    return UNDECODABLE if any(each.undecodable or each.failed for each in totals) else DONE
-
-
-def _chosen_filters(
-    names: Sequence[str], files: Sequence[Path], where: str | None, output: str | None
-) -> list[AlertFilter]:
-    """Return the filters that the command line means, at least one."""
-    from alertstream.filters import choose_filters
-    from alertstream.where import WhereFilter
-
-    chosen = choose_filters(names, files)
-    if where is not None and output is not None:
-        chosen.append(WhereFilter(where, output))
-    if not chosen:
-        raise UsageError("no filter is named", todo="give its number or class, as in: 1, or 1-100")
-    return chosen
-
-
-def _require_fields(
-    filters: Sequence[AlertFilter], schemas: Schemas, more: Sequence[Schema] = ()
-) -> None:
-    from alertstream.errors import FilterError
-    from alertstream.fields import require_fields
-
-    for each in filters:
-        require_fields(each.fields or (), schemas, more, where=each.declared_in, error=FilterError)
-
-
-def _list_filters(files: Sequence[Path], format: str) -> int:
-    from alertstream import screen
-    from alertstream.filters import TEMPLATES, TemplateFilter, choose_filters
-
-    first, last = "Filter001", f"Filter{TEMPLATES:03}"
-    own = choose_filters((), files)
-    there = [
-        (f"{first} … {last}", TemplateFilter()),
-        *((type(each).__name__, each) for each in own),
-    ]
-    for name, each in there:
-        if format == "text":
-            write_line(screen.description_line(name, each))
-            continue
-        fields = None if each.fields is None else list(each.fields)
-        about = {"filter": name.replace(" … ", "-"), "description": each.description}
-        write_line(as_json({**about, "fields": fields}))
-    return DONE
-
-
-def _write_filter(name: str) -> int:
-    from alertstream.new_filter import write_filter
-
-    path = write_filter(name, Path())
-    write_line(str(path))
-    notice(f"now: pytest {path}, and: alertstream filter --dry-run ALERTS.avro --filters {path}")
-    return DONE
-
-
-def _dry_run(
-    path: Path, filters: Sequence[AlertFilter], cap: int, schemas: Schemas, format: str
-) -> int:
-    from alertstream import rehearsal, screen
-    from alertstream.printer import HEADING
-    from alertstream.runtime import run
-    from alertstream.sieve import FilterOptions, Sieve
-    from alertstream.visits import WallClock, visit_files
-
-    files = visit_files([path])
-    _require_fields(filters, schemas, rehearsal.schemas_of(files))
-    sieve = Sieve(FilterOptions(filters, cap), schemas, WallClock(), notice)
-    found = run(lambda stop: rehearsal.rehearse(files, sieve, stop=stop, notice=notice))
-    line = _counts_line(format)
-    for counts in found.counts:
-        write_line(line(counts))
-    for topic, lines in found.first.items() if format == "text" else ():
-        if lines:
-            write_line(f"\nthe first that pass {topic}\n{HEADING}")
-        for shown in lines:
-            write_line(shown)
-    notice(screen.time_line(found))
-    for each in filters:
-        if each.fields is None:
-            notice(f"{type(each).__name__} {screen.NO_FIELDS}")
-    if found.error:
-        write_error(found.error)
-        return FAILED
-    return UNDECODABLE if found.incomplete else DONE
-
-
-def _counts_line(format: str) -> Callable[[FilterCounts], str]:
-    from alertstream import screen
-
-    return screen.filter_line if format == "text" else lambda counts: as_json(_counts_json(counts))
-
-
-def _counts_json(counts: FilterCounts) -> dict[str, Any]:
-    names = ("filter", "visit", "seen", "passed", "rejected", "capped", "undecodable", "failed")
-    return {name: getattr(counts, name) for name in names}
+command(app)(send)
+command(app, "filter", without_kafka=("list_", "dry_run", "new"))(filter_)
 
 
 @command(app, "print")
@@ -536,7 +215,7 @@ def print_(
     page = None if html is None else Page(html, topic)
 
     async def main(stop: asyncio.Event) -> printer.PrintAccount:
-        await _notice_start(connection, subscription, reading)
+        await notice_start(connection, subscription, reading)
 
         async def write(lines: list[str]) -> None:
             await write_lines(lines, stop)
@@ -653,7 +332,7 @@ def monitor(
     watch = Watch(names, schemas, WallClock())
 
     async def main(stop: asyncio.Event) -> dict[str, Any]:
-        await _notice_start(connection, subscription, reading)
+        await notice_start(connection, subscription, reading)
         with ExitStack() as stack:
             live = None
             if shown == "live":
@@ -859,19 +538,6 @@ def demo(
 
     screen.show_demo(run(main))
     return DONE
-
-
-async def _notice_start(
-    connection: Connection, subscription: Subscription, reading: options.Reading
-) -> None:
-    """Say so, if ``--from`` has no effect because the group goes on where it was."""
-    from alertstream.topics import has_committed
-
-    group = subscription.group
-    if not (reading.start_is_given and group):
-        return
-    if await has_committed(connection, group, subscription.topics):
-        notice(f"the group {group} goes on where it has stopped: --from has no effect")
 
 
 def status_of(arguments: list[str]) -> int:

@@ -12,7 +12,7 @@ import json
 import lzma
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
-from io import BytesIO
+from io import SEEK_CUR, BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Self
@@ -53,6 +53,16 @@ _BLOCK: Schema = {
 }
 
 
+class Part(NamedTuple):
+    """A part of a file's blocks: every ``of``-th one, from ``number`` on, which begins with 0."""
+
+    number: int
+    of: int
+
+
+WHOLE = Part(0, 1)
+
+
 class Container:
     """An Avro container file (Avro specification, "Object Container Files"), open for reading.
 
@@ -67,6 +77,7 @@ class Container:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.records_read = 0
         try:
             self._file: BinaryIO = path.open("rb")
             self._size = path.stat().st_size or 1
@@ -97,16 +108,28 @@ class Container:
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield each record's bytes, in order, without decoding them; or each whole message."""
+        return self.records()
+
+    def records(self, first: int | None = None, part: Part = WHOLE) -> Iterator[bytes]:
+        """Yield the records of a part of the file, as far as they are among the ``first`` of it.
+
+        ``records_read`` says how far that went, those of other parts counted, too.
+        """
         split = _messages if self.holds_messages else _records
-        done = 0
+        self.records_read = 0
         try:
-            for count, block in self._blocks:
-                for body in split(block, count, self.schema):
+            for count, wanted, block in self._blocks.part(part):
+                for body in split(block, count, self.schema) if wanted else ():
+                    if self.records_read == first:
+                        return
                     yield body
-                    done += 1
+                    self.records_read += 1
+                self.records_read += 0 if wanted else count
+                if first is not None and self.records_read >= first:
+                    return
         except Exception as error:
             raise DataError(
-                f"the file is damaged behind record {done}",
+                f"the file is damaged behind record {self.records_read}",
                 where=str(self.path),
                 todo="what comes before is intact; get the file again for the rest",
             ) from error
@@ -135,14 +158,24 @@ class _Blocks:
         self._size = size
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        for count, _, block in self.part(WHOLE):
+            yield count, block
+
+    def part(self, part: Part) -> Iterator[tuple[int, bool, bytes]]:
+        """Yield all blocks, whether they belong to a part, and the bytes of those that do."""
+        number = 0
         while self._file.tell() < self._size:
             block = fastavro.schemaless_reader(self._file, _BLOCK, None)
             if not 0 <= block["size"] <= self._size - self._file.tell():
                 raise ValueError("a block of impossible size")
-            content = self._file.read(block["size"])
+            wanted = number % part.of == part.number
+            content = self._file.read(block["size"]) if wanted else b""
+            if not wanted:
+                self._file.seek(block["size"], SEEK_CUR)
             if self._file.read(len(self.marker)) != self.marker:
                 raise ValueError("no marker behind a block")
-            yield block["count"], self._decompress(content)
+            yield block["count"], wanted, self._decompress(content) if wanted else content
+            number += 1
 
     def end(self) -> int:
         """Return where the last whole block ends, without reading what is in the blocks."""

@@ -7,10 +7,15 @@ import json
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alertstream.errors import AlertStreamError, DataError
 from alertstream.runtime import in_thread
+
+if TYPE_CHECKING:
+    from alertstream.connection import Connection
+    from alertstream.options import Reading
+    from alertstream.stream import Subscription
 
 DONE, FAILED, UNDECODABLE, INTERRUPTED = 0, 1, 3, 130
 """Exit statuses; 2 is wrong usage. Other errors bring their own."""
@@ -62,6 +67,19 @@ def as_json(value: dict[str, Any]) -> str:
 def notice(text: str) -> None:
     """Write a line to standard error, for people."""
     print(text, file=sys.stderr, flush=True)
+
+
+async def notice_start(
+    connection: Connection, subscription: Subscription, reading: Reading
+) -> None:
+    """Say so, if ``--from`` has no effect because the group goes on where it was."""
+    from alertstream.topics import has_committed
+
+    group = subscription.group
+    if not (reading.start_is_given and group):
+        return
+    if await has_committed(connection, group, subscription.topics):
+        notice(f"the group {group} goes on where it has stopped: --from has no effect")
 
 
 def write_error(error: AlertStreamError | str) -> None:

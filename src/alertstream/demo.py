@@ -15,10 +15,9 @@ from typing import Any
 
 from alertstream import kafka
 from alertstream.broker import BrokerOptions, Progress, local_broker
-from alertstream.caps import shared_caps
 from alertstream.connection import Connection
 from alertstream.errors import DeliveryError
-from alertstream.filterer import Outlet, filter_stream
+from alertstream.filterer import filter_topics
 from alertstream.filters import AlertFilter, group_name
 from alertstream.monitor import Watch, watch_stream
 from alertstream.printer import PrintOptions, print_stream
@@ -29,7 +28,7 @@ from alertstream.simulate import SimulateOptions, simulate
 from alertstream.stats import FilterCounts
 from alertstream.stream import Subscription, subscribe
 from alertstream.topics import POLL, TopicLayout, make_topics
-from alertstream.visits import Cadence, WallClock, visit_files
+from alertstream.visits import Cadence, VisitFiles, WallClock, bursts, visits_in
 
 TOPIC = "alerts-simulated"
 SCHEMA = "10.0"
@@ -103,9 +102,9 @@ async def demo(
             schema = schemas.by_id(version_id(f"lsst.v{SCHEMA.replace('.', '_')}.alert") or 0)
             await asyncio.to_thread(simulate, simulation, schema)
             connection = Connection(running.bootstrap)
-            files = visit_files([Path(folder)])
+            visits = visits_in([Path(folder)])
             filters = FilterOptions(options.filters)
-            stage = _Stage(connection, files, options.cadence, filters, schemas)
+            stage = _Stage(connection, visits, options.cadence, filters, schemas)
             summary = await stage.run(stop, write, notice)
     summary.check()
     return summary
@@ -116,7 +115,7 @@ class _Stage:
     """Who takes part, on a Kafka that runs."""
 
     connection: Connection
-    files: Sequence[Path]
+    visits: Sequence[VisitFiles]
     cadence: Cadence
     filters: FilterOptions
     schemas: Schemas
@@ -125,27 +124,24 @@ class _Stage:
         self, stop: asyncio.Event, write: Callable[[str], None], notice: Callable[[str], None]
     ) -> DemoSummary:
         outputs = [each.topic for each in self.filters.filters]
-        layout = TopicLayout()
-        made = await make_topics(self.connection, [TOPIC, *outputs], layout)
-        watch = Watch((TOPIC, *outputs), self.schemas, WallClock())
-        sieve = Sieve(self.filters, self.schemas, WallClock(), notice)
-        group = group_name(self.filters.filters)
+        made = await make_topics(self.connection, [TOPIC, *outputs], TopicLayout())
+        clock = WallClock()
+        watch = Watch((TOPIC, *outputs), self.schemas, clock)
+        sieve = Sieve(self.filters, self.schemas, clock, notice)
         async with (
             kafka.producer(self.connection) as sending,
-            kafka.producer(self.connection, transactional_id=group) as passing,
-            subscribe(self.connection, Subscription((TOPIC,), group)) as read,
             subscribe(self.connection, Subscription(watch.topics)) as watched,
-            shared_caps(self.connection, group, sieve.caps, layout.replication) as caps,
         ):
             done = asyncio.Event()
-            outlet = Outlet(self.connection, passing, read, layout, True, made, done)
-            filtering = asyncio.create_task(filter_stream(read, outlet, sieve, caps, stop=done))
+            group = Subscription((TOPIC,), group_name(self.filters.filters))
+            filtering = asyncio.create_task(filter_topics(self.connection, group, sieve, stop=done))
             monitoring = asyncio.create_task(watch_stream(watched, watch, stop=done))
             sent = await send(
                 sending,
-                SendOptions(made[TOPIC], self.files, self.cadence),
-                packers(self.files, self.schemas),
-                clock=WallClock(),
+                SendOptions(made[TOPIC], self.cadence.interval),
+                packers(self.visits, self.schemas),
+                bursts(self.visits, self.cadence, clock, stop),
+                clock=clock,
                 stop=stop,
                 report=lambda visit: notice(f"visit {visit.visit}: {visit_line(visit)}"),
             )

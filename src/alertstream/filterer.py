@@ -15,15 +15,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from alertstream.caps import SharedCaps, begin_of_claims
+from alertstream.caps import SharedCaps, begin_of_claims, shared_caps
 from alertstream.connection import Connection
 from alertstream.errors import BrokerError, DeliveryError, SecurityError, TopicError
-from alertstream.kafka import RETRY, Copy, Offsets, Producer
+from alertstream.kafka import RETRY, Copy, Offsets, Producer, producer
 from alertstream.sieve import JUDGED_TOGETHER, Judgement, Sieve
 from alertstream.stats import FilterCounts
 from alertstream.stopping import STOP_LIMIT, unless
-from alertstream.stream import Stream
-from alertstream.topics import Topic, TopicLayout, make_topics
+from alertstream.stream import Stream, Subscription, subscribe
+from alertstream.topics import Topic, TopicLayout, make_topics, require_topics
 from alertstream.transactions import Membership
 
 SETTLE_AFTER = 5.0
@@ -202,6 +202,39 @@ class Outlet:
         if self._writing is not None:
             await asyncio.wait((self._writing,), timeout=STOP_LIMIT)
             self._writing.cancel()
+
+
+async def filter_topics(
+    connection: Connection,
+    subscription: Subscription,
+    sieve: Sieve,
+    *,
+    exactly_once: bool = True,
+    stop: asyncio.Event,
+    report: Report | None = None,
+) -> list[FilterCounts]:
+    """Filter as a member of a group until ``stop`` or the end; return each filter's counts.
+
+    The filters' topics are made, if they are not there, with as many partitions as what is read.
+
+    :param report: called with each filter's counts when visits are over; it may take its time.
+    :raises TopicError: a topic to read is not there, or one to write to cannot be made.
+    :raises BrokerError: Kafka cannot be reached, or refuses.
+    :raises DeliveryError: copies are refused for good, or not acknowledged until the stop.
+    """
+    assert subscription.group is not None
+    there = await require_topics(connection, subscription.topics)
+    layout = TopicLayout(max(there.values(), default=TopicLayout.partitions))
+    made = await make_topics(connection, sieve.topics, layout)
+    # Who has its name again aborts what it had begun.
+    transactional_id = (subscription.instance or subscription.group) if exactly_once else None
+    async with (
+        producer(connection, transactional_id=transactional_id) as writing,
+        subscribe(connection, subscription, stop=stop, notice=sieve.notice) as stream,
+        shared_caps(connection, subscription.group, sieve.caps) as caps,
+    ):
+        outlet = Outlet(connection, writing, stream, layout, exactly_once, made, stop)
+        return await filter_stream(stream, outlet, sieve, caps, stop=stop, report=report)
 
 
 async def filter_stream(

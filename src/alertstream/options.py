@@ -18,6 +18,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
@@ -46,6 +47,11 @@ SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 Command = Callable[..., Any]
+
+TopicName = Annotated[str, typer.Argument(metavar="TOPIC", help="The topic.")]
+TOPIC_OR_PATTERN = typer.Argument(metavar="TOPIC", help="The topic, or a pattern as 'alerts-*'.")
+TopicOrPattern = Annotated[str, TOPIC_OR_PATTERN]
+Format = Annotated[str, typer.Option(help="text, for people, or json, a line an object.")]
 
 
 @dataclass(frozen=True)
@@ -551,6 +557,43 @@ def reading(
         )
     start = start_of(from_)
     return Reading(group, start, from_ is not None, end, exit_on_eof, group_prefix)
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How many processes share the work, and whether this is one that others have started."""
+
+    workers: int
+    is_worker: bool
+
+
+def sharing(
+    workers: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Processes that share the work.")
+    ] = 1,
+    worker: Annotated[bool, typer.Option("--worker", hidden=True)] = False,
+) -> Sharing:
+    """Return how the work is shared."""
+    return Sharing(workers, worker)
+
+
+def worker_command(*more: str) -> list[str]:
+    """Return this process's command once more, as that of one of its workers."""
+    given = sys.argv[1:]
+    end = given.index("--") if "--" in given else len(given)
+    added = ["--worker", "--workers", "1", "--format", "json", *more]
+    return [sys.executable, "-m", "alertstream", *given[:end], *added, *given[end:]]
+
+
+def part_of_visit(text: str | None) -> tuple[int, int]:
+    """Return which part of each visit, from 1 on, of how many; all of it without ``text``.
+
+    :raises UsageError: it is none.
+    """
+    found = re.fullmatch(r"(\d{1,4})/(\d{1,4})", text or "1/1")
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise UsageError(f"{text} is no part of a visit", todo="give it as 2/3, the second third")
+    return int(found[1]), int(found[2])
 
 
 def one_of(what: str, value: str, known: tuple[str, ...]) -> str:

@@ -7,10 +7,11 @@ import fcntl
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -47,6 +48,31 @@ async def until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) ->
         task.cancel()
     with suppress(asyncio.CancelledError):
         await task
+
+
+async def input_lines() -> AsyncIterator[str]:
+    """Yield the lines of standard input, which is a pipe, as they come."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    async for line in reader:
+        yield line.decode()
+
+
+@asynccontextmanager
+async def ending_with_input(stop: asyncio.Event) -> AsyncIterator[None]:
+    """Set ``stop`` when standard input ends: whoever has started this process is gone."""
+
+    async def watch() -> None:
+        async for _ in input_lines():
+            pass
+        stop.set()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
 
 
 @contextmanager

@@ -1,19 +1,27 @@
 """Files to bursts to a topic: each record's bytes as they are, behind a header of five bytes.
 
-One visit: its container file is opened, a task for each partition takes records from it and hands
-them to the producer, and the visit is done when every one of them is acknowledged or has failed.
+One visit: its container files are opened one after the other, a task for each partition takes
+records from them and hands them to the producer, and the visit is done when every one of them is
+acknowledged or has failed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from alertstream.codec import Container, Decoder, container_packer
+from alertstream.codec import WHOLE, Container, Decoder, Part, container_packer
 from alertstream.errors import AlertStreamError, DataError, UndecodableError, UsageError
 from alertstream.kafka import DELIVERY_LIMIT, KafkaError, Producer, TooLargeError
 from alertstream.records import Records
@@ -21,22 +29,23 @@ from alertstream.schemas import Schemas, write_schema
 from alertstream.stopping import STOP_LIMIT
 from alertstream.survey import Alert, field_paths, survey_of
 from alertstream.topics import Topic
-from alertstream.visits import Cadence, Clock, bursts
+from alertstream.visits import Burst, Clock, VisitFiles
 from alertstream.wire import pack
 
 
 @dataclass(frozen=True)
 class SendOptions:
-    """What to send where, and when.
+    """What to send where.
 
-    :param files: one container file a visit, in the order in which they are sent.
+    :param interval: seconds from a burst's start after which an acknowledgement is late; 0: never.
     :param limit: alerts of a visit at most; 0 sends all.
+    :param part: of each file, if others send the rest of it.
     """
 
     topic: Topic
-    files: Sequence[Path]
-    cadence: Cadence = field(default_factory=Cadence)
+    interval: float = 0.0
     limit: int = 10_000
+    part: Part = WHOLE
 
 
 @dataclass
@@ -62,6 +71,12 @@ class VisitSent:
         """Acknowledged alerts a second."""
         return self.acknowledged / self.seconds if self.seconds else 0.0
 
+    def add(self, other: VisitSent) -> None:
+        """Count what became of another visit's alerts, too."""
+        for name in ("planned", "acknowledged", "failed", "late", "bytes", "seconds"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.error = self.error or other.error
+
 
 Progress = Callable[[VisitSent, float], None]
 """Called as a visit is sent, with the share of its file that is read."""
@@ -72,7 +87,7 @@ Packer = Callable[[bytes], tuple[bytes, ...]]
 
 
 def packers(
-    files: Sequence[Path],
+    visits: Iterable[VisitFiles],
     schemas: Schemas,
     *,
     schema_id: int | None = None,
@@ -93,7 +108,7 @@ def packers(
     :raises RegistryError: the registry that says the ids cannot be reached, or refuses.
     """
     found: dict[Path, Packer] = {}
-    for path in files:
+    for path in (path for visit in visits for path in visit.files):
         with Container(path) as container:
             schema, stated = container.schema, container.schema_id
         if container.holds_messages:
@@ -119,25 +134,26 @@ async def send(
     producer: Producer,
     options: SendOptions,
     packers: dict[Path, Packer],
+    bursts: AsyncIterator[Burst],
     *,
     clock: Clock,
     stop: asyncio.Event,
     progress: Progress = lambda visit, share: None,
     report: Callable[[VisitSent], None] = lambda visit: None,
 ) -> VisitSent:
-    """Send all visits, each when it is due, and return their sum.
+    """Send visits when they are due, and return their sum.
 
     A damaged file ends its visit, not the stream: what comes before the damage is sent.
 
+    :param bursts: the visits, each when it is due.
     :param report: called when a visit is done.
     """
     total = VisitSent(visit="", file="")
-    async for path, start in bursts(options.files, options.cadence, clock, stop):
-        deadline = start + (options.cadence.interval or float("inf"))
-        burst = _Burst(producer, options.topic, packers[path], clock, deadline, stop)
-        visit = await burst.send(path, options.limit, progress)
-        report(visit)
-        _add(total, visit)
+    async for visit, start in bursts:
+        deadline = start + (options.interval or float("inf"))
+        sent = await _Burst(producer, options, packers, clock, deadline, stop).send(visit, progress)
+        report(sent)
+        total.add(sent)
     return total
 
 
@@ -154,12 +170,6 @@ def visit_line(visit: VisitSent) -> str:
     )
 
 
-def _add(total: VisitSent, visit: VisitSent) -> None:
-    for name in ("planned", "acknowledged", "failed", "late", "bytes", "seconds"):
-        setattr(total, name, getattr(total, name) + getattr(visit, name))
-    total.error = total.error or visit.error
-
-
 def wire_packer(schema_id: int) -> Packer:
     """Return what puts the header with a schema's id before a record's bytes."""
     header = pack(schema_id, b"")
@@ -173,11 +183,11 @@ def as_it_is(message: bytes) -> tuple[bytes, ...]:
 
 @dataclass
 class _Burst:
-    """Sends one visit's file."""
+    """Sends one visit."""
 
     producer: Producer
-    topic: Topic
-    packer: Packer
+    options: SendOptions
+    packers: Mapping[Path, Packer]
     clock: Clock
     deadline: float
     stop: asyncio.Event
@@ -186,43 +196,53 @@ class _Burst:
     first_cause: BaseException | None = None
     gave_up: BaseException | None = None
 
-    async def send(self, path: Path, limit: int, progress: Progress) -> VisitSent:
+    async def send(self, files: VisitFiles, progress: Progress) -> VisitSent:
         await self.producer.mend()
         begin = self.last_answer = self.clock.now()
-        with Container(path) as container:
-            visit = VisitSent(visit=path.stem, file=str(path))
-            bodies = self._bodies(container, visit, limit, progress)
-            feeds = [
-                asyncio.create_task(self._feed(bodies, partition, visit))
-                for partition in range(self.topic.partitions)
-            ]
-            await self._end_of(feeds)
+        visit = VisitSent(visit=files.path.stem, file=str(files.path))
+        messages = self._messages(files, visit, progress)
+        feeds = [
+            asyncio.create_task(self._feed(messages, partition, visit))
+            for partition in range(self.options.topic.partitions)
+        ]
+        await self._end_of(feeds)
+        messages.close()
         visit.seconds = self.clock.now() - begin
         progress(visit, 1.0)
         return visit
 
-    def _bodies(
-        self, container: Container, visit: VisitSent, limit: int, progress: Progress
-    ) -> Iterator[bytes]:
-        """Yield the records to send; a damaged file ends them."""
+    def _messages(
+        self, visit_files: VisitFiles, visit: VisitSent, progress: Progress
+    ) -> Generator[tuple[bytes, ...], None, None]:
+        """Yield the messages to send; a damaged file ends them."""
+        left = self.options.limit or None
+        number, of = self.options.part
         try:
-            for body in islice(container, limit or None):
-                if self.stop.is_set():
-                    return
-                if visit.planned == 0:
-                    visit.visit = _visit_of(container, body) or visit.visit
-                visit.planned += 1
-                yield body
-                progress(visit, container.share_read)
+            for done, path in enumerate(visit_files.files):
+                # Files of one block each shall not all be the first part's.
+                part = Part((number - done) % of, of)
+                with Container(path) as container:
+                    for body in container.records(left, part):
+                        if self.stop.is_set():
+                            return
+                        if visit.planned == 0:
+                            visit.visit = _visit_of(container, body) or visit.visit
+                        visit.planned += 1
+                        yield self.packers[path](body)
+                        share = done + container.share_read
+                        progress(visit, share / len(visit_files.files))
+                    left = None if left is None else max(left - container.records_read, 0)
         except DataError as error:
             visit.error = error
 
-    async def _feed(self, bodies: Iterator[bytes], partition: int, visit: VisitSent) -> None:
-        """Send records to one partition, a batch after the other, as fast as it takes them."""
+    async def _feed(
+        self, messages: Iterator[tuple[bytes, ...]], partition: int, visit: VisitSent
+    ) -> None:
+        """Send messages to one partition, a batch after the other, as fast as it takes them."""
         records = self.producer.records()
-        for body in bodies:
-            message = self.packer(body)
-            if records.count and records.size + sum(map(len, message)) > self.topic.batch_size:
+        batch_size = self.options.topic.batch_size
+        for message in messages:
+            if records.count and records.size + sum(map(len, message)) > batch_size:
                 await self._hand_over(records, partition, visit)
                 records = self.producer.records()
             records.append(int(self.clock.now() * 1000), message)
@@ -234,7 +254,7 @@ class _Burst:
             self._fail(visit, self.gave_up, records.count)
             return
         try:
-            future = await self.producer.send(self.topic, partition, records)
+            future = await self.producer.send(self.options.topic, partition, records)
         except TooLargeError as error:
             self._fail(visit, error, records.count)
         except KafkaError as error:

@@ -98,9 +98,9 @@ class Sieve:
 
     def __post_init__(self) -> None:
         filters = self.options.filters
-        self._topics = [each.topic for each in filters]
-        self.caps = VisitCaps(self._topics, self.options.cap)
-        self.totals = [FilterCounts(topic, None) for topic in self._topics]
+        self.topics = [each.topic for each in filters]
+        self.caps = VisitCaps(self.topics, self.options.cap)
+        self.totals = [FilterCounts(topic, None) for topic in self.topics]
         fields = union_of_fields(filters)
         paths = None if fields is None else field_paths([*fields, "visit"])
         self._decoder = MessageDecoder(self.schemas, paths)
@@ -165,7 +165,7 @@ class Sieve:
                 judgement.passed[visit, index] += 1
             for index in bits(wanted & ~granted):
                 judgement.capped[visit, index] += 1
-            copies = [Copy(self._topics[index], message) for index in bits(granted)]
+            copies = [Copy(self.topics[index], message) for index in bits(granted)]
             judgement.add_copies(message, copies)
         self.caps.forget_old()
         kept = self.caps.written()
@@ -197,7 +197,7 @@ class Sieve:
         for visit, count in judgement.seen.items():
             counts = self._visits.get(visit)
             if counts is None:
-                blank = [0] * len(self._topics)
+                blank = [0] * len(self.topics)
                 counts = self._visits[visit] = _VisitCounts(blank, list(blank))
             counts.seen += sign * count
             counts.last_alert = self.clock.now()

@@ -38,6 +38,11 @@ class FilterCounts:
         """Alerts that the filter did not want."""
         return self.seen - self.passed - self.capped - self.undecodable
 
+    def add(self, other: FilterCounts) -> None:
+        """Count what is counted there, too."""
+        for name in ("seen", "passed", "capped", "undecodable", "failed"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
 
 class Causes:
     """Which causes of trouble have been told: each once, and not more than ``CAUSES_TOLD``."""

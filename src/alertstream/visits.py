@@ -1,8 +1,8 @@
-"""The visit clock: which file is sent when.
+"""The visit clock: which files are sent when.
 
-One file is one visit, and one visit is one burst. Bursts start at multiples of the interval on
-the wall clock, as a telescope's do. The clock is handed in, so that nothing here has to sleep to
-be tested.
+One file is one visit, or one folder of them, and one visit is one burst. Bursts start at multiples
+of the interval on the wall clock, as a telescope's do. The clock is handed in, so that nothing here
+has to sleep to be tested.
 """
 
 from __future__ import annotations
@@ -73,45 +73,61 @@ class Cadence:
         return origin + steps * self.interval
 
 
+@dataclass(frozen=True)
+class VisitFiles:
+    """The files of one visit: a file, or a folder's, as where each detector has its own."""
+
+    path: Path
+    files: tuple[Path, ...]
+
+
+Burst = tuple[VisitFiles, float]
+"""A visit whose time has come, and when that was: seconds since 1970."""
+
+
 async def bursts(
-    files: Sequence[Path], cadence: Cadence, clock: Clock, stop: asyncio.Event
-) -> AsyncIterator[tuple[Path, float]]:
-    """Yield each visit's file when its burst is due, and the time of that, until ``stop``."""
+    visits: Sequence[VisitFiles], cadence: Cadence, clock: Clock, stop: asyncio.Event
+) -> AsyncIterator[Burst]:
+    """Yield each visit when its burst is due, until ``stop``."""
     first, previous = clock.now(), None
-    for file in _rounds(files, cadence.repeat):
+    for visit in _rounds(visits, cadence.repeat):
         start = cadence.next_start(clock.now(), previous, first)
         await clock.wait_until(start, stop)
         if stop.is_set():
             return
-        yield file, start
+        yield visit, start
         previous = start
 
 
-def _rounds(files: Sequence[Path], repeat: int) -> Iterator[Path]:
+def _rounds(visits: Sequence[VisitFiles], repeat: int) -> Iterator[VisitFiles]:
     for _ in range(repeat) if repeat else count():
-        yield from files
+        yield from visits
 
 
-def visit_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the container files that ``paths`` name: files, and the ``.avro`` files of folders.
+def visits_in(paths: Sequence[Path]) -> list[VisitFiles]:
+    """Return the visits that ``paths`` name: container files, and what is in folders.
 
-    A folder's files are sorted by name.
+    In a folder, each ``.avro`` file is a visit, and each folder of such files, sorted by name.
 
     :raises DataError: a path is not there, or a folder has no such file.
     """
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found = sorted(each for each in path.glob("*.avro") if each.is_file())
-            if not found:
-                raise DataError(
-                    "the folder has no .avro files", where=str(path), todo="choose another"
-                )
-            files += found
-        elif path.exists():
-            files.append(path)
-        else:
-            raise DataError(
-                "there is no such file or folder", where=str(path), todo="choose another"
-            )
-    return files
+    return [visit for path in paths for visit in _visits_at(path)]
+
+
+def _visits_at(path: Path) -> list[VisitFiles]:
+    if not path.exists():
+        raise DataError("there is no such file or folder", where=str(path), todo="choose another")
+    if not path.is_dir():
+        return [VisitFiles(path, (path,))]
+    folders = [each for each in path.iterdir() if each.is_dir() and _files_in(each)]
+    found = [
+        VisitFiles(each, tuple(_files_in(each)) if each in folders else (each,))
+        for each in sorted([*_files_in(path), *folders])
+    ]
+    if not found:
+        raise DataError("the folder has no .avro files", where=str(path), todo="choose another")
+    return found
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(each for each in folder.glob("*.avro") if each.is_file())

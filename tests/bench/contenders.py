@@ -32,7 +32,7 @@ from alertstream.sender import SendOptions, packers, send
 from alertstream.sieve import FilterOptions, Sieve
 from alertstream.stream import Subscription, subscribe
 from alertstream.topics import TopicLayout, make_topics
-from alertstream.visits import Cadence, WallClock
+from alertstream.visits import Cadence, WallClock, bursts, visits_in
 from alertstream.wire import pack
 
 SCHEMA_ID = 1000
@@ -43,12 +43,12 @@ Seconds = float
 
 async def send_ours(stop: asyncio.Event, broker: str, topic: str, path: str) -> Seconds:
     """``alertstream send`` of one file, as fast as possible."""
-    connection, files = Connection(broker), [Path(path)]
+    connection, visits, clock = Connection(broker), visits_in([Path(path)]), WallClock()
     made = (await make_topics(connection, [topic], TopicLayout()))[topic]
     async with kafka.producer(connection) as producer:
-        options = SendOptions(made, files, Cadence(0), limit=0)
-        how = packers(files, Schemas())
-        total = await send(producer, options, how, clock=WallClock(), stop=stop)
+        options, how = SendOptions(made, limit=0), packers(visits, Schemas())
+        due = bursts(visits, Cadence(0), clock, stop)
+        total = await send(producer, options, how, due, clock=clock, stop=stop)
     assert total.failed == 0
     return total.seconds
 
@@ -115,7 +115,7 @@ async def filter_ours(
     async with (
         kafka.producer(connection, transactional_id=transactional_id) as producer,
         subscribe(connection, subscription) as stream,
-        shared_caps(connection, group, sieve.caps, layout.replication) as caps,
+        shared_caps(connection, group, sieve.caps) as caps,
     ):
         outlet = Outlet(connection, producer, stream, layout, exactly_once, made, stop)
         begin = time.perf_counter()
