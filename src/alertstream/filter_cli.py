@@ -175,7 +175,7 @@ class _Member:
             subscription = self.reading.subscription((self.topic,), self.group)
             await notice_start(self.connection, subscription, self.reading)
             if 0 < partitions < count:
-                notice(f"{self.topic} has {partitions} partitions: so many workers take part")
+                notice(f"{self.topic} has partitions for {partitions} of {count} workers only")
             return await filter_with_workers(
                 *(lambda _: options.worker_command(), min(count, partitions or count)),
                 clock=WallClock(),

@@ -269,7 +269,8 @@ class _SharedBurst:
     async def part(self, process: Process, number: int, told: str) -> None:
         """Tell a worker to send its part, and add its account when it is done."""
         assert process.stdin is not None
-        with suppress(ConnectionError):
+        # The latter is uvloop's, of a process that has ended.
+        with suppress(ConnectionError, RuntimeError):
             process.stdin.write(f"{told}\n".encode())
             await process.stdin.drain()
         async for answer in _objects(process):
