@@ -266,12 +266,13 @@ def test_stopped_at_any_moment(
     account(places(cluster.read(topic)), printed)
 
 
-def test_cap_holds_over_restarts(
+def test_cap_holds_over_members_and_restarts(
     cluster: Cluster, topic: str, visits: Path, account: Account
 ) -> None:
     cluster.make(topic)
     all_is_sent(start_send(cluster, topic, visits))
     which = ("--where", BIG, "--output", f"{topic}-passed", "--cap", 15)
+    lasting = start_filter(cluster, topic, *which)
     for _ in range(3):
         filtering = start_filter(cluster, topic, *which)
         time.sleep(random.uniform(0.6, 1.5))
@@ -279,7 +280,7 @@ def test_cap_holds_over_restarts(
         finish(filtering)
     filtering = start_filter(cluster, topic, *which)
     until_filtered(cluster, topic)
-    assert stop(filtering).status == 0
+    assert [stop(each).status for each in (lasting, filtering)] == [0, 0]
     shown = run(
         *("print", cluster.address, f"{topic}-passed", "--exit-on-eof"),
         *("--format", "json", "--fields", "visit"),

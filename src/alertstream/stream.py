@@ -28,6 +28,8 @@ FETCH = 32 * 1024 * 1024
 """Bytes that are read from a broker in one piece, and so the memory that waits to be worked on."""
 MISSED_AFTER = 15.0
 """Seconds after which a group has missed a member that died, and given its partitions to others."""
+HEARTBEAT = 500
+"""Milliseconds after which a member asks whether its group has changed: a new one waits as long."""
 APPEARS_WITHIN = 5_000
 """Milliseconds after which a new topic is noticed that matches a pattern."""
 
@@ -353,6 +355,7 @@ async def subscribe(
             **connection.settings(),
             group_id=subscription.group,
             group_instance_id=subscription.instance,
+            heartbeat_interval_ms=HEARTBEAT,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",

@@ -34,3 +34,41 @@ def draw(figures: dict[str, Any], path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     chart.tight_layout()
     chart.savefig(path)
+
+
+def draw_curves(figures: dict[str, Any], path: Path) -> None:
+    """Draw the seconds of each curve's points, with their spread, as SVG or PNG."""
+    from matplotlib import pyplot
+
+    curves = [name for name, points in figures.items() if _is_curve(points)]
+    if not curves:
+        return
+    heights = [len(figures[name]) for name in curves]
+    size = (8, 0.32 * sum(heights) + 1.1 * len(curves))
+    chart, axes = pyplot.subplots(
+        len(curves), 1, figsize=size, squeeze=False, height_ratios=heights
+    )
+    for name, (axis,) in zip(curves, axes, strict=True):
+        points = figures[name][::-1]
+        middles = [statistics.median(each["seconds"]) for each in points]
+        spread = [
+            [m - min(each["seconds"]) for m, each in zip(middles, points, strict=True)],
+            [max(each["seconds"]) - m for m, each in zip(middles, points, strict=True)],
+        ]
+        axis.barh(
+            [each["name"] for each in points],
+            middles,
+            xerr=spread,
+            color="#1f6f8b",
+            ecolor="#555555",
+            capsize=2,
+        )
+        axis.set_title(name, loc="left")
+        axis.set_xlabel("seconds")
+        axis.spines[["top", "right"]].set_visible(False)
+    chart.tight_layout()
+    chart.savefig(path)
+
+
+def _is_curve(points: Any) -> bool:
+    return isinstance(points, list) and bool(points) and "seconds" in points[0]

@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from alertstream.caps import shared_caps
 from alertstream.codec import Container
 from alertstream.connection import Connection
 from alertstream.filterer import Outlet, filter_stream
-from alertstream.filters import FLUX_CUT, SNR_CUT, choose_filters
+from alertstream.filters import FLUX_CUT, SNR_CUT, AlertFilter, template_filter
 from alertstream.monitor import Watch, watch_stream
 from alertstream.printer import PrintOptions, print_stream
 from alertstream.runtime import run
@@ -41,13 +42,15 @@ DELIVERY = "exactly-once"
 Seconds = float
 
 
-async def send_ours(stop: asyncio.Event, broker: str, topic: str, path: str) -> Seconds:
-    """``alertstream send`` of one file, as fast as possible."""
+async def send_ours(
+    stop: asyncio.Event, broker: str, topic: str, path: str, times: str = "1", codec: str = "none"
+) -> Seconds:
+    """``alertstream send`` of one file, or so many times, as fast as possible."""
     connection, visits, clock = Connection(broker), visits_in([Path(path)]), WallClock()
     made = (await make_topics(connection, [topic], TopicLayout()))[topic]
-    async with kafka.producer(connection) as producer:
+    async with kafka.producer(connection, compression=codec) as producer:
         options, how = SendOptions(made, limit=0), packers(visits, Schemas())
-        due = bursts(visits, Cadence(0), clock, stop)
+        due = bursts(visits, Cadence(0, repeat=int(times)), clock, stop)
         total = await send(producer, options, how, due, clock=clock, stop=stop)
     assert total.failed == 0
     return total.seconds
@@ -104,7 +107,7 @@ async def filter_ours(
     stop: asyncio.Event, broker: str, topic: str, names: str, delivery: str = DELIVERY
 ) -> Seconds:
     """``alertstream filter`` from a topic's start to its end."""
-    connection, filters = Connection(broker), choose_filters([names])
+    connection, filters = Connection(broker), _filters(names)
     layout = TopicLayout()
     made = await make_topics(connection, [each.topic for each in filters], layout)
     group = f"bench-{time.time_ns()}"
@@ -121,6 +124,12 @@ async def filter_ours(
         begin = time.perf_counter()
         await filter_stream(stream, outlet, sieve, caps, stop=stop)
         return time.perf_counter() - begin
+
+
+def _filters(names: str) -> list[AlertFilter]:
+    """Return the template's filters, however many: ``1-250``."""
+    first, _, last = names.partition("-")
+    return [template_filter(number)() for number in range(int(first), int(last or first) + 1)]
 
 
 def filter_original(broker: str, topic: str) -> Seconds:
@@ -160,10 +169,28 @@ def read_librdkafka(broker: str, topic: str) -> Seconds:
     return seconds
 
 
-def _reading(broker: str) -> dict[str, Any]:
+def read_many(broker: str, topic: str, count: str) -> Seconds:
+    """Read raw bytes with librdkafka as so many subscribers, each of whom gets all of it."""
+    from confluent_kafka import Consumer
+
+    consumers = [Consumer(_reading(broker, number)) for number in range(int(count))]
+    started = [_consumed(each, topic) for each in consumers]
+    begin = time.perf_counter()
+    with ThreadPoolExecutor(len(started)) as threads:
+        sizes = [*threads.map(lambda each: sum(len(m.value()) for m in _chain(*each)), started)]
+    assert len({*sizes}) == 1
+    seconds = time.perf_counter() - begin
+    for each in consumers:
+        each.close()
+    return seconds
+
+
+def _reading(broker: str, number: int = 0) -> dict[str, Any]:
     return {
         "bootstrap.servers": broker,
-        "group.id": f"bench-{time.time_ns()}",
+        "group.id": f"bench-{time.time_ns()}-{number}",
+        # As much as fifty of them have room for.
+        "queued.max.messages.kbytes": 16 * 1024,
         "auto.offset.reset": "earliest",
         "enable.partition.eof": True,
     }
@@ -267,12 +294,12 @@ def main() -> None:
     json.dump({"seconds": seconds, "megabytes": peak_memory()}, sys.stdout)
 
 
-def peak_memory() -> float | None:
-    """Return the most memory that this process had, MB; None where the system does not tell.
+def peak_memory(process: int | str = "self") -> float | None:
+    """Return the most memory that a process had, MB; None where the system does not tell.
 
     What ``wait4`` tells of a process counts the memory of the one that has started it, too.
     """
-    status = Path("/proc/self/status")
+    status = Path(f"/proc/{process}/status")
     if not status.exists():
         return None
     line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))

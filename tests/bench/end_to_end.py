@@ -15,7 +15,7 @@ from alertstream import kafka
 from alertstream.connection import Connection
 from alertstream.filters import choose_filters
 from alertstream.stream import Subscription, subscribe
-from alertstream.topics import POLL, TopicLayout, make_topics
+from alertstream.topics import POLL, TopicLayout, admin_client, make_topics
 
 FILTERS = "1-100"
 WATCHED = "Filter050"
@@ -100,7 +100,7 @@ async def _collect(
 
 
 async def _committed(connection: Connection, group: str) -> int:
-    async with kafka._admin(connection) as admin:
+    async with admin_client(connection) as admin:
         offsets = await admin.list_consumer_group_offsets(group)
     return sum(each.offset for each in offsets.values())
 
