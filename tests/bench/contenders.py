@@ -286,12 +286,14 @@ def main() -> None:
     """Run the contender that the first argument names."""
     name, *arguments = sys.argv[1:]
     contender = CONTENDERS[name]
+    begin = time.process_time()
     if asyncio.iscoroutinefunction(contender):
         coroutine: Callable[..., Awaitable[Seconds]] = contender
         seconds = run(lambda stop: coroutine(stop, *arguments))
     else:
         seconds = contender(*arguments)
-    json.dump({"seconds": seconds, "megabytes": peak_memory()}, sys.stdout)
+    told = {"seconds": seconds, "cpu": time.process_time() - begin, "megabytes": peak_memory()}
+    json.dump(told, sys.stdout)
 
 
 def peak_memory(process: int | str = "self") -> float | None:

@@ -24,11 +24,13 @@ class Contender:
     command: list[str]
     seconds: list[float] = field(default_factory=list)
     megabytes: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
 
     def add(self, other: Contender) -> None:
         """Take what was measured of another one as its own."""
         self.seconds += other.seconds
         self.megabytes += other.megabytes
+        self.cpu += other.cpu
 
     def measure(self) -> None:
         """Run it once."""
@@ -39,18 +41,18 @@ class Contender:
             if process.returncode:
                 raise SystemExit(f"{self.name} has failed: {self.command}")
             out.seek(0)
-            seconds, megabytes = _measured(out.read().decode())
-        self.seconds.append(seconds)
-        self.megabytes.append(megabytes or usage.ru_maxrss / 1024)
+            told = _measured(out.read().decode())
+        self.seconds.append(told["seconds"])
+        self.megabytes.append(told.get("megabytes") or usage.ru_maxrss / 1024)
+        self.cpu.append(told.get("cpu") or usage.ru_utime + usage.ru_stime)
 
 
-def _measured(printed: str) -> tuple[float, float | None]:
-    """Return the seconds and MB that a contender, or Kafka's ProducerPerformance, has printed."""
+def _measured(printed: str) -> dict[str, float]:
+    """Return what a contender has printed, or the seconds of Kafka's ProducerPerformance."""
     if printed.startswith("{"):
-        told = json.loads(printed)
-        return told["seconds"], told["megabytes"]
+        return json.loads(printed)
     records, rate = printed.strip().splitlines()[-1].split(" records sent, ")
-    return int(records) / float(rate.split()[0]), None
+    return {"seconds": int(records) / float(rate.split()[0])}
 
 
 def ours(name: str, contender: str, *arguments: object) -> Contender:
@@ -67,6 +69,7 @@ def rounds(contenders: Sequence[Contender], count: int) -> None:
             if number == 0:
                 each.seconds.clear()
                 each.megabytes.clear()
+            each.cpu.clear()
 
 
 def show(title: str, contenders: Sequence[Contender], alerts: int) -> None:

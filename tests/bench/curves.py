@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import statistics
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
@@ -38,8 +40,8 @@ PARTITIONS = (1, 2, 4, 8)
 SUBSCRIBERS = (1, 10, 50)
 WORKERS = (1, 2)
 CODECS = ("none", "lz4", "zstd")
-SMALL = 30
-"""Pixels of a cutout's edge: alerts of 42 KB on average."""
+SMALL = 43
+"""Pixels of a cutout's edge: alerts of 41 KB on average."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Bench:
     folder: Path
     alerts: int
     rounds: int
+    pids: list[int]
     figures: dict[str, Any] = field(default_factory=dict)
     topics: int = 0
 
@@ -135,6 +138,7 @@ def _bytes_of(data_dir: Path, topic: str) -> int:
 async def visits(bench: Bench) -> None:
     """Measure visits of a tenth of the alerts, of all, of ten times as many, and ten visits."""
     few, whole = bench.file(bench.alerts // 10, SMALL), bench.file(bench.alerts, SMALL)
+    bench.figures["small_alert_bytes"] = whole.stat().st_size / bench.alerts
     many = bench.folder / "many.avro"
     _repeat(whole, 10, many)
     await bench.send_and_filter(
@@ -226,9 +230,56 @@ async def members(bench: Bench) -> None:
     bench.figures["members"] = found
 
 
+async def costs(bench: Bench) -> None:
+    """Measure seconds of a processor for a GB that is sent, read, filtered, kept three times."""
+    path = bench.file(bench.alerts)
+    size = path.stat().st_size / 1e9
+    found: dict[str, dict[str, float]] = {}
+    topic, _ = await bench.send(Visit("", path))
+    reading = (bench.broker, topic)
+    for name, how, gigabytes in (
+        ("send", ("send_ours", bench.broker, await bench.topic(), path), size),
+        ("filter 1", ("filter_ours", *reading, "1"), size),
+        ("filter 1-100", ("filter_ours", *reading, "1-100"), size),
+        ("10 subscribers", ("read_many", *reading, 10), 10 * size),
+    ):
+        found[name] = await _cost(ours(name, *how), bench.pids, gigabytes, bench.rounds)
+    async with local_broker(BrokerOptions(port=0, nodes=3), notice=print) as three:
+        await make_topics(Connection(three.bootstrap), ["copies"], TopicLayout(replication=3))
+        sending = ours("", "send_ours", three.bootstrap, "copies", path)
+        pids = list(three.pids.values())
+        found["send, 3 copies"] = await _cost(sending, pids, size, bench.rounds)
+    print("\ncosts: seconds of a processor for a GB, medians")
+    print(f"{'':40} {'client':>8} {'Kafka':>8}")
+    for name, cost in found.items():
+        print(f"{name:40} {cost['client']:8.2f} {cost['kafka']:8.2f}")
+    bench.figures["costs"] = found
+
+
+async def _cost(
+    contender: Contender, kafka: Sequence[int], gigabytes: float, rounds: int
+) -> dict[str, float]:
+    """Return what a contender and Kafka's processes take for a GB, after a warm-up."""
+    spent: list[float] = []
+    for _ in range(rounds + 1):
+        begin = sum(map(_processor_seconds, kafka))
+        await asyncio.to_thread(contender.measure)
+        spent.append(sum(map(_processor_seconds, kafka)) - begin)
+    return {
+        "client": statistics.median(contender.cpu[1:]) / gigabytes,
+        "kafka": statistics.median(spent[1:]) / gigabytes,
+    }
+
+
+def _processor_seconds(process: int) -> float:
+    """Return what a process has taken of a processor so far, s (proc(5), ``stat``)."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 CURVES: dict[str, Callable[[Bench], Awaitable[None]]] = {
     each.__name__: each
-    for each in (visits, filters, partitions, compression, subscribers, workers, members)
+    for each in (visits, filters, partitions, compression, subscribers, workers, members, costs)
 }
 
 
@@ -237,9 +288,11 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     data_dir = folder / "kafka"
     async with local_broker(BrokerOptions(port=0, data_dir=data_dir), notice=print) as broker:
         bench = Bench(
-            Connection(broker.bootstrap), data_dir, folder, options.alerts, options.rounds
+            *(Connection(broker.bootstrap), data_dir, folder, options.alerts, options.rounds),
+            pids=list(broker.pids.values()),
         )
         bench.figures |= {"alerts": options.alerts, "rounds": options.rounds}
+        bench.figures["alert_bytes"] = bench.file(options.alerts).stat().st_size / options.alerts
         for curve in options.curves:
             print(f"measuring {curve}", file=sys.stderr)
             await CURVES[curve](bench)
