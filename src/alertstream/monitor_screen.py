@@ -19,7 +19,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from alertstream.printer import printable
+from alertstream.alert_text import BARS, printable
+from alertstream.console import end_waiting
 from alertstream.stats import BUDGET
 
 Figures = dict[str, Any]
@@ -43,7 +44,6 @@ VISIT_COLUMNS = {
 """What is shown of a visit, and whether in wide terminals only."""
 SPARKS = 30
 """Refreshes of which a topic's line shows how many alerts came."""
-_BLOCKS, _ASCII = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 _ORDERS = ("as named", "by alerts", "by rate", "by name")
 
 
@@ -134,7 +134,7 @@ class MonitorScreen:
         return table
 
     def _sparks(self, topic: str) -> str:
-        return sparkline(self._came[topic], ascii_only=not self._console.encoding.startswith("utf"))
+        return sparkline(self._came[topic])
 
     def _visits(self) -> Table:
         names = [
@@ -217,11 +217,10 @@ def _latency(milliseconds: int | None) -> str:
     return f"[{colour}]{shown} s[/]"
 
 
-def sparkline(values: Sequence[int] | deque[int], *, ascii_only: bool = False) -> str:
+def sparkline(values: Sequence[int] | deque[int]) -> str:
     """Return numbers as a line of small bars, the largest one full."""
-    bars = _ASCII if ascii_only else _BLOCKS
     most = max(values, default=0) or 1
-    return "".join(bars[round(each / most * (len(bars) - 1))] for each in values)
+    return "".join(BARS[round(each / most * (len(BARS) - 1))] for each in values)
 
 
 @contextmanager
@@ -230,6 +229,7 @@ def monitor_screen(first: str | None, quit_: Callable[[], None]) -> Iterator[Mon
 
     :param quit_: called when the user wants to end it.
     """
+    end_waiting()
     console = Console(file=sys.stdout)
     shown = MonitorScreen(console, first)
 
