@@ -90,7 +90,10 @@ def complete_filters(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     """Offer the classes of ``--filters``, whose files are not run, and the templates."""
     from alertstream.filters import TEMPLATES
 
-    own = [name for path in ctx.params.get("filters") or () for name in filter_classes(Path(path))]
+    own: list[str] = []
+    for path in ctx.params.get("filters") or ():
+        with suppress(OSError, SyntaxError, ValueError):
+            own += filter_classes(Path(path))
     if own and not incomplete:
         return own
     return [*own, *(f"Filter{number:03}" for number in range(1, TEMPLATES + 1))]
