@@ -482,10 +482,10 @@ def test_page_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
         assert not path.exists()
         raise ZeroDivisionError
     assert list(path.parent.iterdir()) == []
-    with pytest.raises(DataError, match="choose another --html"):
+    with pytest.raises(DataError, match="choose another --save"):
         Page(tmp_path, "alerts")
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="choose another --html"):
+    with pytest.raises(DataError, match="choose another --save"):
         Page(tmp_path / "file" / "page.html", "alerts")
 
 

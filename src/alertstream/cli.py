@@ -132,9 +132,18 @@ def _configure(root: Any, config: Path | None, profile: str | None) -> dict[str,
     for name, each in commands.items():
         if broker is not None:
             options.make_broker_an_option(each, broker)
+        _list_what_is_repeatable(each, defaults.get(name, {}))
         if below := getattr(each, "commands", {}):
             defaults[name] = dict.fromkeys(below, defaults.get(name, {}))
     return defaults
+
+
+def _list_what_is_repeatable(each: Any, defaults: dict[str, Any]) -> None:
+    """Let the file state one value where an option takes several."""
+    for parameter in each.params:
+        value = defaults.get(parameter.name)
+        if getattr(parameter, "multiple", False) and isinstance(value, str):
+            defaults[parameter.name] = [value]
 
 
 def _options_of(each: Any) -> dict[str, bool]:
