@@ -14,7 +14,7 @@ BARS = "▁▂▃▄▅▆▇█"
 """From faint to bright."""
 LIMIT = "↓"
 """Where nothing was seen."""
-CURVE_WIDTH = 24
+CURVE_WIDTH = 20
 ON_WHITE = {
     "u": "#1600ea",
     "g": "#31de1f",
@@ -72,7 +72,7 @@ _COLUMNS = (
     ("SOURCE", 19),
     ("OBJECT", 19),
     ("BAND", 4),
-    ("AB MAGNITUDE", 17),
+    ("AB MAGNITUDE", 19),
     ("SNR", 7),
     ("TIME (UTC)", 19),
     ("MJD", 15),
@@ -104,17 +104,19 @@ def alert_text(alert: Alert, look: Look = PLAIN) -> str:
         f"{printable(str(alert.source_id)):>19}",
         f"{printable(str(alert.object_id or '-')):>19}",
         f"{band:^4}",
-        f"{alert.brightness:>17}",
+        f"{alert.brightness:>19}",
         f"{alert.snr:7.1f}" if math.isfinite(alert.snr) else f"{'-':>7}",
         f"{alert.utc:19}",
         f"{alert.mjd:11.5f} {alert.time_scale}",
         f"{sexagesimal(alert.ra, alert.dec):25}",
         f"{alert.ra:9.5f} {alert.dec:+9.5f}",
     )
-    cells = [Cell(text, len(text)) for text in texts]
+    cells = [
+        Cell(text, max(len(text), width)) for text, (_, width) in zip(texts, _COLUMNS, strict=False)
+    ]
     if look.mark is not None:
         cells[2] = Cell(look.mark(texts[2], band), cells[2].width)
-    return _flow([*cells, _history(alert, look)], look.width)
+    return _flow([*cells, Cell(_history(alert, look), _COLUMNS[-1][1])], look.width)
 
 
 def _flow(cells: Iterable[Cell], width: int) -> str:
@@ -122,9 +124,9 @@ def _flow(cells: Iterable[Cell], width: int) -> str:
     lines: list[list[str]] = [[]]
     used = 0
     for text, columns in cells:
-        if width and lines[-1] and used + len(GAP) + columns > width:
+        if width and lines[-1] and used + columns > width:
             lines.append([])
-            used = 0
+            used = len(INDENT)
         used += columns + len(GAP)
         lines[-1].append(text)
     joined = (GAP.join(line).rstrip() for line in lines)
@@ -144,17 +146,16 @@ def sexagesimal(ra: float, dec: float) -> str:
     )
 
 
-def _history(alert: Alert, look: Look) -> Cell:
+def _history(alert: Alert, look: Look) -> str:
     """Return how many earlier detections there are, over how many days, and the light curve."""
     if not alert.history:
-        return Cell(f"{0:4}", 4)
+        return f"{0:4}"
     measured = [each for each in alert.detections() if _is_sane(each)]
     days = max((alert.mjd - each.mjd for each in measured), default=math.nan)
     bands = {each.band for each in measured} if look.draw else {alert.band}
     bars = light_curve(measured, bands, fluxes=alert.survey is LSST)
     span = f"{days:6.1f} d" if 0 <= days < _LARGEST else f"{'-':>8}"
-    text = f"{alert.history:4}{GAP}{span:>8}{GAP}"
-    return Cell(text + _painted(bars, look.draw), len(text) + len(bars))
+    return f"{alert.history:4}{GAP}{span:>8}{GAP}{_painted(bars, look.draw)}"
 
 
 def _is_sane(measured: Measured) -> bool:
@@ -202,8 +203,9 @@ def _range(values: Sequence[float], fluxes: bool) -> tuple[float, float]:
     """Return the faintest and the brightest, or a wider range that shows little as constant."""
     low, high = min(values, default=0.0), max(values, default=0.0)
     least = _LEAST_RANGE * (max(abs(low), abs(high)) if fluxes else 1.0)
-    spare = max(least - (high - low), 0.0) / 2
-    return low - spare, high + spare
+    spare = max(least - (high - low), 0.0) / (len(BARS) - 1)
+    # What is constant has one bar's height, and is not between two.
+    return low - 3 * spare, high + 4 * spare
 
 
 def _painted(bars: Iterable[Bar], draw: Paint | None) -> str:

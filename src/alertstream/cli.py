@@ -39,7 +39,7 @@ from alertstream.console import (
     write_lines,
 )
 from alertstream.errors import AlertStreamError, UsageError
-from alertstream.options import command, group, notice_start, root_options_first
+from alertstream.options import command, group, notice_start, root_options_apart
 from alertstream.print_cli import print_
 from alertstream.runtime import Interrupted
 from alertstream.schema_cli import schema_app, schema_id_of_version
@@ -768,7 +768,8 @@ def status_of(arguments: list[str]) -> int:
     """
     if completion.VARIABLE in os.environ:
         completion.complete(app, _configure)
-    arguments = root_options_first(arguments)
+    own, rest = root_options_apart(arguments)
+    arguments = own + rest
     debug = "--debug" in arguments
     try:
         status = int(app(arguments or ["--help"], standalone_mode=False) or DONE)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from alertstream.options import ROOT_OPTIONS, root_options_first
+from alertstream.options import ROOT_OPTIONS, root_options_apart
 
 if TYPE_CHECKING:
     from alertstream.connection import Connection
@@ -228,12 +228,11 @@ def _take_words(environment: MutableMapping[str, str]) -> list[str]:
     elif line.endswith(" "):
         words.append("")
     program, *before, incomplete = _glued(words)
-    last = before[-1:]
-    if last and last[0] in ROOT_OPTIONS:
-        before = last
-    elif incomplete.startswith(tuple(f"{each}=" for each in ROOT_OPTIONS)):
-        before = []
-    before = root_options_first(before)
+    first, rest = root_options_apart(before)
+    value_of_root = bool(before) and before[-1] in ROOT_OPTIONS
+    if value_of_root or incomplete.startswith(tuple(f"{each}=" for each in ROOT_OPTIONS)):
+        rest = []
+    before = first + rest
     stated = shlex.join([program, *before, incomplete])
     environment["COMP_WORDS"] = environment["_TYPER_COMPLETE_ARGS"] = stated
     environment["COMP_CWORD"] = str(len(before) + 1)

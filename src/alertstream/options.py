@@ -607,8 +607,11 @@ def _time_or_offset(text: str, purpose: str, others: str = "") -> int | datetime
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def root_options_first(arguments: Sequence[str]) -> list[str]:
-    """Let options that belong to no one command stand anywhere, as ``--debug``."""
+def root_options_apart(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the options that belong to no one command, as ``--debug``, and all the rest.
+
+    They may stand anywhere.
+    """
     first, rest, remaining = [], [], iter(arguments)
     for argument in remaining:
         if argument == "--debug" or argument.startswith(tuple(f"{o}=" for o in ROOT_OPTIONS)):
@@ -617,7 +620,7 @@ def root_options_first(arguments: Sequence[str]) -> list[str]:
             first += [argument, *[value for value in [next(remaining, None)] if value]]
         else:
             rest.append(argument)
-    return first + rest
+    return first, rest
 
 
 async def notice_start(
