@@ -29,19 +29,30 @@ VISITS_SHOWN = 5
 GROUPS_SHOWN = 8
 LINES_AROUND = 4
 """Lines that a table takes besides its rows; as many are above and below all of them."""
-WIDE = 100
-"""Columns of a terminal from which on everything is shown."""
+WIDE, NARROW = 100, 72
+"""Columns of a terminal from which on everything is shown, and below which little is."""
 VISIT_WIDTH = 13
 LONGEST_NAME = 36
 VISIT_COLUMNS = {
-    "alerts": False,
-    "took": True,
-    "median": False,
-    "p99": False,
-    "longest": True,
-    f"over {BUDGET:.0f} s": False,
+    "alerts": 0,
+    "took": WIDE,
+    "median": NARROW,
+    "p99": 50,
+    "longest": WIDE,
+    f"over {BUDGET:.0f} s": 0,
 }
-"""What is shown of a visit, and whether in wide terminals only."""
+"""What is shown of a visit, and from how wide a terminal on."""
+TOPIC_COLUMNS = {
+    "alerts": 0,
+    "share": NARROW,
+    "MB": NARROW,
+    "alerts/s": 0,
+    "lately": WIDE,
+    "undecodable": 0,
+}
+"""What is shown of a topic, and from how wide a terminal on."""
+BESIDE_NAMES = 50
+"""Columns that all but a name takes in a narrow terminal."""
 SPARKS = 30
 """Refreshes of which a topic's line shows how many alerts came."""
 _ORDERS = ("as named", "by alerts", "by rate", "by name")
@@ -108,39 +119,43 @@ class MonitorScreen:
         }
         return sorted(topics, key=keys[self._order]) if self._order in keys else topics
 
-    @property
-    def _is_wide(self) -> bool:
-        return self._console.width >= WIDE
+    def _that_fit(self, columns: dict[str, int]) -> list[str]:
+        return [name for name, least in columns.items() if self._console.width >= least]
+
+    def _table(self, first: str, others: Sequence[str]) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        names = LONGEST_NAME
+        if self._console.width < NARROW:
+            names = max(self._console.width - BESIDE_NAMES, 4)
+        most = {"visit": VISIT_WIDTH, "topic": names, "consumer group": names}
+        table.add_column(first, no_wrap=True, max_width=most[first])
+        for name in others:
+            table.add_column(name, justify="right", no_wrap=True, max_width=most.get(name))
+        return table
 
     def _topics(self) -> Table:
-        lately = ["lately"] if self._is_wide else []
-        names = ["alerts", "share", "MB", "alerts/s", *lately, "undecodable"]
-        table = _table("topic", names)
+        names = self._that_fit(TOPIC_COLUMNS)
+        table = self._table("topic", names)
         topics = self._figures["topics"]
         whole = topics[self._first]["alerts"] if self._first in topics else 0
         for topic, stats in self._sorted():
             share = f"{stats['alerts'] / whole:.1%}" if whole and topic != self._first else ""
             bad = f"{stats['undecodable']:,}"
-            sparks = [self._sparks(topic)] if self._is_wide else []
-            table.add_row(
-                _name(topic),
+            shown = (
                 f"{stats['alerts']:,}",
                 share,
                 f"{stats['bytes'] / 1e6:,.1f}",
                 f"{stats['alerts_per_second']:,.0f}",
-                *sparks,
+                sparkline(self._came[topic]),
                 f"[red]{bad}[/]" if stats["undecodable"] else bad,
             )
+            cells = dict(zip(TOPIC_COLUMNS, shown, strict=True))
+            table.add_row(_name(topic), *(cells[name] for name in names))
         return table
 
-    def _sparks(self, topic: str) -> str:
-        return sparkline(self._came[topic])
-
     def _visits(self) -> Table:
-        names = [
-            name for name, only_wide in VISIT_COLUMNS.items() if self._is_wide or not only_wide
-        ]
-        table = _table("visit", ["topic", *names])
+        names = self._that_fit(VISIT_COLUMNS)
+        table = self._table("visit", ["topic", *names])
         table.columns[0].min_width = VISIT_WIDTH
         table.columns[1].justify = "left"
         shown = [
@@ -166,7 +181,7 @@ class MonitorScreen:
         return min(max(room // max(topics, 1), 1), VISITS_SHOWN)
 
     def _groups(self) -> Table:
-        table = _table("consumer group", ["topic", "lag"])
+        table = self._table("consumer group", ["topic", "lag"])
         table.columns[1].justify = "left"
         lags = [
             (behind, group, topic)
@@ -179,15 +194,6 @@ class MonitorScreen:
         if len(lags) > GROUPS_SHOWN:
             table.add_row(f"and {len(lags) - GROUPS_SHOWN} more", "", "")
         return table
-
-
-def _table(first: str, others: Sequence[str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first, no_wrap=True, overflow="ellipsis", max_width=LONGEST_NAME)
-    for name in others:
-        most = LONGEST_NAME if name == "topic" else None
-        table.add_column(name, justify="right", no_wrap=True, max_width=most)
-    return table
 
 
 def _name(text: str) -> Text:

@@ -262,7 +262,8 @@ def cutout_drawing() -> Callable[[Triplet], str]:
     from alertstream.pictures import picture, strip
 
     kind = renderable.Image
-    if kind is renderable.HalfcellImage and console.color_system is None:
+    in_colour = console.color_system is not None and not console.options.ascii_only
+    if kind is renderable.HalfcellImage and not in_colour:
         kind = renderable.UnicodeImage
 
     def draw(shown: Triplet) -> str:
