@@ -12,6 +12,7 @@ from conftest import run
 from terminal import ASCII, in_a_terminal
 
 BAR = "━"
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @pytest.fixture
@@ -103,21 +104,10 @@ def silent() -> Iterator[str]:
 
 
 def test_who_waits_is_told_for_what(silent: str, tmp_path: Path) -> None:
-    told = in_a_terminal("print", silent, "alerts", stdout=tmp_path / "out")
+    told = in_a_terminal("print", silent, "alerts", columns=20, stdout=tmp_path / "out")
     assert told.status == 1
-    assert f"\rwaiting for {silent} … 2 s\x1b[K" in told.err
+    assert f"\r{f'waiting for {silent}'[:19]}\x1b[K" in told.err
     assert "\r\x1b[Kerror: Kafka cannot be reached" in told.err
-    assert "waiting" not in run("print", silent, "alerts").err
-
-
-def test_who_waits_quietly_is_not_told(silent: str, tmp_path: Path) -> None:
-    told = in_a_terminal("print", silent, "alerts", "-q", stdout=tmp_path / "out")
-    assert told.err.startswith("error: Kafka cannot be reached")
-
-
-def test_a_narrow_terminal_has_what_is_waited_for_in_one_line(silent: str, tmp_path: Path) -> None:
-    told = in_a_terminal("print", silent, "alerts", columns=12, stdout=tmp_path / "out")
-    assert "\rwaiting for\x1b[K" in told.err
 
 
 @pytest.mark.parametrize(
@@ -140,7 +130,7 @@ def test_terminals_that_know_ascii_only(
 ) -> None:
     named = {"kafka": kafka, "topic": stream, "visits": visits}
     done = in_a_terminal(*(each.format(**named) for each in command), **ASCII)
-    shown = done.out + done.err
+    shown = ESCAPES.sub("", done.out + done.err)
     assert shown.isascii()
     assert not re.search(r"\\[xuU]|\?", shown), shown
 
@@ -156,7 +146,8 @@ def test_a_file_name_that_no_encoding_has(kafka: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("columns", [50, 60, 71, 80, 120])
 def test_the_monitor_cuts_no_number(kafka: str, stream: str, columns: int) -> None:
     done = in_a_terminal("monitor", kafka, stream, "--exit-on-eof", columns=columns)
-    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.out)
+    shown = ESCAPES.sub("", done.out)
     lines = [line.rstrip() for line in shown.splitlines() if re.search(r"\b120\b", line)]
-    assert lines
+    assert len(lines) >= 2
     assert max(map(len, lines)) <= columns
+    assert all(line.endswith(" 0") for line in lines)

@@ -51,8 +51,10 @@ TOPIC_COLUMNS = {
     "undecodable": 0,
 }
 """What is shown of a topic, and from how wide a terminal on."""
-BESIDE_NAMES = 50
-"""Columns that all but a name takes in a narrow terminal."""
+BESIDE_NAMES = {WIDE: 87, NARROW: 64, 0: 50}
+"""From how wide a terminal on how many of its columns are for all but a name."""
+BESIDE_SPARKS = 64
+"""Columns of a wide terminal that are for all but a topic's name and its sparks."""
 SPARKS = 30
 """Refreshes of which a topic's line shows how many alerts came."""
 _ORDERS = ("as named", "by alerts", "by rate", "by name")
@@ -119,14 +121,23 @@ class MonitorScreen:
         }
         return sorted(topics, key=keys[self._order]) if self._order in keys else topics
 
+    @property
+    def _longest_name(self) -> int:
+        """Return how long names may be, so that all numbers find room."""
+        width = self._console.width
+        beside = next(columns for least, columns in BESIDE_NAMES.items() if width >= least)
+        return min(max(width - beside, 4), LONGEST_NAME)
+
+    def _sparks(self, topic: str) -> str:
+        room = max(self._console.width - BESIDE_SPARKS - self._longest_name, 0)
+        return sparkline([*self._came[topic]][-room:])
+
     def _that_fit(self, columns: dict[str, int]) -> list[str]:
         return [name for name, least in columns.items() if self._console.width >= least]
 
     def _table(self, first: str, others: Sequence[str]) -> Table:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        names = LONGEST_NAME
-        if self._console.width < NARROW:
-            names = max(self._console.width - BESIDE_NAMES, 4)
+        names = self._longest_name
         most = {"visit": VISIT_WIDTH, "topic": names, "consumer group": names}
         table.add_column(first, no_wrap=True, max_width=most[first])
         for name in others:
@@ -146,7 +157,7 @@ class MonitorScreen:
                 share,
                 f"{stats['bytes'] / 1e6:,.1f}",
                 f"{stats['alerts_per_second']:,.0f}",
-                sparkline(self._came[topic]),
+                self._sparks(topic),
                 f"[red]{bad}[/]" if stats["undecodable"] else bad,
             )
             cells = dict(zip(TOPIC_COLUMNS, shown, strict=True))
@@ -223,7 +234,7 @@ def _latency(milliseconds: int | None) -> str:
     return f"[{colour}]{shown} s[/]"
 
 
-def sparkline(values: Sequence[int] | deque[int]) -> str:
+def sparkline(values: Sequence[int]) -> str:
     """Return numbers as a line of small bars, the largest one full."""
     most = max(values, default=0) or 1
     return "".join(BARS[round(each / most * (len(BARS) - 1))] for each in values)
@@ -255,9 +266,8 @@ def monitor_screen(first: str | None, quit_: Callable[[], None]) -> Iterator[Mon
 @contextmanager
 def _keys(on_key: Callable[[str], None]) -> Iterator[None]:
     """Call ``on_key`` with each key that is pressed, if there is someone who can press one."""
-    keyboard = sys.stdin.fileno() if sys.stdin.isatty() else None
-    # To change a terminal from the background stops the process.
-    if keyboard is None or os.tcgetpgrp(keyboard) != os.getpgrp():
+    keyboard = _keyboard()
+    if keyboard is None:
         yield
         return
     before = termios.tcgetattr(keyboard)
@@ -269,3 +279,15 @@ def _keys(on_key: Callable[[str], None]) -> Iterator[None]:
     finally:
         loop.remove_reader(keyboard)
         termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
+
+
+def _keyboard() -> int | None:
+    """Return standard input if it is the terminal that this process is in the foreground of.
+
+    To change a terminal from the background would stop the process.
+    """
+    try:
+        keyboard = sys.stdin.fileno()
+        return keyboard if os.tcgetpgrp(keyboard) == os.getpgrp() else None
+    except (OSError, ValueError):
+        return None
