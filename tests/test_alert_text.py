@@ -68,7 +68,7 @@ def test_negative_flux_has_its_sign_and_its_error() -> None:
 def test_nothing_known_is_a_line_all_the_same() -> None:
     line = alert_text(Alert({"diaSource": {}}))
     assert line.split()[:6] == ["None", "-", "-", "-", "-", "MJD"]
-    assert alert_text(Alert()).endswith("   0")
+    assert alert_text(Alert()).endswith("    0")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_position_in_sixtieths(ra: float, dec: float, shown: str) -> None:
 def test_light_curve_rises_to_the_right() -> None:
     history = [earlier(61000.5 - days, 3000 - 100 * days) for days in range(1, 24)]
     assert curve(lsst(history)) == "▁▁▂▂▂▂▃▃▃▄▄▄▅▅▅▅▆▆▆█"
-    assert "  23    23.0 d  " in alert_text(lsst(history))
+    assert "  23  23.0 d  " in alert_text(lsst(history))
     magnitudes = [{"jd": 2459000.0, "fid": 2, "magpsf": 17.5}]
     assert curve(ztf(magnitudes)) == "█" + " " * 18 + "▁"
 

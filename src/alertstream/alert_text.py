@@ -78,7 +78,7 @@ _COLUMNS = (
     ("MJD", 15),
     ("RA, DEC (ICRS)", 25),
     ("RA, DEC (deg)", 19),
-    ("HISTORY", 4 + 2 + 8 + 2 + CURVE_WIDTH),
+    ("HISTORY", 3 + 2 + 6 + 2 + CURVE_WIDTH),
 )
 
 
@@ -149,13 +149,13 @@ def sexagesimal(ra: float, dec: float) -> str:
 def _history(alert: Alert, look: Look) -> str:
     """Return how many earlier detections there are, over how many days, and the light curve."""
     if not alert.history:
-        return f"{0:4}"
+        return f"{0:3}"
     measured = [each for each in alert.detections() if _is_sane(each)]
     days = max((alert.mjd - each.mjd for each in measured), default=math.nan)
     bands = {each.band for each in measured} if look.draw else {alert.band}
     bars = light_curve(measured, bands, fluxes=alert.survey is LSST)
-    span = f"{days:6.1f} d" if 0 <= days < _LARGEST else f"{'-':>8}"
-    return f"{alert.history:4}{GAP}{span:>8}{GAP}{_painted(bars, look.draw)}"
+    span = f"{days:.{0 if days >= 100 else 1}f} d" if 0 <= days < _LARGEST else "-"
+    return f"{alert.history:3}{GAP}{span:>6}{GAP}{_painted(bars, look.draw)}"
 
 
 def _is_sane(measured: Measured) -> bool:
