@@ -21,7 +21,7 @@ from rich.text import Text
 PICTURES = Path(__file__).parent / "pictures"
 WIDTH, HEIGHT = 124, 34
 """Columns and lines of a terminal."""
-PAGE = "1400,760"
+PAGE = "1460,760"
 """Pixels of a page."""
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 TOPICS = ("alerts", "Filter001", "Filter002")
@@ -103,7 +103,8 @@ def _terminal(
     command: str, width: int = WIDTH, height: int = HEIGHT
 ) -> Iterator[Callable[[], str]]:
     """Run a command in a terminal; give what returns its screen, with colours."""
-    session = "alertstream-pictures"
+    # A server of its own: the last one may still be about to end.
+    session = f"alertstream-{time.monotonic_ns()}"
     tmux = ("tmux", "-L", session, "-u")
     size = ("-x", str(width), "-y", str(height))
     subprocess.run(
