@@ -668,7 +668,7 @@ def test_terminal_without_colour(kafka: str, stream: str) -> None:
         (["--html", "/"], 2, "/ is no kind of file that is known"),
         (["--html", ""], 2, ". is no kind of file that is known"),
         (["--save", "page.htmlx"], 2, "end its name in .avro, .parquet or .html"),
-        (["--html", "/dev/null/page.html"], 1, "the page cannot be written"),
+        (["--html", "/dev/null/page.html"], 1, "the file cannot be written"),
     ],
 )
 def test_wrong_arguments(kafka: str, arguments: list[str], status: int, what: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from alertstream.alert_text import ON_WHITE
-from alertstream.errors import DataError, UsageError
+from alertstream.errors import UsageError
 from alertstream.files import not_written, part_of
 from alertstream.kafka import Message
 from alertstream.pictures import NAMES, Triplet, png, strip
@@ -78,7 +78,7 @@ class Page:
             self._file = self._part.open("w", encoding="utf-8", errors="replace")
             self._file.write(self._template.head(topic, self._nonce))
         except OSError as error:
-            raise self._not_written(error) from error
+            raise not_written(path, error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -121,7 +121,7 @@ class Page:
         try:
             self._file.write(row)
         except OSError as error:
-            raise self._not_written(error) from error
+            raise not_written(self._path, error) from error
         self.shown += 1
 
     def add_undecodable(self, message: Message) -> None:
@@ -142,13 +142,10 @@ class Page:
             self._file.close()
             self._part.replace(self._path)
         except OSError as error:
-            raise self._not_written(error) from error
+            raise not_written(self._path, error) from error
         if self.more:
             self._notice(f"{self.more} alerts have no room on {self._path}: it has {self.shown}")
         return [self._path]
-
-    def _not_written(self, error: OSError) -> DataError:
-        return not_written(self._path, error, what="the page")
 
 
 def _described(picture: Triplet) -> str:
