@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from pathlib import Path
@@ -140,6 +141,13 @@ def test_odd_history_is_left_out(odd: Any) -> None:
         shown = curve(lsst(history))
         assert set(shown) <= {*BARS, " "}
         assert len(shown) <= CURVE_WIDTH
+
+
+@pytest.mark.parametrize("band", [{}, [], 7, b"r", {"a": 1}])
+def test_odd_bands_are_text_or_errors(band: Any) -> None:
+    assert str(band or "-") in alert_text(lsst(band=band), COLOURED)
+    with contextlib.suppress(TypeError):
+        alert_text(lsst([earlier(60990.0, 1.0, band)], band=band), COLOURED)
 
 
 @pytest.mark.parametrize("odd", [{"psfFlux": "x"}, {"midpointMjdTai": []}])

@@ -99,7 +99,7 @@ def alert_text(alert: Alert, look: Look = PLAIN) -> str:
 
     :raises ArithmeticError, TypeError, ValueError: its fields have odd types.
     """
-    band = printable(alert.band or "-")
+    band = printable(str(alert.band or "-"))
     texts = (
         f"{printable(str(alert.source_id)):>19}",
         f"{printable(str(alert.object_id or '-')):>19}",

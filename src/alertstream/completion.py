@@ -171,8 +171,13 @@ def _schemas(ctx: typer.Context) -> Schemas:
 @_quietly
 def complete_versions(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     """Offer the versions of LSST's schemas, and the ids of all others."""
-    ids = reversed(_schemas(ctx).ids())
-    return (f"{each // 100}.{each % 100}" if each < 10_000 else str(each) for each in ids)
+    from alertstream.schemas import full_name, version_id
+
+    schemas = _schemas(ctx)
+    for schema_id in reversed(schemas.ids()):
+        with suppress(Exception):
+            is_version = version_id(full_name(schemas.by_id(schema_id))) == schema_id
+            yield f"{schema_id // 100}.{schema_id % 100}" if is_version else str(schema_id)
 
 
 @_quietly

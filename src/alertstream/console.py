@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from alertstream.errors import AlertStreamError, DataError
@@ -22,6 +22,8 @@ DONE, FAILED, UNDECODABLE, INTERRUPTED = 0, 1, 3, 130
 
 NOTICED_AFTER = 1.0
 """Seconds of silence after which people want to know what is waited for."""
+LEAST_WIDTH = 40
+"""Columns of a terminal that does not say how many it has."""
 
 _IN_ASCII = {
     **dict(zip("▁▂▃▄▅▆▇█▀░▒▓━─│╸╺", "_.-:=+*##.:%--|--", strict=True)),
@@ -65,22 +67,26 @@ class _Waiting:
         threading.Thread(target=self._show, daemon=True).start()
 
     def _show(self) -> None:
-        while not self._ended.wait(NOTICED_AFTER):
-            with self._writing:
-                if not self._ended.is_set():
-                    self._shown = True
-                    text = f"{self._text} … {time.monotonic() - self._began:.0f} s"
-                    width = os.get_terminal_size(sys.stderr.fileno()).columns
-                    print(
-                        f"\r{text[: max(width - 1, 0)]}\x1b[K", end="", file=sys.stderr, flush=True
-                    )
+        # The terminal may go meanwhile, and nobody is left to be told.
+        with suppress(OSError, ValueError):
+            while not self._ended.wait(NOTICED_AFTER):
+                with self._writing:
+                    if not self._ended.is_set():
+                        self._shown = True
+                        _over_line(f"{self._text} … {time.monotonic() - self._began:.0f} s")
 
     def end(self) -> None:
         with self._writing:
             self._ended.set()
             if self._shown:
-                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+                _over_line("")
             self._shown = False
+
+
+def _over_line(text: str) -> None:
+    """Write over the terminal's line, as much as it has room for."""
+    width = os.get_terminal_size(sys.stderr.fileno()).columns or LEAST_WIDTH
+    print(f"\r{text[: width - 1]}\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -156,8 +156,10 @@ def print_(
         try:
             account = run(main)
         except ReaderGone:
+            # What is durable is so already, as far as it was shown.
             for each in savers:
-                each.close()
+                if not each.durable:
+                    each.close()
             raise
     _tell(account, printed)
     return UNDECODABLE if account.undecodable else DONE
