@@ -94,7 +94,8 @@ def command(
         @wraps(function)
         def run(quiet: bool, **values: Any) -> Any:
             set_quiet(quiet)
-            with waiting(f"waiting for {values.get('broker') or values.get('registry') or called}"):
+            host = values.get("broker") or values.get("registry")
+            with waiting(f"waiting for {host}" if host else f"{called}: working"):
                 for parameter, names in members.items():
                     make = inspect.signature(function).parameters[parameter].default.make
                     made_of = {each: values.pop(each) for each in names}
