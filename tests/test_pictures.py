@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import gzip
 import io
 import math
-import os
-import pty
 import re
 import signal
-import struct
-import subprocess
-import termios
 import tracemalloc
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,12 +18,14 @@ import numpy as np
 import pytest
 import raw_kafka
 from astropy.io import fits
-from conftest import COMMAND, Finished, clean_environment, run, start, stop, until
+from conftest import run, start, stop, until
 from PIL import Image
 from samples import official_schema, sample_alert, write_container
+from terminal import in_a_terminal
 from test_print import ztf_alert
 
 from alertstream.errors import DataError, PictureError
+from alertstream.kafka import Message
 from alertstream.page import LIMIT, LightCurve, Page, light_curve, measurements
 from alertstream.pictures import Triplet, picture, png, read_stamp, seen, strip, triplet
 from alertstream.survey import Alert
@@ -404,6 +400,7 @@ class Loaded(HTMLParser):
         return [value or "" for _, each, value in self.attributes if each == name]
 
 
+MESSAGE = Message("alerts", 0, 0, 0, 0, None, b"", None, -1, 0, ())
 EVIL = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
@@ -414,13 +411,17 @@ EVIL = [
 ]
 
 
+def put(page: Page, alert: Alert, drawn: Triplet | None = None) -> None:
+    page.prepare(MESSAGE, alert, drawn)()
+
+
 def test_page_escapes_what_comes_from_a_stream(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     with Page(path, EVIL[4]) as page:
         for text in EVIL:
             alert = lsst(cutoutScience=GOOD, prvDiaSources=[earlier(band=text)])
             alert["diaSource"] |= {"diaSourceId": text, "diaObjectId": text, "band": text}
-            page.add(alert, triplet(alert))
+            put(page, alert, triplet(alert))
         page.close()
     content = path.read_text(encoding="utf-8")
     loaded = Loaded(content)
@@ -436,7 +437,7 @@ def test_page_loads_nothing(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     with Page(path, "alerts") as page:
         for alert in (lsst(cutoutScience=GOOD), lsst(), lsst(cutoutScience=b"junk")):
-            page.add(alert, triplet(alert))
+            put(page, alert, triplet(alert))
         page.close()
     content = path.read_text(encoding="utf-8")
     loaded = Loaded(content)
@@ -458,17 +459,17 @@ def test_page_without_positions_has_no_links(tmp_path: Path) -> None:
         for ra, dec in ((None, None), (math.nan, 0.0), (10.0, 91.0), (1e300, -1e300)):
             alert = lsst()
             alert["diaSource"] |= {"ra": ra, "dec": dec}
-            page.add(alert, None)
-        path = page.close()
+            put(page, alert)
+        (path,) = page.close()
     assert Loaded(path.read_text()).values("href") == []
 
 
 def test_page_is_bounded_and_says_so(tmp_path: Path) -> None:
     with Page(tmp_path / "page.html", "alerts", limit=3) as page:
         for _ in range(5):
-            page.add(lsst(), None)
-        path = page.close()
-    assert (page.shown, page.more, page.full) == (3, 2, True)
+            put(page, lsst())
+        (path,) = page.close()
+    assert (page.shown, page.more, page.draws) == (3, 2, False)
     loaded = Loaded(path.read_text())
     assert loaded.tags.count("tr") == 4
     assert "3 alerts, and 2 more that this page leaves out" in loaded.text
@@ -478,14 +479,14 @@ def test_page_is_bounded_and_says_so(tmp_path: Path) -> None:
 def test_page_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "new" / "page.html"
     with pytest.raises(ZeroDivisionError), Page(path, "alerts") as page:
-        page.add(lsst(), None)
+        put(page, lsst())
         assert not path.exists()
         raise ZeroDivisionError
     assert list(path.parent.iterdir()) == []
-    with pytest.raises(DataError, match="choose another --html"):
+    with pytest.raises(DataError, match="choose another --save"):
         Page(tmp_path, "alerts")
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="choose another --html"):
+    with pytest.raises(DataError, match="choose another --save"):
         Page(tmp_path / "file" / "page.html", "alerts")
 
 
@@ -493,8 +494,8 @@ def test_page_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_history_of_odd_types_is_no_row(tmp_path: Path, odd: dict[str, Any]) -> None:
     with Page(tmp_path / "page.html", "alerts") as page:
         with pytest.raises((TypeError, ValueError)):
-            page.add(lsst(prvDiaSources=[earlier(**odd)]), None)
-        path = page.close()
+            put(page, lsst(prvDiaSources=[earlier(**odd)]))
+        (path,) = page.close()
     assert Loaded(path.read_text()).tags.count("tr") == 1
 
 
@@ -560,7 +561,7 @@ def test_broken_cutouts_are_told_once_and_kept(
     assert printed.status == 0, printed.err
     assert len(printed.lines) == count + 1
     assert f"{count} pictures saved, {count} cutouts cannot be shown" in printed.err
-    assert f"{count} shown on " in printed.err
+    assert f"{count} saved in " in printed.err
     told = [line for line in printed.err.splitlines() if "cutout that cannot be shown" in line]
     causes = [line.split(": ")[1].split(" · ")[0] for line in told]
     assert len(causes) == len(set(causes)) >= 8
@@ -593,7 +594,7 @@ def test_page_has_what_was_printed(
     path = tmp_path / "page.html"
     printed = run("print", kafka, stream, 10, "--exit-on-eof", "--html", path, *more)
     assert printed.status == 0, printed.err
-    assert printed.err.endswith(f"12 shown on {path}\n")
+    assert printed.err.endswith(f"12 saved in {path}\n")
     loaded = Loaded(path.read_text())
     assert loaded.tags.count("img") == loaded.tags.count("svg") == 12
     with sorted(visits.iterdir())[0].open("rb") as file:
@@ -634,34 +635,6 @@ def test_page_is_written_when_the_reader_leaves(kafka: str, stream: str, tmp_pat
     assert path.read_text().endswith("</html>\n")
 
 
-def in_a_terminal(*arguments: object, columns: int = 80, **environment: str) -> Finished:
-    """Run the command in a terminal that answers nothing."""
-    terminal, side = pty.openpty()
-    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    terminals = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "NO_COLOR": ""}
-    with subprocess.Popen(
-        [COMMAND, *map(str, arguments)],
-        stdin=side,
-        stdout=side,
-        stderr=subprocess.PIPE,
-        env=clean_environment(**terminals | environment),
-        start_new_session=True,
-    ) as process:
-        os.close(side)
-        parts = []
-        # Linux says EIO when the other side is gone.
-        try:
-            while part := os.read(terminal, 65536):
-                parts.append(part)
-        except OSError:
-            pass
-        assert process.stderr is not None
-        err = process.stderr.read().decode()
-    os.close(terminal)
-    assert "Traceback" not in err
-    return Finished(process.returncode, b"".join(parts).decode(), err)
-
-
 @pytest.mark.parametrize("columns", [80, 40, 12, 200])
 def test_cutouts_in_a_terminal(kafka: str, stream: str, columns: int) -> None:
     how = ("--show-cutouts", "--exit-on-eof", "-n", 2)
@@ -692,9 +665,10 @@ def test_terminal_without_colour(kafka: str, stream: str) -> None:
         (["--show-cutouts", "--format", "json"], 2, "does not go with --format json"),
         (["--show-cutouts", "--format", "csv"], 2, "does not go with --format csv"),
         (["--stampFormat", "jpeg"], 2, "there is no stamp format jpeg · choose fits, png, both"),
-        (["--html", "/"], 1, "the page cannot be written (it is a folder)"),
-        (["--html", ""], 1, "the page cannot be written (it is a folder)"),
-        (["--html", "/dev/null/page.html"], 1, "the page cannot be written"),
+        (["--html", "/"], 2, "/ is no kind of file that is known"),
+        (["--html", ""], 2, ". is no kind of file that is known"),
+        (["--save", "page.htmlx"], 2, "end its name in .avro, .parquet or .html"),
+        (["--html", "/dev/null/page.html"], 1, "the file cannot be written"),
     ],
 )
 def test_wrong_arguments(kafka: str, arguments: list[str], status: int, what: str) -> None:

@@ -204,7 +204,7 @@ def test_file_that_cannot_be(
     assert before == (path.read_bytes() if path.is_file() else b"")
 
 
-@pytest.mark.parametrize("name", ["night.avro", "night.parquet"])
+@pytest.mark.parametrize("name", ["night.avro", "night.parquet", "night.html"])
 def test_folder_that_cannot_be_written(kafka: str, stream: str, name: str) -> None:
     ended = run("print", kafka, stream, "--save", f"/proc/{name}", *QUIET)
     assert ended.status == 1
@@ -247,6 +247,68 @@ def test_table_is_there_when_it_is_whole(kafka: str, stream: str, tmp_path: Path
     assert pyarrow.parquet.read_table(path).num_rows == 240
     assert sum(raw_kafka.committed(kafka, group).values()) == 240
     assert [each for each in tmp_path.iterdir() if each.suffix == ".part"] == []
+
+
+def test_page_of_a_group_is_there_before_its_offsets_move(
+    kafka: str, stream: str, tmp_path: Path
+) -> None:
+    path, group = tmp_path / "night.html", f"group-{stream}"
+    how = ("--save", path, "--group", group, *QUIET)
+    killed = start("print", kafka, stream, "--save", path, "--group", group, "--fields", "snr")
+    assert killed.stdout is not None
+    assert killed.stdout.readline()
+    stop(killed, signal.SIGKILL)
+    assert not path.exists()
+    assert sum(raw_kafka.committed(kafka, group).values()) == 0
+    assert run("print", kafka, stream, *how).err.endswith(f"240 saved in {path}\n")
+    assert path.read_text().count("<tr>") == 241
+    assert sum(raw_kafka.committed(kafka, group).values()) == 240
+    assert run("print", kafka, stream, *how).err.endswith(f"0 saved in {path}\n")
+
+
+def test_page_without_room_counts_and_says_so(
+    kafka: str, topic: str, visits: Path, tmp_path: Path
+) -> None:
+    path, group = tmp_path / "night.html", f"group-{topic}"
+    few = ("--data", sorted(visits.iterdir())[0], "--limit", 5, "--interval", 0)
+    assert run("send", kafka, topic, *few, "--repeat", 201).status == 0
+    saved = run("print", kafka, topic, "--save", path, "--group", group, *QUIET)
+    assert saved.status == 0
+    assert f"5 alerts have no room on {path}: it has 1000" in saved.err
+    assert sum(raw_kafka.committed(kafka, group).values()) == 1005
+
+
+def test_files_of_all_kinds_at_once(kafka: str, stream: str, tmp_path: Path) -> None:
+    raw_kafka.write(kafka, stream, [b"junk"])
+    paths = [tmp_path / f"night.{kind}" for kind in ("avro", "parquet", "html")]
+    saves = [each for path in paths for each in ("--save", path)]
+    saved = run("print", kafka, stream, *saves, *QUIET)
+    assert saved.status == 3
+    beside = tmp_path / "night-undecodable.avro"
+    assert saved.err.splitlines()[-3:] == [
+        f"241 saved in {beside}, {paths[0]}",
+        f"240 saved in {paths[1]}",
+        f"240 saved in {paths[2]}",
+    ]
+    assert len(encoded(paths[0])) == pyarrow.parquet.read_table(paths[1]).num_rows == 240
+    assert paths[2].read_text().count("<tr>") == 241
+
+
+def test_what_one_file_refuses_no_file_has(kafka: str, topic: str, tmp_path: Path) -> None:
+    odd = sample_alert("10.0")
+    schema = official_schema("10.0")
+    written = write_container(tmp_path / "sent.avro", schema, [odd])
+    assert run("send", kafka, topic, "--data", written, "--interval", 0).status == 0
+    raw_kafka.write(kafka, topic, [ztf_alert(Science="s", Template="t", Difference="d")[1]])
+    # Its table has numbers for objects, or texts: not both.
+    paths = [tmp_path / f"night.{kind}" for kind in ("avro", "html", "parquet")]
+    saves = [each for path in paths for each in ("--save", path)]
+    saved = run("print", kafka, topic, *saves, "--fields", "object_id", "--exit-on-eof")
+    assert saved.status == 3, saved.err
+    assert pyarrow.parquet.read_table(paths[2]).num_rows == 1
+    assert paths[1].read_text().count("<tr>") == 2
+    kept = [*records(tmp_path / "night-undecodable.avro")]
+    assert len(kept) == 1
 
 
 def test_table_of_unknown_fields_or_mixed_types(kafka: str, topic: str, tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         from alertstream.cli import status_of
+        from alertstream.console import fit_encoding
 
+        fit_encoding()
         sys.exit(status_of(sys.argv[1:]))
     except KeyboardInterrupt:
         sys.exit(0 if CONSUMERS & {*sys.argv[1:]} else 130)

@@ -7,8 +7,7 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alertstream import __version__, options
+from alertstream import __version__, completion, options
+from alertstream.completion import (
+    complete_profiles,
+    complete_topics,
+    complete_versions,
+)
 from alertstream.console import (
     DONE,
     FAILED,
@@ -25,14 +29,16 @@ from alertstream.console import (
     ReaderGone,
     as_json,
     notice,
-    notice_start,
+    wait_on,
     write_error,
     write_line,
     write_lines,
 )
 from alertstream.errors import AlertStreamError, UsageError
 from alertstream.filter_cli import filter_
-from alertstream.options import Format, TopicOrPattern, command, group
+from alertstream.options import command, group, notice_start, root_options_apart
+from alertstream.parameters import Format
+from alertstream.print_cli import print_
 from alertstream.runtime import Interrupted
 from alertstream.schema_cli import schema_app, schema_id_of_version
 from alertstream.send_cli import send
@@ -40,11 +46,8 @@ from alertstream.send_cli import send
 if TYPE_CHECKING:
     from alertstream.broker_security import ListenerSecurity
     from alertstream.connection import Connection
-    from alertstream.pictures import Triplet
-    from alertstream.recorder import Recorder
     from alertstream.schemas import Schemas
     from alertstream.simulate import Faults
-    from alertstream.tables import ParquetTable
 
 app = typer.Typer(
     name="alertstream",
@@ -78,7 +81,10 @@ def root(
     profile: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Table of its profiles to use.", envvar="ALERTSTREAM_PROFILE"
+            metavar="NAME",
+            help="Table of its profiles to use.",
+            envvar="ALERTSTREAM_PROFILE",
+            autocompletion=complete_profiles,
         ),
     ] = None,
     debug: Annotated[
@@ -95,15 +101,30 @@ def root(
         for library in ("aiokafka", "asyncio"):
             logging.getLogger(library).addHandler(logging.NullHandler())
             logging.getLogger(library).propagate = False
-    commands = getattr(context.command, "commands", {})
+    context.default_map = _configure(context.command, config, profile)
+
+
+def _configure(root: Any, config: Path | None, profile: str | None) -> dict[str, Any]:
+    """Return the defaults of each command; let them do without BROKER if the profile has it."""
+    commands = getattr(root, "commands", {})
     known = {name: _options_of(each) for name, each in commands.items()}
+    defaults: dict[str, Any]
     defaults, broker = options.config_defaults(config, known, profile)
     for name, each in commands.items():
         if broker is not None:
             options.make_broker_an_option(each, broker)
+        _list_what_is_repeatable(each, defaults.get(name, {}))
         if below := getattr(each, "commands", {}):
             defaults[name] = dict.fromkeys(below, defaults.get(name, {}))
-    context.default_map = defaults
+    return defaults
+
+
+def _list_what_is_repeatable(each: Any, defaults: dict[str, Any]) -> None:
+    """Let the file state one value where an option takes several."""
+    for parameter in each.params:
+        value = defaults.get(parameter.name)
+        if getattr(parameter, "multiple", False) and isinstance(value, str):
+            defaults[parameter.name] = [value]
 
 
 def _options_of(each: Any) -> dict[str, bool]:
@@ -121,175 +142,7 @@ def _options_of(each: Any) -> dict[str, bool]:
 
 command(app)(send)
 command(app, "filter", without_kafka=("list_", "dry_run", "new"))(filter_)
-
-
-@command(app, "print")
-def print_(
-    *,
-    connection: Connection = group(options.connection),
-    topic: TopicOrPattern,
-    interval: Annotated[
-        int, typer.Argument(metavar="INTERVAL", min=1, help="Show every so many-th alert.")
-    ] = 1,
-    count: Annotated[
-        int, typer.Option("--count", "-n", min=0, help="Stop after so many; 0: no limit.")
-    ] = 0,
-    fields: Annotated[
-        str | None, typer.Option(help="Show these only: dotted paths, with commas between.")
-    ] = None,
-    cutouts: Annotated[
-        bool,
-        typer.Option(
-            "--cutouts",
-            help="In JSON, have images, and what is undecodable, in base64, not just their size.",
-        ),
-    ] = False,
-    stamp_dir: Annotated[
-        Path | None,
-        typer.Option("--stampDir", "--stamp-dir", help="Folder that gets cutouts as files."),
-    ] = None,
-    stamp_format: Annotated[
-        str,
-        typer.Option(
-            "--stampFormat",
-            "--stamp-format",
-            help="fits, files as they came; png, a picture an alert; or both.",
-        ),
-    ] = "fits",
-    show_cutouts: Annotated[
-        bool, typer.Option("--show-cutouts", help="Draw the cutouts in the terminal.")
-    ] = False,
-    html: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Page that gets the alerts, with pictures and light curves."
-        ),
-    ] = None,
-    visit: Annotated[int | None, typer.Option(help="Show this visit's alerts only.")] = None,
-    save: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Save what is shown: .avro, which send can play again, or .parquet, a table of "
-            "--fields.",
-        ),
-    ] = None,
-    reading: options.Reading = group(options.reading),
-    schemas: Schemas = group(options.schemas),
-    format: Annotated[
-        str, typer.Option(help="text, for people; json, a line an object; or csv, a table.")
-    ] = "text",
-) -> int:
-    """Show a topic's alerts, as text, JSON or a table, and save them or their images.
-
-    Example: alertstream print localhost:9092 alerts --fields band,magnitude -n 10
-    """
-    from alertstream import pictures, printer
-    from alertstream.fields import require_fields
-    from alertstream.page import Page
-    from alertstream.runtime import run
-    from alertstream.stream import subscribe
-
-    options.one_of("format", format, ("text", "json", "csv"))
-    options.one_of("stamp format", stamp_format, ("fits", "png", "both"))
-    printed = printer.PrintOptions(
-        interval=interval,
-        count=count,
-        format=format,
-        fields=tuple(each.strip() for each in fields.split(",")) if fields else (),
-        images=cutouts,
-        stamp_dir=stamp_dir,
-        stamp_format=stamp_format,
-        pictures=show_cutouts or html is not None,
-        light_curves=html is not None,
-        visit=visit,
-    )
-    require_fields(printed.fields, schemas, where="--fields")
-    if stamp_format != "fits" and stamp_dir is None:
-        notice("--stampFormat says how --stampDir saves cutouts: without it, none are saved")
-    if printed.draws:
-        pictures.require_libraries()
-    draw = _drawing(format) if show_cutouts else None
-    saver = None if save is None else _saver(save, printed.fields or printer.SHOWN, schemas)
-    subscription = reading.subscription((topic,))
-    page = None if html is None else Page(html, topic)
-
-    async def main(stop: asyncio.Event) -> printer.PrintAccount:
-        await notice_start(connection, subscription, reading)
-
-        async def write(lines: list[str]) -> None:
-            await write_lines(lines, stop)
-
-        async with subscribe(connection, subscription, stop=stop, notice=notice) as stream:
-            return await printer.print_stream(
-                stream,
-                schemas,
-                printed,
-                stop=stop,
-                write=write,
-                notice=notice,
-                saver=saver,
-                views=printer.Views(draw, page),
-            )
-
-    with saver or nullcontext(), page or nullcontext():
-        try:
-            account = run(main)
-        except ReaderGone:
-            if page:
-                page.close()
-            raise
-        if page:
-            page.close()
-    saves = stamp_dir and (stamp_format != "png" or account.stamps)
-    stamps = f", {account.stamps} cutouts saved" if saves else ""
-    if stamp_dir and stamp_format != "fits":
-        stamps += f", {account.pictures} pictures saved"
-    if account.not_shown:
-        stamps += f", {account.not_shown} cutouts cannot be shown"
-    notice(
-        f"{account.read} read = {account.printed} printed + {account.skipped} skipped"
-        f" + {account.undecodable} undecodable{stamps}"
-    )
-    if save is not None:
-        files = ", ".join(map(str, account.files)) or "no file"
-        notice(f"{account.saved} saved in {files}")
-    if page is not None:
-        more = f"; {page.more} more have no room there" if page.more else ""
-        notice(f"{page.shown} shown on {html}{more}")
-    return UNDECODABLE if account.undecodable else DONE
-
-
-def _drawing(format: str) -> Callable[[Triplet], str]:
-    """Return what draws cutouts in the terminal.
-
-    :raises UsageError: there is none, or it gets what is no text for people.
-    """
-    from alertstream import screen
-
-    elsewhere = "save pictures: --stampDir DIR --stampFormat png, or --html FILE"
-    if format != "text":
-        raise UsageError(f"--show-cutouts does not go with --format {format}", todo=elsewhere)
-    if not sys.stdout.isatty():
-        raise UsageError(
-            "--show-cutouts draws in a terminal, and the output goes to none", todo=elsewhere
-        )
-    return screen.cutout_drawing()
-
-
-def _saver(path: Path, fields: Sequence[str], schemas: Schemas) -> Recorder | ParquetTable:
-    """Return what saves alerts in a file of the kind that its name ends with."""
-    from alertstream.recorder import Recorder
-    from alertstream.tables import ParquetTable
-
-    if path.suffix == ".avro":
-        return Recorder(path, schemas, notice)
-    if path.suffix == ".parquet":
-        return ParquetTable(path, fields, schemas)
-    raise UsageError(
-        f"{path.name} is no kind of file that is known",
-        todo="end its name in .avro or .parquet; for a table as text: --format csv > FILE",
-    )
+command(app, "print")(print_)
 
 
 @command(app)
@@ -297,7 +150,12 @@ def monitor(
     *,
     connection: Connection = group(options.connection),
     topics: Annotated[
-        list[str], typer.Argument(metavar="TOPIC", help="The topics, or patterns as 'alerts-*'.")
+        list[str],
+        typer.Argument(
+            metavar="TOPIC",
+            help="The topics, or patterns as 'alerts-*'.",
+            autocompletion=complete_topics,
+        ),
     ],
     refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between refreshes.")] = 1.0,
     metrics_port: Annotated[
@@ -422,7 +280,10 @@ def simulate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Gets one file a visit.")],
     visits: Annotated[int, typer.Option(help="How many visits.")] = 4,
     alerts: Annotated[int, typer.Option(help="Alerts of each.")] = 1000,
-    schema: Annotated[str, typer.Option(help="Version of LSST's alert schema.")] = "10.0",
+    schema: Annotated[
+        str,
+        typer.Option(help="Version of LSST's alert schema.", autocompletion=complete_versions),
+    ] = "10.0",
     history: Annotated[
         str, typer.Option(help="Earlier sources of an alert: a number, or fewest-most.")
     ] = "0-100",
@@ -484,7 +345,12 @@ def doctor(
         options.with_default_broker(options.connection, "localhost:9092")
     ),
     topic: Annotated[
-        str | None, typer.Argument(metavar="TOPIC", help="The topic that is to be read.")
+        str | None,
+        typer.Argument(
+            metavar="TOPIC",
+            help="The topic that is to be read.",
+            autocompletion=complete_topics,
+        ),
     ] = None,
     reading: options.Reading = group(options.reading),
     schemas: Schemas = group(options.schemas),
@@ -508,6 +374,7 @@ def doctor(
         async for found in examination.examine(patient, WallClock()):
             bad += found.good is False
             write_line(as_json(asdict(found)) if format == "json" else finding_line(found))
+            wait_on("looking at the rest")
 
     run(lambda stop: until_stopped(examine(), stop))
     return FAILED if bad else DONE
@@ -528,12 +395,20 @@ def demo(
     from alertstream.filters import choose_filters
     from alertstream.runtime import run
 
-    wanted = demonstration.DemoOptions(choose_filters(["1-3"]), visits, alerts)
+    wanted = demonstration.DemoOptions(choose_filters(["1-3"]), visits, alerts, look=screen.look())
 
     async def main(stop: asyncio.Event) -> demonstration.DemoSummary:
-        with screen.fetch_progress() as progress:
+        with (
+            screen.fetch_progress() as fetching,
+            screen.simulate_progress(visits * alerts, alerts) as simulating,
+        ):
             return await demonstration.demo(
-                wanted, stop=stop, write=write_line, notice=notice, progress=progress
+                wanted,
+                stop=stop,
+                write=write_line,
+                notice=notice,
+                fetching=fetching,
+                simulating=simulating,
             )
 
     screen.show_demo(run(main))
@@ -545,7 +420,10 @@ def status_of(arguments: list[str]) -> int:
 
     :raises KeyboardInterrupt: a signal came before the command was at work.
     """
-    arguments = _root_options_first(arguments)
+    if completion.VARIABLE in os.environ:
+        completion.complete(app, _configure)
+    own, rest = root_options_apart(arguments)
+    arguments = own + rest
     debug = "--debug" in arguments
     try:
         status = int(app(arguments or ["--help"], standalone_mode=False) or DONE)
@@ -575,19 +453,6 @@ def status_of(arguments: list[str]) -> int:
             "please report it with what --debug shows"
         )
         return FAILED
-
-
-def _root_options_first(arguments: list[str]) -> list[str]:
-    """Let options that belong to no one command stand anywhere, as ``--debug``."""
-    first, rest, remaining = [], [], iter(arguments)
-    for argument in remaining:
-        if argument == "--debug" or argument.startswith(("--config=", "--profile=")):
-            first.append(argument)
-        elif argument in ("--config", "--profile"):
-            first += [argument, *[value for value in [next(remaining, None)] if value]]
-        else:
-            rest.append(argument)
-    return first + rest
 
 
 def _usage_hint(error: typer.TyperException) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from alertstream import kafka
+from alertstream.alert_text import PLAIN, Look
 from alertstream.broker import BrokerOptions, Progress, local_broker
 from alertstream.connection import Connection
 from alertstream.errors import DeliveryError
@@ -46,6 +47,7 @@ class DemoOptions:
     visits: int = 3
     alerts: int = 200
     cadence: Cadence = Cadence(4.0, align=False)
+    look: Look = PLAIN
 
 
 @dataclass
@@ -81,17 +83,19 @@ async def demo(
     stop: asyncio.Event,
     write: Callable[[str], None],
     notice: Callable[[str], None],
-    progress: Progress,
+    fetching: Progress = lambda done, total, name: None,
+    simulating: Callable[[int, int], None] = lambda visit, done: None,
 ) -> DemoSummary:
     """Run the demonstration to its end; nothing is left of it.
 
     :param stop: ends it early; the counts then are of what was sent until then.
     :param write: takes the lines of the alerts that are printed.
     :param notice: takes a line on what is being done.
+    :param fetching: told how much of Kafka has been fetched, and ``simulating`` of the visits.
     :raises AlertStreamError: a part of it fails, or the counts do not add up.
     """
     notice("starting a local Kafka")
-    broker = local_broker(BrokerOptions(port=0), notice=notice, progress=progress)
+    broker = local_broker(BrokerOptions(port=0), notice=notice, progress=fetching)
     with tempfile.TemporaryDirectory(prefix="alertstream-demo-") as folder:
         async with broker as running:
             notice(f"simulating {options.visits} visits of {options.alerts} alerts")
@@ -100,11 +104,18 @@ async def demo(
             )
             schemas = Schemas()
             schema = schemas.by_id(version_id(f"lsst.v{SCHEMA.replace('.', '_')}.alert") or 0)
-            await asyncio.to_thread(simulate, simulation, schema)
+            await asyncio.to_thread(simulate, simulation, schema, simulating)
             connection = Connection(running.bootstrap)
             visits = visits_in([Path(folder)])
             filters = FilterOptions(options.filters)
-            stage = _Stage(connection, visits, options.cadence, filters, schemas)
+            stage = _Stage(
+                connection,
+                visits,
+                options.cadence,
+                filters,
+                schemas,
+                PrintOptions(look=options.look),
+            )
             summary = await stage.run(stop, write, notice)
     summary.check()
     return summary
@@ -119,6 +130,7 @@ class _Stage:
     cadence: Cadence
     filters: FilterOptions
     schemas: Schemas
+    printed: PrintOptions
 
     async def run(
         self, stop: asyncio.Event, write: Callable[[str], None], notice: Callable[[str], None]
@@ -162,7 +174,7 @@ class _Stage:
         subscription = Subscription((topic,), exit_on_eof=True)
         async with subscribe(self.connection, subscription) as stream:
             account = await print_stream(
-                stream, self.schemas, PrintOptions(), stop=asyncio.Event(), write=keep
+                stream, self.schemas, self.printed, stop=asyncio.Event(), write=keep
             )
         for line in lines[: SHOWN + 1] if first else ():
             write(line)

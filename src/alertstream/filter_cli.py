@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alertstream import options
+from alertstream.completion import complete_filters, complete_where
 from alertstream.console import (
     DONE,
     FAILED,
     UNDECODABLE,
     as_json,
     notice,
-    notice_start,
     write_error,
     write_line,
     write_lines,
 )
 from alertstream.errors import UsageError
-from alertstream.options import TOPIC_OR_PATTERN, Format, group
+from alertstream.options import group, notice_start
+from alertstream.parameters import TOPIC_OR_PATTERN, Format
 
 if TYPE_CHECKING:
     from alertstream.connection import Connection
@@ -42,7 +43,9 @@ def filter_(
     filter: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="FILTER", help="Numbers (1), ranges (1-100), class names; default: all of FILE."
+            metavar="FILTER",
+            help="Numbers (1), ranges (1-100), class names; default: all of FILE.",
+            autocompletion=complete_filters,
         ),
     ] = None,
     filters: Annotated[
@@ -51,7 +54,11 @@ def filter_(
     ] = None,
     where: Annotated[
         str | None,
-        typer.Option(metavar="EXPRESSION", help="Filter, as in: diaSource.snr > 5 and band == 'g'"),
+        typer.Option(
+            metavar="EXPRESSION",
+            help="Filter, as in: diaSource.snr > 5 and band == 'g'",
+            autocompletion=complete_where,
+        ),
     ] = None,
     output: Annotated[
         str | None, typer.Option(metavar="TOPIC", help="Where --where sends to.")
@@ -142,6 +149,7 @@ class _Member:
 
     def filter(self) -> list[FilterCounts]:
         """Filter in this process; return each filter's counts of all visits."""
+        from alertstream import screen
         from alertstream.filterer import filter_topics
         from alertstream.runtime import ending_with_input, instance_name, run
         from alertstream.sieve import Sieve
@@ -157,6 +165,7 @@ class _Member:
                     exactly_once=self.exactly_once,
                     stop=stop,
                     report=self._report_until(stop),
+                    progress=nullcontext if self.is_worker else screen.reading_progress,
                 )
 
         with instance_name(self.group) as instance:
@@ -263,7 +272,8 @@ def _dry_run(
     path: Path, filters: Sequence[AlertFilter], cap: int, schemas: Schemas, format: str
 ) -> int:
     from alertstream import rehearsal, screen
-    from alertstream.printer import HEADING
+    from alertstream.alert_text import heading
+    from alertstream.printer import PrintOptions
     from alertstream.runtime import run
     from alertstream.sieve import FilterOptions, Sieve
     from alertstream.visits import WallClock, visits_in
@@ -271,13 +281,19 @@ def _dry_run(
     files = [file for visit in visits_in([path]) for file in visit.files]
     _require_fields(filters, schemas, rehearsal.schemas_of(files))
     sieve = Sieve(FilterOptions(filters, cap), schemas, WallClock(), notice)
-    found = run(lambda stop: rehearsal.rehearse(files, sieve, stop=stop, notice=notice))
+    printed = PrintOptions(look=screen.look())
+    with screen.share_progress("trying filters") as progress:
+        found = run(
+            lambda stop: rehearsal.rehearse(
+                files, sieve, stop=stop, notice=notice, progress=progress, printed=printed
+            )
+        )
     line = _counts_line(format)
     for counts in found.counts:
         write_line(line(counts))
     for topic, lines in found.first.items() if format == "text" else ():
         if lines:
-            write_line(f"\nthe first that pass {topic}\n{HEADING}")
+            write_line(f"\nthe first that pass {topic}\n{heading(printed.look)}")
         for shown in lines:
             write_line(shown)
     notice(screen.time_line(found))

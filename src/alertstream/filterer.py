@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -212,12 +213,14 @@ async def filter_topics(
     exactly_once: bool = True,
     stop: asyncio.Event,
     report: Report | None = None,
+    progress: Callable[[Stream], AbstractContextManager[object]] = nullcontext,
 ) -> list[FilterCounts]:
     """Filter as a member of a group until ``stop`` or the end; return each filter's counts.
 
     The filters' topics are made, if they are not there, with as many partitions as what is read.
 
     :param report: called with each filter's counts when visits are over; it may take its time.
+    :param progress: gives what shows how far the stream is read.
     :raises TopicError: a topic to read is not there, or one to write to cannot be made.
     :raises BrokerError: Kafka cannot be reached, or refuses.
     :raises DeliveryError: copies are refused for good, or not acknowledged until the stop.
@@ -234,7 +237,8 @@ async def filter_topics(
         shared_caps(connection, subscription.group, sieve.caps) as caps,
     ):
         outlet = Outlet(connection, writing, stream, layout, exactly_once, made, stop)
-        return await filter_stream(stream, outlet, sieve, caps, stop=stop, report=report)
+        with progress(stream):
+            return await filter_stream(stream, outlet, sieve, caps, stop=stop, report=report)
 
 
 async def filter_stream(

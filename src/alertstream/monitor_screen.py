@@ -19,7 +19,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from alertstream.printer import printable
+from alertstream.alert_text import BARS, printable
+from alertstream.console import end_waiting
 from alertstream.stats import BUDGET
 
 Figures = dict[str, Any]
@@ -28,22 +29,34 @@ VISITS_SHOWN = 5
 GROUPS_SHOWN = 8
 LINES_AROUND = 4
 """Lines that a table takes besides its rows; as many are above and below all of them."""
-WIDE = 100
-"""Columns of a terminal from which on everything is shown."""
+WIDE, NARROW = 100, 72
+"""Columns of a terminal from which on everything is shown, and below which little is."""
 VISIT_WIDTH = 13
 LONGEST_NAME = 36
 VISIT_COLUMNS = {
-    "alerts": False,
-    "took": True,
-    "median": False,
-    "p99": False,
-    "longest": True,
-    f"over {BUDGET:.0f} s": False,
+    "alerts": 0,
+    "took": WIDE,
+    "median": NARROW,
+    "p99": 50,
+    "longest": WIDE,
+    f"over {BUDGET:.0f} s": 0,
 }
-"""What is shown of a visit, and whether in wide terminals only."""
+"""What is shown of a visit, and from how wide a terminal on."""
+TOPIC_COLUMNS = {
+    "alerts": 0,
+    "share": NARROW,
+    "MB": NARROW,
+    "alerts/s": 0,
+    "lately": WIDE,
+    "undecodable": 0,
+}
+"""What is shown of a topic, and from how wide a terminal on."""
+BESIDE_NAMES = {WIDE: 87, NARROW: 64, 0: 50}
+"""From how wide a terminal on how many of its columns are for all but a name."""
+BESIDE_SPARKS = 64
+"""Columns of a wide terminal that are for all but a topic's name and its sparks."""
 SPARKS = 30
 """Refreshes of which a topic's line shows how many alerts came."""
-_BLOCKS, _ASCII = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 _ORDERS = ("as named", "by alerts", "by rate", "by name")
 
 
@@ -109,38 +122,51 @@ class MonitorScreen:
         return sorted(topics, key=keys[self._order]) if self._order in keys else topics
 
     @property
-    def _is_wide(self) -> bool:
-        return self._console.width >= WIDE
+    def _longest_name(self) -> int:
+        """Return how long names may be, so that all numbers find room."""
+        width = self._console.width
+        beside = next(columns for least, columns in BESIDE_NAMES.items() if width >= least)
+        return min(max(width - beside, 4), LONGEST_NAME)
+
+    def _sparks(self, topic: str) -> str:
+        room = max(self._console.width - BESIDE_SPARKS - self._longest_name, 0)
+        return sparkline([*self._came[topic]][-room:])
+
+    def _that_fit(self, columns: dict[str, int]) -> list[str]:
+        return [name for name, least in columns.items() if self._console.width >= least]
+
+    def _table(self, first: str, others: Sequence[str]) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        names = self._longest_name
+        most = {"visit": VISIT_WIDTH, "topic": names, "consumer group": names}
+        table.add_column(first, no_wrap=True, max_width=most[first])
+        for name in others:
+            table.add_column(name, justify="right", no_wrap=True, max_width=most.get(name))
+        return table
 
     def _topics(self) -> Table:
-        lately = ["lately"] if self._is_wide else []
-        names = ["alerts", "share", "MB", "alerts/s", *lately, "undecodable"]
-        table = _table("topic", names)
+        names = self._that_fit(TOPIC_COLUMNS)
+        table = self._table("topic", names)
         topics = self._figures["topics"]
         whole = topics[self._first]["alerts"] if self._first in topics else 0
         for topic, stats in self._sorted():
             share = f"{stats['alerts'] / whole:.1%}" if whole and topic != self._first else ""
             bad = f"{stats['undecodable']:,}"
-            sparks = [self._sparks(topic)] if self._is_wide else []
-            table.add_row(
-                _name(topic),
+            shown = (
                 f"{stats['alerts']:,}",
                 share,
                 f"{stats['bytes'] / 1e6:,.1f}",
                 f"{stats['alerts_per_second']:,.0f}",
-                *sparks,
+                self._sparks(topic),
                 f"[red]{bad}[/]" if stats["undecodable"] else bad,
             )
+            cells = dict(zip(TOPIC_COLUMNS, shown, strict=True))
+            table.add_row(_name(topic), *(cells[name] for name in names))
         return table
 
-    def _sparks(self, topic: str) -> str:
-        return sparkline(self._came[topic], ascii_only=not self._console.encoding.startswith("utf"))
-
     def _visits(self) -> Table:
-        names = [
-            name for name, only_wide in VISIT_COLUMNS.items() if self._is_wide or not only_wide
-        ]
-        table = _table("visit", ["topic", *names])
+        names = self._that_fit(VISIT_COLUMNS)
+        table = self._table("visit", ["topic", *names])
         table.columns[0].min_width = VISIT_WIDTH
         table.columns[1].justify = "left"
         shown = [
@@ -166,7 +192,7 @@ class MonitorScreen:
         return min(max(room // max(topics, 1), 1), VISITS_SHOWN)
 
     def _groups(self) -> Table:
-        table = _table("consumer group", ["topic", "lag"])
+        table = self._table("consumer group", ["topic", "lag"])
         table.columns[1].justify = "left"
         lags = [
             (behind, group, topic)
@@ -179,15 +205,6 @@ class MonitorScreen:
         if len(lags) > GROUPS_SHOWN:
             table.add_row(f"and {len(lags) - GROUPS_SHOWN} more", "", "")
         return table
-
-
-def _table(first: str, others: Sequence[str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first, no_wrap=True, overflow="ellipsis", max_width=LONGEST_NAME)
-    for name in others:
-        most = LONGEST_NAME if name == "topic" else None
-        table.add_column(name, justify="right", no_wrap=True, max_width=most)
-    return table
 
 
 def _name(text: str) -> Text:
@@ -217,11 +234,10 @@ def _latency(milliseconds: int | None) -> str:
     return f"[{colour}]{shown} s[/]"
 
 
-def sparkline(values: Sequence[int] | deque[int], *, ascii_only: bool = False) -> str:
+def sparkline(values: Sequence[int]) -> str:
     """Return numbers as a line of small bars, the largest one full."""
-    bars = _ASCII if ascii_only else _BLOCKS
     most = max(values, default=0) or 1
-    return "".join(bars[round(each / most * (len(bars) - 1))] for each in values)
+    return "".join(BARS[round(each / most * (len(BARS) - 1))] for each in values)
 
 
 @contextmanager
@@ -230,6 +246,7 @@ def monitor_screen(first: str | None, quit_: Callable[[], None]) -> Iterator[Mon
 
     :param quit_: called when the user wants to end it.
     """
+    end_waiting()
     console = Console(file=sys.stdout)
     shown = MonitorScreen(console, first)
 
@@ -249,9 +266,8 @@ def monitor_screen(first: str | None, quit_: Callable[[], None]) -> Iterator[Mon
 @contextmanager
 def _keys(on_key: Callable[[str], None]) -> Iterator[None]:
     """Call ``on_key`` with each key that is pressed, if there is someone who can press one."""
-    keyboard = sys.stdin.fileno() if sys.stdin.isatty() else None
-    # To change a terminal from the background stops the process.
-    if keyboard is None or os.tcgetpgrp(keyboard) != os.getpgrp():
+    keyboard = _keyboard()
+    if keyboard is None:
         yield
         return
     before = termios.tcgetattr(keyboard)
@@ -263,3 +279,15 @@ def _keys(on_key: Callable[[str], None]) -> Iterator[None]:
     finally:
         loop.remove_reader(keyboard)
         termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
+
+
+def _keyboard() -> int | None:
+    """Return standard input if it is the terminal that this process is in the foreground of.
+
+    To change a terminal from the background would stop the process.
+    """
+    try:
+        keyboard = sys.stdin.fileno()
+        return keyboard if os.tcgetpgrp(keyboard) == os.getpgrp() else None
+    except (OSError, ValueError):
+        return None

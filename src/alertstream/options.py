@@ -33,6 +33,7 @@ import typer
 from typer.core import TyperCommand
 from typer.models import OptionInfo
 
+from alertstream.console import notice, set_quiet, waiting
 from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,12 +47,10 @@ PREFIX = "ALERTSTREAM"
 SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
-Command = Callable[..., Any]
+ROOT_OPTIONS = ("--config", "--profile")
+"""Options of the program itself that take a value."""
 
-TopicName = Annotated[str, typer.Argument(metavar="TOPIC", help="The topic.")]
-TOPIC_OR_PATTERN = typer.Argument(metavar="TOPIC", help="The topic, or a pattern as 'alerts-*'.")
-TopicOrPattern = Annotated[str, TOPIC_OR_PATTERN]
-Format = Annotated[str, typer.Option(help="text, for people, or json, a line an object.")]
+Command = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -91,15 +90,19 @@ def command(
                 parameters += made
             else:
                 parameters += _parameters(function, called, only=parameter.name)
+        parameters += _parameters(quiet, called)
 
         @wraps(function)
-        def run(**values: Any) -> Any:
-            for parameter, names in members.items():
-                make = inspect.signature(function).parameters[parameter].default.make
-                made_of = {each: values.pop(each) for each in names}
-                complete = all(made_of[each] is not None for each in _required(make))
-                values[parameter] = make(**made_of) if complete else None
-            return function(**values)
+        def run(quiet: bool, **values: Any) -> Any:
+            set_quiet(quiet)
+            host = values.get("broker") or values.get("registry")
+            with waiting(f"waiting for {host}" if host else f"{called}: working"):
+                for parameter, names in members.items():
+                    make = inspect.signature(function).parameters[parameter].default.make
+                    made_of = {each: values.pop(each) for each in names}
+                    complete = all(made_of[each] is not None for each in _required(make))
+                    values[parameter] = make(**made_of) if complete else None
+                return function(**values)
 
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in parameters}
@@ -107,6 +110,15 @@ def command(
         return function
 
     return register
+
+
+def quiet(
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No notices, and no bars; errors are told.")
+    ] = False,
+) -> bool:
+    """Return whether only errors are told."""
+    return quiet
 
 
 def _required(make: Callable[..., Any]) -> list[str]:
@@ -191,7 +203,7 @@ def config_defaults(
     :param profile: the table of ``profiles`` that is chosen.
     :raises UsageError: the file cannot be read, sets what no command has, or has no such profile.
     """
-    file = path or Path(typer.get_app_dir("alertstream")) / "config.toml"
+    file = config_file(path)
     try:
         settings = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -231,6 +243,11 @@ def config_defaults(
         chosen = general | own | special
         defaults[name] = {parameters[key]: value for key, value in chosen.items()}
     return defaults, broker
+
+
+def config_file(path: Path | None) -> Path:
+    """Return the configuration file: ``path``, or the one in the user's folder."""
+    return path or Path(typer.get_app_dir("alertstream")) / "config.toml"
 
 
 def _profile(profiles: Mapping[str, Any], name: str | None, file: Path) -> dict[str, Any]:
@@ -341,10 +358,9 @@ def with_default_broker(make: Callable[..., Any], broker: str) -> Callable[..., 
 
 def _tell_unused(protocol: str, what: str, given: object, needed: str) -> None:
     if given:
-        typer.echo(
+        notice(
             f"notice: {protocol} takes no {what}: what is given is not used · "
-            f"if it shall be, choose --security-protocol {needed}",
-            err=True,
+            f"if it shall be, choose --security-protocol {needed}"
         )
 
 
@@ -379,7 +395,7 @@ def _password_in(file: Path, option: str) -> str:
 def warn_if_open(file: Path) -> None:
     """Tell the user if others may read a file that has a password in it."""
     if file.stat().st_mode & 0o044:
-        typer.echo(f"warning: others can read the password · {file} · chmod 600 {file}", err=True)
+        notice(f"warning: others can read the password · {file} · chmod 600 {file}")
 
 
 def listener_security(
@@ -628,3 +644,32 @@ def _time_or_offset(text: str, purpose: str, others: str = "") -> int | datetime
             todo=f"give {others}an offset, or a time such as 2026-11-24T21:30",
         ) from error
     return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def root_options_apart(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the options that belong to no one command, as ``--debug``, and all the rest.
+
+    They may stand anywhere.
+    """
+    first, rest, remaining = [], [], iter(arguments)
+    for argument in remaining:
+        if argument == "--debug" or argument.startswith(tuple(f"{o}=" for o in ROOT_OPTIONS)):
+            first.append(argument)
+        elif argument in ROOT_OPTIONS:
+            first += [argument, *[value for value in [next(remaining, None)] if value]]
+        else:
+            rest.append(argument)
+    return first, rest
+
+
+async def notice_start(
+    connection: Connection, subscription: Subscription, reading: Reading
+) -> None:
+    """Say so, if ``--from`` has no effect because the group goes on where it was."""
+    from alertstream.topics import has_committed
+
+    group = subscription.group
+    if not (reading.start_is_given and group):
+        return
+    if await has_committed(connection, group, subscription.topics):
+        notice(f"the group {group} goes on where it has stopped: --from has no effect")

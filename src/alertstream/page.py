@@ -12,11 +12,14 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from alertstream.errors import DataError, UsageError
+from alertstream.alert_text import ON_WHITE
+from alertstream.errors import UsageError
 from alertstream.files import not_written, part_of
+from alertstream.kafka import Message
 from alertstream.pictures import NAMES, Triplet, png, strip
 from alertstream.survey import LSST, Alert
 
@@ -27,15 +30,6 @@ POINTS = 500
 EDGE, GAP = 120, 2
 WIDTH, HEIGHT = 310, 130
 LEFT, RIGHT, TOP, BOTTOM = 58, 300, 14, 102
-COLOURS = {
-    "u": "#1600ea",
-    "g": "#31de1f",
-    "r": "#b52626",
-    "i": "#370201",
-    "z": "#ba52ff",
-    "y": "#61a2b3",
-}
-"""The bands' colours on white, as Rubin's RTN-045 recommends them."""
 OTHER_COLOUR = "#777777"
 
 _LARGEST = 1e15
@@ -47,11 +41,21 @@ class Page:
 
     :param path: the file that it becomes.
     :param topic: where the alerts are from.
+    :param notice: told how many have found no room.
     :raises UsageError: jinja2 is not installed.
     :raises DataError: the file cannot be written.
     """
 
-    def __init__(self, path: Path, topic: str, limit: int = LIMIT) -> None:
+    durable = False
+    keeps_undecodable = False
+
+    def __init__(
+        self,
+        path: Path,
+        topic: str,
+        notice: Callable[[str], None] = lambda text: None,
+        limit: int = LIMIT,
+    ) -> None:
         try:
             from jinja2 import Environment, FileSystemLoader
         except ImportError as error:
@@ -63,6 +67,7 @@ class Page:
         self._template = template.module
         self._path = path
         self._part = part_of(path)
+        self._notice = notice
         self._limit = limit
         self._nonce = secrets.token_urlsafe(16)
         self.shown = self.more = 0
@@ -73,7 +78,7 @@ class Page:
             self._file = self._part.open("w", encoding="utf-8", errors="replace")
             self._file.write(self._template.head(topic, self._nonce))
         except OSError as error:
-            raise self._not_written(error) from error
+            raise not_written(path, error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -83,33 +88,49 @@ class Page:
         self._part.unlink(missing_ok=True)
 
     @property
-    def full(self) -> bool:
-        """Whether no more alerts find room."""
-        return self.shown >= self._limit
+    def draws(self) -> bool:
+        """Whether there is room for more pictures."""
+        return self.shown < self._limit
 
-    def add(self, alert: Alert, picture: Triplet | None) -> None:
-        """Write an alert, or count it if the page is full.
+    @property
+    def saved(self) -> int:
+        """Alerts that were taken, those among them that have found no room."""
+        return self.shown + self.more
+
+    def prepare(
+        self, message: Message, alert: Alert, picture: Triplet | None
+    ) -> Callable[[], None]:
+        """Return what takes an alert: its row, or that there is one more without room.
 
         :raises ArithmeticError, TypeError, ValueError: its fields have odd types.
-        :raises DataError: the page cannot be written.
         """
-        if self.full:
-            self.more += 1
-            return
+        return partial(self._add, self._row(alert, picture) if self.draws else None)
+
+    def _row(self, alert: Alert, picture: Triplet | None) -> str:
         stamps = (
             "" if picture is None else base64.b64encode(png(strip(picture, EDGE, GAP))).decode()
         )
         alt = "" if picture is None else _described(picture)
-        row = self._template.row(
-            _values(alert), stamps, 3 * EDGE + 2 * GAP, EDGE, alt, light_curve(alert)
-        )
+        size = (3 * EDGE + 2 * GAP, EDGE)
+        return str(self._template.row(_values(alert), stamps, *size, alt, light_curve(alert)))
+
+    def _add(self, row: str | None) -> None:
+        if row is None:
+            self.more += 1
+            return
         try:
             self._file.write(row)
         except OSError as error:
-            raise self._not_written(error) from error
+            raise not_written(self._path, error) from error
         self.shown += 1
 
-    def close(self) -> Path:
+    def add_undecodable(self, message: Message) -> None:
+        """Leave out what is no alert: it has no row."""
+
+    def flush(self) -> None:
+        """Wait: the page is written when it is whole."""
+
+    def close(self) -> list[Path]:
         """Write the rest; return the file, which is there now.
 
         :raises DataError: the page cannot be written.
@@ -119,12 +140,12 @@ class Page:
         try:
             self._file.write(tail)
             self._file.close()
-            return self._part.replace(self._path)
+            self._part.replace(self._path)
         except OSError as error:
-            raise self._not_written(error) from error
-
-    def _not_written(self, error: OSError) -> DataError:
-        return not_written(self._path, error, what="the page", option="--html")
+            raise not_written(self._path, error) from error
+        if self.more:
+            self._notice(f"{self.more} alerts have no room on {self._path}: it has {self.shown}")
+        return [self._path]
 
 
 def _described(picture: Triplet) -> str:
@@ -263,7 +284,7 @@ def light_curve(alert: Alert) -> LightCurve | None:
             upwards(each.value),
             upwards(each.value - each.error),
             upwards(each.value + each.error),
-            COLOURS.get(each.band, OTHER_COLOUR),
+            ON_WHITE.get(each.band, OTHER_COLOUR),
             each.kind not in ("forced", "limit"),
             _title(each, unit),
         )
@@ -273,7 +294,7 @@ def light_curve(alert: Alert) -> LightCurve | None:
     ticks = [(upwards(value), text) for value, text in _ticks(*values, 5)]
     bands = sorted({each.band for each in measured}, key=lambda band: ("ugrizy".find(band), band))
     legend = [
-        (band, COLOURS.get(band, OTHER_COLOUR), round(RIGHT - 24.0 * (len(bands[:8]) - place), 1))
+        (band, ON_WHITE.get(band, OTHER_COLOUR), round(RIGHT - 24.0 * (len(bands[:8]) - place), 1))
         for place, band in enumerate(bands[:8])
     ]
     return LightCurve(

@@ -14,16 +14,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from alertstream.alert_text import PLAIN, Look, alert_text, heading, printable
 from alertstream.codec import MessageDecoder, schema_id_of
 from alertstream.cutouts import save_cutouts, save_picture
 from alertstream.errors import DataError, DeliveryError, Position, UndecodableError
 from alertstream.kafka import ORIGIN, REASON, Message, Offsets, position_of
-from alertstream.page import Page
 from alertstream.pictures import Triplet, picture, png, triplet
 from alertstream.schemas import Schemas
 from alertstream.stats import Causes
 from alertstream.stream import Stream, next_offsets
-from alertstream.survey import SURVEYS, Alert, field_paths
+from alertstream.survey import SURVEYS, Alert, detection_paths, field_paths
 
 WRITTEN_TOGETHER = 1_000_000
 """Characters of lines that are written at once."""
@@ -44,10 +44,6 @@ SHOWN = (
 HEX_SHOWN = 32
 """Bytes that a text shows of an undecodable message."""
 _ORIGIN = (("topic", str), ("partition", int), ("offset", int), ("timestamp", int))
-HEADING = (
-    f"{'SOURCE':>19}  {'OBJECT':>19}  {'TIME (UTC)':19}  {'RA':>9} {'DEC':>9}  BAND"
-    f"  {'MAGNITUDE':>14}  {'SNR':>7}  HIST"
-)
 
 
 @dataclass(frozen=True)
@@ -64,6 +60,7 @@ class PrintOptions:
     :param pictures: pictures are drawn for other purposes, too.
     :param light_curves: the alert's history is shown elsewhere.
     :param visit: the visit whose alerts are shown alone, with what is undecodable.
+    :param look: how text for people looks.
     """
 
     interval: int = 1
@@ -76,6 +73,7 @@ class PrintOptions:
     pictures: bool = False
     light_curves: bool = False
     visit: int | None = None
+    look: Look = PLAIN
 
     @property
     def json(self) -> bool:
@@ -87,6 +85,8 @@ class PrintOptions:
         if self.json and not self.fields:
             return None
         paths = field_paths([*(self.fields or SHOWN), *(["visit"] if self.visit else [])])
+        if self.format == "text" and not self.fields:
+            paths |= detection_paths()
         if self.stamp_dir or self.draws:
             paths |= field_paths(SHOWN if self.draws else ["source_id"])
             paths |= {field for survey in SURVEYS for field in survey.cutouts.values()}
@@ -104,8 +104,8 @@ class PrintOptions:
 class PrintAccount:
     """What became of the messages: ``read == printed + skipped + undecodable``.
 
-    ``saved`` are those that are in files, with what is undecodable if the files take it;
-    ``stamps`` and ``pictures`` are files, ``not_shown`` are cutouts that are no images.
+    ``stamps`` and ``pictures`` are files, ``not_shown`` are cutouts that are no images; ``saved``
+    has for each saver how many it has taken, and the files where they are.
     """
 
     read: int = 0
@@ -114,8 +114,7 @@ class PrintAccount:
     stamps: int = 0
     pictures: int = 0
     not_shown: int = 0
-    saved: int = 0
-    files: list[Path] = field(default_factory=list)
+    saved: list[tuple[int, list[Path]]] = field(default_factory=list)
 
     @property
     def shown(self) -> int:
@@ -128,34 +127,31 @@ class PrintAccount:
         return self.read - self.shown
 
 
-@dataclass(frozen=True)
-class Views:
-    """Where an alert's picture goes, besides the folder for stamps.
-
-    :param draw: returns a picture as text that draws it in a terminal.
-    :param page: takes the alert with its picture.
-    """
-
-    draw: Callable[[Triplet], str] | None = None
-    page: Page | None = None
-
-
 class Saver(Protocol):
     """Takes alerts and what is undecodable, to save it in files.
 
     ``durable`` says that what is flushed stays, whatever comes after; else it stays once all is
-    closed. ``saved`` counts what is written.
+    closed. ``draws`` says that it wants pictures, and ``saved`` counts what it has taken.
     """
 
     durable: bool
     keeps_undecodable: bool
 
     @property
-    def saved(self) -> int:
-        """Alerts and messages that are written."""
+    def draws(self) -> bool:
+        """Whether pictures are wanted."""
 
-    def add(self, message: Message, alert: Alert) -> None:
-        """Take an alert."""
+    @property
+    def saved(self) -> int:
+        """Alerts and messages that were taken, as far as flushed."""
+
+    def prepare(
+        self, message: Message, alert: Alert, picture: Triplet | None
+    ) -> Callable[[], None]:
+        """Return what takes an alert, so that all savers take it or none does.
+
+        :raises UndecodableError, ArithmeticError, TypeError, ValueError: it has odd types.
+        """
 
     def add_undecodable(self, message: Message) -> None:
         """Take a message that is no alert."""
@@ -167,7 +163,7 @@ class Saver(Protocol):
         """Write the rest; return the files."""
 
 
-NO_VIEWS = Views()
+Draw = Callable[[Triplet], str]
 
 
 async def print_stream(
@@ -178,8 +174,8 @@ async def print_stream(
     stop: asyncio.Event,
     write: Callable[[list[str]], Awaitable[None]],
     notice: Callable[[str], None] = lambda text: None,
-    saver: Saver | None = None,
-    views: Views = NO_VIEWS,
+    savers: Sequence[Saver] = (),
+    draw: Draw | None = None,
 ) -> PrintAccount:
     """Show alerts, and what of undecodable messages is known, until ``stop`` or the stream's end.
 
@@ -187,8 +183,8 @@ async def print_stream(
 
     :param write: takes lines of output, without their ends; it may take its time.
     :param notice: called when a message cannot be decoded or a cutout not shown, once per cause.
-    :param saver: takes what is shown; it is closed at the end.
-    :param views: where pictures go.
+    :param savers: take what is shown; they are closed at the end.
+    :param draw: returns a picture as text that draws it in a terminal.
     :raises DataError: a cutout or another file cannot be written.
     :raises DeliveryError: other than what was shown has been saved.
     """
@@ -196,7 +192,7 @@ async def print_stream(
     decoder = MessageDecoder(schemas, options.paths())
     causes = Causes()
     lines = _heading(options)
-    show = _Showing(options, account, views, notice, lines.append, saver)
+    show = _Showing(options, account, notice, lines.append, savers, draw)
     unsaved: Offsets = {}
 
     async def refuse_others() -> None:
@@ -213,7 +209,7 @@ async def print_stream(
             taken = lines.copy()
             lines.clear()
             await write(taken)
-        if saver is not None:
+        for saver in savers:
             await asyncio.to_thread(saver.flush)
 
     async for batch in stream.batches(stop):
@@ -238,7 +234,7 @@ async def print_stream(
                 except UndecodableError as error:
                     account.undecodable += 1
                     _show_undecodable(message, error.what, options, lines.append)
-                    if saver is not None:
+                    for saver in savers:
                         saver.add_undecodable(message)
                     if causes.is_new(error.what):
                         notice(f"undecodable message: {error.what} · {position_of(message)}")
@@ -248,27 +244,27 @@ async def print_stream(
                     await hand_over()
             await hand_over()
             unsaved |= next_offsets(batch[:done])
-            if saver is None or saver.durable:
+            if all(saver.durable for saver in savers):
                 await stream.commit(unsaved)
                 unsaved = {}
         if options.count and account.shown >= options.count:
             break
-    if saver is not None:
-        account.files = await asyncio.to_thread(saver.close)
-        account.saved = saver.saved
-        if account.saved != (account.shown if saver.keeps_undecodable else account.printed):
+    for saver in savers:
+        files = await asyncio.to_thread(saver.close)
+        account.saved.append((saver.saved, files))
+        if saver.saved != (account.shown if saver.keeps_undecodable else account.printed):
             raise DeliveryError(
-                f"{account.shown} shown, but {account.saved} saved",
+                f"{account.shown} shown, but {saver.saved} saved",
                 todo="this should not happen: please report it",
             )
-        await stream.commit(unsaved)
+    await stream.commit(unsaved)
     return account
 
 
 def _heading(options: PrintOptions) -> list[str]:
     if options.format == "csv":
         return [csv_line(options.fields or SHOWN)]
-    return [] if options.json or options.fields else [HEADING]
+    return [] if options.json or options.fields else [heading(options.look)]
 
 
 @dataclass(frozen=True)
@@ -277,38 +273,36 @@ class _Showing:
 
     options: PrintOptions
     account: PrintAccount
-    views: Views
     notice: Callable[[str], None]
     write: Callable[[str], None]
-    saver: Saver | None = None
+    savers: Sequence[Saver] = ()
+    draw: Draw | None = None
     causes: Causes = field(default_factory=Causes)
 
     def __call__(self, message: Message, alert: Alert) -> None:
         line = line_of(message, alert, self.options)
         try:
             shown = triplet(alert) if self._drawn else None
-            if self.saver is not None:
-                self.saver.add(message, alert)
-            if self.views.page:
-                self.views.page.add(alert, shown)
+            taken = [saver.prepare(message, alert, shown) for saver in self.savers]
         except (ArithmeticError, TypeError, ValueError) as error:
             raise UndecodableError("fields of other types than a survey's") from error
+        for take in taken:
+            take()
         if self.options.stamp_dir:
             self._save(alert, shown, self.options.stamp_dir)
         self.write(line)
         if shown:
             self._tell(message, shown)
-            if self.views.draw:
-                self.write(self.views.draw(shown))
+            if self.draw:
+                self.write(self.draw(shown))
         self.account.printed += 1
 
     @property
     def _drawn(self) -> bool:
         """Whether there is anywhere for a picture to go."""
-        page = self.views.page
         if self.options.stamp_dir and self.options.stamp_format != "fits":
             return True
-        return self.views.draw is not None or (page is not None and not page.full)
+        return self.draw is not None or any(saver.draws for saver in self.savers)
 
     def _save(self, alert: Alert, shown: Triplet | None, folder: Path) -> None:
         wanted = self.options.stamp_format
@@ -349,7 +343,7 @@ def _line(message: Message, alert: Alert, options: PrintOptions) -> str:
         return json_line(message, {"alert": plain(shown, images=options.images)})
     if options.fields:
         return printable("  ".join(f"{name}={plain(value)}" for name, value in shown.items()))
-    return printable(text_line(alert))
+    return alert_text(alert, options.look)
 
 
 def _show_undecodable(
@@ -389,11 +383,6 @@ def _origin(header: bytes | None) -> dict[str, Any] | None:
     if len(origin) < len(_ORIGIN):
         return None
     return origin | {"topic": printable(origin["topic"])}
-
-
-def printable(text: str) -> str:
-    """Return what comes from a stream without anything that a terminal would obey."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def _milliseconds(timestamp: int) -> str:
@@ -443,18 +432,3 @@ def csv_line(values: Iterable[Any]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(cells)
     return line.getvalue()
-
-
-def text_line(alert: Alert) -> str:
-    """Return an alert as a line to read, under ``HEADING``."""
-    values: Sequence[str] = (
-        f"{alert.source_id!s:>19}",
-        f"{alert.object_id or '-'!s:>19}",
-        f"{alert.utc:19}",
-        f"{alert.ra:9.5f} {alert.dec:+9.5f}",
-        f"{alert.band or '-':^4}",
-        f"{alert.brightness:>14}",
-        f"{alert.snr:7.1f}" if math.isfinite(alert.snr) else f"{'-':>7}",
-        f"{alert.history:4}",
-    )
-    return "  ".join(values)

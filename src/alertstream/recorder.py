@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -27,6 +28,7 @@ from alertstream.codec import (
 from alertstream.errors import DataError
 from alertstream.files import not_written, part_of
 from alertstream.kafka import Message
+from alertstream.pictures import Triplet
 from alertstream.schemas import Schema, Schemas, canonical_fingerprint, full_name
 from alertstream.survey import Alert
 from alertstream.topics import UNDECODABLE
@@ -53,6 +55,7 @@ class Recorder:
     """
 
     durable = True
+    draws = False
     keeps_undecodable = True
 
     def __init__(
@@ -77,8 +80,14 @@ class Recorder:
         for each in self._files.values():
             each.close()
 
-    def add(self, message: Message, alert: Alert) -> None:
-        """Take an alert: its bytes, however much of it is decoded.
+    def prepare(
+        self, message: Message, alert: Alert, picture: Triplet | None = None
+    ) -> Callable[[], None]:
+        """Return what takes an alert: its bytes, however much of it is decoded."""
+        return partial(self._add, message)
+
+    def _add(self, message: Message) -> None:
+        """Take an alert.
 
         :raises DataError: the file cannot be written, or is another's.
         """

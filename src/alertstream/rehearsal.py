@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -26,6 +27,7 @@ FIRST = 3
 """Alerts that are shown of what a filter lets through."""
 READ_TOGETHER = 16
 """Messages that are read before they are judged."""
+PRINTED = PrintOptions()
 
 
 @dataclass
@@ -72,16 +74,25 @@ async def rehearse(
     *,
     stop: asyncio.Event,
     notice: Callable[[str], None] = lambda text: None,
+    progress: Callable[[float], None] = lambda share: None,
+    printed: PrintOptions = PRINTED,
 ) -> Rehearsal:
     """Judge all records of files, until ``stop``.
 
+    :param progress: told how much is done, 0 to 1.
+    :param printed: how the first that pass are shown.
     :raises DataError: a file is no container file; what comes before damage is judged.
     :raises RegistryError: the registry that has messages' schemas refuses.
     """
     found = Rehearsal(first={each.topic: [] for each in sieve.options.filters})
-    decoder = MessageDecoder(sieve.schemas, PrintOptions().paths())
-    for path in files:
-        messages, together = _messages(path, sieve.schemas, found), 1
+    decoder = MessageDecoder(sieve.schemas, printed.paths())
+    show = partial(line_of, options=printed)
+    for done, path in enumerate(files):
+
+        def told(share: float, done: int = done) -> None:
+            progress((done + share) / len(files))
+
+        messages, together = _messages(path, sieve.schemas, found, told), 1
         while batch := [*islice(messages, together)]:
             if not await sieve.schemas.ready((each.value for each in batch), stop, notice):
                 break
@@ -97,7 +108,7 @@ async def rehearse(
                 found.timed += len(batch)
             together = READ_TOGETHER
             for judgement in judgements:
-                _keep_first(judgement, decoder, found)
+                _keep_first(judgement, decoder, found, show)
             # A signal has its turn.
             await asyncio.sleep(0)
             if stop.is_set():
@@ -114,12 +125,15 @@ def _decided(judgement: Judgement, sieve: Sieve) -> Judgement:
     return sieve.decide(judgement)
 
 
-def _messages(path: Path, schemas: Schemas, found: Rehearsal) -> Iterator[Message]:
+def _messages(
+    path: Path, schemas: Schemas, found: Rehearsal, progress: Callable[[float], None]
+) -> Iterator[Message]:
     with Container(path) as container:
         pack = _packer(container, schemas)
         try:
             for number, body in enumerate(container):
                 yield _message(str(path), number, b"".join(pack(body)))
+                progress(container.share_read)
         except DataError as error:
             found.error = found.error or error
 
@@ -151,14 +165,19 @@ def _message(topic: str, offset: int, value: bytes) -> Message:
     )
 
 
-def _keep_first(judgement: Judgement, decoder: MessageDecoder, found: Rehearsal) -> None:
+def _keep_first(
+    judgement: Judgement,
+    decoder: MessageDecoder,
+    found: Rehearsal,
+    show: Callable[[Message, Alert], str],
+) -> None:
     for topic, message, *_ in judgement.copies:
         lines = found.first.get(topic)
         if lines is None or len(lines) >= FIRST:
             continue
         try:
             alert = Alert(decoder.decode(message.value))
-            lines.append(line_of(message, alert, PrintOptions()))
+            lines.append(show(message, alert))
         except UndecodableError as error:
             place = position_of(message)
             lines.append(f"{place}  {error.what}")

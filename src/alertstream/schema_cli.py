@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alertstream import options
+from alertstream.completion import complete_versions
 from alertstream.console import DONE, FAILED, write_line
 from alertstream.errors import UsageError
 from alertstream.options import command, group
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 schema_app = typer.Typer(rich_markup_mode=None, help="Show the schemas that are known.")
 
-SchemaName = Annotated[str, typer.Argument(metavar="ID|VERSION|FILE", help="Which one.")]
+SchemaName = Annotated[
+    str,
+    typer.Argument(metavar="ID|VERSION|FILE", help="Which one.", autocompletion=complete_versions),
+]
 
 
 def schema_id_of_version(text: str) -> int:
@@ -89,7 +93,12 @@ def schema_register(
     *,
     registry: RegistrySchemas = group(options.registry_schemas),
     schema: Annotated[
-        str, typer.Argument(metavar="VERSION|FILE", help="An LSST version, or a file with one.")
+        str,
+        typer.Argument(
+            metavar="VERSION|FILE",
+            help="An LSST version, or a file with one.",
+            autocompletion=complete_versions,
+        ),
     ],
     subject: Annotated[
         str | None, typer.Option(metavar="NAME", help="Under which; default: the schema's name.")
@@ -126,7 +135,12 @@ def schema_check(
     *,
     new: SchemaName,
     old: Annotated[
-        list[str], typer.Argument(metavar="OLD", help="The schemas before, all of them.")
+        list[str],
+        typer.Argument(
+            metavar="OLD",
+            help="The schemas before, all of them.",
+            autocompletion=complete_versions,
+        ),
     ],
     schemas: Schemas = group(options.schemas),
 ) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -18,7 +20,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
+from alertstream.alert_text import ON_BLACK, ON_WHITE, PLAIN, Look, Paint
+from alertstream.console import end_waiting, is_quiet
 from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from alertstream.rehearsal import Rehearsal
     from alertstream.sender import VisitSent
     from alertstream.stats import FilterCounts
+    from alertstream.stream import Stream
 
 WIDEST = 98
 """Columns that an alert's cutouts take at most."""
@@ -43,8 +49,16 @@ def error_console() -> Console:
 
 
 def _bars(*columns: str | ProgressColumn) -> Progress:
+    end_waiting()
     console = error_console()
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    return Progress(
+        *columns,
+        console=console,
+        transient=True,
+        disable=is_quiet() or not console.is_terminal,
+        # What is written to standard output would be shown with the bars, and go to no file.
+        redirect_stdout=sys.stdout.isatty(),
+    )
 
 
 @contextmanager
@@ -80,6 +94,68 @@ def simulate_progress(total: int, per_visit: int) -> Iterator[Callable[[int, int
     with _bars(*columns) as bars:
         bar = bars.add_task("", total=total)
         yield lambda visit, done: bars.update(bar, completed=visit * per_visit + done)
+
+
+@contextmanager
+def share_progress(text: str) -> Iterator[Callable[[float], None]]:
+    """Show a bar that takes how much is done, 0 to 1."""
+    with _bars(text, BarColumn(), "{task.percentage:3.0f} %", TimeRemainingColumn()) as bars:
+        bar = bars.add_task("", total=1.0)
+        yield lambda share: bars.update(bar, completed=share)
+
+
+@contextmanager
+def reading_progress(stream: Stream) -> Iterator[None]:
+    """Show a bar while a stream is read, if what comes of it is not seen: goes to a file."""
+    if not _is_file(sys.stdout):
+        yield
+        return
+    with _bars("reading", BarColumn(), "{task.completed} alerts", TimeRemainingColumn()) as bars:
+        bar = bars.add_task("", total=None)
+        done = 0
+
+        def show(came: int, left: int | None) -> None:
+            nonlocal done
+            done += came
+            bars.update(bar, completed=done, total=None if left is None else done + left)
+
+        stream.progress = show
+        yield
+
+
+def _is_file(stream: TextIO) -> bool:
+    """Return whether a stream goes to a file, or nowhere; another program may show what it gets."""
+    mode = os.fstat(stream.fileno()).st_mode
+    return stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not stream.isatty())
+
+
+def look() -> Look:
+    """Return how text looks on standard output: within its width, and in its colours."""
+    console = Console(file=sys.stdout, highlight=False)
+    width = console.width if sys.stdout.isatty() else 0
+    if console.color_system is None or console.no_color:
+        return Look(width) if width else PLAIN
+    colours, text = (ON_BLACK, "black") if _is_dark() else (ON_WHITE, "white")
+    mark = _paint(console, {band: f"{text} on {colour}" for band, colour in colours.items()})
+    return Look(width, mark, _paint(console, colours))
+
+
+def _is_dark() -> bool:
+    """Return whether the terminal's background is dark, as far as the terminal tells."""
+    return os.environ.get("COLORFGBG", "").rpartition(";")[2] not in ("7", "15")
+
+
+def _paint(console: Console, styles: dict[str, str]) -> Paint:
+    around = {}
+    for band, style in styles.items():
+        before, _, after = _rendered(console, Text("x", style)).partition("x")
+        around[band] = (before, after)
+
+    def paint(text: str, band: str) -> str:
+        before, after = around.get(band, ("", ""))
+        return f"{before}{text}{after}"
+
+    return paint
 
 
 def filter_line(counts: FilterCounts) -> str:
@@ -186,7 +262,8 @@ def cutout_drawing() -> Callable[[Triplet], str]:
     from alertstream.pictures import picture, strip
 
     kind = renderable.Image
-    if kind is renderable.HalfcellImage and console.color_system is None:
+    in_colour = console.color_system is not None and not console.options.ascii_only
+    if kind is renderable.HalfcellImage and not in_colour:
         kind = renderable.UnicodeImage
 
     def draw(shown: Triplet) -> str:

@@ -13,7 +13,8 @@ import typer
 
 from alertstream import options
 from alertstream.console import DONE, FAILED, as_json, notice, write_error, write_line
-from alertstream.options import Format, TopicName, group
+from alertstream.options import group
+from alertstream.parameters import Format, TopicName
 
 if TYPE_CHECKING:
     from alertstream.connection import Connection

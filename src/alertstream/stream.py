@@ -93,6 +93,8 @@ class Stream:
         """Called, if set, when partitions are about to go to another member of the group."""
         self.after_rebalance: Callable[[], Awaitable[None]] | None = None
         """Called, if set, when partitions have been assigned, before messages of them come."""
+        self.progress: Callable[[int, int | None], None] | None = None
+        """Called, if set, when messages have come, with how many, and how many are left."""
 
     async def start(self) -> None:
         """Connect, and go to where reading starts."""
@@ -131,7 +133,10 @@ class Stream:
             for partition, messages in fetched.items():
                 self._starts.setdefault(partition, messages[0].offset)
                 self._positions[partition] = messages[-1].offset + 1
-            yield [each for messages in fetched.values() for each in self._wanted(messages)]
+            batch = [each for messages in fetched.values() for each in self._wanted(messages)]
+            yield batch
+            if self.progress is not None:
+                self.progress(len(batch), self._left())
 
     def _assignment(self) -> object:
         """Return what is another object whenever partitions have been assigned."""
@@ -246,6 +251,12 @@ class Stream:
         until = self.subscription.until
         end = until if isinstance(until, int) else self._end_times.get(partition, math.inf)
         return end if self._ends is None else min(end, self._ends.get(partition, 0))
+
+    def _left(self) -> int | None:
+        """Return how many offsets there are up to the end; None if there is no end, as yet."""
+        ends = {each: self._end(each) for each in self._consumer.assignment()}
+        left = [end - self._positions.get(each, 0) for each, end in ends.items()]
+        return int(sum(max(each, 0) for each in left)) if all(map(math.isfinite, left)) else None
 
     def _wanted(self, messages: list[Message]) -> list[Message]:
         end = self._end(TopicPartition(messages[-1].topic, messages[-1].partition))

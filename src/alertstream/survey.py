@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 AB_ZERO = 31.4
 """AB magnitude of 1 nJy; magnitude 20 is 36,307.8 nJy."""
@@ -105,6 +105,20 @@ ZTF = Survey(
 )
 SURVEYS = (LSST, ZTF)
 
+
+class Measured(NamedTuple):
+    """How bright an object was, to be compared with its other measurements only.
+
+    :param brightness: more is brighter: flux, nJy, or minus the magnitude.
+    :param seen: whether it was detected; else it was not brighter than that.
+    """
+
+    mjd: float
+    band: str | None
+    brightness: float
+    seen: bool
+
+
 ZTF_BANDS = {1: "g", 2: "r", 3: "i"}
 _MJD_OF_JD_ZERO = 2_400_000.5
 _MAGNITUDE_OF_E = 2.5 / math.log(10)
@@ -136,6 +150,19 @@ def field_paths(names: Iterable[str]) -> set[str]:
     return paths
 
 
+_CURVE = ("mjd", "band", "flux", "magnitude")
+
+
+def detection_paths() -> set[str]:
+    """Return the dotted paths to decode for :meth:`Alert.detections`, besides the quantities."""
+    paths: set[str] = set()
+    for survey in SURVEYS:
+        field = next(iter(survey.earlier))
+        names = [path[-1] for each in _CURVE for path in survey.paths.get(each, ())]
+        paths.update(f"{field}.{name}" for name in (*names, *survey.magnitude_limit[1:]))
+    return paths
+
+
 def survey_of(fields: Container[str]) -> Survey:
     """Return the survey whose alerts have these top-level fields: LSST, unless a mark is there."""
     return ZTF if ZTF.mark in fields else LSST
@@ -148,6 +175,10 @@ def _at(value: Any, path: Iterable[str]) -> Any:
         else:
             value = value.get(name) if isinstance(value, dict) else None
     return value
+
+
+def _band(value: Any) -> Any:
+    return ZTF_BANDS.get(value, str(value)) if isinstance(value, int) else value
 
 
 class Alert(dict[str, Any]):
@@ -198,14 +229,22 @@ class Alert(dict[str, Any]):
     @cached_property
     def band(self) -> str | None:
         """The passband: u, g, r, i, z or y."""
-        value = self._stated("band")
-        return ZTF_BANDS.get(value, str(value)) if isinstance(value, int) else value
+        band: str | None = _band(self._stated("band"))
+        return band
 
     @cached_property
     def mjd(self) -> float:
         """The middle of the exposure, MJD: TAI for LSST, UTC for ZTF."""
-        value = self._measured("mjd")
-        return value - _MJD_OF_JD_ZERO if self.survey is ZTF else value
+        return self._measured("mjd") - self._mjd_zero
+
+    @property
+    def _mjd_zero(self) -> float:
+        return _MJD_OF_JD_ZERO if self.survey is ZTF else 0.0
+
+    @property
+    def time_scale(self) -> str:
+        """The scale of its times: TAI for LSST, UTC for ZTF."""
+        return "TAI" if self.survey is LSST else "UTC"
 
     @cached_property
     def ra(self) -> float:
@@ -279,6 +318,35 @@ class Alert(dict[str, Any]):
                 yield kind, Alert({self.survey.mark: record})
         yield "now", self
 
+    def detections(self) -> list[Measured]:
+        """Return its own measurement and the earlier ones that found, or only limited, something.
+
+        :raises TypeError, ValueError: they are no numbers.
+        """
+        survey = self.survey
+        flux = "flux" in survey.paths
+        brightness = self.flux if flux else -self.magnitude
+        found = [Measured(self.mjd, self.band, brightness, True)]
+        earlier = self.get(next(iter(survey.earlier))) or ()
+        records = [each for each in earlier if isinstance(each, dict)]
+        if not records:
+            return found
+        # All of them have the same fields, and there may be hundreds.
+        time, band, value = (
+            next((path[-1] for path in survey.paths[each] if path[-1] in records[0]), "")
+            for each in ("mjd", "band", "flux" if flux else "magnitude")
+        )
+        limit, zero = next(iter(survey.magnitude_limit[1:]), ""), self._mjd_zero
+        for record in records:
+            at, measured = record.get(time), record.get(value)
+            seen = measured is not None
+            if not seen:
+                measured = record.get(limit)
+            if at is not None and measured is not None:
+                brightness = float(measured) if flux else -float(measured)
+                found.append(Measured(float(at) - zero, _band(record.get(band)), brightness, seen))
+        return found
+
     @property
     def utc(self) -> str:
         """The middle of the exposure, UTC, to the second; an MJD if no calendar has it."""
@@ -293,5 +361,11 @@ class Alert(dict[str, Any]):
     def brightness(self) -> str:
         """Magnitude with its error, or the flux where it has none, for people."""
         if self.magnitude > 0:
-            return f"{self.magnitude:6.3f} ± {self.magnitude_error:.3f}"
-        return f"{self.flux:9.0f} nJy" if math.isfinite(self.flux) else "-"
+            return f"{self.magnitude:.3f}{_error(self.magnitude_error, '.3f')}"
+        if math.isfinite(self.flux):
+            return f"{self.flux:+.0f}{_error(self.flux_error, '.0f')} nJy"
+        return "-"
+
+
+def _error(sigma: float, form: str) -> str:
+    return f" ± {sigma:{form}}" if math.isfinite(sigma) else ""

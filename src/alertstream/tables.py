@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ from alertstream.errors import SchemaError, UndecodableError, UsageError
 from alertstream.fields import type_at
 from alertstream.files import not_written, part_of
 from alertstream.kafka import Message
+from alertstream.pictures import Triplet
 from alertstream.schemas import Schema, Schemas
 from alertstream.survey import QUANTITIES, SURVEYS, Alert
 from alertstream.wire import unpack
@@ -47,6 +48,7 @@ class ParquetTable:
     """
 
     durable = False
+    draws = False
     keeps_undecodable = False
 
     def __init__(self, path: Path, fields: Sequence[str], schemas: Schemas) -> None:
@@ -76,8 +78,10 @@ class ParquetTable:
             self._writer.close()
         self._part.unlink(missing_ok=True)
 
-    def add(self, message: Message, alert: Alert) -> None:
-        """Take an alert's row.
+    def prepare(
+        self, message: Message, alert: Alert, picture: Triplet | None = None
+    ) -> Callable[[], None]:
+        """Return what takes an alert's row.
 
         :raises UndecodableError: its fields have other types than the columns.
         """
@@ -88,8 +92,12 @@ class ParquetTable:
             self._arrow.RecordBatch.from_pylist([row], schema=self._columns)
         except (ArithmeticError, TypeError, ValueError, self._arrow.ArrowException) as error:
             raise UndecodableError("fields of other types than the table's columns") from error
-        self._rows.append(row)
-        self._size += len(message.value)
+
+        def take() -> None:
+            self._rows.append(row)
+            self._size += len(message.value)
+
+        return take
 
     def add_undecodable(self, message: Message) -> None:
         """Leave out what is no alert: it has no row."""
