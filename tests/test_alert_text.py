@@ -26,6 +26,7 @@ from alertstream.alert_text import (
 from alertstream.printer import PrintOptions
 from alertstream.survey import Alert, Measured, detection_paths
 
+TOPIC = "shown-as-text"
 COLOURED = Look(0, mark=lambda text, band: f"<{band}:{text}>", draw=lambda text, band: f"<{text}>")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -191,11 +192,12 @@ def test_text_decodes_no_more_than_it_shows() -> None:
         assert not detection_paths() & (other.paths() or set())
 
 
-@pytest.fixture
-def stream(kafka: str, topic: str, visits: Path) -> str:
+@pytest.fixture(scope="module")
+def stream(kafka: str, visits: Path) -> str:
+    """A topic with 120 alerts, which tests only read."""
     path = sorted(visits.iterdir())[0]
-    assert run("send", kafka, topic, "--data", path, "--interval", 0, "--partitions", 1).status == 0
-    return topic
+    assert run("send", kafka, TOPIC, "--data", path, "--interval", 0, "--partitions", 1).status == 0
+    return TOPIC
 
 
 def test_colours_on_a_terminal_that_has_them(kafka: str, stream: str) -> None:

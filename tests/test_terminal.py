@@ -11,15 +11,17 @@ import pytest
 from conftest import run
 from terminal import ASCII, in_a_terminal
 
+TOPIC = "shown-on-terminals"
 BAR = "━"
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-@pytest.fixture
-def stream(kafka: str, topic: str, visits: Path) -> str:
+@pytest.fixture(scope="module")
+def stream(kafka: str, visits: Path) -> str:
+    """A topic with 120 alerts, which tests only read."""
     path = sorted(visits.iterdir())[0]
-    assert run("send", kafka, topic, "--data", path, "--interval", 0, "--partitions", 1).status == 0
-    return topic
+    assert run("send", kafka, TOPIC, "--data", path, "--interval", 0, "--partitions", 1).status == 0
+    return TOPIC
 
 
 def test_quiet_leaves_errors_and_statuses(kafka: str, stream: str, tmp_path: Path) -> None:
@@ -37,7 +39,7 @@ def test_quiet_leaves_errors_and_statuses(kafka: str, stream: str, tmp_path: Pat
     "command",
     [
         ("simulate", "{folder}/night", "--visits", "1", "--alerts", "2"),
-        ("send", "{kafka}", "{topic}", "--interval", "0", "--limit", "2"),
+        ("send", "{kafka}", "{topic}-sent", "--interval", "0", "--limit", "2"),
         ("filter", "{kafka}", "{topic}", "1", "--exit-on-eof"),
         ("filter", "--dry-run", "{visits}", "1"),
         ("monitor", "{kafka}", "{topic}", "--exit-on-eof", "--format", "text"),
