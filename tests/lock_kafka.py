@@ -1,4 +1,4 @@
-"""Write the lock files anew: every jar of the local Kafka, and of Kafka's tools, with its sha256.
+"""Write the lock files anew: all jars of the local Kafka, its tools and its mirror, with sha256.
 
 Run ``python tests/lock_kafka.py`` after changing ``VERSION``. It resolves their dependencies
 through jgo (about 20 s and 43 MB the first time) and needs the network.
@@ -18,6 +18,10 @@ ROOT = Path(__file__).parents[1]
 LOCKS = {
     f"org.apache.kafka:kafka_2.13:{VERSION}": ROOT / "src" / "alertstream" / "kafka.lock.toml",
     f"org.apache.kafka:kafka-tools:{VERSION}": ROOT / "tests" / "bench" / "kafka-tools.lock.toml",
+    f"org.apache.kafka:connect-mirror:{VERSION}": ROOT
+    / "deploy"
+    / "mirror"
+    / "connect-mirror.lock.toml",
 }
 
 

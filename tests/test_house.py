@@ -50,7 +50,7 @@ ORDER = [
         "monitor",
         "metrics",
     ),
-    *("broker_security", "broker", "simulate", "demo", "doctor", "api"),
+    *("lifeline", "broker_security", "broker", "simulate", "demo", "doctor", "api"),
     *("runtime", "options", "console", "screen", "monitor_screen", "schema_cli", "cli", "__main__"),
 ]
 
