@@ -166,15 +166,15 @@ class Account:
     def rows(self) -> Iterator[Row]:
         """Give the account, line by line."""
         stream = self.central.messages[STREAM]
-        yield Row("acknowledged to the sender", self.sent.total(), self.acknowledged)
+        yield Row("sent and acknowledged", self.sent.total(), self.acknowledged)
         yield Row.compare("on the hubs", self.sent, Counter(each.value for each in stream))
         yield Row("seen by the monitor", self.sent.total(), self.seen)
         yield self._filtered()
         for topic in self.saved:
             passed = Counter(each.value for each in self.central.messages[topic])
-            yield Row.compare(f"saved by the consumer of {topic}", passed, self._saved(topic))
+            yield Row.compare(f"saved of {topic}", passed, self._saved(topic))
         yield self._mirrored("at the partner", [STREAM])
-        yield self._mirrored(f"at the partner, of {len(self.passed)} filters", self.passed)
+        yield self._mirrored(f"at the partner, {len(self.passed)} filters", self.passed)
         yield self._ordered()
 
     def _filtered(self) -> Row:
@@ -187,7 +187,7 @@ class Account:
             right = min(len(whole), expected)
             once += right
             too_many += len(copies) - right
-        what = f"passed by {len(self.passed)} filters, on the hubs"
+        what = f"on the hubs, {len(self.passed)} filters"
         return Row(what, sum(self.passed.values()), once, too_many)
 
     def _mirrored(self, what: str, topics: Iterable[str]) -> Row:
@@ -201,7 +201,7 @@ class Account:
     def _ordered(self) -> Row:
         wanted = {name: _in_order(each) for name, each in self.central.messages.items()}
         same = sum(_in_order(self.partner.messages[name]) == wanted[name] for name in wanted)
-        return Row("topics in the same order at the partner", 1 + len(self.passed), same)
+        return Row("topics in order at the partner", 1 + len(self.passed), same)
 
 
 def _in_order(messages: Iterable[Arrival]) -> list[Arrival]:

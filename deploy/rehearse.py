@@ -33,8 +33,8 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -77,8 +77,10 @@ SECRETS = ("node", "observatory", "subscriber", "partner")
 ALERTS_SEEN = re.compile(r'^alertstream_alerts_total\{topic="alerts"\} (\S+)', re.M)
 RESTART_DELAY = 1.0
 """Seconds until what has failed is started again."""
+MIRRORING = "topic-partitions central->partner"
+"""What the mirror's log says when it begins to copy."""
 START_LIMIT = 60.0
-"""Seconds that the monitor gets to start."""
+"""Seconds that the mirror and the monitor get to start."""
 SEND_LIMIT = 60.0
 """Seconds that a visit may be late."""
 PATIENCE = 90.0
@@ -93,22 +95,28 @@ class Plan:
     :param filters: replicas of all hundred.
     :param consumers: which of the hundred there are.
     :param kill: which hub is killed.
+    :param keep: a folder for logs and data; None: one that is removed at the end.
     """
 
     visits: int = 6
-    alerts: int = 80
-    interval: float = 4.0
+    alerts: int = 50
+    interval: float = 3.0
     filters: int = 2
     consumers: Sequence[int] = (1, 2, 50, 100)
-    partitions: int = 4
+    partitions: int = 2
     kill: int = 1
+    keep: Path | None = None
 
 
 @dataclass
 class Machine:
-    """This machine in place of twelve: where the stack's names and paths are here."""
+    """This machine in place of twelve: where the stack's names and paths are here.
+
+    :param temporary: whether the folder goes if this Python is killed.
+    """
 
     folder: Path
+    temporary: bool = True
     places: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -154,7 +162,7 @@ class Machine:
             command=kafka_command(java, folder),
             folder=folder,
             log_file=folder.with_suffix(".log"),
-            temporary=self.folder,
+            temporary=self.folder if self.temporary else None,
         )
         properties = kafka_properties(service)
         properties["listeners"] = properties["listeners"].replace("://:", f"://{name}:")
@@ -174,7 +182,7 @@ class Machine:
             command=[*map(self.here, command_line(service)), *more],
             folder=self.folder,
             log_file=self.folder / f"{name}.log",
-            temporary=self.folder,
+            temporary=self.folder if self.temporary else None,
             environment=foreign | own,
         )
 
@@ -340,7 +348,8 @@ class Rehearsal:
     async def run(self) -> list[Row]:
         """Send the visits, with what goes wrong meanwhile; return the account."""
         plan = self.plan
-        async with self.account.central.counting(), self.account.partner.counting():
+        partner = self.account.partner
+        async with self.account.central.counting(), partner.counting():
             try:
                 mirror = await self.swarm.start_mirror()
                 for number in range(1, plan.filters + 1):
@@ -348,10 +357,11 @@ class Rehearsal:
                 for number in plan.consumers:
                     await self.swarm.start("consumers", number=number)
                 await self.swarm.start("monitor", "--refresh", "1")
-                await self._watched()
+                await self._started(mirror)
                 how = ("--interval", str(plan.interval), "--no-align", "--format", "json")
                 sender = await self.swarm.start("sender", *how)
                 await self._sent(sender, plan.visits // 3)
+                await until(partner.count, START_LIMIT)
                 say(f"killing hub {plan.kill} and the mirror")
                 await asyncio.gather(self.hubs.kill(plan.kill), mirror.end(signal.SIGKILL))
                 await self._sent(sender, 2 * plan.visits // 3)
@@ -360,18 +370,23 @@ class Rehearsal:
                 await self._sent(sender, plan.visits)
                 say("all visits are sent; waiting until they have arrived everywhere")
                 await until(self._arrived, PATIENCE)
-                await mirror.end(signal.SIGTERM)
+                say("ending all parts")
+                await mirror.end(signal.SIGKILL)
             finally:
                 ended = await self.swarm.end()
         self.account.acknowledged = sum(each["acknowledged"] for each in visits_sent(sender))
         well = sum(status == 0 for status in ended.values())
-        return [*self.account.rows(), Row("processes that have ended well", len(ended), well)]
+        return [*self.account.rows(), Row("processes ended well", len(ended), well)]
 
-    async def _watched(self) -> None:
-        """Wait for the monitor, which counts from where the stream is when it comes."""
+    async def _started(self, mirror: Child) -> None:
+        """Wait for those that are to see the first visit: the mirror, and the monitor."""
         address = self.machine.here(str(METRICS))
-        if not await until(lambda: metrics(address) is not None, START_LIMIT):
-            raise SystemExit("the monitor does not start")
+        for name, condition in {
+            "mirror": lambda: MIRRORING in mirror.log(),
+            "monitor": lambda: metrics(address) is not None,
+        }.items():
+            if not await until(condition, START_LIMIT):
+                raise SystemExit(f"the {name} does not start")
 
     async def _sent(self, sender: Child, visits: int) -> None:
         limit = SEND_LIMIT + visits * self.plan.interval
@@ -389,7 +404,7 @@ async def rehearse(plan: Plan, folder: Path) -> list[Row]:
     :raises SystemExit: a part of it cannot be run.
     :raises AlertStreamError: Kafka cannot be fetched or started.
     """
-    machine = Machine(folder)
+    machine = Machine(folder, temporary=plan.keep is None)
     say(f"simulating {plan.visits} visits of {plan.alerts} alerts")
     sent = simulate(machine, plan)
     users = ListenerSecurity("SASL_PLAINTEXT", users_file=partner_users(machine))
@@ -428,8 +443,9 @@ def stack_for(plan: Plan, partner: str) -> dict[str, Service]:
 
 def show(rows: Iterable[Row], console: Console) -> None:
     """Write the account as a table."""
-    table = Table("", title="what has arrived")
-    for column in ("expected", "there, once", "missing", "too many"):
+    table = Table(title="what has arrived")
+    table.add_column("", no_wrap=True)
+    for column in ("expected", "there", "missing", "extra"):
         table.add_column(column, justify="right")
     table.add_column("")
     for row in rows:
@@ -452,10 +468,21 @@ def plan_from(arguments: Sequence[str] | None) -> Plan:
     parser.add_argument(
         "--kill", type=int, choices=(1, 2, 3), default=normal.kill, help="which hub"
     )
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="new, for logs and data")
     plan = Plan(**vars(parser.parse_args(arguments)))
     if plan.visits < 3 or not set(plan.consumers) <= set(range(1, 101)):
         parser.error("at least 3 visits, and consumers from 1 to 100")
     return plan
+
+
+@contextmanager
+def _folder(kept: Path | None) -> Iterator[Path]:
+    if kept:
+        kept.mkdir(parents=True)
+        yield kept.absolute()
+        return
+    with tempfile.TemporaryDirectory(prefix="rehearsal-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def main() -> None:
@@ -463,11 +490,13 @@ def main() -> None:
     plan = plan_from(None)
     # Hubs that cannot be reached are what this is about.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory(prefix="rehearsal-", ignore_cleanup_errors=True) as folder:
-        try:
-            rows = asyncio.run(rehearse(plan, Path(folder)))
-        except AlertStreamError as error:
-            raise SystemExit(f"error: {error}") from error
+    try:
+        with _folder(plan.keep) as folder:
+            rows = asyncio.run(rehearse(plan, folder))
+    except FileExistsError as error:
+        raise SystemExit(f"error: there is such a folder · {plan.keep} · name a new one") from error
+    except AlertStreamError as error:
+        raise SystemExit(f"error: {error}") from error
     show(rows, Console())
     raise SystemExit(not all(row.right for row in rows))
 
