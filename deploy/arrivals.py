@@ -172,7 +172,7 @@ class Account:
         yield self._filtered()
         for topic in self.saved:
             passed = Counter(each.value for each in self.central.messages[topic])
-            yield Row.compare(f"saved of {topic}", passed, self._saved(topic))
+            yield Row.compare(f"saved from {topic}", passed, self._saved(topic))
         yield self._mirrored("at the partner", [STREAM])
         yield self._mirrored(f"at the partner, {len(self.passed)} filters", self.passed)
         yield self._ordered()

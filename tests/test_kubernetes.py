@@ -102,8 +102,7 @@ def test_kustomize_makes_resources_that_are_allowed(
     assert made.returncode == 0, made.stderr
     for resource in yaml.safe_load_all(made.stdout):
         assert not list(faults(resource, schemas)), resource["metadata"]["name"]
-        if resource["kind"] != "Namespace":
-            assert resource["metadata"]["namespace"] == "alertstream"
+        assert resource["metadata"]["namespace"] == "alertstream"
 
 
 def test_kafka_is_set_up_like_the_local_cluster_and_the_swarms() -> None:
