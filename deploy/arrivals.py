@@ -92,9 +92,11 @@ class Arrivals:
             reading = asyncio.create_task(self._read(consumer, enough))
             try:
                 yield
-            finally:
-                enough.set()
-                await reading
+            except BaseException:
+                reading.cancel()
+                raise
+            enough.set()
+            await reading
 
     async def _read(self, consumer: AIOKafkaConsumer, enough: asyncio.Event) -> None:
         while not enough.is_set():

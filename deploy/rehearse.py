@@ -34,7 +34,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -234,7 +234,12 @@ class Swarm:
         child = self._machine.child(service, self._stack[service])
         await child.launch()
         assert child.watch and child.process
-        await child.watch
+        try:
+            await child.watch
+        finally:
+            # What a script has started does not end with it.
+            with suppress(ProcessLookupError):
+                os.killpg(child.process.pid, signal.SIGKILL)
         if child.process.returncode:
             raise SystemExit(f"{service} has failed:\n{child.log()}")
 
@@ -256,10 +261,10 @@ class Swarm:
         await child.launch()
         return child
 
-    async def end(self) -> dict[str, int | None]:
-        """End all replicas in an orderly way; return how each has ended."""
+    async def end(self, how: signal.Signals) -> dict[str, int | None]:
+        """End all replicas; return the exit status of each."""
         self._ending = True
-        ends = (child.end(signal.SIGTERM) for child in self._replicas.values())
+        ends = (child.end(how) for child in self._replicas.values())
         return dict(zip(self._replicas, await asyncio.gather(*ends), strict=True))
 
     def _failed(self, child: Child) -> None:
@@ -372,8 +377,10 @@ class Rehearsal:
                 await until(self._arrived, PATIENCE)
                 say("ending all parts")
                 await mirror.end(signal.SIGKILL)
-            finally:
-                ended = await self.swarm.end()
+            except BaseException:
+                await self.swarm.end(signal.SIGKILL)
+                raise
+            ended = await self.swarm.end(signal.SIGTERM)
         self.account.acknowledged = sum(each["acknowledged"] for each in visits_sent(sender))
         well = sum(status == 0 for status in ended.values())
         return [*self.account.rows(), Row("processes ended well", len(ended), well)]
@@ -497,6 +504,9 @@ def main() -> None:
         raise SystemExit(f"error: there is such a folder · {plan.keep} · name a new one") from error
     except AlertStreamError as error:
         raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt:
+        say("interrupted; nothing is left running")
+        raise SystemExit(130) from None
     show(rows, Console())
     raise SystemExit(not all(row.right for row in rows))
 
