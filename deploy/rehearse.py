@@ -244,10 +244,11 @@ class Swarm:
             raise SystemExit(f"{service} has failed:\n{child.log()}")
 
     async def start(self, service: str, *more: str, number: int = 1) -> Child:
-        """Start a replica of a service, and again whenever it fails."""
+        """Start a replica of a service, and again whenever it fails, if the stack says so."""
         name = f"{service}-{number}"
         child = self._machine.child(name, self._stack[service], *more, number=number)
-        await child.launch(partial(self._failed, child))
+        policy = self._stack[service]["deploy"]["restart_policy"]["condition"]
+        await child.launch(partial(self._failed, child) if policy != "none" else lambda: None)
         self._replicas[name] = child
         return child
 
@@ -327,7 +328,8 @@ async def until(condition: Callable[[], Any], limit: float) -> bool:
 
 def visits_sent(sender: Child) -> list[dict[str, Any]]:
     """What the sender has written: an object a visit."""
-    return [json.loads(line) for line in sender.log().splitlines() if line.startswith("{")]
+    whole, _, _ = sender.log().rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
 
 def metrics(port: str) -> int | None:
