@@ -4,10 +4,10 @@ COPY pyproject.toml README.md LICENSE ./
 COPY src src
 COPY data data
 COPY schemas schemas
-# Without the extra [broker] no Java comes along. The folder goes into the image below as it is, so
-# this stage's pip fills it from outside and leaves no pip there.
+# [metrics] is for `monitor --metrics-port`; without [broker] no Java comes along. The folder goes
+# into the image below as it is, so this stage's pip fills it from outside and leaves no pip there.
 RUN python -m venv --without-pip /opt/alertstream \
-    && pip --python /opt/alertstream/bin/python install --no-cache-dir .
+    && pip --python /opt/alertstream/bin/python install --no-cache-dir '.[metrics]'
 
 FROM python:3.13-slim
 COPY --from=build /opt/alertstream /opt/alertstream

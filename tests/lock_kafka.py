@@ -1,6 +1,7 @@
-"""Write the lock files anew: every jar of the local Kafka, and of Kafka's tools, with its sha256.
+"""Write the lock files anew: all jars of the local Kafka, its tools and its mirror, with sha256.
 
-Run ``python tests/lock_kafka.py`` after changing ``VERSION``. It resolves their dependencies
+And those that know what Strimzi's resources may look like. Run ``python tests/lock_kafka.py`` after
+changing ``VERSION`` or ``STRIMZI``. It resolves their dependencies
 through jgo (about 20 s and 43 MB the first time) and needs the network.
 """
 
@@ -12,20 +13,23 @@ from jgo.env import LockFile
 from jgo.maven import MavenContext
 
 VERSION = "4.1.2"
+STRIMZI = "1.2.0"
 # Kafka's jars leave the choice of a logger to the distribution; without one it logs nothing.
 LOGGER = "org.slf4j:slf4j-simple:1.7.36"
 ROOT = Path(__file__).parents[1]
 LOCKS = {
-    f"org.apache.kafka:kafka_2.13:{VERSION}": ROOT / "src" / "alertstream" / "kafka.lock.toml",
-    f"org.apache.kafka:kafka-tools:{VERSION}": ROOT / "tests" / "bench" / "kafka-tools.lock.toml",
+    "src/alertstream/kafka.lock.toml": (f"org.apache.kafka:kafka_2.13:{VERSION}",),
+    "tests/bench/kafka-tools.lock.toml": (f"org.apache.kafka:kafka-tools:{VERSION}",),
+    "deploy/mirror/connect-mirror.lock.toml": (f"org.apache.kafka:connect-mirror:{VERSION}",),
+    "tests/strimzi.lock.toml": (f"io.strimzi:crd-generator:{STRIMZI}", f"io.strimzi:api:{STRIMZI}"),
 }
 
 
-def write(endpoint: str, path: Path) -> None:
-    """Resolve ``endpoint`` and write its lock file."""
+def write(endpoints: tuple[str, ...], path: Path) -> None:
+    """Resolve ``endpoints`` and write their lock file."""
     context = MavenContext()
     wanted, needed = context.resolver.resolve(
-        [context.create_dependency(jar) for jar in (endpoint, LOGGER)]
+        [context.create_dependency(jar) for jar in (*endpoints, LOGGER)]
     )
     jars = wanted + [jar for jar in needed if jar.scope in ("compile", "runtime")]
     jars.sort(key=lambda jar: (jar.artifact != wanted[0].artifact, jar.groupId, jar.artifactId))
@@ -35,5 +39,5 @@ def write(endpoint: str, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    for endpoint, path in LOCKS.items():
-        write(endpoint, path)
+    for path, endpoints in LOCKS.items():
+        write(endpoints, ROOT / path)

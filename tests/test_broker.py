@@ -556,7 +556,7 @@ def test_a_new_cluster_is_what_kafkas_own_tool_makes(jars: list[Path], tmp_path:
     config = tmp_path / "server.properties"
     config.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
     tool = ("kafka.tools.StorageTool", "format", "--cluster-id=9Vh2bQ0GRrKkY3xTz5mDuw")
-    java = broker._command(broker.find_java(None), [STORE / jar for jar in jars])
+    java = broker.java_command(broker.find_java(None), [STORE / jar for jar in jars])
     subprocess.run([*java, *tool, f"--config={config}"], check=True, stdout=subprocess.DEVNULL)
     made = (tmp_path / "bootstrap.checkpoint").read_bytes()
     ours = broker.BOOTSTRAP_CHECKPOINT

@@ -109,7 +109,7 @@ def test_image_is_built_from_all_that_the_package_needs() -> None:
 
 def test_image_has_no_java_and_a_python_that_will_do() -> None:
     [installed] = [value for name, value in instructions() if name == "RUN" and "install" in value]
-    assert shlex.split(installed)[-1] == ".", "without an extra"
+    assert shlex.split(installed)[-1] == ".[metrics]", "without [broker]"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     bases = {value.split()[0] for name, value in instructions() if name == "FROM"}
     [version] = {re.fullmatch(r"python:(\d+)\.(\d+)-slim", base).groups() for base in bases}

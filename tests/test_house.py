@@ -53,7 +53,7 @@ ORDER = [
         "monitor",
         "metrics",
     ),
-    *("broker_security", "broker", "simulate", "demo", "doctor", "api", "workers"),
+    *("lifeline", "broker_security", "broker", "simulate", "demo", "doctor", "api", "workers"),
     *("runtime", "console", "options", "completion", "parameters", "screen", "monitor_screen"),
     *("schema_cli", "send_cli", "filter_cli", "print_cli", "cli", "__main__"),
 ]

@@ -25,13 +25,15 @@ import tomllib
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from alertstream.broker_security import ListenerSecurity, secure_listeners
 from alertstream.errors import LocalBrokerError, UsageError
+from alertstream.lifeline import Child
 
 if TYPE_CHECKING:
     from jgo.maven import MavenContext
@@ -41,8 +43,6 @@ JAR_LOCK = Path(__file__).with_name("kafka.lock.toml")
 OLDEST_JAVA = 17
 START_LIMIT = 60.0
 """Seconds that Kafka gets to start."""
-STOP_LIMIT = 20.0
-"""Seconds that a node gets to stop orderly before it is killed."""
 LARGEST_BATCH = 12 * 1024 * 1024
 """Bytes: a message of 10 MiB, and room for its headers."""
 STARTED = "Kafka Server started"
@@ -125,7 +125,9 @@ async def local_broker(
         ]
         if secure:
             properties = [secure.properties(*each) for each in enumerate(properties, start=1)]
-        broker = LocalBroker(_make_nodes(options, folder, ports, properties, _command(java, jars)))
+        broker = LocalBroker(
+            _make_nodes(options, folder, ports, properties, java_command(java, jars))
+        )
         try:
             with _ready_file(options.ready_file) as write_ready_file:
                 await broker._start(broker.nodes)
@@ -177,8 +179,11 @@ class LocalBroker:
 
     async def _start(self, nodes: Sequence[Node]) -> None:
         for node in nodes:
-            await node.launch(self._deaths.put_nowait)
+            await node.launch(partial(self._mourn, node))
         await _until_started(nodes)
+
+    def _mourn(self, node: Node) -> None:
+        self._deaths.put_nowait(node.why_ended())
 
 
 def _free_ports(first: int, count: int) -> tuple[list[int], list[int], list[int]]:
@@ -228,7 +233,8 @@ def find_java(java: Path | None) -> Path:
     return java
 
 
-def _command(java: Path, jars: Sequence[Path]) -> list[str]:
+def java_command(java: Path, jars: Sequence[Path]) -> list[str]:
+    """Return how Java is run with these jars; the class to run comes behind it."""
     return [
         str(java),
         "-Xms256m",
@@ -244,6 +250,11 @@ def _command(java: Path, jars: Sequence[Path]) -> list[str]:
         "-cp",
         os.pathsep.join(map(str, jars)),
     ]
+
+
+def kafka_command(java: Sequence[str], folder: Path) -> list[str]:
+    """Return how a node is run in its folder, whose files :meth:`Node.write_files` writes."""
+    return [*java, f"-Djava.io.tmpdir={folder / 'tmp'}", "kafka.Kafka", "server.properties"]
 
 
 @dataclass(frozen=True)
@@ -444,8 +455,14 @@ def _make_nodes(
         log = options.log_file or folder / "kafka.log"
         if options.nodes > 1:
             log = log.with_name(f"{log.stem}-{number}{log.suffix}")
+        place = folder / f"node-{number}"
         node = Node(
-            number, ports[number - 1], folder / f"node-{number}", log.absolute(), temporary, command
+            number=number,
+            port=ports[number - 1],
+            command=kafka_command(command, place),
+            folder=place,
+            log_file=log.absolute(),
+            temporary=temporary,
         )
         with _writing("Kafka's files", node.folder, "--data-dir"):
             node.write_files(properties[number - 1], cluster_id)
@@ -500,37 +517,16 @@ def server_properties(
     }
 
 
-# If this Python is killed, nothing is left to end Java but a pipe: its reading end sees the end of
-# file then, on Linux and macOS alike. The shell that becomes Java leaves a child behind to read it,
-# which ends Java and removes a temporary folder ($1), unless it is told with a line that Java has
-# ended by itself.
-LIFELINE = """
-exec 3<&0
-(read -r ended <&3 || { kill -9 $$; sleep 1; rm -rf -- "$1"; }) >/dev/null 2>&1 &
-shift
-exec "$@" </dev/null 3<&-
-"""
-
-
-@dataclass
-class Node:
+@dataclass(kw_only=True)
+class Node(Child):
     """One Kafka, broker and controller at once.
 
-    :param temporary: a folder to remove if this Python is killed.
-    :param log_start: where its last launch begins in the log.
-    :param process: its Java, from its launch until it is told to end.
-    :param watch: done once its Java has ended.
+    :param number: which one, from 1.
+    :param port: where clients reach it.
     """
 
     number: int
     port: int
-    folder: Path
-    log_file: Path
-    temporary: Path | None
-    command: list[str]
-    log_start: int = 0
-    process: asyncio.subprocess.Process | None = None
-    watch: asyncio.Task[None] | None = None
 
     @property
     def address(self) -> str:
@@ -552,70 +548,6 @@ class Node:
             (data / "bootstrap.checkpoint").write_bytes(BOOTSTRAP_CHECKPOINT)
             identity = {"version": "1", "cluster.id": cluster_id, "node.id": str(self.number)}
             _write_properties(data / "meta.properties", identity)
-
-    def log(self) -> str:
-        """What Kafka has logged since its last launch."""
-        with self.log_file.open("rb") as file:
-            file.seek(self.log_start)
-            return file.read().decode(errors="replace")
-
-    async def launch(self, died: Callable[[LocalBrokerError], None]) -> None:
-        """Run Java, unless it runs; ``died`` gets the reason if it ends without being told to."""
-        if self.process and self.process.returncode is None:
-            return
-        reading, writing = os.pipe()
-        try:
-            with self.log_file.open("ab") as log:
-                self.log_start = log.tell()
-                self.process = await asyncio.create_subprocess_exec(
-                    *("/bin/sh", "-c", LIFELINE, "alertstream-kafka"),
-                    str(self.temporary or ""),
-                    *self.command,
-                    f"-Djava.io.tmpdir={self.folder / 'tmp'}",
-                    *("kafka.Kafka", "server.properties"),
-                    stdin=reading,
-                    stdout=log,
-                    stderr=log,
-                    cwd=self.folder,
-                    # Ctrl-C in a terminal goes to all of a group; Kafka shall end after its
-                    # clients.
-                    start_new_session=True,
-                )
-        except BaseException:
-            os.close(writing)
-            raise
-        finally:
-            os.close(reading)
-        self.watch = asyncio.create_task(self._until_ended(self.process, writing, died))
-
-    async def _until_ended(
-        self,
-        process: asyncio.subprocess.Process,
-        lifeline: int,
-        died: Callable[[LocalBrokerError], None],
-    ) -> None:
-        try:
-            await process.wait()
-            with suppress(BrokenPipeError):
-                os.write(lifeline, b"ended\n")
-        finally:
-            os.close(lifeline)
-        if self.process is process:
-            died(self.why_ended())
-
-    async def end(self, how: signal.Signals) -> None:
-        """Send Java a signal, and SIGKILL if that does not end it; return when it has ended."""
-        process, self.process = self.process, None
-        if process is None or self.watch is None:
-            return
-        try:
-            with suppress(ProcessLookupError):
-                process.send_signal(how)
-            await asyncio.wait([self.watch], timeout=STOP_LIMIT)
-        finally:
-            with suppress(ProcessLookupError):
-                process.kill()
-        await asyncio.wait([self.watch])
 
     def why_ended(self) -> LocalBrokerError:
         """The reason for the exit of a node that was not told to end."""
