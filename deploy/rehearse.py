@@ -99,7 +99,7 @@ class Plan:
     """
 
     visits: int = 6
-    alerts: int = 50
+    alerts: int = 80
     interval: float = 3.0
     filters: int = 2
     consumers: Sequence[int] = (1, 2, 50, 100)

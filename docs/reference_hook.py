@@ -1,7 +1,8 @@
-"""Puts the help of every command where ``reference.md`` says so."""
+"""Puts in pages what is made anew: the help of all commands, and the tables of what is needed."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -9,11 +10,29 @@ from pathlib import Path
 from typing import Any
 
 PLACE = "<!-- commands -->"
+TABLES = ("plan", "costs", "check")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Return a page with the help of all commands in it, if it has the place for that."""
-    return markdown.replace(PLACE, _commands()) if PLACE in markdown else markdown
+    """Return a page with all that it has places for."""
+    if PLACE in markdown:
+        markdown = markdown.replace(PLACE, _commands())
+    if any(f"<!-- {name} -->" in markdown for name in TABLES):
+        for name, table in _capacity().items():
+            markdown = markdown.replace(f"<!-- {name} -->", table)
+    return markdown
+
+
+def _capacity() -> dict[str, str]:
+    path = Path(__file__).with_name("capacity.py")
+    spec = importlib.util.spec_from_file_location("capacity", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look for their module there.
+    sys.modules["capacity"] = module
+    spec.loader.exec_module(module)
+    tables: dict[str, str] = module.tables()
+    return tables
 
 
 def _commands() -> str:

@@ -283,8 +283,20 @@ CURVES: dict[str, Callable[[Bench], Awaitable[None]]] = {
 }
 
 
-async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Measure the curves that are asked for; return all figures."""
+def keep(figures: dict[str, Any], folder: Path) -> None:
+    """Write figures, and those that are there of other curves; draw them all."""
+    from tests.bench.chart import draw_curves
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "curves.json"
+    with suppress(FileNotFoundError):
+        figures = json.loads(path.read_text()) | figures
+    path.write_text(json.dumps(figures, indent=1) + "\n")
+    draw_curves(figures, folder / "curves.svg")
+
+
+async def measure(options: argparse.Namespace, folder: Path) -> None:
+    """Measure the curves that are asked for."""
     data_dir = folder / "kafka"
     async with local_broker(BrokerOptions(port=0, data_dir=data_dir), notice=print) as broker:
         bench = Bench(
@@ -296,7 +308,8 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for curve in options.curves:
             print(f"measuring {curve}", file=sys.stderr)
             await CURVES[curve](bench)
-    return bench.figures
+            if options.out:
+                keep(bench.figures, options.out)
 
 
 def main() -> None:
@@ -313,16 +326,7 @@ def main() -> None:
     if unknown := set(options.curves) - set(CURVES):
         parser.error(f"there is no curve {', '.join(unknown)}")
     with tempfile.TemporaryDirectory(prefix="alertstream-bench-") as folder:
-        figures = asyncio.run(measure(options, Path(folder)))
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        path = options.out / "curves.json"
-        with suppress(FileNotFoundError):
-            figures = json.loads(path.read_text()) | figures
-        path.write_text(json.dumps(figures, indent=1) + "\n")
-        from tests.bench.chart import draw_curves
-
-        draw_curves(figures, options.out / "curves.svg")
+        asyncio.run(measure(options, Path(folder)))
 
 
 if __name__ == "__main__":

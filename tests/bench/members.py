@@ -120,7 +120,7 @@ async def _member(broker: str, topic: str, workers: int = 1) -> AsyncIterator[Pr
 
 
 async def _start(*command: object, out: int = DEVNULL) -> Process:
-    return await asyncio.create_subprocess_exec(*map(str, command), stdout=out, stderr=DEVNULL)
+    return await asyncio.create_subprocess_exec(*map(str, command), stdout=out)
 
 
 def _workers(process: int) -> list[int]:
