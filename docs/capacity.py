@@ -27,7 +27,7 @@ DISK = 500e6
 CORES = 16
 """Processors of a broker."""
 USED = 0.5
-"""Share of each that is planned to be used: the rest is for peaks, and for a broker that is down."""
+"""Share of each that is planned for: the rest is for peaks, and for a broker that is down."""
 PARTITIONS = 12
 """Partitions that a topic has at least: 2, 3, 4 and 6 members share them alike."""
 MEASURED_ON = 2

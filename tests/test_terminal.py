@@ -15,6 +15,8 @@ TOPIC = "shown-on-terminals"
 BAR = "━"
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def stream(kafka: str, visits: Path) -> str:
