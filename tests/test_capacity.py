@@ -76,7 +76,7 @@ def test_the_table_of_ones_own_stream() -> None:
     assert shown.returncode == 0, shown.stderr
     head, _, row = shown.stdout.splitlines()
     assert head.startswith("| stream | in, MB/s |")
-    assert row.startswith("| yours | 168 | 336 | 3,536 | 3.2 |")
+    assert row.startswith("| yours | 168 | 336 | 3,360 | 3.2 |")
 
 
 @pytest.mark.parametrize("wrong", [("--alerts", "many"), ("--colour", "blue")])
