@@ -97,6 +97,10 @@ class Costs:
     filter: float
     judge: float
 
+    def filtering(self, filters: int) -> float:
+        """Return what a process with so many filters takes."""
+        return self.filter + (filters - 1) * self.judge
+
 
 @dataclass(frozen=True)
 class Need:
@@ -143,7 +147,7 @@ def need(stream: Stream, costs: Costs) -> Need:
         + copied * costs.copy
         + read * costs.read
     ) / 1e9
-    filtering = stream.groups * (costs.filter + (stream.filters - 1) * costs.judge)
+    filtering = stream.groups * costs.filtering(stream.filters)
     clients = stream.visit / 1e9 * (costs.send + filtering)
     brokers = {
         "network in": (written + copied) / stream.seconds / NETWORK,
@@ -205,9 +209,9 @@ def expectations(figures: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
     small = Stream(alerts=alerts, size=figures["small_alert_bytes"])
 
     def filtering(stream: Stream, filters: int) -> float:
-        client = costs.filter + (filters - 1) * costs.judge
         publish = filters * stream.passed * costs.publish
-        return (stream.visit * (client + costs.read) + publish) / 1e9 / MEASURED_ON
+        reading = stream.visit * (costs.filtering(filters) + costs.read)
+        return (reading + publish) / 1e9 / MEASURED_ON
 
     for filters in (10, 250):
         yield "filters", f"{filters} filters", filtering(visit, filters)

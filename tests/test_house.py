@@ -53,8 +53,17 @@ ORDER = [
         "monitor",
         "metrics",
     ),
-    *("lifeline", "broker_security", "broker", "simulate", "demo", "doctor", "api", "workers"),
-    *("runtime", "console", "options", "completion", "parameters", "screen", "monitor_screen"),
+    *("lifeline", "broker_security", "broker", "simulate", "demo", "doctor", "api"),
+    *(
+        "runtime",
+        "console",
+        "workers",
+        "options",
+        "completion",
+        "parameters",
+        "screen",
+        "monitor_screen",
+    ),
     *("schema_cli", "send_cli", "filter_cli", "print_cli", "cli", "__main__"),
 ]
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from typing import NamedTuple
 
 from alertstream.connection import Connection
 from alertstream.errors import DeliveryError
+from alertstream.filters import is_topic_name
 from alertstream.log import Log, log
 from alertstream.stopping import unless
 from alertstream.topics import VISIT_CAPS, TopicLayout, make_topics
@@ -32,8 +32,6 @@ VISITS_REMEMBERED = 500
 """Visits whose counts are kept: members that are further apart do not know of each other's."""
 ALERTS_REMEMBERED = 100_000
 """Alerts that are kept of all visits but the last one; more are there with large caps only."""
-
-
 ALL = -1
 """The bits of all filters."""
 
@@ -160,7 +158,7 @@ def bits(number: int) -> Iterator[int]:
 def caps_topic(group: str) -> str:
     """Return the topic that a group's members claim alerts in."""
     name = f"{group}{VISIT_CAPS}"
-    if re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name):
+    if is_topic_name(name):
         return name
     return f"{sha256(group.encode()).hexdigest()[:16]}{VISIT_CAPS}"
 
@@ -182,15 +180,11 @@ class SharedCaps:
     def __post_init__(self) -> None:
         self.caps.begin(self.log.next)
 
-    def restore(self, kept: Iterable[str]) -> None:
-        """Let all claims count that do so for one of the group's offsets.
-
-        :param kept: what is kept with each of them.
-        """
-        begins = [each for each in map(begin_of_claims, kept) if each is not None]
-        if begins and min(begins) < self.caps.since:
-            self.caps.begin(min(begins))
-            self.log.seek(min(begins))
+    def restore(self, begin: int) -> None:
+        """Let all claims count that are in the log from an offset on."""
+        if begin < self.caps.since:
+            self.caps.begin(begin)
+            self.log.seek(begin)
 
     async def claim(self, claims: Sequence[Claim], stop: asyncio.Event) -> None:
         """Claim alerts, and learn which of them are let through.

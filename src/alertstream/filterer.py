@@ -286,10 +286,11 @@ async def _restore_caps(stream: Stream, caps: SharedCaps) -> None:
 
     Only then may anything be claimed: who joins later looks for it there.
     """
-    committed = await stream.committed()
-    caps.restore(kept for _, kept in committed.values())
-    known = {each for each, (_, kept) in committed.items() if begin_of_claims(kept) is not None}
-    await stream.keep(caps.caps.written(), stream.assignment() - known)
+    kept = {each: begin_of_claims(text) for each, (_, text) in (await stream.committed()).items()}
+    begins = {each: begin for each, begin in kept.items() if begin is not None}
+    if begins:
+        caps.restore(min(begins.values()))
+    await stream.keep(caps.caps.written(), stream.assignment() - begins.keys())
 
 
 async def _filter_to_the_end(

@@ -174,12 +174,17 @@ def _made(found: Callable[[], AlertFilter]) -> AlertFilter:
     return made
 
 
+def is_topic_name(name: str) -> bool:
+    """Return whether Kafka lets a topic have this name."""
+    return re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) is not None
+
+
 def require_topic_name(name: str) -> str:
     """Return ``name`` if a topic can have it.
 
     :raises FilterError: it cannot.
     """
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name):
+    if not is_topic_name(name):
         raise FilterError(
             f"{name} cannot be a topic's name", todo="use letters, digits, . _ and - only"
         )

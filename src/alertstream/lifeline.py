@@ -25,6 +25,19 @@ exec "$@" </dev/null 3<&-
 """
 
 
+async def end_process(process: asyncio.subprocess.Process, how: signal.Signals) -> None:
+    """Send a process a signal, and SIGKILL if that does not end it; return when it has ended."""
+    try:
+        with suppress(ProcessLookupError):
+            process.send_signal(how)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), STOP_LIMIT)
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+    await process.wait()
+
+
 @dataclass(kw_only=True)
 class Child:
     """A program, which can be ended and started again.
@@ -102,12 +115,6 @@ class Child:
         process, self.process = self.process, None
         if process is None or self.watch is None:
             return None
-        try:
-            with suppress(ProcessLookupError):
-                process.send_signal(how)
-            await asyncio.wait([self.watch], timeout=STOP_LIMIT)
-        finally:
-            with suppress(ProcessLookupError):
-                process.kill()
+        await end_process(process, how)
         await asyncio.wait([self.watch])
         return process.returncode

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alertstream import options
-from alertstream.completion import complete_fields, complete_topics, one_of
+from alertstream.completion import complete_fields, one_of
 from alertstream.console import DONE, UNDECODABLE, ReaderGone, notice, write_lines
 from alertstream.errors import UsageError
 from alertstream.options import group, notice_start
+from alertstream.parameters import TopicOrPattern
 
 if TYPE_CHECKING:
     from alertstream.connection import Connection
@@ -30,14 +31,7 @@ PAGES = (".html", ".htm")
 def print_(
     *,
     connection: Connection = group(options.connection),
-    topic: Annotated[
-        str,
-        typer.Argument(
-            metavar="TOPIC",
-            help="The topic, or a pattern as 'alerts-*'.",
-            autocompletion=complete_topics,
-        ),
-    ],
+    topic: TopicOrPattern,
     interval: Annotated[
         int, typer.Argument(metavar="INTERVAL", min=1, help="Show every so many-th alert.")
     ] = 1,

@@ -86,6 +86,7 @@ def send(
     options.one_of("compression", compression, kafka.COMPRESSIONS)
     number, of = options.part_of_visit(part)
     cadence, clock = Cadence(interval, align, repeat), WallClock()
+    layout = TopicLayout(partitions, replication)
     visits = visits_in(data or [package_folder("data")])
     packers = sender.packers(
         visits,
@@ -104,12 +105,13 @@ def send(
             write_error(visit.error)
 
     async def alone(stop: asyncio.Event) -> VisitSent:
-        layout = TopicLayout(partitions, replication)
         made = (await make_topics(connection, [topic], layout))[topic]
         sends = sender.SendOptions(made, interval, limit, Part(number - 1, of))
-        due = bursts(visits, cadence, clock, stop)
-        if sharing.is_worker:
-            due = workers.told_bursts(input_lines(), visits, stop)
+        due = (
+            workers.told_bursts(input_lines(), visits, stop)
+            if sharing.is_worker
+            else bursts(visits, cadence, clock, stop)
+        )
         async with kafka.producer(connection, compression=compression, notice=notice) as producer:
             with _told_progress() if sharing.is_worker else screen.send_progress() as show:
                 return await sender.send(
@@ -121,7 +123,7 @@ def send(
                 )
 
     async def together(stop: asyncio.Event) -> VisitSent:
-        await make_topics(connection, [topic], TopicLayout(partitions, replication))
+        await make_topics(connection, [topic], layout)
         due = bursts(visits, cadence, clock, stop)
         with screen.send_progress() as show:
             return await workers.send_with_workers(

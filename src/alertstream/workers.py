@@ -16,12 +16,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from alertstream.console import DONE, UNDECODABLE
 from alertstream.errors import AlertStreamError
 from alertstream.filterer import Report
 from alertstream.kafka import RETRY, Notice
+from alertstream.lifeline import end_process
 from alertstream.sender import Progress, VisitSent
 from alertstream.stats import VISIT_IS_OVER, FilterCounts
-from alertstream.stopping import STOP_LIMIT, unless
+from alertstream.stopping import unless
 from alertstream.topics import POLL
 from alertstream.visits import Burst, Clock, VisitFiles
 
@@ -30,8 +32,8 @@ Command = Callable[[int], Sequence[str]]
 
 LONGEST_LINE = 1024 * 1024
 """Bytes of a line that a worker writes."""
-WENT_WELL = (0, 3)
-"""Exit statuses of a worker that has done all that could be done: 3 is with undecodable alerts."""
+WENT_WELL = (DONE, UNDECODABLE)
+"""Exit statuses of a worker that has done all that could be done."""
 
 
 class WorkerError(AlertStreamError):
@@ -58,33 +60,19 @@ async def worker(command: Sequence[str], stop: asyncio.Event) -> AsyncIterator[P
     except asyncio.CancelledError:
         if stop.is_set():
             # The user is impatient: a second signal ends it at once.
-            _signal(process, signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
         raise
     finally:
         if not stop.is_set():
             ending.cancel()
-            ending = asyncio.create_task(_end(process))
+            ending = asyncio.create_task(end_process(process, signal.SIGTERM))
         await ending
 
 
 async def _end_with(process: Process, stop: asyncio.Event) -> None:
     await stop.wait()
-    await _end(process)
-
-
-async def _end(process: Process) -> None:
-    """End a process as a signal does, and if that does not help, for good."""
-    _signal(process, signal.SIGTERM)
-    try:
-        await asyncio.wait_for(process.wait(), 2 * STOP_LIMIT)
-    except TimeoutError:
-        _signal(process, signal.SIGKILL)
-        await process.wait()
-
-
-def _signal(process: Process, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        process.send_signal(number)
+    await end_process(process, signal.SIGTERM)
 
 
 async def _objects(process: Process) -> AsyncIterator[dict[str, Any]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+OURS, OTHER = "#1f6f8b", "#b0b7bd"
 NOT_COMPARED = ("alertstream print", "alertstream monitor")
 
 
@@ -18,20 +20,12 @@ def draw(figures: dict[str, Any], path: Path) -> None:
         return
     chart, axes = pyplot.subplots(len(parts), 1, figsize=(8, 2.6 * len(parts)), squeeze=False)
     for part, (axis,) in zip(parts, axes, strict=True):
-        contenders = [c for c in figures[part] if not c["name"].startswith(NOT_COMPARED)][::-1]
-        rates = [[figures["alerts"] / each for each in c["seconds"]] for c in contenders]
-        middles = [statistics.median(each) for each in rates]
-        spread = [
-            [middle - min(each) for middle, each in zip(middles, rates, strict=True)],
-            [max(each) - middle for middle, each in zip(middles, rates, strict=True)],
-        ]
-        names = [each["name"] for each in contenders]
-        colours = ["#1f6f8b" if name.startswith("alertstream") else "#b0b7bd" for name in names]
-        axis.barh(names, middles, xerr=spread, color=colours, ecolor="#555555", capsize=2)
+        contenders = [c for c in figures[part] if not c["name"].startswith(NOT_COMPARED)]
+        rates = {c["name"]: [figures["alerts"] / each for each in c["seconds"]] for c in contenders}
+        _bars(axis, rates, [OURS if name.startswith("alertstream") else OTHER for name in rates])
         axis.set_xlabel("alerts a second")
         size = figures["bytes"] / figures["alerts"] / 1000
         axis.set_title(f"{part}: {figures['alerts']} alerts of {size:.0f} KB", loc="left")
-        axis.spines[["top", "right"]].set_visible(False)
     chart.tight_layout()
     chart.savefig(path)
 
@@ -49,25 +43,25 @@ def draw_curves(figures: dict[str, Any], path: Path) -> None:
         len(curves), 1, figsize=size, squeeze=False, height_ratios=heights
     )
     for name, (axis,) in zip(curves, axes, strict=True):
-        points = figures[name][::-1]
-        middles = [statistics.median(each["seconds"]) for each in points]
-        spread = [
-            [m - min(each["seconds"]) for m, each in zip(middles, points, strict=True)],
-            [max(each["seconds"]) - m for m, each in zip(middles, points, strict=True)],
-        ]
-        axis.barh(
-            [each["name"] for each in points],
-            middles,
-            xerr=spread,
-            color="#1f6f8b",
-            ecolor="#555555",
-            capsize=2,
-        )
+        points = {each["name"]: each["seconds"] for each in figures[name]}
+        _bars(axis, points, [OURS] * len(points))
         axis.set_title(name, loc="left")
         axis.set_xlabel("seconds")
-        axis.spines[["top", "right"]].set_visible(False)
     chart.tight_layout()
     chart.savefig(path)
+
+
+def _bars(axis: Any, measured: Mapping[str, Sequence[float]], colours: Sequence[str]) -> None:
+    """Draw medians as bars, with their spread, the first at the top."""
+    values = [*measured.values()][::-1]
+    middles = [statistics.median(each) for each in values]
+    spread = [
+        [middle - min(each) for middle, each in zip(middles, values, strict=True)],
+        [max(each) - middle for middle, each in zip(middles, values, strict=True)],
+    ]
+    names = [*measured][::-1]
+    axis.barh(names, middles, xerr=spread, color=colours[::-1], ecolor="#555555", capsize=2)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _is_curve(points: Any) -> bool:

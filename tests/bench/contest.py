@@ -69,7 +69,7 @@ def rounds(contenders: Sequence[Contender], count: int) -> None:
             if number == 0:
                 each.seconds.clear()
                 each.megabytes.clear()
-            each.cpu.clear()
+                each.cpu.clear()
 
 
 def show(title: str, contenders: Sequence[Contender], alerts: int) -> None:

@@ -19,7 +19,7 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -125,6 +125,18 @@ class Bench:
         self.figures[f"{title}, bytes in Kafka"] = stored
         print("bytes in Kafka:", ", ".join(f"{name} {size}" for name, size in stored.items()))
 
+    async def read(self, title: str, path: Path, how: str, points: Mapping[str, object]) -> None:
+        """Measure who reads a visit, in turns.
+
+        :param how: the contender of ``contenders.py``.
+        :param points: by name, what each is given besides broker and topic.
+        """
+        topic, _ = await self.send(Visit("", path))
+        reading = [ours(name, how, self.broker, topic, given) for name, given in points.items()]
+        await asyncio.to_thread(rounds, reading, self.rounds)
+        self.tell(title, reading)
+        await self.delete(topic)
+
     def tell(self, title: str, measured: Sequence[Contender]) -> None:
         """Print a table, and keep its figures."""
         show(title, measured, self.alerts)
@@ -168,14 +180,8 @@ def _repeat(path: Path, times: int, target: Path) -> None:
 
 async def filters(bench: Bench) -> None:
     """Measure a visit with 1, 10, 100 and 250 filters in one process."""
-    topic, _ = await bench.send(Visit("", bench.file(bench.alerts)))
-    filtering = [
-        ours(f"{count} filters", "filter_ours", bench.broker, topic, f"1-{count}")
-        for count in FILTERS
-    ]
-    await asyncio.to_thread(rounds, filtering, bench.rounds)
-    bench.tell("filters", filtering)
-    await bench.delete(topic)
+    points = {f"{count} filters": f"1-{count}" for count in FILTERS}
+    await bench.read("filters", bench.file(bench.alerts), "filter_ours", points)
 
 
 async def partitions(bench: Bench) -> None:
@@ -194,14 +200,8 @@ async def compression(bench: Bench) -> None:
 
 async def subscribers(bench: Bench) -> None:
     """Measure how long 1, 10 and 50 subscribers take to have a fifth of a visit, unfiltered."""
-    topic, _ = await bench.send(Visit("", bench.file(bench.alerts // 5)))
-    reading = [
-        ours(f"{count} subscribers", "read_many", bench.broker, topic, count)
-        for count in SUBSCRIBERS
-    ]
-    await asyncio.to_thread(rounds, reading, bench.rounds)
-    bench.tell("subscribers", reading)
-    await bench.delete(topic)
+    points = {f"{count} subscribers": count for count in SUBSCRIBERS}
+    await bench.read("subscribers", bench.file(bench.alerts // 5), "read_many", points)
 
 
 async def workers(bench: Bench) -> None:
