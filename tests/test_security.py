@@ -39,6 +39,11 @@ RIGHTS = [
     ("writer", "topic", "own", "write"),
     ("writer", "topic", "Filter001", "create"),
     ("writer", "topic", "Filter001", "describe"),
+    *(
+        ("writer", "topic", f"{group}*", right)
+        for group in ("writer-exactly", "writer-2")
+        for right in ("create", "describe", "read", "write")
+    ),
     ("writer", "group", "writer*", "read"),
     ("writer", "transaction", "writer-exactly*", "write"),
 ]
@@ -307,6 +312,11 @@ def test_a_broker_that_lets_everybody_in(
             "filter {} alerts 1 --exit-on-eof --group writer-2 --delivery at-least-once",
             "writer",
             "no right to use the topic Filter001",
+        ),
+        (
+            "filter {} alerts 1 --exit-on-eof --group writer-3 --delivery at-least-once",
+            "writer",
+            "no right to use the topic writer-3-visit-caps",
         ),
     ],
 )

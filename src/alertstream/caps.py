@@ -27,6 +27,7 @@ from alertstream.filters import is_topic_name
 from alertstream.log import Log, log
 from alertstream.stopping import unless
 from alertstream.topics import VISIT_CAPS, TopicLayout, make_topics
+from alertstream.transactions import Membership
 
 VISITS_REMEMBERED = 500
 """Visits whose counts are kept: members that are further apart do not know of each other's."""
@@ -172,10 +173,14 @@ def begin_of_claims(kept: str) -> int | None:
 
 @dataclass
 class SharedCaps:
-    """The caps, and the log by which members of a group agree on them."""
+    """The caps, and the log by which members of a group agree on them.
+
+    :param restored_as: who this process was in the group when it last restored them.
+    """
 
     caps: VisitCaps
     log: Log
+    restored_as: Membership | None = None
 
     def __post_init__(self) -> None:
         self.caps.begin(self.log.next)

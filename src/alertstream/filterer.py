@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 
 from alertstream.caps import SharedCaps, begin_of_claims, shared_caps
 from alertstream.connection import Connection
@@ -256,10 +255,6 @@ async def filter_stream(
     :param report: called with each filter's counts when visits are over; it may take its time.
     :raises DeliveryError: copies are refused for good, or not acknowledged until the stop.
     """
-
-    if caps is not None:
-        stream.after_rebalance = partial(_restore_caps, stream, caps)
-        await _restore_caps(stream, caps)
     while True:
         try:
             await _filter_to_the_end(stream, outlet, sieve, caps, stop, report)
@@ -285,12 +280,15 @@ async def _restore_caps(stream: Stream, caps: SharedCaps) -> None:
     """Let the group's claims count, and keep from where on with each partition that is new.
 
     Only then may anything be claimed: who joins later looks for it there.
+
+    :raises TimeoutError: Kafka has not told within ``STOP_LIMIT`` after the stop.
     """
     kept = {each: begin_of_claims(text) for each, (_, text) in (await stream.committed()).items()}
     begins = {each: begin for each, begin in kept.items() if begin is not None}
     if begins:
         caps.restore(min(begins.values()))
     await stream.keep(caps.caps.written(), stream.assignment() - begins.keys())
+    caps.restored_as = stream.membership
 
 
 async def _filter_to_the_end(
@@ -305,6 +303,15 @@ async def _filter_to_the_end(
     async for batch in stream.batches(stop):
         if not await sieve.schemas.ready((each.value for each in batch), stop, sieve.notice):
             break
+        if caps is not None and batch and caps.restored_as != stream.membership:
+            try:
+                await _restore_caps(stream, caps)
+            except TimeoutError:
+                break
+            assert stream.membership is not None
+            if stream.is_outdated(stream.membership):
+                # What was read is another member's now, or comes again.
+                continue
         for judgement in sieve.judge(batch):
             if caps is not None:
                 await caps.claim(judgement.claims, stop)

@@ -235,16 +235,23 @@ class Stream:
         return set(self._consumer.assignment())
 
     async def keep(self, text: str, partitions: Collection[TopicPartition]) -> None:
-        """Keep ``text`` with the group's offsets of partitions, which stay where they are.
+        """Keep ``text`` with the group's offsets of partitions of which it has none yet.
+
+        They stay where reading has begun: nothing that has been read counts as done. Nothing is
+        kept if partitions have been assigned anew since the last batch.
 
         :raises TimeoutError: Kafka has not told within ``STOP_LIMIT`` after the stop.
         """
+        at: Offsets = {}
         # They may be another member's meanwhile.
         with suppress(kafka_errors.IllegalStateError):
-            at = {
-                each: await unless(self._stop, self._consumer.position(each)) for each in partitions
-            }
-            await self.commit({each: (offset, text) for each, offset in at.items()})
+            for each in partitions:
+                if each in self._starts:
+                    at[each] = (self._starts[each], text)
+                else:
+                    at[each] = (await unless(self._stop, self._consumer.position(each)), text)
+            if self.membership is not None and not self.is_outdated(self.membership):
+                await self.commit(at)
 
     def _end(self, partition: TopicPartition) -> float:
         """Return the offset before which reading a partition ends."""
