@@ -295,9 +295,10 @@ def test_files_of_all_kinds_at_once(kafka: str, stream: str, tmp_path: Path) -> 
 
 
 def test_what_one_file_refuses_no_file_has(kafka: str, topic: str, tmp_path: Path) -> None:
-    odd = sample_alert("10.0")
+    numbered = sample_alert("10.0")
+    numbered["diaSource"]["diaObjectId"] = 5
     schema = official_schema("10.0")
-    written = write_container(tmp_path / "sent.avro", schema, [odd])
+    written = write_container(tmp_path / "sent.avro", schema, [numbered])
     assert run("send", kafka, topic, "--data", written, "--interval", 0).status == 0
     raw_kafka.write(kafka, topic, [ztf_alert(Science="s", Template="t", Difference="d")[1]])
     # Its table has numbers for objects, or texts: not both.
