@@ -7,7 +7,6 @@ For programs there are :func:`read` and :func:`send`, and what these take: :clas
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,7 +16,8 @@ if TYPE_CHECKING:
     from alertstream.filters import AlertFilter
     from alertstream.survey import Alert
 
-__version__ = version("alertstream")
+    __version__: str
+
 __all__ = [
     "Alert",
     "AlertFilter",
@@ -42,6 +42,10 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for when it is: ``alertstream --help`` has to answer at once."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("alertstream")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

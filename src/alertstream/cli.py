@@ -9,13 +9,12 @@ import platform
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alertstream import __version__, completion, options
+from alertstream import completion, options
 from alertstream.completion import (
     complete_profiles,
     complete_topics,
@@ -62,6 +61,9 @@ app.add_typer(schema_app, name="schema")
 
 def _show_version(asked: bool) -> None:
     if asked:
+        from importlib.metadata import version
+
+        from alertstream import __version__
         from alertstream.broker import kafka_version
 
         libraries = ("aiokafka", "fastavro", "uvloop")
