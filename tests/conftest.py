@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import os
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+import alertstream
+from alertstream.topics import TopicLayout
 
 COMMAND = str(Path(sys.executable).with_name("alertstream"))
 LIMIT = 90
@@ -79,6 +83,13 @@ def finish(process: subprocess.Popen[str], limit: float = LIMIT) -> Finished:
 def run(*arguments: object, limit: float = LIMIT, **environment: str) -> Finished:
     """Run the installed ``alertstream`` to its end."""
     return finish(start(*arguments, **environment), limit)
+
+
+def send_visits(broker: str, topic: str, *data: Path, partitions: int = 4) -> None:
+    """Send files, or folders of them, for a test of something else than ``alertstream send``."""
+    layout = TopicLayout(partitions)
+    sent = asyncio.run(alertstream.send(broker, topic, data, layout=layout))
+    assert sent.acknowledged == sent.planned > 0, sent.error
 
 
 def until(condition: Callable[[], Any], what: str, limit: float = 30) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import run
+from conftest import run, send_visits
 from terminal import ASCII, in_a_terminal
 
 from alertstream.alert_text import (
@@ -196,7 +196,7 @@ def test_text_decodes_no_more_than_it_shows() -> None:
 def stream(kafka: str, visits: Path) -> str:
     """A topic with 120 alerts, which tests only read."""
     path = sorted(visits.iterdir())[0]
-    assert run("send", kafka, TOPIC, "--data", path, "--interval", 0, "--partitions", 1).status == 0
+    send_visits(kafka, TOPIC, path, partitions=1)
     return TOPIC
 
 

@@ -227,6 +227,7 @@ def test_takes_10_mib_and_no_mistyped_topic(kafka: str, topic: str) -> None:
     assert raw_kafka.describe(kafka, f"{topic}-mistyped") is None
 
 
+@pytest.mark.slow
 def test_three_nodes_are_one_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server_properties = broker.server_properties
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import raw_kafka
-from conftest import Finished, run
+from conftest import Finished, run, send_visits
 
 
 def bad(ended: Finished) -> list[str]:
@@ -15,7 +15,7 @@ def bad(ended: Finished) -> list[str]:
 
 
 def test_all_is_well(kafka: str, topic: str, visits: Path) -> None:
-    assert run("send", kafka, topic, "--data", visits, "--interval", 0).status == 0
+    send_visits(kafka, topic, visits)
     examined = run("doctor", kafka, topic, "--group", f"group-{topic}")
     assert (examined.status, examined.err) == (0, "")
     assert bad(examined) == []

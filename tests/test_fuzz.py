@@ -6,6 +6,7 @@ import bz2
 import gc
 import json
 import lzma
+import os
 import random
 import resource
 import time
@@ -53,9 +54,9 @@ PARTS = [
 
 
 def thorough(cases: int) -> Callable[[Any], Any]:
-    """As many cases, the same ones at each run."""
+    """As many cases, the same ones at each run; ``FUZZ_TIMES=10 pytest`` tries ten times more."""
     return settings(
-        max_examples=cases,
+        max_examples=cases * int(os.environ.get("FUZZ_TIMES", "1")),
         derandomize=True,
         deadline=None,
         database=None,
@@ -136,26 +137,26 @@ def memory_is_bounded() -> Any:
     assert grown / 1024 < 500
 
 
-@thorough(1500)
+@thorough(500)
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: b"Obj\x01" + tail))
 def test_any_bytes(message: bytes) -> None:
     decode_or_refuse(message)
 
 
-@thorough(1500)
+@thorough(500)
 @given(st.sampled_from(VERSIONS), st.binary(max_size=300), st.integers(0, 2**32 - 1))
 def test_any_body_behind_a_header(version: str, body: bytes, number: int) -> None:
     decode_or_refuse(pack(schema_id(version), body))
     decode_or_refuse(pack(number, body))
 
 
-@thorough(3200)
+@thorough(1200)
 @given(damaged())
 def test_damaged_alerts(message: bytes) -> None:
     decode_or_refuse(message)
 
 
-@thorough(1000)
+@thorough(400)
 @given(message=damaged())
 def test_damaged_files(message: bytes, tmp_path: Path) -> None:
     path = tmp_path / "damaged.avro"
@@ -259,7 +260,7 @@ BODIES = st.lists(
 ).map(b"".join)
 
 
-@thorough(2000)
+@thorough(700)
 @given(st.lists(st.recursive(SIMPLE, types, max_leaves=12), max_size=4), BODIES)
 def test_any_schema_in_a_message(fields: list[Any], body: bytes) -> None:
     message = carried(record(*fields), body)
@@ -267,7 +268,7 @@ def test_any_schema_in_a_message(fields: list[Any], body: bytes) -> None:
     assert open_container_message(message)[1] == body
 
 
-@thorough(600)
+@thorough(250)
 @given(st.data())
 def test_odd_values_in_a_real_schema(data: st.DataObject) -> None:
     schema = json.loads(SCHEMA_6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "alertstream"
@@ -68,6 +69,7 @@ ORDER = [
 ]
 
 
+@cache
 def imported(module: str) -> set[str]:
     tree = ast.parse((SOURCE / f"{module}.py").read_text(encoding="utf-8"))
     names: set[str] = set()

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import raw_kafka
-from conftest import COMMAND, clean_environment, run, start, stop, until
+from conftest import COMMAND, clean_environment, run, send_visits, start, stop, until
 
 from alertstream.stats import VisitStats
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def stream(kafka: str, topic: str, visits: Path) -> str:
-    assert run("send", kafka, topic, "--data", visits, "--interval", 0).status == 0
+    send_visits(kafka, topic, visits)
     return topic
 
 
@@ -71,7 +71,7 @@ def test_follows_as_alerts_come(kafka: str, topic: str, visits: Path) -> None:
     process = start("monitor", kafka, topic, "--format", "json", "--refresh", 0.2)
     assert process.stdout is not None
     assert json.loads(process.stdout.readline())["topics"][topic]["alerts"] == 0
-    assert run("send", kafka, topic, "--data", visits, "--interval", 0).status == 0
+    send_visits(kafka, topic, visits)
     figures = {}
     while figures.get("alerts") != 360:
         figures = json.loads(process.stdout.readline())["topics"][topic]

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import raw_kafka
 from astropy.io import fits
-from conftest import run, start, stop, until
+from conftest import run, send_visits, start, stop, until
 from PIL import Image
 from samples import official_schema, sample_alert, write_container
 from terminal import in_a_terminal
@@ -503,7 +503,7 @@ def test_history_of_odd_types_is_no_row(tmp_path: Path, odd: dict[str, Any]) -> 
 def stream(kafka: str, topic: str, visits: Path) -> str:
     """A topic with 120 alerts."""
     path = sorted(visits.iterdir())[0]
-    assert run("send", kafka, topic, "--data", path, "--interval", 0).status == 0
+    send_visits(kafka, topic, path)
     return topic
 
 
@@ -546,7 +546,7 @@ def broken_stream(kafka: str, topic: str, tmp_path: Path) -> tuple[str, list[dic
         alert["diaSource"] = alert["diaSource"] | {"diaSourceId": number + 1}
         alerts.append(alert)
     path = write_container(tmp_path / "a.avro", official_schema("10.0"), alerts)
-    assert run("send", kafka, topic, "--data", path, "--interval", 0).status == 0
+    send_visits(kafka, topic, path)
     return topic, alerts
 
 
@@ -578,7 +578,7 @@ def test_alerts_without_cutouts_have_no_picture(kafka: str, topic: str, tmp_path
     path = write_container(
         tmp_path / "a.avro", official_schema("10.0"), [sample_alert("10.0") | nothing]
     )
-    assert run("send", kafka, topic, "--data", path, "--interval", 0).status == 0
+    send_visits(kafka, topic, path)
     how = ("--stampDir", tmp_path / "stamps", "--stampFormat", "png", "--html", tmp_path / "p.html")
     printed = run("print", kafka, topic, "--exit-on-eof", *how)
     assert printed.status == 0

@@ -20,7 +20,7 @@ import pytest
 import raw_kafka
 import samples
 from astropy.io import fits
-from conftest import run, start, stop, until
+from conftest import run, send_visits, start, stop, until
 from samples import body_of, official_schema, sample_alert, schema_id, write_container
 
 from alertstream.codec import container_packer
@@ -47,7 +47,7 @@ def jsonable(value: Any) -> Any:
 def stream(kafka: str, topic: str, visits: Path) -> str:
     """A topic with 120 alerts."""
     path = sorted(visits.iterdir())[0]
-    assert run("send", kafka, topic, "--data", path, "--interval", 0).status == 0
+    send_visits(kafka, topic, path)
     return topic
 
 
@@ -55,7 +55,7 @@ def test_json_has_the_values_that_the_file_has(kafka: str, topic: str, tmp_path:
     versions = ["3.0", "7.4", "10.0", "11.0"]
     for version in versions:
         path = samples.sample_file(version)
-        assert run("send", kafka, topic, "--data", path, "--interval", 0).status == 0
+        send_visits(kafka, topic, path)
     printed = run("print", kafka, topic, "--format", "json", "--exit-on-eof", "--cutouts")
     assert printed.status == 0, printed.err
     messages = {(m.partition, m.offset): m for m in raw_kafka.read(kafka, topic)}
@@ -76,7 +76,7 @@ def test_json_is_strict_and_keeps_64_bits(kafka: str, topic: str, tmp_path: Path
     alert["cutoutScience"] = bytes(34560)
     alert["diaSource"]["time_processed"] = datetime(2026, 11, 24, 3, 4, 5, 678901, UTC)
     path = write_container(tmp_path / "a.avro", official_schema("10.0"), [alert])
-    assert run("send", kafka, topic, "--data", path, "--interval", 0).status == 0
+    send_visits(kafka, topic, path)
     (each,) = run("print", kafka, topic, "--format", "json", "--exit-on-eof").objects
     source = each["alert"]["diaSource"]
     assert source["snr"] is source["psfFlux"] is None
@@ -188,7 +188,7 @@ def test_from_latest_and_from_a_time(kafka: str, stream: str, visits: Path) -> N
     times = [message.timestamp for message in raw_kafka.read(kafka, stream)]
     between = datetime.fromtimestamp((max(times) + 1) / 1000, UTC).isoformat()
     path = sorted(visits.iterdir())[1]
-    assert run("send", kafka, stream, "--data", path, "--interval", 0).status == 0
+    send_visits(kafka, stream, path)
     how = ("--exit-on-eof", "--format", "json", "--from")
     assert len(run("print", kafka, stream, *how, between).objects) == 120
     assert len(run("print", kafka, stream, *how, "2001-01-01").objects) == 240
@@ -204,7 +204,7 @@ def test_group_knows_where_it_began_before_anything_came(
     until(lambda: len(raw_kafka.committed(kafka, f"group-{stream}")) == 4, "its start is kept")
     stop(killed, signal.SIGKILL)
     path = sorted(visits.iterdir())[1]
-    assert run("send", kafka, stream, "--data", path, "--interval", 0).status == 0
+    send_visits(kafka, stream, path)
     printed = run("print", kafka, stream, *how, "--exit-on-eof")
     assert printed.status == 0
     assert len(printed.objects) == 120
@@ -216,7 +216,7 @@ def test_follows_until_a_signal(kafka: str, stream: str, visits: Path) -> None:
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(120)]
     path = sorted(visits.iterdir())[1]
-    assert run("send", kafka, stream, "--data", path, "--interval", 0).status == 0
+    send_visits(kafka, stream, path)
     lines += [process.stdout.readline() for _ in range(120)]
     until(lambda: sum(raw_kafka.committed(kafka, f"group-{stream}").values()) == 240, "commit")
     ended = stop(process)

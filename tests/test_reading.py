@@ -9,14 +9,9 @@ from pathlib import Path
 
 import pytest
 import raw_kafka
-from conftest import Finished, run, start, stop, until
+from conftest import Finished, run, send_visits, start, stop, until
 
 JSON = ("--format", "json", "--fields", "snr")
-
-
-def send(kafka: str, topic: str, file: Path, partitions: int = 2) -> None:
-    how = ("--data", file, "--interval", 0, "--partitions", partitions)
-    assert run("send", kafka, topic, *how).status == 0
 
 
 def places(printed: Finished) -> list[tuple[str, int, int]]:
@@ -26,7 +21,7 @@ def places(printed: Finished) -> list[tuple[str, int, int]]:
 @pytest.fixture
 def stream(kafka: str, topic: str, visits: Path) -> str:
     """A topic of two partitions with 120 alerts."""
-    send(kafka, topic, sorted(visits.iterdir())[0])
+    send_visits(kafka, topic, sorted(visits.iterdir())[0], partitions=2)
     return topic
 
 
@@ -54,7 +49,7 @@ def test_offsets_beyond_what_there_is(kafka: str, stream: str, origin: str, coun
 
 def test_until_a_time_that_is_over(kafka: str, stream: str, visits: Path) -> None:
     last = max(message.timestamp for message in raw_kafka.read(kafka, stream))
-    send(kafka, stream, sorted(visits.iterdir())[1])
+    send_visits(kafka, stream, sorted(visits.iterdir())[1], partitions=2)
     between = datetime.fromtimestamp((last + 1) / 1000, UTC).isoformat()
     for group in ((), ("--group", f"group-{stream}")):
         printed = run("print", kafka, stream, *JSON, "--until", between, *group)
@@ -66,7 +61,7 @@ def test_until_a_time_that_is_over(kafka: str, stream: str, visits: Path) -> Non
 def test_until_a_time_to_come(kafka: str, stream: str, visits: Path) -> None:
     end = datetime.now(UTC) + timedelta(seconds=6)
     process = start("print", kafka, stream, *JSON, "--until", end.isoformat())
-    send(kafka, stream, sorted(visits.iterdir())[1])
+    send_visits(kafka, stream, sorted(visits.iterdir())[1], partitions=2)
     process.wait(30)
     assert time.time() >= end.timestamp()
     ended = stop(process)
@@ -84,12 +79,12 @@ def test_times_before_all_times(kafka: str, stream: str) -> None:
 @pytest.mark.slow
 def test_many_topics_that_appear_are_read_whole(kafka: str, topic: str, visits: Path) -> None:
     first, *_ = sorted(visits.iterdir())
-    send(kafka, f"{topic}.0", first)
+    send_visits(kafka, f"{topic}.0", first, partitions=2)
     process = start("print", kafka, f"{topic}.*", *JSON)
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(120)]
     for number in range(1, 8):
-        send(kafka, f"{topic}.{number}", first)
+        send_visits(kafka, f"{topic}.{number}", first, partitions=2)
         time.sleep(0.7)
     lines += [process.stdout.readline() for _ in range(7 * 120)]
     ended = stop(process)
@@ -107,7 +102,7 @@ def test_filter_of_a_part(kafka: str, stream: str) -> None:
 def test_topics_that_match_a_pattern(kafka: str, topic: str, visits: Path) -> None:
     first, second, *_ = sorted(visits.iterdir())
     for name, file in ((f"{topic}.mon", first), (f"{topic}.tue", second), (f"not-{topic}", first)):
-        send(kafka, name, file)
+        send_visits(kafka, name, file, partitions=2)
     raw_kafka.make(kafka, f"{topic}.mon-undecodable")
     raw_kafka.write(kafka, f"{topic}.mon-undecodable", [b"junk"])
     printed = run("print", kafka, f"{topic}.*", *JSON, "--exit-on-eof")
@@ -129,7 +124,7 @@ def test_topics_that_match_a_pattern(kafka: str, topic: str, visits: Path) -> No
 @pytest.mark.parametrize("group", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_topics_that_appear(kafka: str, topic: str, visits: Path, group: bool) -> None:
     first, second, *_ = sorted(visits.iterdir())
-    send(kafka, f"{topic}.mon", first)
+    send_visits(kafka, f"{topic}.mon", first, partitions=2)
     which = ("--group", f"group-{topic}") if group else ()
     process = start("print", kafka, f"{topic}.*", *JSON, *which, "--from", "latest")
     assert process.stdout is not None
@@ -138,9 +133,9 @@ def test_topics_that_appear(kafka: str, topic: str, visits: Path, group: bool) -
         until(lambda: len(raw_kafka.committed(kafka, committed)) == 2, "it has begun")
     else:
         time.sleep(3)
-    send(kafka, f"{topic}.tue", second)
+    send_visits(kafka, f"{topic}.tue", second, partitions=2)
     lines = [process.stdout.readline() for _ in range(120)]
-    send(kafka, f"{topic}.mon", second)
+    send_visits(kafka, f"{topic}.mon", second, partitions=2)
     lines += [process.stdout.readline() for _ in range(120)]
     ended = stop(process)
     assert (ended.status, ended.out) == (0, "")
@@ -155,7 +150,7 @@ def test_filter_of_daily_topics(kafka: str, topic: str, visits: Path) -> None:
     assert process.stderr.readline() == f"no topic matches {topic}.*: waiting for one\n"
     names = [f"{topic}.{day}" for day in ("mon", "tue")]
     for name, file in zip(names, sorted(visits.iterdir()), strict=False):
-        send(kafka, name, file)
+        send_visits(kafka, name, file, partitions=2)
         raw_kafka.write(kafka, name, [b"junk"])
     until(lambda: len(raw_kafka.read(kafka, output)) == 240, "all has passed", limit=60)
     for name in names:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import raw_kafka
-from conftest import finish, run, start, stop, until
+from conftest import finish, run, send_visits, start, stop, until
 from samples import VERSIONS, official_schema, sample_alert, sample_file, write_container
 from test_print import ztf_alert
 
@@ -46,17 +46,14 @@ def encoded(path: Path) -> list[bytes]:
 @pytest.fixture
 def stream(kafka: str, topic: str, visits: Path) -> str:
     """A topic of one partition, for one order, with two visits of 120 alerts."""
-    data = [each for path in sorted(visits.iterdir())[:2] for each in ("--data", path)]
-    how = ("--interval", 0, "--partitions", 1)
-    assert run("send", kafka, topic, *data, *how).status == 0
+    send_visits(kafka, topic, *sorted(visits.iterdir())[:2], partitions=1)
     return topic
 
 
 def test_all_versions_and_ztf_can_be_sent_again(kafka: str, topic: str, tmp_path: Path) -> None:
-    samples = [each for version in VERSIONS for each in ("--data", sample_file(version))]
     raw_kafka.make(kafka, topic)
     raw_kafka.write(kafka, topic, [ztf_alert(Science="s", Template="t", Difference="d")[1]])
-    assert run("send", kafka, topic, *samples, "--interval", 0).status == 0
+    send_visits(kafka, topic, *map(sample_file, VERSIONS))
     raw_kafka.write(kafka, topic, [b"junk", b""])
     saved = run("print", kafka, topic, "--save", tmp_path / "night.avro", *QUIET)
     assert saved.status == 3
@@ -100,7 +97,7 @@ def test_killed_while_it_saves(kafka: str, stream: str, visits: Path, tmp_path: 
         until(path.exists, "it saves")
         time.sleep(chance.uniform(0, 0.3))
         stop(killed, signal.SIGKILL)
-        assert run("send", kafka, stream, "--data", visits, "--interval", 0).status == 0
+        send_visits(kafka, stream, visits)
     ended = run("print", kafka, stream, *how, "--exit-on-eof")
     assert ended.status == 0, ended.err
     saved = {each["diaSourceId"] for each in records(path)}
@@ -299,7 +296,7 @@ def test_what_one_file_refuses_no_file_has(kafka: str, topic: str, tmp_path: Pat
     numbered["diaSource"]["diaObjectId"] = 5
     schema = official_schema("10.0")
     written = write_container(tmp_path / "sent.avro", schema, [numbered])
-    assert run("send", kafka, topic, "--data", written, "--interval", 0).status == 0
+    send_visits(kafka, topic, written)
     raw_kafka.write(kafka, topic, [ztf_alert(Science="s", Template="t", Difference="d")[1]])
     # Its table has numbers for objects, or texts: not both.
     paths = [tmp_path / f"night.{kind}" for kind in ("avro", "html", "parquet")]

@@ -499,6 +499,7 @@ def test_what_is_given_but_not_used(files: Files) -> None:
     assert "secret-1" not in ended.err
 
 
+@pytest.mark.slow
 def test_three_nodes_that_listen_on_this_machine_only(files: Files, tmp_path: Path) -> None:
     how = ("--security-protocol", "SASL_PLAINTEXT", "--users", files / "users", "--nodes", 3)
     with broker(tmp_path, *how) as address:

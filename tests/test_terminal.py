@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import run
+from conftest import run, send_visits
 from terminal import ASCII, in_a_terminal
 
 TOPIC = "shown-on-terminals"
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 def stream(kafka: str, visits: Path) -> str:
     """A topic with 120 alerts, which tests only read."""
     path = sorted(visits.iterdir())[0]
-    assert run("send", kafka, TOPIC, "--data", path, "--interval", 0, "--partitions", 1).status == 0
+    send_visits(kafka, TOPIC, path, partitions=1)
     return TOPIC
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import raw_kafka
-from conftest import finish, run, start, stop, until
+from conftest import finish, run, send_visits, start, stop, until
 from test_filter import named, totals, values
 from test_send import bodies
 
@@ -120,7 +120,7 @@ def test_workers_filter_with_one_account_and_one_cap(
     kafka: str, topic: str, visits: Path, everything: tuple[str, list[object]]
 ) -> None:
     name, how = everything
-    assert run("send", kafka, topic, "--data", visits, "--interval", 0).status == 0
+    send_visits(kafka, topic, visits)
     raw_kafka.write(kafka, topic, [b"no alert"])
     filtered = run("filter", kafka, topic, *how, "--workers", 2, "--cap", 7, "--exit-on-eof")
     assert filtered.status == 3
@@ -143,7 +143,7 @@ def test_worker_that_is_killed_is_started_again(
     filtering = start("filter", kafka, topic, *how, "--workers", 2, "--cap", 50)
     until(lambda: raw_kafka.members(kafka, f"group-{topic}") == 2, "there are two")
     for kill in (True, False):
-        assert run("send", kafka, topic, "--data", visits, "--interval", 0).status == 0
+        send_visits(kafka, topic, visits)
         if kill:
             os.kill(workers_of(filtering)[0], signal.SIGKILL)
     judged = lambda: sum(raw_kafka.committed(kafka, f"group-{topic}").values())  # noqa: E731
@@ -159,7 +159,7 @@ def test_worker_that_is_killed_is_started_again(
 def test_workers_end_when_who_has_started_them_is_killed(
     kafka: str, topic: str, visits: Path, everything: tuple[str, list[object]]
 ) -> None:
-    assert run("send", kafka, topic, "--data", visits, "--interval", 0).status == 0
+    send_visits(kafka, topic, visits)
     filtering = start("filter", kafka, topic, *everything[1], "--workers", 2)
     until(lambda: raw_kafka.members(kafka, f"group-{topic}") == 2, "there are two")
     workers = workers_of(filtering)
@@ -171,8 +171,7 @@ def test_workers_end_when_who_has_started_them_is_killed(
 def test_no_more_workers_than_partitions(
     kafka: str, topic: str, visits: Path, everything: tuple[str, list[object]]
 ) -> None:
-    how = ("--data", visits, "--interval", 0, "--partitions", 1)
-    assert run("send", kafka, topic, *how).status == 0
+    send_visits(kafka, topic, visits, partitions=1)
     filtered = run("filter", kafka, topic, *everything[1], "--workers", 8, "--exit-on-eof")
     assert filtered.status == 0
     assert filtered.err == f"{topic} has partitions for 1 of 8 workers only\n"
@@ -182,7 +181,7 @@ def test_no_more_workers_than_partitions(
 def test_a_reader_that_has_had_enough_ends_all(
     kafka: str, topic: str, visits: Path, everything: tuple[str, list[object]]
 ) -> None:
-    assert run("send", kafka, topic, "--data", visits, "--interval", 0).status == 0
+    send_visits(kafka, topic, visits)
     filtering = start("filter", kafka, topic, *everything[1], "--workers", 2)
     assert filtering.stdout is not None
     filtering.stdout.close()
@@ -219,7 +218,7 @@ def test_missing_broker_is_told_once(command: tuple[str, ...]) -> None:
 def test_workers_that_cannot_go_on_are_told_of(
     kafka: str, topic: str, visits: Path, everything: tuple[str, list[object]], tmp_path: Path
 ) -> None:
-    assert run("send", kafka, topic, "--data", visits, "--interval", 0).status == 0
+    send_visits(kafka, topic, visits)
     # It can be run once, by who starts the workers.
     mine = tmp_path / "mine.py"
     once = f"\nimport pathlib\npathlib.Path({str(tmp_path / 'once')!r}).touch(exist_ok=False)\n"
