@@ -13,12 +13,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import alertstream
 from alertstream.topics import TopicLayout
+
+if TYPE_CHECKING:
+    from registry_service import RegistryService
 
 COMMAND = str(Path(sys.executable).with_name("alertstream"))
 LIMIT = 90
@@ -117,6 +120,19 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield ready.read_text().strip()
     finally:
         assert stop(process).status == 0
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryService]:
+    """A schema registry that answers."""
+    from registry_service import RegistryService
+
+    service = RegistryService(tmp_path_factory.mktemp("registry"))
+    service.start()
+    try:
+        yield service
+    finally:
+        service.stop()
 
 
 _numbers = itertools.count(1)

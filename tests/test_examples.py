@@ -66,13 +66,7 @@ def test_example_of_the_help_works(
     assert ended.out
 
 
-def test_example_of_a_registry_works(tmp_path: Path) -> None:
-    service = RegistryService(tmp_path)
-    service.start()
-    try:
-        given = [each.replace(REGISTRY, service.url) for each in example("schema register")]
-        ended = run(*given)
-    finally:
-        service.stop()
+def test_example_of_a_registry_works(registry: RegistryService) -> None:
+    ended = run(*(each.replace(REGISTRY, registry.url) for each in example("schema register")))
     assert ended.status == 0, ended.err
     assert "lsst.v10_0.alert" in ended.out

@@ -263,12 +263,12 @@ def test_page_of_a_group_is_there_before_its_offsets_move(
     assert run("print", kafka, stream, *how).err.endswith(f"0 saved in {path}\n")
 
 
-def test_page_without_room_counts_and_says_so(
-    kafka: str, topic: str, visits: Path, tmp_path: Path
-) -> None:
+def test_page_without_room_counts_and_says_so(kafka: str, topic: str, tmp_path: Path) -> None:
     path, group = tmp_path / "night.html", f"group-{topic}"
-    few = ("--data", sorted(visits.iterdir())[0], "--limit", 5, "--interval", 0)
-    assert run("send", kafka, topic, *few, "--repeat", 201).status == 0
+    no_images = dict.fromkeys(("cutoutDifference", "cutoutScience", "cutoutTemplate"))
+    alert = sample_alert("10.0") | no_images
+    many = write_container(tmp_path / "a.avro", official_schema("10.0"), [alert] * 1005)
+    send_visits(kafka, topic, many)
     saved = run("print", kafka, topic, "--save", path, "--group", group, *QUIET)
     assert saved.status == 0
     assert f"5 alerts have no room on {path}: it has 1000" in saved.err

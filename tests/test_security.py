@@ -611,16 +611,6 @@ def test_passwords_are_not_shown(files: Files) -> None:
         ListenerSecurity("SASL_SSL")
 
 
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryService]:
-    service = RegistryService(tmp_path_factory.mktemp("registry"))
-    service.start()
-    try:
-        yield service
-    finally:
-        service.stop()
-
-
 class TestProfile:
     """A stream as Rubin's: SCRAM, groups that begin with the user's name, a registry."""
 
