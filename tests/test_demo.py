@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
 from conftest import finish, run, start
 
 from alertstream.demo import DemoSummary
@@ -53,6 +54,7 @@ def test_figures_add_up_and_nothing_is_left(tmp_path: Path) -> None:
     assert left_over(tmp_path) == set()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_and_leaves_nothing(tmp_path: Path) -> None:
     process = start("demo", "--visits", 5, "--alerts", 20, TMPDIR=str(tmp_path))
     assert process.stderr is not None

@@ -150,7 +150,7 @@ def test_any_body_behind_a_header(version: str, body: bytes, number: int) -> Non
     decode_or_refuse(pack(number, body))
 
 
-@thorough(1200)
+@thorough(800)
 @given(damaged())
 def test_damaged_alerts(message: bytes) -> None:
     decode_or_refuse(message)
@@ -260,7 +260,7 @@ BODIES = st.lists(
 ).map(b"".join)
 
 
-@thorough(700)
+@thorough(400)
 @given(st.lists(st.recursive(SIMPLE, types, max_leaves=12), max_size=4), BODIES)
 def test_any_schema_in_a_message(fields: list[Any], body: bytes) -> None:
     message = carried(record(*fields), body)
@@ -268,7 +268,7 @@ def test_any_schema_in_a_message(fields: list[Any], body: bytes) -> None:
     assert open_container_message(message)[1] == body
 
 
-@thorough(250)
+@thorough(150)
 @given(st.data())
 def test_odd_values_in_a_real_schema(data: st.DataObject) -> None:
     schema = json.loads(SCHEMA_6)

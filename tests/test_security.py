@@ -516,6 +516,7 @@ def test_three_nodes_that_listen_on_this_machine_only(files: Files, tmp_path: Pa
             says(denied, "no topic alerts, or no right to see it")
 
 
+@pytest.mark.slow
 def test_users_change_from_start_to_start(files: Files, tmp_path: Path) -> None:
     users = files.write("changing", "boss:first-password\nguest:guest-password\n")
     how = ("--security-protocol", "SASL_PLAINTEXT", "--users", users, "--data-dir", tmp_path)
