@@ -54,7 +54,9 @@ ORDER = [
         "monitor",
         "metrics",
     ),
-    *("lifeline", "broker_security", "broker", "simulate", "demo", "doctor", "api"),
+    *("lifeline", "broker_security", "broker"),
+    *("simulated_sky", "simulated_cutouts", "simulated_alert", "simulate"),
+    *("demo", "doctor", "api"),
     *(
         "runtime",
         "console",
