@@ -275,19 +275,22 @@ def test_members_that_do_not_see_each_others_lock_files_are_two(
 def test_versions_and_surveys_mixed_in_one_topic(kafka: str, topic: str) -> None:
     send_visits(kafka, topic, *map(samples.sample_file, samples.VERSIONS))
     raw_kafka.write(kafka, topic, [ztf_alert(Science="s", Template="t", Difference="d")[1]])
-    count = len(samples.VERSIONS) + 1
-    for number, (where, wanted) in enumerate(
-        {
-            "ra >= 0 and dec > -90": count,
-            "diaSource.ra >= 0": count - 1,
-            "candidate.magpsf < 20": 1,
-        }.items()
+    lsst = [f"lsst.v{version.replace('.', '_')}.alert" for version in samples.VERSIONS]
+    count = len(lsst) + 1
+    for number, (where, wanted, lacking) in enumerate(
+        (
+            ("ra >= 0 and dec > -90", count, []),
+            ("diaSource.ra >= 0", count - 1, ["ztf.alert has no diaSource.ra"]),
+            ("candidate.magpsf < 20", 1, [f"{name} has no candidate.magpsf" for name in lsst]),
+        )
     ):
         output = f"{topic}-{number}"
         how = ("--where", where, "--output", output, "--cap", 0, "--exit-on-eof")
         filtered = run("filter", kafka, topic, *how)
         assert filtered.status == 0, filtered.err
         assert f"{count} seen = {wanted} passed" in filtered.lines[-1]
+        told = [f"{each}: for its alerts, filters see None there" for each in lacking]
+        assert sorted(filtered.err.splitlines()) == sorted(told)
         shown = run("print", kafka, output, "--exit-on-eof")
         assert (shown.status, len(shown.lines)) == (0, wanted + 1)
 

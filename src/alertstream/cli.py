@@ -15,11 +15,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alertstream import completion, options
+from alertstream.commands import (
+    command,
+    group,
+    make_broker_an_option,
+    root_options_apart,
+    shared_variable,
+)
 from alertstream.completion import (
     complete_profiles,
     complete_topics,
     complete_versions,
 )
+from alertstream.configuration import config_defaults
 from alertstream.console import (
     DONE,
     FAILED,
@@ -35,7 +43,7 @@ from alertstream.console import (
 )
 from alertstream.errors import AlertStreamError, UsageError
 from alertstream.filter_cli import filter_
-from alertstream.options import command, group, notice_start, root_options_apart
+from alertstream.options import notice_start
 from alertstream.parameters import Format
 from alertstream.print_cli import print_
 from alertstream.runtime import Interrupted
@@ -111,10 +119,10 @@ def _configure(root: Any, config: Path | None, profile: str | None) -> dict[str,
     commands = getattr(root, "commands", {})
     known = {name: _options_of(each) for name, each in commands.items()}
     defaults: dict[str, Any]
-    defaults, broker = options.config_defaults(config, known, profile)
+    defaults, broker = config_defaults(config, known, profile)
     for name, each in commands.items():
         if broker is not None:
-            options.make_broker_an_option(each, broker)
+            make_broker_an_option(each, broker)
         _list_what_is_repeatable(each, defaults.get(name, {}))
         if below := getattr(each, "commands", {}):
             defaults[name] = dict.fromkeys(below, defaults.get(name, {}))
@@ -132,8 +140,7 @@ def _list_what_is_repeatable(each: Any, defaults: dict[str, Any]) -> None:
 def _options_of(each: Any) -> dict[str, bool]:
     """Return a command's options, or those of all below it, and whether all commands share them."""
     found = {
-        parameter.name: options.shared_variable(parameter.name.rstrip("_"))
-        in (parameter.envvar or ())
+        parameter.name: shared_variable(parameter.name.rstrip("_")) in (parameter.envvar or ())
         for parameter in each.params
         if parameter.param_type_name == "option" and parameter.name
     }

@@ -254,11 +254,18 @@ class MessageDecoder:
     """Decodes messages, each with the schema whose id it names or that it carries itself.
 
     :param fields: as for :class:`Decoder`.
+    :param on_schema: called with each schema when its first message comes.
     """
 
-    def __init__(self, schemas: Schemas, fields: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        schemas: Schemas,
+        fields: Collection[str] | None = None,
+        on_schema: Callable[[Schema], None] = lambda schema: None,
+    ) -> None:
         self._schemas = schemas
         self._fields = fields
+        self._on_schema = on_schema
         self._by_id: dict[int, Decoder] = {}
         self._by_schema: dict[bytes, Decoder] = {}
 
@@ -278,20 +285,24 @@ class MessageDecoder:
 
     def _named(self, schema_id: int) -> Decoder:
         try:
-            decoder = Decoder(self._schemas.by_id(schema_id), self._fields)
+            schema = self._schemas.by_id(schema_id)
+            decoder = Decoder(schema, self._fields)
         except SchemaError as error:
             raise UndecodableError(error.what) from error
+        self._on_schema(schema)
         return self._by_id.setdefault(schema_id, decoder)
 
     def _carried(self, schema: bytes) -> Decoder:
         try:
-            decoder = Decoder(parsed(json.loads(schema)), self._fields)
+            own = parsed(json.loads(schema))
+            decoder = Decoder(own, self._fields)
         except SchemaError as error:
             raise UndecodableError(f"container file with {error.what}") from error
         except (ValueError, RecursionError) as error:
             raise UndecodableError("container file with a schema that is no JSON") from error
         if len(self._by_schema) == MOST_CARRIED:
             self._by_schema.clear()
+        self._on_schema(own)
         return self._by_schema.setdefault(schema, decoder)
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from alertstream.options import ROOT_OPTIONS, root_options_apart
+from alertstream.commands import ROOT_OPTIONS, root_options_apart
 
 if TYPE_CHECKING:
     from alertstream.connection import Connection
@@ -183,7 +183,7 @@ def complete_versions(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 @_quietly
 def complete_profiles(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     """Offer the profiles of the configuration file."""
-    from alertstream.options import config_file
+    from alertstream.configuration import config_file
 
     settings = tomllib.loads(config_file(ctx.params.get("config")).read_text(encoding="utf-8"))
     return list(settings.get("profiles", {}))

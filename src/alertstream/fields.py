@@ -47,8 +47,7 @@ def require_fields(
     for schema in _known(schemas, more):
         if not missing:
             return
-        types = named_types(schema)
-        missing = [name for name in missing if type_at(schema, name.split("."), types) is None]
+        missing = missing_in(schema, missing)
     if missing:
         near = _nearest(missing[0], schemas, more)
         raise error(
@@ -59,6 +58,12 @@ def require_fields(
             else "alertstream schema show 11.1 shows what LSST's alerts have; "
             "--schemas DIR adds other schemas",
         )
+
+
+def missing_in(schema: Schema, names: Iterable[str]) -> list[str]:
+    """Return the dotted paths that a schema has not."""
+    types = named_types(schema)
+    return [name for name in names if type_at(schema, name.split("."), types) is None]
 
 
 def _known(schemas: Schemas, more: Sequence[Schema]) -> Iterator[Schema]:

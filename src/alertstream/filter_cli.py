@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alertstream import options
+from alertstream.commands import group, worker_command
 from alertstream.completion import complete_filters, complete_where
 from alertstream.console import (
     DONE,
@@ -24,7 +25,7 @@ from alertstream.console import (
     write_lines,
 )
 from alertstream.errors import UsageError
-from alertstream.options import group, notice_start
+from alertstream.options import notice_start
 from alertstream.parameters import TOPIC_OR_PATTERN, Format
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ class _Member:
             if 0 < partitions < count:
                 notice(f"{self.topic} has partitions for {partitions} of {count} workers only")
             return await filter_with_workers(
-                *(lambda _: options.worker_command(), min(count, partitions or count)),
+                *(lambda _: worker_command(), min(count, partitions or count)),
                 clock=WallClock(),
                 stop=stop,
                 report=self._report_until(stop),

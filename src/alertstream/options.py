@@ -1,14 +1,4 @@
-"""Options that several commands share, and where all options may come from.
-
-An option is taken from the command line, else from the environment (``ALERTSTREAM_SEND_INTERVAL``
-for one command, ``ALERTSTREAM_INTERVAL`` for all that have it), else from the configuration file::
-
-    username = "ada"                    # for every command that has this option
-    password_file = "/home/ada/.kafka"
-    [send]
-    interval = 37
-    [profiles.rubin]                    # with --profile rubin; has BROKER, too
-    broker = "HOST:PORT"
+"""Options that several commands share.
 
 Nothing heavy is imported here, so that help comes at once.
 """
@@ -18,22 +8,18 @@ from __future__ import annotations
 import inspect
 import os
 import re
-import sys
-import tomllib
-from collections.abc import Callable, Collection, Mapping, Sequence
-from copy import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
-from typer.models import OptionInfo
 
-from alertstream.console import notice, set_quiet, waiting
+from alertstream.commands import shared_variable
+from alertstream.configuration import warn_if_open
+from alertstream.console import notice
 from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,253 +29,8 @@ if TYPE_CHECKING:
     from alertstream.schemas import Schemas
     from alertstream.stream import Subscription
 
-PREFIX = "ALERTSTREAM"
 SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-
-ROOT_OPTIONS = ("--config", "--profile")
-"""Options of the program itself that take a value."""
-
-Command = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Stands as the default of a command's parameter that several options make together.
-
-    ``make`` has these options as its own parameters, and returns the parameter's value, which is
-    None if one is left out that it cannot do without. What the environment or the configuration
-    file set for all commands holds for ``shared`` options only.
-    """
-
-    make: Callable[..., Any]
-    shared: bool = True
-
-
-def group(make: Callable[..., Any], *, shared: bool = True) -> Any:
-    """Return the default that stands for a group of options."""
-    return Group(make, shared)
-
-
-def command(
-    app: typer.Typer, name: str | None = None, without_kafka: Collection[str] = ()
-) -> Callable[[Command], Command]:
-    """Register a command whose parameters may be groups of options.
-
-    :param without_kafka: parameters with which it needs no Kafka, nor takes BROKER and TOPIC.
-    """
-
-    def register(function: Command) -> Command:
-        called = name or function.__name__
-        members: dict[str, list[str]] = {}
-        parameters: list[inspect.Parameter] = []
-        for parameter in inspect.signature(function).parameters.values():
-            if isinstance(parameter.default, Group):
-                made = _parameters(parameter.default.make, called, shared=parameter.default.shared)
-                members[parameter.name] = [each.name for each in made]
-                parameters += made
-            else:
-                parameters += _parameters(function, called, only=parameter.name)
-        parameters += _parameters(quiet, called)
-
-        @wraps(function)
-        def run(quiet: bool, **values: Any) -> Any:
-            set_quiet(quiet)
-            host = values.get("broker") or values.get("registry")
-            with waiting(f"waiting for {host}" if host else f"{called}: working"):
-                for parameter, names in members.items():
-                    make = inspect.signature(function).parameters[parameter].default.make
-                    made_of = {each: values.pop(each) for each in names}
-                    complete = all(made_of[each] is not None for each in _required(make))
-                    values[parameter] = make(**made_of) if complete else None
-                return function(**values)
-
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {each.name: each.annotation for each in parameters}
-        app.command(called, cls=_without_kafka(without_kafka) if without_kafka else None)(run)
-        return function
-
-    return register
-
-
-def quiet(
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No notices, and no bars; errors are told.")
-    ] = False,
-) -> bool:
-    """Return whether only errors are told."""
-    return quiet
-
-
-def _required(make: Callable[..., Any]) -> list[str]:
-    parameters = inspect.signature(make).parameters.values()
-    return [each.name for each in parameters if each.default is each.empty]
-
-
-def _without_kafka(names: Collection[str]) -> type[TyperCommand]:
-    """Return the class of a command that takes no BROKER and TOPIC with one of these parameters."""
-
-    class WithoutKafka(TyperCommand):
-        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-            if self._does_without(ctx, list(args)):
-                self.params = [each for each in self.params if each.name not in ("broker", "topic")]
-            return super().parse_args(ctx, args)
-
-        def _does_without(self, ctx: Any, args: list[str]) -> bool:
-            given, _, _ = self.make_parser(ctx).parse_args(args)
-            chosen = [each for each in self.params if each.name in names]
-            return any(
-                each.handle_parse_result(ctx, given, [])[0] not in (None, False) for each in chosen
-            )
-
-    return WithoutKafka
-
-
-def _parameters(
-    function: Command, command_name: str, only: str | None = None, *, shared: bool = True
-) -> list[inspect.Parameter]:
-    """Return a function's parameters for typer, with the names of their environment variables."""
-    named = [
-        each
-        for each in inspect.signature(function).parameters.values()
-        if only is None or each.name == only
-    ]
-    raw = {each.name: each.annotation for each in named}
-    hints = get_type_hints(
-        type("Hints", (), {"__annotations__": raw}),
-        globalns=function.__globals__,
-        include_extras=True,
-    )
-    return [
-        each.replace(
-            annotation=_with_environment(hints[each.name], command_name, each.name, shared),
-            kind=inspect.Parameter.KEYWORD_ONLY,
-        )
-        for each in named
-    ]
-
-
-def _with_environment(annotation: Any, command_name: str, name: str, shared: bool) -> Any:
-    kind, *extras = get_args(annotation) or (annotation,)
-    if not extras or not isinstance(extras[0], OptionInfo):
-        return annotation
-    option = copy(extras[0])
-    name = name.rstrip("_")
-    option.envvar = [f"{PREFIX}_{command_name}_{name}".upper()]
-    if shared:
-        option.envvar.append(shared_variable(name))
-    option.show_envvar = False
-    return Annotated[kind, option]
-
-
-def shared_variable(name: str) -> str:
-    """Return the environment variable that sets an option of all commands that have it."""
-    return f"{PREFIX}_{name}".upper()
-
-
-def config_defaults(
-    path: Path | None, commands: Mapping[str, Mapping[str, bool]], profile: str | None = None
-) -> tuple[dict[str, dict[str, Any]], str | None]:
-    """Read the configuration file; return each command's defaults, and a profile's broker.
-
-    What a profile sets comes before what is set for all commands or for one. A password is among
-    them wherever ``password_file`` is an option, though it is none itself: it would be seen in the
-    list of processes.
-
-    :param path: None is ``config.toml`` in the user's configuration folder, if it is there.
-    :param commands: the parameters of each command's options, and whether they may be set for all
-        commands; one whose name Python keeps for itself, as ``from``, ends in an underscore, which
-        the file does not have.
-    :param profile: the table of ``profiles`` that is chosen.
-    :raises UsageError: the file cannot be read, sets what no command has, or has no such profile.
-    """
-    file = config_file(path)
-    try:
-        settings = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        if path is None and profile is None:
-            return {}, None
-        raise UsageError(f"no file to read: {error.strerror}", where=str(file)) from error
-    except ValueError as error:
-        raise UsageError(f"no TOML: {error}", where=str(file)) from error
-    settings = _underscored(settings)
-    chosen_profile = _profile(settings.pop("profiles", {}), profile, file)
-    broker = chosen_profile.pop("broker", None)
-    if not isinstance(broker, str | None):
-        raise UsageError("broker is no text", where=str(file), todo='write "HOST:PORT"')
-    tables = {key: value for key, value in settings.items() if isinstance(value, dict)}
-    common = {key: value for key, value in settings.items() if key not in tables}
-    known = {name: {each.rstrip("_"): each for each in names} for name, names in commands.items()}
-    for parameters in known.values():
-        if "password_file" in parameters:
-            parameters["password"] = "password"
-    shared = {
-        name: {key for key, each in parameters.items() if commands[name].get(each, True)}
-        for name, parameters in known.items()
-    }
-    if any("password" in each for each in (common, chosen_profile, *tables.values())):
-        warn_if_open(file)
-    for settings in (common, chosen_profile):
-        _require_known(settings, set().union(*shared.values()), file)
-    _require_known(tables, set(commands), file)
-    defaults = {}
-    for name, parameters in known.items():
-        own = _underscored(tables.get(name, {}))
-        _require_known(own, set(parameters), file)
-        general, special = (
-            {key: value for key, value in each.items() if key in shared[name]}
-            for each in (common, chosen_profile)
-        )
-        chosen = general | own | special
-        defaults[name] = {parameters[key]: value for key, value in chosen.items()}
-    return defaults, broker
-
-
-def config_file(path: Path | None) -> Path:
-    """Return the configuration file: ``path``, or the one in the user's folder."""
-    return path or Path(typer.get_app_dir("alertstream")) / "config.toml"
-
-
-def _profile(profiles: Mapping[str, Any], name: str | None, file: Path) -> dict[str, Any]:
-    if name is None:
-        return {}
-    if not isinstance(profiles, dict) or not isinstance(profiles.get(name), dict):
-        known = ", ".join(profiles) or "none"
-        raise UsageError(
-            f"there is no profile {name}",
-            where=str(file),
-            todo=f"write it as [profiles.{name}]; there: {known}",
-        )
-    return _underscored(profiles[name])
-
-
-def make_broker_an_option(command: Any, broker: str) -> None:
-    """Let a command do without BROKER, since a profile has it; ``--broker`` names another."""
-    app = typer.Typer(add_completion=False)
-
-    @app.command()
-    def connect(broker: Annotated[str, typer.Option(help="Kafka's address.")] = broker) -> None:
-        pass
-
-    (option,) = typer.main.get_command(app).params
-    for place, parameter in enumerate(command.params):
-        if parameter.name == "broker" and parameter.param_type_name == "argument":
-            command.params[place] = option
-
-
-def _underscored(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key.replace("-", "_"): value for key, value in settings.items()}
-
-
-def _require_known(given: Mapping[str, Any], known: set[str], file: Path) -> None:
-    for name in given:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            raise UsageError(
-                f"there is no option {name}",
-                where=str(file),
-                todo=f"did you mean {near[0]}?" if near else "remove it",
-            )
 
 
 def connection(
@@ -390,12 +131,6 @@ def _password_in(file: Path, option: str) -> str:
         raise UsageError("the password file is empty", where=str(file), todo="write it there")
     warn_if_open(file)
     return password
-
-
-def warn_if_open(file: Path) -> None:
-    """Tell the user if others may read a file that has a password in it."""
-    if file.stat().st_mode & 0o044:
-        notice(f"warning: others can read the password · {file} · chmod 600 {file}")
 
 
 def listener_security(
@@ -593,14 +328,6 @@ def sharing(
     return Sharing(workers, worker)
 
 
-def worker_command(*more: str) -> list[str]:
-    """Return this process's command once more, as that of one of its workers."""
-    given = sys.argv[1:]
-    end = given.index("--") if "--" in given else len(given)
-    added = ["--worker", "--workers", "1", "--format", "json", *more]
-    return [sys.executable, "-m", "alertstream", *given[:end], *added, *given[end:]]
-
-
 def part_of_visit(text: str | None) -> tuple[int, int]:
     """Return which part of each visit, from 1 on, of how many; all of it without ``text``.
 
@@ -644,22 +371,6 @@ def _time_or_offset(text: str, purpose: str, others: str = "") -> int | datetime
             todo=f"give {others}an offset, or a time such as 2026-11-24T21:30",
         ) from error
     return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def root_options_apart(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the options that belong to no one command, as ``--debug``, and all the rest.
-
-    They may stand anywhere.
-    """
-    first, rest, remaining = [], [], iter(arguments)
-    for argument in remaining:
-        if argument == "--debug" or argument.startswith(tuple(f"{o}=" for o in ROOT_OPTIONS)):
-            first.append(argument)
-        elif argument in ROOT_OPTIONS:
-            first += [argument, *[value for value in [next(remaining, None)] if value]]
-        else:
-            rest.append(argument)
-    return first, rest
 
 
 async def notice_start(

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alertstream import options
+from alertstream.commands import group
 from alertstream.completion import complete_fields, one_of
 from alertstream.console import DONE, UNDECODABLE, ReaderGone, notice, write_lines
 from alertstream.errors import UsageError
-from alertstream.options import group, notice_start
+from alertstream.options import notice_start
 from alertstream.parameters import TopicOrPattern
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alertstream import options
+from alertstream.commands import command, group
 from alertstream.completion import complete_versions
 from alertstream.console import DONE, FAILED, write_line
 from alertstream.errors import UsageError
-from alertstream.options import command, group
 
 if TYPE_CHECKING:
     from alertstream.registry import RegistrySchemas

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alertstream import options
+from alertstream.commands import group, worker_command
 from alertstream.console import DONE, FAILED, as_json, notice, write_error, write_line
-from alertstream.options import group
 from alertstream.parameters import Format, TopicName
 
 if TYPE_CHECKING:
@@ -131,9 +131,7 @@ def send(
             )
 
     def part_for(worker: int) -> list[str]:
-        return options.worker_command(
-            "--part", f"{number + of * (worker - 1)}/{of * sharing.workers}"
-        )
+        return worker_command("--part", f"{number + of * (worker - 1)}/{of * sharing.workers}")
 
     total = run(together if sharing.workers > 1 else alone)
     if not sharing.is_worker:

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field, replace
 from alertstream.caps import Claim, VisitCaps, bits
 from alertstream.codec import MessageDecoder
 from alertstream.errors import UndecodableError
+from alertstream.fields import missing_in
 from alertstream.filters import AlertFilter, error_line, union_of_fields
 from alertstream.kafka import Copy, Message, Offsets, position_of
-from alertstream.schemas import Schemas
+from alertstream.schemas import Schema, Schemas, full_name
 from alertstream.stats import VISIT_IS_OVER, Causes, FilterCounts
 from alertstream.stream import next_offsets
-from alertstream.survey import Alert, field_paths
+from alertstream.survey import QUANTITIES, Alert, field_paths
 from alertstream.topics import UNDECODABLE
 from alertstream.visits import Clock
 
@@ -103,7 +104,8 @@ class Sieve:
         self.totals = [FilterCounts(topic, None) for topic in self.topics]
         fields = union_of_fields(filters)
         paths = None if fields is None else field_paths([*fields, "visit"])
-        self._decoder = MessageDecoder(self.schemas, paths)
+        self._paths = sorted({*(fields or ())} - QUANTITIES)
+        self._decoder = MessageDecoder(self.schemas, paths, self._tell_missing)
         self._visits: dict[int | None, _VisitCounts] = {}
         self._causes = Causes()
 
@@ -183,6 +185,13 @@ class Sieve:
                 cause = error_line(error)
                 text = f"{each.topic} fails on an alert, which it rejects thereby: {cause}"
                 self._tell_once(f"{each.topic} {cause}", text)
+
+    def _tell_missing(self, schema: Schema) -> None:
+        """Tell which fields that filters look at are missing in the alerts of a schema."""
+        name, missing = full_name(schema), missing_in(schema, self._paths)
+        if missing:
+            text = f"{name} has no {', '.join(missing)}: for its alerts, filters see None there"
+            self._tell_once(f"{name} {missing}", text)
 
     def _tell_once(self, cause: str, text: str) -> None:
         if self._causes.is_new(cause):
