@@ -87,6 +87,7 @@ class Costs:
     ``write`` is what a broker takes to receive it, ``copy`` to keep another copy, ``read`` to give
     it to a subscriber, ``publish`` to receive it from filters, in transactions to many topics.
     ``send`` and ``filter`` are those of the processes, ``judge`` that of each filter more.
+    ``alert`` is what a process with filters takes for each alert besides, seconds of a processor.
     """
 
     write: float
@@ -96,10 +97,12 @@ class Costs:
     send: float
     filter: float
     judge: float
+    alert: float
 
-    def filtering(self, filters: int) -> float:
-        """Return what a process with so many filters takes."""
-        return self.filter + (filters - 1) * self.judge
+    def filtering(self, stream: Stream, filters: int) -> float:
+        """Return what a process with so many filters takes for a visit, seconds of a processor."""
+        bytes_too = self.filter + (filters - 1) * self.judge
+        return stream.visit / 1e9 * bytes_too + stream.alerts * self.alert
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ def costs_in(figures: dict[str, Any]) -> Costs:
     passed = 99 * 20 / figures["alerts"]
     # A filter more may cost less than measurements scatter.
     judge = max(hundred["client"] - one["client"], 0.0) / 99
+    alert, filter_ = _apart(figures)
     write = costs["send"]["kafka"]
     return Costs(
         write=write,
@@ -132,9 +136,22 @@ def costs_in(figures: dict[str, Any]) -> Costs:
         read=costs["10 subscribers"]["kafka"],
         publish=(hundred["kafka"] - one["kafka"]) / passed,
         send=costs["send"]["client"],
-        filter=one["client"],
+        filter=filter_,
         judge=judge,
+        alert=alert,
     )
+
+
+def _apart(figures: dict[str, Any]) -> tuple[float, float]:
+    """Return what a filter takes for an alert, and for a GB: two sizes of alerts were measured."""
+    sizes = figures["small_alert_bytes"], figures["alert_bytes"]
+    points = "filter 1, small alerts", "filter 1"
+    small, large = (
+        figures["costs"][point]["client"] / 1e9 * size
+        for point, size in zip(points, sizes, strict=True)
+    )
+    slope = (large - small) / (sizes[1] - sizes[0])
+    return small - slope * sizes[0], slope * 1e9
 
 
 def need(stream: Stream, costs: Costs) -> Need:
@@ -149,8 +166,8 @@ def need(stream: Stream, costs: Costs) -> Need:
         + copied * costs.copy
         + read * costs.read
     ) / 1e9
-    filtering = stream.groups * costs.filtering(stream.filters)
-    clients = stream.visit / 1e9 * (costs.send + filtering)
+    filtering = stream.groups * costs.filtering(stream, stream.filters)
+    clients = stream.visit / 1e9 * costs.send + filtering
     brokers = {
         "network in": (written + copied) / stream.seconds / NETWORK,
         "network out": (read + copied) / stream.seconds / NETWORK,
@@ -159,7 +176,7 @@ def need(stream: Stream, costs: Costs) -> Need:
     }
     limit = max(brokers, key=lambda each: brokers[each])
     enough = math.ceil(brokers[limit] / USED)
-    members = math.ceil(stream.visit / 1e9 * filtering / stream.seconds / USED)
+    members = math.ceil(filtering / stream.seconds / USED)
     return Need(
         incoming=written / stream.seconds,
         copied=copied / stream.seconds,
@@ -211,9 +228,8 @@ def expectations(figures: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
     small = Stream(alerts=alerts, size=figures["small_alert_bytes"])
 
     def filtering(stream: Stream, filters: int) -> float:
-        publish = filters * stream.passed * costs.publish
-        reading = stream.visit * (costs.filtering(filters) + costs.read)
-        return (reading + publish) / 1e9 / MEASURED_ON
+        kafka = filters * stream.passed * costs.publish + stream.visit * costs.read
+        return (costs.filtering(stream, filters) + kafka / 1e9) / MEASURED_ON
 
     for filters in (10, 250):
         yield "filters", f"{filters} filters", filtering(visit, filters)
@@ -239,7 +255,8 @@ def measured_seconds(figures: dict[str, Any], curve: str, point: str) -> float:
 def costs_table(costs: Costs) -> str:
     """Return the table of costs, in Markdown."""
     rows = [["cost", "seconds of a processor for a GB"]]
-    rows += [[each.name, f"{getattr(costs, each.name):.2f}"] for each in fields(costs)]
+    rows += [[each.name, f"{getattr(costs, each.name):.2f}"] for each in fields(costs)[:-1]]
+    rows.append(["alert", f"{costs.alert * 1e6:.0f} µs for an alert"])
     return _table(rows)
 
 

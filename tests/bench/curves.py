@@ -248,6 +248,12 @@ async def costs(bench: Bench) -> None:
         ("10 subscribers", ("read_many", *reading, 10), 10 * size),
     ):
         found[name] = await _cost(ours(name, *how), bench.pids, gigabytes, bench.rounds)
+    small = bench.file(bench.alerts, SMALL)
+    topic, _ = await bench.send(Visit("", small))
+    filtering = ours("", "filter_ours", bench.broker, topic, "1")
+    gigabytes = small.stat().st_size / 1e9
+    bench.figures["small_alert_bytes"] = small.stat().st_size / bench.alerts
+    found["filter 1, small alerts"] = await _cost(filtering, bench.pids, gigabytes, bench.rounds)
     # Three copies of all that would not fit into memory.
     fifth = bench.file(bench.alerts // 5)
     async with local_broker(BrokerOptions(port=0, nodes=3), notice=print) as three:
