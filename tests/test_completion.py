@@ -50,6 +50,8 @@ def test_commands_and_options() -> None:
     assert ask("alertstream si") == ["simulate"]
     assert ask("alertstream print --exit") == ["--exit-on-eof"]
     assert ask("alertstream print --format=j") == ["json"]
+    assert ask("alertstream send --compression=s") == ["snappy"]
+    assert ask("alertstream print b t --security-protocol=SASL") == ["SASL_PLAINTEXT", "SASL_SSL"]
     assert ask("alertstream schema s") == ["show"]
 
 

@@ -16,9 +16,11 @@ import typer
 
 from alertstream import completion, options
 from alertstream.commands import (
+    choice,
     command,
     group,
     make_broker_an_option,
+    one_of,
     root_options_apart,
     shared_variable,
 )
@@ -177,7 +179,12 @@ def monitor(
     reading: options.Reading = group(options.reading),
     schemas: Schemas = group(options.schemas),
     format: Annotated[
-        str | None, typer.Option(help="live, text or json; default: live in a terminal.")
+        str | None,
+        choice(
+            "format",
+            ("live", "text", "json"),
+            help="live, text or json; default: live in a terminal.",
+        ),
     ] = None,
 ) -> int:
     """Watch topics: alerts, bytes, rate, latency by visit, and how far behind their groups are.
@@ -193,7 +200,6 @@ def monitor(
     from alertstream.visits import WallClock
 
     shown = format or ("live" if sys.stdout.isatty() else "text")
-    options.one_of("format", shown, ("live", "text", "json"))
     names = tuple(dict.fromkeys(topics))
     subscription = reading.subscription(names)
     watch = Watch(names, schemas, WallClock())
@@ -341,7 +347,7 @@ def simulate(
 def _faults(text: str, schema_id: int, schemas: Schemas) -> Faults:
     from alertstream.simulate import FAULTS, Faults
 
-    named = [options.one_of("fault", kind.strip(), (*FAULTS, "all")) for kind in text.split(",")]
+    named = [one_of("fault", kind.strip(), (*FAULTS, "all")) for kind in text.split(",")]
     kinds = FAULTS if "all" in named else tuple(dict.fromkeys(named))
     near = min(set(schemas.ids()) - {schema_id}, key=lambda each: (abs(each - schema_id), -each))
     return Faults(kinds, schema_id, (schemas.by_id(near), near))
@@ -374,7 +380,6 @@ def doctor(
     from alertstream.screen import finding_line
     from alertstream.visits import WallClock
 
-    options.one_of("format", format, ("text", "json"))
     patient = examination.Patient(connection, topic, reading.group, schemas)
     bad = 0
 

@@ -19,6 +19,7 @@ from typer.core import TyperCommand
 from typer.models import OptionInfo
 
 from alertstream.console import set_quiet, waiting
+from alertstream.errors import UsageError
 
 PREFIX = "ALERTSTREAM"
 ROOT_OPTIONS = ("--config", "--profile")
@@ -84,6 +85,32 @@ def command(
         return function
 
     return register
+
+
+def choice(what: str, known: Sequence[str], *names: str, help: str) -> Any:
+    """Return an option that takes one of a few words, in upper or lower case.
+
+    A shell offers these, and any other is a :class:`UsageError` that names them.
+    """
+    folded = {each.casefold(): each for each in known}
+
+    def checked(given: str | None) -> str | None:
+        return None if given is None else one_of(what, folded.get(given.casefold(), given), known)
+
+    def offered(incomplete: str) -> list[str]:
+        return [each for each in known if each.startswith(incomplete)]
+
+    return typer.Option(*names, help=help, callback=checked, autocompletion=offered)
+
+
+def one_of(what: str, value: str, known: Sequence[str]) -> str:
+    """Return ``value`` if it is known.
+
+    :raises UsageError: it is not.
+    """
+    if value not in known:
+        raise UsageError(f"there is no {what} {value}", todo=f"choose {', '.join(known)}")
+    return value
 
 
 def quiet(

@@ -52,15 +52,6 @@ def _quietly(complete: Complete) -> Callable[[typer.Context, str], list[str]]:
     return offered
 
 
-def one_of(*known: str) -> Callable[[str], list[str]]:
-    """Return what offers one of a few words."""
-
-    def offered(incomplete: str) -> list[str]:
-        return [each for each in known if each.startswith(incomplete)]
-
-    return offered
-
-
 @_quietly
 def complete_topics(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     """Offer the topics of the broker that the command line, or its profile, names."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alertstream import options
-from alertstream.commands import group, worker_command
+from alertstream.commands import choice, group, worker_command
 from alertstream.completion import complete_filters, complete_where
 from alertstream.console import (
     DONE,
@@ -65,7 +65,12 @@ def filter_(
         str | None, typer.Option(metavar="TOPIC", help="Where --where sends to.")
     ] = None,
     cap: Annotated[int, typer.Option(min=0, help="Alerts per visit and filter; 0: no limit.")] = 20,
-    delivery: Annotated[str, typer.Option(help="exactly-once or at-least-once.")] = "exactly-once",
+    delivery: Annotated[
+        str,
+        choice(
+            "delivery", ("exactly-once", "at-least-once"), help="exactly-once or at-least-once."
+        ),
+    ] = "exactly-once",
     sharing: options.Sharing = group(options.sharing, shared=False),
     list_: Annotated[
         bool, typer.Option("--list", help="Show the filters there are; without BROKER and TOPIC.")
@@ -92,7 +97,6 @@ def filter_(
 
     Example: alertstream filter localhost:9092 alerts 1-3 --exit-on-eof
     """
-    options.one_of("format", format, ("text", "json"))
     if list_ + (dry_run is not None) + (new is not None) > 1:
         raise UsageError("--list, --dry-run and --new exclude each other", todo="give one of them")
     if (list_ or new is not None) and filter:
@@ -111,11 +115,9 @@ def filter_(
     # The command line has seen to that.
     assert connection is not None and topic is not None
 
-    from alertstream.filterer import DELIVERIES
     from alertstream.filters import group_name
     from alertstream.sieve import FilterOptions
 
-    options.one_of("delivery", delivery, DELIVERIES)
     if (where is None) != (output is None):
         raise UsageError("--where and --output belong together", todo="give both, or none")
     chosen = _chosen_filters(filter or (), filters or (), where, output)
@@ -124,7 +126,7 @@ def filter_(
     wanted = FilterOptions(chosen, cap)
     member = _Member(
         *(connection, topic, reading.group_or(group_name(chosen)), reading, wanted, schemas),
-        exactly_once=delivery == DELIVERIES[0],
+        exactly_once=delivery == "exactly-once",
         is_worker=sharing.is_worker,
         line=_counts_line(format),
     )

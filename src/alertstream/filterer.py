@@ -34,7 +34,6 @@ LEAST_TOGETHER = 1024 * 1024
 """Bytes of copies that go into one transaction even if the way to Kafka is slow."""
 MOST_REFUSALS = 10
 """Times in a row that Kafka may refuse what can be tried again, before it is given up."""
-DELIVERIES = ("exactly-once", "at-least-once")
 
 
 Report = Callable[[Sequence[FilterCounts]], Awaitable[None]]

@@ -16,7 +16,7 @@ from aiokafka.client import AIOKafkaClient
 from alertstream.connection import Connection, failed_delivery, mapped_errors
 from alertstream.errors import DeliveryError, Position
 from alertstream.produce import use_lean_connections
-from alertstream.records import CODECS, Batch, Records
+from alertstream.records import Batch, Records
 from alertstream.stopping import STOP_LIMIT
 from alertstream.topics import CONNECT_LIMIT, POLL, ROOM_FOR_HEADERS, Topic
 from alertstream.transactions import Membership, use_fenced_offsets
@@ -35,7 +35,6 @@ TRANSACTION_LIMIT = 20.0
 """Seconds after which Kafka aborts a transaction whose producer is gone: until then, nothing that
 comes behind it can be read."""
 
-COMPRESSIONS = tuple(CODECS)
 
 ORIGIN = "alertstream.origin"
 """Header of a message that was copied: topic, partition, offset, timestamp in ms of the first."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alertstream.commands import shared_variable
+from alertstream.commands import choice, shared_variable
 from alertstream.configuration import warn_if_open
 from alertstream.console import notice
 from alertstream.errors import UsageError
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from alertstream.stream import Subscription
 
 SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
 def connection(
@@ -39,10 +38,20 @@ def connection(
         str, typer.Argument(metavar="BROKER", help="Kafka's address, HOST:PORT; more with commas.")
     ],
     security_protocol: Annotated[
-        str, typer.Option(help="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.")
+        str,
+        choice(
+            "security protocol",
+            SECURITY_PROTOCOLS,
+            help="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.",
+        ),
     ] = "PLAINTEXT",
     sasl_mechanism: Annotated[
-        str, typer.Option(help="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.")
+        str,
+        choice(
+            "SASL mechanism",
+            ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
+            help="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.",
+        ),
     ] = "SCRAM-SHA-512",
     username: Annotated[str | None, typer.Option(help="User name for SASL.")] = None,
     password_file: Annotated[
@@ -61,16 +70,16 @@ def connection(
     """
     from alertstream.connection import Connection
 
-    protocol = one_of("security protocol", security_protocol.upper(), SECURITY_PROTOCOLS)
-    secret = _password(context, password_file)
-    if not protocol.startswith("SASL"):
-        _tell_unused(protocol, "user name and no password", username or secret, "SASL_SSL")
-    if not protocol.endswith("SSL"):
-        _tell_unused(protocol, "certificates", ca_file or cert_file or key_file, "SASL_SSL or SSL")
+    secret, certificates = _password(context, password_file), ca_file or cert_file or key_file
+    if not security_protocol.startswith("SASL"):
+        user = username or secret
+        _tell_unused(security_protocol, "user name and no password", user, "SASL_SSL")
+    if not security_protocol.endswith("SSL"):
+        _tell_unused(security_protocol, "certificates", certificates, "SASL_SSL or SSL")
     return Connection(
         bootstrap=broker,
-        security_protocol=protocol,
-        sasl_mechanism=one_of("SASL mechanism", sasl_mechanism.upper(), SASL_MECHANISMS),
+        security_protocol=security_protocol,
+        sasl_mechanism=sasl_mechanism,
         username=username,
         password=secret,
         ca_file=ca_file,
@@ -135,7 +144,12 @@ def _password_in(file: Path, option: str) -> str:
 
 def listener_security(
     security_protocol: Annotated[
-        str, typer.Option(help="What clients speak: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.")
+        str,
+        choice(
+            "security protocol",
+            SECURITY_PROTOCOLS,
+            help="What clients speak: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.",
+        ),
     ] = "PLAINTEXT",
     cert_file: Annotated[Path | None, typer.Option(help="The server's certificate, PEM.")] = None,
     key_file: Annotated[Path | None, typer.Option(help="Its key, if in a file of its own.")] = None,
@@ -153,8 +167,7 @@ def listener_security(
     """
     from alertstream.broker_security import ListenerSecurity
 
-    protocol = one_of("security protocol", security_protocol.upper(), SECURITY_PROTOCOLS)
-    security = ListenerSecurity(protocol, cert_file, key_file, ca_file, users)
+    security = ListenerSecurity(security_protocol, cert_file, key_file, ca_file, users)
     if users and users.exists():
         warn_if_open(users)
     return security
@@ -337,16 +350,6 @@ def part_of_visit(text: str | None) -> tuple[int, int]:
     if not found or not 1 <= int(found[1]) <= int(found[2]):
         raise UsageError(f"{text} is no part of a visit", todo="give it as 2/3, the second third")
     return int(found[1]), int(found[2])
-
-
-def one_of(what: str, value: str, known: tuple[str, ...]) -> str:
-    """Return ``value`` if it is known.
-
-    :raises UsageError: it is not.
-    """
-    if value not in known:
-        raise UsageError(f"there is no {what} {value}", todo=f"choose {', '.join(known)}")
-    return value
 
 
 def start_of(text: str | None) -> str | int | datetime:

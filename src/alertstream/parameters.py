@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from alertstream.completion import complete_topics, one_of
+from alertstream.commands import choice
+from alertstream.completion import complete_topics
 
 TopicName = Annotated[
     str, typer.Argument(metavar="TOPIC", help="The topic.", autocompletion=complete_topics)
@@ -19,7 +20,5 @@ TOPIC_OR_PATTERN = typer.Argument(
 TopicOrPattern = Annotated[str, TOPIC_OR_PATTERN]
 Format = Annotated[
     str,
-    typer.Option(
-        help="text, for people, or json, a line an object.", autocompletion=one_of("text", "json")
-    ),
+    choice("format", ("text", "json"), help="text, for people, or json, a line an object."),
 ]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alertstream import options
-from alertstream.commands import group
-from alertstream.completion import complete_fields, one_of
+from alertstream.commands import choice, group
+from alertstream.completion import complete_fields
 from alertstream.console import DONE, UNDECODABLE, ReaderGone, notice, write_lines
 from alertstream.errors import UsageError
 from alertstream.options import notice_start
@@ -59,11 +59,11 @@ def print_(
     ] = None,
     stamp_format: Annotated[
         str,
-        typer.Option(
-            "--stampFormat",
-            "--stamp-format",
+        choice(
+            "stamp format",
+            ("fits", "png", "both"),
+            *("--stampFormat", "--stamp-format"),
             help="fits, files as they came; png, a picture an alert; or both.",
-            autocompletion=one_of("fits", "png", "both"),
         ),
     ] = "fits",
     show_cutouts: Annotated[
@@ -84,9 +84,10 @@ def print_(
     schemas: Schemas = group(options.schemas),
     format: Annotated[
         str,
-        typer.Option(
+        choice(
+            "format",
+            ("text", "json", "csv"),
             help="text, for people; json, a line an object; or csv, a table.",
-            autocompletion=one_of("text", "json", "csv"),
         ),
     ] = "text",
 ) -> int:
@@ -99,8 +100,6 @@ def print_(
     from alertstream.runtime import run
     from alertstream.stream import subscribe
 
-    options.one_of("format", format, ("text", "json", "csv"))
-    options.one_of("stamp format", stamp_format, ("fits", "png", "both"))
     pages = any(path.suffix in PAGES for path in save or ())
     printed = printer.PrintOptions(
         interval=interval,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alertstream import options
-from alertstream.commands import group, worker_command
+from alertstream.commands import choice, group, worker_command
 from alertstream.console import DONE, FAILED, as_json, notice, write_error, write_line
 from alertstream.parameters import Format, TopicName
 
@@ -58,7 +58,14 @@ def send(
     replication: Annotated[
         int | None, typer.Option(min=1, help="Copies of it; default: 3, if there are 3 brokers.")
     ] = None,
-    compression: Annotated[str, typer.Option(help="none, gzip, snappy, lz4 or zstd.")] = "none",
+    compression: Annotated[
+        str,
+        choice(
+            "compression",
+            ("none", "gzip", "snappy", "lz4", "zstd"),
+            help="none, gzip, snappy, lz4 or zstd.",
+        ),
+    ] = "none",
     schema_id: Annotated[
         int | None, typer.Option(min=0, max=2**32 - 1, help="Send under this schema id.")
     ] = None,
@@ -82,8 +89,6 @@ def send(
     from alertstream.topics import TopicLayout, make_topics
     from alertstream.visits import Cadence, WallClock, bursts, visits_in
 
-    options.one_of("format", format, ("text", "json"))
-    options.one_of("compression", compression, kafka.COMPRESSIONS)
     number, of = options.part_of_visit(part)
     cadence, clock = Cadence(interval, align, repeat), WallClock()
     layout = TopicLayout(partitions, replication)
