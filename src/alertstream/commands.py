@@ -87,11 +87,14 @@ def command(
     return register
 
 
-def choice(what: str, known: Sequence[str], *names: str, help: str) -> Any:
+def choice(what: str, known: Sequence[str], *names: str, help: str = "") -> Any:
     """Return an option that takes one of a few words, in upper or lower case.
 
     A shell offers these, and any other is a :class:`UsageError` that names them.
+
+    :param help: default: the words.
     """
+    words = f"{', '.join(known[:-1])} or {known[-1]}."
     folded = {each.casefold(): each for each in known}
 
     def checked(given: str | None) -> str | None:
@@ -100,7 +103,7 @@ def choice(what: str, known: Sequence[str], *names: str, help: str) -> Any:
     def offered(incomplete: str) -> list[str]:
         return [each for each in known if each.startswith(incomplete)]
 
-    return typer.Option(*names, help=help, callback=checked, autocompletion=offered)
+    return typer.Option(*names, help=help or words, callback=checked, autocompletion=offered)
 
 
 def one_of(what: str, value: str, known: Sequence[str]) -> str:

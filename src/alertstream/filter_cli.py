@@ -67,9 +67,7 @@ def filter_(
     cap: Annotated[int, typer.Option(min=0, help="Alerts per visit and filter; 0: no limit.")] = 20,
     delivery: Annotated[
         str,
-        choice(
-            "delivery", ("exactly-once", "at-least-once"), help="exactly-once or at-least-once."
-        ),
+        choice("delivery", ("exactly-once", "at-least-once")),
     ] = "exactly-once",
     sharing: options.Sharing = group(options.sharing, shared=False),
     list_: Annotated[

@@ -39,19 +39,11 @@ def connection(
     ],
     security_protocol: Annotated[
         str,
-        choice(
-            "security protocol",
-            SECURITY_PROTOCOLS,
-            help="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.",
-        ),
+        choice("security protocol", SECURITY_PROTOCOLS),
     ] = "PLAINTEXT",
     sasl_mechanism: Annotated[
         str,
-        choice(
-            "SASL mechanism",
-            ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
-            help="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.",
-        ),
+        choice("SASL mechanism", ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")),
     ] = "SCRAM-SHA-512",
     username: Annotated[str | None, typer.Option(help="User name for SASL.")] = None,
     password_file: Annotated[

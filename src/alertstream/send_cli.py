@@ -60,11 +60,7 @@ def send(
     ] = None,
     compression: Annotated[
         str,
-        choice(
-            "compression",
-            ("none", "gzip", "snappy", "lz4", "zstd"),
-            help="none, gzip, snappy, lz4 or zstd.",
-        ),
+        choice("compression", ("none", "gzip", "snappy", "lz4", "zstd")),
     ] = "none",
     schema_id: Annotated[
         int | None, typer.Option(min=0, max=2**32 - 1, help="Send under this schema id.")
