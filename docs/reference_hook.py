@@ -24,7 +24,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def _capacity() -> dict[str, str]:
-    path = Path(__file__).with_name("capacity.py")
+    path = Path(__file__).parents[1] / "bench" / "capacity.py"
     spec = importlib.util.spec_from_file_location("capacity", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -38,7 +38,7 @@ def _capacity() -> dict[str, str]:
 def _commands() -> str:
     from typer.main import get_command
 
-    from alertstream.cli import app
+    from alertstream.cli.app import app
 
     parts = [_section("alertstream")]
     for name, command in get_command(app).commands.items():

@@ -2,111 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-
-import alertstream
-from alertstream.topics import TopicLayout
+from tests.support.commands import finish, run, start, stop, until
 
 if TYPE_CHECKING:
-    from registry_service import RegistryService
-
-COMMAND = str(Path(sys.executable).with_name("alertstream"))
-LIMIT = 90
-JAVA_STARTS_FAST = "-XX:TieredStopAtLevel=1"
-"""Less compiling: a Kafka of tests starts in 60 % of the processor time."""
-
-
-@dataclass
-class Finished:
-    """A command that has ended."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        return self.out.splitlines()
-
-    @property
-    def objects(self) -> list[dict[str, Any]]:
-        return [json.loads(line, parse_constant=_no_constant) for line in self.lines]
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def clean_environment(**more: str) -> dict[str, str]:
-    # Test runners set the width of a terminal that a command does not have.
-    foreign = ("ALERTSTREAM_", "COLUMNS", "LINES")
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
-    fixed = {"XDG_CONFIG_HOME": "/nonexistent", "JAVA_TOOL_OPTIONS": JAVA_STARTS_FAST}
-    return kept | fixed | more
-
-
-def start(*arguments: object, out: Path | None = None, **environment: str) -> subprocess.Popen[str]:
-    """Start the installed ``alertstream``; ``out`` gets what it writes, to look at meanwhile."""
-    with (out or Path(os.devnull)).open("w") as file:
-        return subprocess.Popen(
-            [COMMAND, *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            stdout=file if out else subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=clean_environment(**environment),
-        )
-
-
-def finish(process: subprocess.Popen[str], limit: float = LIMIT) -> Finished:
-    try:
-        out, err = process.communicate(timeout=limit)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, err = process.communicate()
-        pytest.fail(f"still running after {limit} s: {process.args}\n{out}\n{err}")
-    finished = Finished(process.returncode, out, err)
-    assert "Traceback" not in finished.err, finished.err
-    return finished
-
-
-def run(*arguments: object, limit: float = LIMIT, **environment: str) -> Finished:
-    """Run the installed ``alertstream`` to its end."""
-    return finish(start(*arguments, **environment), limit)
-
-
-def send_visits(broker: str, topic: str, *data: Path, partitions: int = 4) -> None:
-    """Send files, or folders of them, for a test of something else than ``alertstream send``."""
-    layout = TopicLayout(partitions)
-    sent = asyncio.run(alertstream.send(broker, topic, data, layout=layout))
-    assert sent.acknowledged == sent.planned > 0, sent.error
-
-
-def until(condition: Callable[[], Any], what: str, limit: float = 30) -> Any:
-    """Wait for a condition; return what it gives."""
-    give_up = time.monotonic() + limit
-    while not (result := condition()):
-        assert time.monotonic() < give_up, f"not in {limit} s: {what}"
-        time.sleep(0.02)
-    return result
-
-
-def stop(process: subprocess.Popen[str], how: signal.Signals = signal.SIGINT) -> Finished:
-    process.send_signal(how)
-    return finish(process, 30)
+    from tests.support.registry_service import RegistryService
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +30,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryService]:
     """A schema registry that answers."""
-    from registry_service import RegistryService
+    from tests.support.registry_service import RegistryService
 
     service = RegistryService(tmp_path_factory.mktemp("registry"))
     service.start()

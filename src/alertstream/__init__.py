@@ -10,11 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from alertstream.api import ReceivedAlert, read, send
-    from alertstream.connection import Connection
+    from alertstream.alert.survey import Alert
     from alertstream.errors import AlertStreamError
-    from alertstream.filters import AlertFilter
-    from alertstream.survey import Alert
+    from alertstream.filtering.filters import AlertFilter
+    from alertstream.kafka.connection import Connection
+    from alertstream.reading.api import ReceivedAlert, read
+    from alertstream.sending.api import send
 
     __version__: str
 
@@ -30,13 +31,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Alert": "survey",
-    "AlertFilter": "filters",
+    "Alert": "alert.survey",
+    "AlertFilter": "filtering.filters",
     "AlertStreamError": "errors",
-    "Connection": "connection",
-    "ReceivedAlert": "api",
-    "read": "api",
-    "send": "api",
+    "Connection": "kafka.connection",
+    "ReceivedAlert": "reading.api",
+    "read": "reading.api",
+    "send": "sending.api",
 }
 
 

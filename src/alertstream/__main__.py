@@ -14,8 +14,8 @@ def main() -> None:
     # Until the command waits for signals itself, SIGTERM is as good as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        from alertstream.cli import status_of
-        from alertstream.console import fit_encoding
+        from alertstream.cli.app import status_of
+        from alertstream.cli.terminal.output import fit_encoding
 
         fit_encoding()
         sys.exit(status_of(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The benchmark: ``python -m bench`` measures alertstream beside what people use today."""

@@ -1,0 +1,1 @@
+"""What an alert is in each survey: quantities, light curve, text, cutouts, pictures."""

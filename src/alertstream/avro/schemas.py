@@ -1,0 +1,337 @@
+"""Schemas and their ids: from folders of ``.avsc`` files, the package's own among them.
+
+In a folder, ``lsst.v10_0.alert.avsc`` holds the schema with id 1000 (LSST's rule,
+MAJOR * 100 + MINOR), ``4242.avsc`` the one with id 4242.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fastavro.repository.base import AbstractSchemaRepository, SchemaRepositoryError
+from fastavro.schema import (
+    UnknownType,
+    fingerprint,
+    load_schema,
+    parse_schema,
+    to_parsing_canonical_form,
+)
+
+from alertstream.errors import DataError, SchemaError
+
+Schema = dict[str, Any]
+
+MOST_LEVELS = 32
+"""How deep types may be nested in a schema; LSST's have 5 levels."""
+VALUES_PER_BYTE = 4
+"""How many values a byte of an alert may make: with a record of one field in a record, it is 3."""
+MOST_SURPLUS = 1000
+"""Values of an alert that may take no bytes at all."""
+
+_TOO_DEEP = f"a schema nested deeper than {MOST_LEVELS} levels"
+_FIRST = ("type", "name", "namespace", "doc")
+_LSST_NAME = re.compile(r"lsst\.v(\d+)_(\d+)\.alert")
+
+
+def package_folder(name: str) -> Path:
+    """Return the package's folder ``name`` (``data`` or ``schemas``), installed or in a clone."""
+    installed = Path(str(files("alertstream"))) / "share" / name
+    return installed if installed.is_dir() else Path(__file__).parents[3] / name
+
+
+def full_name(schema: Schema) -> str:
+    """Return a schema's name with its namespace."""
+    name, namespace = schema["name"], schema.get("namespace")
+    return name if "." in name or not namespace else f"{namespace}.{name}"
+
+
+def version_id(name: str) -> int | None:
+    """Return the id that LSST gives to the schema ``name``: 1000 for ``lsst.v10_0.alert``.
+
+    None for a name that carries no LSST version.
+    """
+    match = _LSST_NAME.fullmatch(name)
+    return int(match[1]) * 100 + int(match[2]) if match else None
+
+
+def canonical_fingerprint(schema: Schema) -> str:
+    """Return the SHA-256 of a schema's Parsing Canonical Form (Avro specification).
+
+    Schemas with equal fingerprints read the same bytes, however they are documented.
+    """
+    return str(fingerprint(to_parsing_canonical_form(schema), "SHA-256"))
+
+
+class Schemas:
+    """Schemas by id, looked up in folders in their order, then in the package's own.
+
+    :raises SchemaError: one of ``folders`` is not there.
+    """
+
+    def __init__(self, folders: Sequence[Path] = ()) -> None:
+        for folder in folders:
+            if folder.exists() and not folder.is_dir():
+                raise SchemaError("no folder", where=str(folder), todo="--schemas takes a folder")
+        self._folders: tuple[Path, ...] = (*folders, package_folder("schemas"))
+        self._parsed: dict[int, Schema] = {}
+        self.keep_in = next(iter(folders), None)
+        """The folder for schemas that are not known yet."""
+        self.foreseen = True
+        """Whether :meth:`ids` has those of all messages that can be decoded."""
+
+    def ids(self) -> list[int]:
+        """Return the ids that are known, ascending."""
+        return sorted({schema_id for schema_id, _ in self._files()})
+
+    def by_id(self, schema_id: int) -> Schema:
+        """Return the parsed schema with this id.
+
+        :raises SchemaError: no folder has it, or its file is no Avro schema.
+        """
+        if schema_id not in self._parsed:
+            self._parsed[schema_id] = read_schema(self._file(schema_id))
+        return self._parsed[schema_id]
+
+    async def ready(
+        self,
+        messages: Iterable[bytes | None],
+        stop: asyncio.Event,
+        notice: Callable[[str], None] = lambda text: None,
+    ) -> bool:
+        """Look up what decoding ``messages`` takes; False if ``stop`` came first.
+
+        In folders nothing takes long, so there is nothing to do.
+        """
+        return True
+
+    def id_for(self, schema: Schema, subject: str | None = None, stated: int | None = None) -> int:
+        """Return the id under which alerts written with ``schema`` are sent.
+
+        :param subject: under which a registry has it; folders have none.
+        :param stated: id of a schema whose name carries no version, as its file states it.
+        :raises SchemaError: the name carries no version, or the schema that is known
+            under that version reads other bytes.
+        """
+        name = full_name(schema)
+        schema_id = stated if version_id(name) is None else version_id(name)
+        if schema_id is None:
+            raise SchemaError(
+                f"the schema {name} carries no version", todo="give an id with --schema-id"
+            )
+        if schema_id in self.ids() and not self.has(schema_id, schema):
+            raise SchemaError(
+                f"the schema differs from the {name} known as id {schema_id}",
+                todo="give another id with --schema-id",
+            )
+        return schema_id
+
+    def has(self, schema_id: int, schema: Schema) -> bool:
+        """Return whether ``schema_id`` is known and reads the bytes that ``schema`` wrote."""
+        if schema_id not in self.ids():
+            return False
+        known = self.by_id(schema_id)
+        return canonical_fingerprint(known) == canonical_fingerprint(schema)
+
+    def _file(self, schema_id: int) -> Path:
+        for known_id, path in self._files():
+            if known_id == schema_id:
+                return path
+        raise SchemaError(
+            f"unknown schema id {schema_id}",
+            todo="give a folder that has the schema with --schemas",
+        )
+
+    def _files(self) -> Iterator[tuple[int, Path]]:
+        for folder in self._folders:
+            for path in sorted(folder.glob("*.avsc")):
+                schema_id = int(path.stem) if path.stem.isdecimal() else version_id(path.stem)
+                if schema_id is not None:
+                    yield schema_id, path
+
+
+def read_schema(path: Path) -> Schema:
+    """Read and parse an Avro schema file.
+
+    :raises SchemaError: the file cannot be read or is no Avro schema.
+    """
+    try:
+        return parsed(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SchemaError(f"no file to read: {error.strerror}", where=str(path)) from error
+    except (ValueError, RecursionError) as error:
+        raise SchemaError(f"no JSON: {error}", where=str(path)) from error
+    except SchemaError as error:
+        raise SchemaError(error.what, where=str(path)) from error
+
+
+def parsed(schema: Any) -> Schema:
+    """Check a schema and return it in the form that fastavro decodes with.
+
+    Refused is also what Avro allows and no alert has, since a few bytes of a message could then
+    stop or crash whoever decodes it: types that contain themselves, types nested deeper than
+    ``MOST_LEVELS``, and items that take no bytes.
+
+    :raises SchemaError: it is no Avro record schema, or one of those.
+    """
+    _require_shallow(schema, 4 * MOST_LEVELS)
+    try:
+        result = parse_schema(plain_schema(schema) if isinstance(schema, dict) else schema)
+    except Exception as error:
+        # fastavro has no type of its own for all that can be wrong; its texts have no bounds.
+        cause = ascii(str(error))[1:-1][:200]
+        raise SchemaError(f"no Avro schema: {cause or type(error).__name__}") from error
+    if not isinstance(result, dict) or result.get("type") != "record":
+        raise SchemaError("no schema of an Avro record")
+    if _weigh(result, dict(_PRIMITIVES)).surplus > MOST_SURPLUS:
+        raise SchemaError("a schema of values that take no bytes")
+    _order(result)
+    return result
+
+
+def _require_shallow(node: Any, levels: int) -> None:
+    if levels == 0:
+        raise SchemaError(_TOO_DEEP)
+    if isinstance(node, dict):
+        node = [value for key, value in node.items() if not key.startswith("__")]
+    for each in node if isinstance(node, list) else ():
+        _require_shallow(each, levels - 1)
+
+
+class _Weight(NamedTuple):
+    """What decoding a type may take.
+
+    :param levels: how deep it is nested, with the types that it names.
+    :param surplus: how many values a message makes at most beyond ``VALUES_PER_BYTE`` for each
+        byte that it has for the type.
+    """
+
+    levels: int
+    surplus: int
+
+
+_BYTE = _Weight(1, 1 - VALUES_PER_BYTE)
+_NO_BYTE = _Weight(1, 1)
+_PRIMITIVES: dict[str, _Weight | None] = {
+    **dict.fromkeys(("boolean", "bytes", "double", "float", "int", "long", "string"), _BYTE),
+    "null": _NO_BYTE,
+}
+_COMPLEX = ("array", "enum", "error", "fixed", "map", "record", "union")
+
+
+def _weigh(node: Any, known: dict[str, _Weight | None]) -> _Weight:
+    """Weigh a type of a parsed schema.
+
+    :param known: primitive types, and named ones that came before; None marks those that are
+        being defined.
+    :raises SchemaError: it cannot be decoded with bounds on stack, memory and time.
+    """
+    if isinstance(node, list):
+        branches = [_weigh(branch, known) for branch in node]
+        most = max((each.surplus for each in branches), default=0)
+        return _around(branches, most - VALUES_PER_BYTE)
+    kind = node["type"] if isinstance(node, dict) else node
+    if kind in known:
+        if (weight := known[kind]) is None:
+            raise SchemaError("a schema with a type that contains itself")
+        return weight
+    if kind in ("array", "map"):
+        item = _weigh(node["items" if kind == "array" else "values"], known)
+        if item.surplus + (_BYTE.surplus if kind == "map" else 0) > 0:
+            raise SchemaError("a schema with items that take no bytes")
+        return _around([item], _BYTE.surplus)
+    name = _name(node)
+    if name in _PRIMITIVES or name in _COMPLEX:
+        raise SchemaError(f"a schema with a type of its own named {name}")
+    known[name] = None
+    known[name] = weight = _named_weight(node, kind, known)
+    return weight
+
+
+def _named_weight(node: Schema, kind: str, known: dict[str, _Weight | None]) -> _Weight:
+    if kind == "enum":
+        return _BYTE
+    if kind == "fixed":
+        if not (isinstance(node["size"], int) and node["size"] >= 0):
+            raise SchemaError("a schema with a fixed type of no size")
+        return _BYTE if node["size"] else _NO_BYTE
+    if len({_name(field) for field in node["fields"]}) < len(node["fields"]):
+        raise SchemaError("a schema with two fields of one name")
+    fields = [_weigh(field["type"], known) for field in node["fields"]]
+    return _around(fields, 1 + sum(each.surplus for each in fields))
+
+
+def _around(inside: Sequence[_Weight], surplus: int) -> _Weight:
+    levels = 1 + max((each.levels for each in inside), default=0)
+    if levels > MOST_LEVELS:
+        raise SchemaError(_TOO_DEEP)
+    return _Weight(levels, surplus)
+
+
+def _name(node: Schema) -> str:
+    """Return a type's or field's name, which may go to a terminal and into a header."""
+    name = node["name"]
+    if not isinstance(name, str) or not name.isprintable():
+        raise SchemaError("a schema with a name that is none")
+    return name
+
+
+def with_references(schema: Any, references: Mapping[str, Any]) -> Any:
+    """Return a schema with the named types that it refers to put in where they come first.
+
+    :param references: those types' schemas by full name.
+    :raises SchemaError: one is missing, or it is no Avro schema.
+    """
+
+    class Parts(AbstractSchemaRepository):  # type: ignore[misc]
+        def load(self, name: str) -> Any:
+            if name and name not in references:
+                raise SchemaRepositoryError(name)
+            return deepcopy(references[name] if name else schema)
+
+    try:
+        return load_schema("", repo=Parts())
+    except UnknownType as error:
+        raise SchemaError(f"it refers to {error.name}, which is missing") from error
+    except Exception as error:
+        # fastavro raises no type of its own for what it cannot put together.
+        raise SchemaError(f"no Avro schema: {error}") from error
+
+
+def _order(node: Any) -> None:
+    """Put a schema's attributes in one order: fastavro leaves them in another at every run."""
+    if isinstance(node, list):
+        for branch in node:
+            _order(branch)
+    elif isinstance(node, dict):
+        rest = {key: node.pop(key) for key in sorted(node) if not key.startswith("__")}
+        node |= {key: rest[key] for key in _FIRST if key in rest} | rest
+        for key in ("type", "items", "values", "fields"):
+            _order(node.get(key))
+
+
+def plain_schema(schema: Schema) -> Schema:
+    """Return a parsed schema as it may be written: without fastavro's marks on it."""
+    return {key: value for key, value in schema.items() if not key.startswith("__")}
+
+
+def write_schema(schema: Schema, schema_id: int, folder: Path) -> Path:
+    """Write ``schema`` into ``folder`` where :class:`Schemas` finds it under ``schema_id``.
+
+    :raises DataError: the file cannot be written.
+    """
+    name = full_name(schema)
+    stem = name if version_id(name) == schema_id else str(schema_id)
+    path = folder / f"{stem}.avsc"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(plain_schema(schema), indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"no file to write: {error.strerror}", where=str(path)) from error
+    return path

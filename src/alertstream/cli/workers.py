@@ -1,0 +1,298 @@
+"""Several processes that share one command's work: started, told, ended; one account of all.
+
+Each is the same command once more, with its own share of the work, and gives its account in JSON.
+A worker of ``filter`` is a member of the group: when it dies, the others have its partitions, and
+it is started again. A worker of ``send`` has a part of each visit, and is told when that is due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from alertstream.cli.terminal.output import DONE, UNDECODABLE
+from alertstream.errors import AlertStreamError
+from alertstream.filtering.pipeline import Report
+from alertstream.kafka.admin import POLL
+from alertstream.kafka.producer import RETRY, Notice
+from alertstream.reading.stats import VISIT_IS_OVER, FilterCounts
+from alertstream.sending.schedule import Burst, Clock, VisitFiles
+from alertstream.sending.sender import Progress, VisitSent
+from alertstream.system.cancellation import unless
+from alertstream.system.process import end_process
+
+Command = Callable[[int], Sequence[str]]
+"""Gives the command line of a worker, by its number."""
+
+LONGEST_LINE = 1024 * 1024
+"""Bytes of a line that a worker writes."""
+WENT_WELL = (DONE, UNDECODABLE)
+"""Exit statuses of a worker that has done all that could be done."""
+
+
+class WorkerError(AlertStreamError):
+    """A worker could not go on; it has said why itself."""
+
+    def __init__(self, number: int, status: int) -> None:
+        what = f"was killed (signal {-status})" if status < 0 else f"has ended (status {status})"
+        super().__init__(f"worker {number} {what}", todo="see what it says above, if anything")
+        self.exit_status = max(status, 1)
+
+
+@asynccontextmanager
+async def worker(command: Sequence[str], stop: asyncio.Event) -> AsyncIterator[Process]:
+    """Give a process that is ended by ``stop``, or else at the end of the context.
+
+    It is in a session of its own, so that Ctrl-C reaches it by way of ``stop`` only.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=PIPE, stdout=PIPE, start_new_session=True, limit=LONGEST_LINE
+    )
+    ending = asyncio.create_task(_end_with(process, stop))
+    try:
+        yield process
+    except asyncio.CancelledError:
+        if stop.is_set():
+            # The user is impatient: a second signal ends it at once.
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+        raise
+    finally:
+        if not stop.is_set():
+            ending.cancel()
+            ending = asyncio.create_task(end_process(process, signal.SIGTERM))
+        await ending
+
+
+async def _end_with(process: Process, stop: asyncio.Event) -> None:
+    await stop.wait()
+    await end_process(process, signal.SIGTERM)
+
+
+async def _objects(process: Process) -> AsyncIterator[dict[str, Any]]:
+    """Yield what a worker tells, until it ends."""
+    assert process.stdout is not None
+    async for line in process.stdout:
+        # The last line of one that is killed may be cut short.
+        with suppress(ValueError):
+            yield json.loads(line)
+
+
+def _counts(told: Mapping[str, Any]) -> FilterCounts:
+    return FilterCounts(**{each.name: told[each.name] for each in fields(FilterCounts)})
+
+
+@dataclass
+class _FilterAccount:
+    """What all workers have counted of each visit, and when one last did; and of all visits."""
+
+    clock: Clock
+    visits: dict[int | None, dict[str, FilterCounts]] = field(default_factory=dict)
+    told: dict[int | None, float] = field(default_factory=dict)
+    totals: dict[str, FilterCounts] = field(default_factory=dict)
+
+    def add(self, counts: FilterCounts) -> None:
+        """Add what a worker has counted of a visit."""
+        of_visit = self.visits.setdefault(counts.visit, {})
+        blank = FilterCounts(counts.filter, counts.visit)
+        of_visit.setdefault(counts.filter, blank).add(counts)
+        self._total(counts.filter).add(counts)
+        self.told[counts.visit] = self.clock.now()
+
+    def add_unseen(self, total: FilterCounts) -> None:
+        """Add of a worker's counts of all visits what is in none of them."""
+        undecodable = total.undecodable
+        more = FilterCounts(total.filter, None, undecodable, 0, 0, undecodable, total.failed)
+        self._total(total.filter).add(more)
+
+    def _total(self, name: str) -> FilterCounts:
+        return self.totals.setdefault(name, FilterCounts(name, None))
+
+    def over(self, *, all_of_them: bool = False) -> list[FilterCounts]:
+        """Return the counts of visits of which no worker has told for some time; forget them."""
+        latest = self.clock.now() - VISIT_IS_OVER
+        visits = [each for each, at in self.told.items() if all_of_them or at < latest]
+        for visit in visits:
+            del self.told[visit]
+        return [counts for visit in visits for counts in self.visits.pop(visit).values()]
+
+
+async def filter_with_workers(
+    command: Command,
+    count: int,
+    *,
+    clock: Clock,
+    stop: asyncio.Event,
+    report: Report,
+    notice: Notice,
+) -> list[FilterCounts]:
+    """Filter with so many processes; return each filter's counts of all visits.
+
+    :param report: called with each filter's counts when visits are over for all workers.
+    :raises WorkerError: one could not go on; the others are ended then.
+    """
+    account = _FilterAccount(clock)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            reporting = tasks.create_task(_report_visits(account, report))
+            workers = [
+                tasks.create_task(_filter(command(number), number, account, stop, notice))
+                for number in range(1, count + 1)
+            ]
+            await asyncio.wait(workers)
+            reporting.cancel()
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    closed = account.over(all_of_them=True)
+    if closed:
+        await report(closed)
+    return list(account.totals.values())
+
+
+async def _report_visits(account: _FilterAccount, report: Report) -> None:
+    while True:
+        await asyncio.sleep(POLL)
+        closed = account.over()
+        if closed:
+            await report(closed)
+
+
+async def _filter(
+    command: Sequence[str],
+    number: int,
+    account: _FilterAccount,
+    stop: asyncio.Event,
+    notice: Notice,
+) -> None:
+    """Have a worker filter until it ends, and as often again as it is killed."""
+    while True:
+        async with worker(command, stop) as process:
+            await _add_counts(process, account)
+            status = await process.wait()
+        if status in WENT_WELL or stop.is_set():
+            return
+        error = WorkerError(number, status)
+        if status > 0:
+            raise error
+        notice(f"{error.what}: it is started again; what it had counted since its last is lost")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), RETRY)
+
+
+async def _add_counts(process: Process, account: _FilterAccount) -> None:
+    # The last without a visit are those of all visits, others those of alerts without one.
+    last: dict[str, FilterCounts] = {}
+    async for told in _objects(process):
+        counts = _counts(told)
+        if counts.visit is not None:
+            account.add(counts)
+            continue
+        if counts.filter in last:
+            account.add(last[counts.filter])
+        last[counts.filter] = counts
+    for total in last.values():
+        account.add_unseen(total)
+
+
+async def send_with_workers(
+    command: Command,
+    count: int,
+    visits: Sequence[VisitFiles],
+    bursts: AsyncIterator[Burst],
+    *,
+    stop: asyncio.Event,
+    progress: Progress,
+    report: Callable[[VisitSent], None],
+) -> VisitSent:
+    """Send each visit with so many processes at once, when it is due; return the sum of all.
+
+    :param report: called when all of them have sent their part of a visit.
+    """
+    places = {visit: place for place, visit in enumerate(visits)}
+    total = VisitSent("", "")
+    async with AsyncExitStack() as stack:
+        workers = [
+            await stack.enter_async_context(worker(command(number), stop))
+            for number in range(1, count + 1)
+        ]
+        async for visit, start in bursts:
+            sent = VisitSent(visit.path.stem, str(visit.path))
+            burst = _SharedBurst(sent, [0.0] * count, [0] * count, progress)
+            told = json.dumps({"visit": places[visit], "start": start})
+            parts = [burst.part(each, number, told) for number, each in enumerate(workers, 1)]
+            await asyncio.gather(*parts)
+            progress(sent, 1.0)
+            report(sent)
+            total.add(sent)
+            if isinstance(sent.error, WorkerError):
+                return total
+        for number, each in enumerate(workers, 1):
+            total.error = total.error or await _end_of(each, number)
+    return total
+
+
+async def _end_of(process: Process, number: int) -> WorkerError | None:
+    """Let a worker end, as nothing is left to send; return what went wrong with it."""
+    assert process.stdin is not None
+    process.stdin.close()
+    status = await process.wait()
+    return WorkerError(number, status) if status else None
+
+
+@dataclass
+class _SharedBurst:
+    """One visit that all workers send parts of: the sum, and how far each one is."""
+
+    sent: VisitSent
+    shares: list[float]
+    acknowledged: list[int]
+    progress: Progress
+
+    async def part(self, process: Process, number: int, told: str) -> None:
+        """Tell a worker to send its part, and add its account when it is done."""
+        assert process.stdin is not None
+        # The latter is uvloop's, of a process that has ended.
+        with suppress(ConnectionError, RuntimeError):
+            process.stdin.write(f"{told}\n".encode())
+            await process.stdin.drain()
+        async for answer in _objects(process):
+            if "planned" in answer:
+                return self._add(answer)
+            self._show(number, answer)
+        self.sent.error = self.sent.error or WorkerError(number, await process.wait())
+
+    def _show(self, number: int, answer: Mapping[str, Any]) -> None:
+        self.shares[number - 1] = answer["share"]
+        self.acknowledged[number - 1] = answer["acknowledged"]
+        shown = VisitSent(self.sent.visit, self.sent.file, acknowledged=sum(self.acknowledged))
+        self.progress(shown, sum(self.shares) / len(self.shares))
+
+    def _add(self, answer: Mapping[str, Any]) -> None:
+        names = [each.name for each in fields(VisitSent) if each.name != "error"]
+        part = VisitSent(**{name: answer[name] for name in names})
+        seconds = max(self.sent.seconds, part.seconds)
+        if part.planned:
+            self.sent.visit = part.visit
+        self.sent.add(part)
+        self.sent.seconds = seconds
+
+
+async def told_bursts(
+    lines: AsyncIterator[str], visits: Sequence[VisitFiles], stop: asyncio.Event
+) -> AsyncIterator[Burst]:
+    """Yield each visit when a worker is told to send its part of it, until it is told no more."""
+    while True:
+        try:
+            line = await unless(stop, anext(lines, ""), grace=0)
+        except TimeoutError:
+            return
+        if not line:
+            return
+        told = json.loads(line)
+        yield visits[told["visit"]], told["start"]

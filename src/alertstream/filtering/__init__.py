@@ -1,0 +1,1 @@
+"""Topics to filters to topics."""

@@ -1,0 +1,76 @@
+"""The file that one's own filter begins as: it runs at once, and has a test of itself."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from alertstream.errors import FilterError, UsageError
+
+TEXT = '''"""A filter for alertstream: change it, test it, try it on a file of alerts, and run it.
+
+    pytest MyFilter.py
+    alertstream filter --dry-run ALERTS.avro --filters MyFilter.py
+    alertstream filter BROKER TOPIC --filters MyFilter.py
+"""
+
+from alertstream.filtering.filters import AlertFilter
+from alertstream.alert.survey import Alert
+
+
+# The class's name is that of the topic that gets what passes.
+class MyFilter(AlertFilter):
+    """Certain detections brighter than magnitude 19 in g or r."""
+
+    # All that passes() looks at, and nothing else is decoded: quantities, which every survey has
+    # (snr, magnitude, magnitude_error, flux, flux_error, band, ra, dec, mjd, visit, history,
+    # source_id, object_id), and dotted paths, such as "diaSource.reliability".
+    fields = ("snr", "magnitude", "band")
+
+    def passes(self, alert):
+        # Quantities are attributes; what is at a path is alert.value("diaSource.reliability").
+        # A quantity that an alert lacks is NaN or None: no comparison with it is true.
+        return alert.snr > 10 and alert.magnitude < 19 and alert.band in ("g", "r")
+
+
+def lsst_alert(**source):
+    return Alert({"diaSource": {"snr": 25.0, "psfFlux": 150_000.0, "band": "r", **source}})
+
+
+def test_what_passes():
+    assert MyFilter().passes(lsst_alert())
+
+
+def test_what_does_not_pass():
+    assert not MyFilter().passes(lsst_alert(snr=8.0))
+    assert not MyFilter().passes(lsst_alert(psfFlux=50_000.0))  # nJy, magnitude 19.7
+    assert not MyFilter().passes(lsst_alert(band="i"))
+    assert not MyFilter().passes(lsst_alert(snr=None))
+'''
+_CLASS = re.compile(r"(?!(?:Alert|AlertFilter|True|False|None|Filter\d+)$)[A-Z][A-Za-z0-9_]{0,99}")
+
+
+def write_filter(name: str, folder: Path) -> Path:
+    """Write a filter of the class ``name`` into ``folder``; return its file.
+
+    :raises UsageError: no class can have the name.
+    :raises FilterError: there is such a file, or it cannot be written.
+    """
+    if not _CLASS.fullmatch(name):
+        raise UsageError(
+            f"{name or repr('')} is no name for a filter of one's own",
+            todo="give a class's name, as in: alertstream filter --new BrightAndBlue",
+        )
+    path = folder / f"{name}.py"
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(TEXT.replace("MyFilter", name))
+    except FileExistsError:
+        raise FilterError(
+            "there is such a file, which stays as it is",
+            where=str(path),
+            todo="choose another name or folder",
+        ) from None
+    except OSError as error:
+        raise FilterError(f"no file to write: {error.strerror}", where=str(path)) from error
+    return path

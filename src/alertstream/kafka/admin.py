@@ -1,0 +1,227 @@
+"""Topics: what is there, and making what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from fnmatch import translate
+from typing import Any, TypeVar
+
+from aiokafka import errors as kafka_errors
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from alertstream.errors import TopicError, UsageError
+from alertstream.kafka._aiokafka.batches import OVERHEAD
+from alertstream.kafka.connection import Connection, mapped, mapped_errors
+
+T = TypeVar("T")
+
+LARGEST_MESSAGE = 10 * 1024 * 1024
+"""Bytes of the largest message that the topics made here take."""
+ROOM_FOR_HEADERS = 64 * 1024
+"""Bytes that come on top of a message, such as the headers that a filter adds."""
+CONNECT_LIMIT = 8.0
+"""Seconds in which Kafka must answer at first."""
+BATCH_SIZE = 256 * 1024
+"""Bytes that go to a partition in one piece, if alerts are smaller than that."""
+POLL = 0.2
+"""Seconds between looks whether to stop, while nothing comes."""
+MOST_REPLICAS = 3
+UNDECODABLE = "-undecodable"
+"""What the name of the topic ends with to which a topic's undecodable messages go."""
+VISIT_CAPS = "-visit-caps"
+"""What the name of the topic ends with in which members of a group agree on their filters' caps."""
+
+
+@dataclass(frozen=True)
+class TopicLayout:
+    """How a topic is made: None for ``replication`` is three, or as many as there are brokers."""
+
+    partitions: int = 4
+    replication: int | None = None
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic to write to.
+
+    :param largest_batch: bytes of a batch that it takes (``max.message.bytes``); None is unknown,
+        as without the right to ask for it.
+    """
+
+    name: str
+    partitions: int
+    largest_batch: int | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """Bytes of records to collect for a batch, if they are smaller than that."""
+        return min(BATCH_SIZE, (self.largest_batch or BATCH_SIZE) - OVERHEAD)
+
+
+@asynccontextmanager
+async def admin_client(connection: Connection) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Give a client for topics and groups.
+
+    :raises BrokerError: Kafka cannot be reached within ``CONNECT_LIMIT``, or refuses.
+    """
+    limit = int(CONNECT_LIMIT * 1000)
+    with mapped_errors(connection):
+        admin = AIOKafkaAdminClient(**connection.settings(), request_timeout_ms=limit)
+        try:
+            async with asyncio.timeout(CONNECT_LIMIT):
+                await admin.start()
+            yield admin
+        finally:
+            await admin.close()
+
+
+async def _answer(ask: Callable[[], Awaitable[T]]) -> T:
+    """Return what Kafka answers; a broker that has just died is not the only one to ask."""
+    async with asyncio.timeout(CONNECT_LIMIT):
+        while True:
+            try:
+                return await ask()
+            except kafka_errors.KafkaError as error:
+                if not error.retriable:
+                    raise
+                await asyncio.sleep(POLL)
+
+
+async def topics(connection: Connection) -> dict[str, int]:
+    """Return how many partitions each topic has.
+
+    :raises BrokerError: Kafka cannot be reached within ``CONNECT_LIMIT``, or refuses.
+    """
+    async with admin_client(connection) as admin:
+        return await _partitions(admin)
+
+
+async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, int]:
+    # All topics are asked for: to ask for one that is missing makes it, on many brokers.
+    described = await _answer(admin.describe_topics)
+    return {topic["topic"]: len(topic["partitions"]) for topic in described}
+
+
+def is_pattern(name: str) -> bool:
+    """Return whether it stands for all topics that match it, as ``alerts-*`` does."""
+    return any(each in name for each in "*?[")
+
+
+def topic_pattern(names: Iterable[str]) -> re.Pattern[str]:
+    """Return the expression for topics' names, and patterns as of files.
+
+    A pattern leaves out Kafka's own topics, and those of undecodable messages and of caps, unless
+    it says so.
+    """
+    expressions = []
+    for name in names:
+        left_out = "|".join(each for each in (UNDECODABLE, VISIT_CAPS) if not name.endswith(each))
+        apart = f"(?!.*({left_out})$)"
+        hidden = "" if name.startswith("_") else "(?!_)"
+        expressions.append(
+            f"{hidden}{apart}{translate(name)}" if is_pattern(name) else f"{re.escape(name)}$"
+        )
+    return re.compile("|".join(f"(?:{each})" for each in expressions))
+
+
+async def require_topics(connection: Connection, names: Collection[str]) -> dict[str, int]:
+    """Return how many partitions each of the topics has, and of those that match a pattern.
+
+    :raises TopicError: one of them is not there; of a pattern, none has to be.
+    """
+    there = await topics(connection)
+    for name in names:
+        if name not in there and not is_pattern(name):
+            known = sorted(topic for topic in there if not topic.startswith("_"))
+            hidden = ", or no right to see it" if connection.username else ""
+            raise TopicError(
+                f"there is no topic {name}{hidden}",
+                where=connection.bootstrap,
+                todo=f"topics there: {', '.join(known[:10])}" if known else "send to it first",
+            )
+    pattern = topic_pattern(names)
+    return {name: count for name, count in there.items() if pattern.match(name)}
+
+
+async def make_topics(
+    connection: Connection, names: Sequence[str], layout: TopicLayout
+) -> dict[str, Topic]:
+    """Make those of the topics that are missing; return all of them by name.
+
+    :raises TopicError: one cannot be made.
+    """
+    async with admin_client(connection) as admin:
+        there = await _partitions(admin)
+        missing = [name for name in names if name not in there]
+        if missing:
+            brokers = (await _answer(admin.describe_cluster))["brokers"]
+            replication = layout.replication or min(MOST_REPLICAS, len(brokers))
+            config = {"max.message.bytes": str(LARGEST_MESSAGE + ROOM_FOR_HEADERS)}
+            new = [
+                NewTopic(name, layout.partitions, replication, topic_configs=config)
+                for name in missing
+            ]
+            try:
+                _check_made(connection, await _answer(lambda: admin.create_topics(new)))
+            except struct.error as error:
+                raise UsageError(f"no topic has {layout.partitions} partitions") from error
+            await _until_there(connection, admin, missing)
+        limits = await _largest_batches(admin, names)
+    return {
+        name: Topic(name, there.get(name, layout.partitions), limits.get(name)) for name in names
+    }
+
+
+async def _until_there(
+    connection: Connection, admin: AIOKafkaAdminClient, names: Iterable[str]
+) -> None:
+    """Return when the brokers know of topics that the controller has made."""
+    for _ in range(int(CONNECT_LIMIT / POLL)):
+        if set(names) <= (await _partitions(admin)).keys():
+            return
+        await asyncio.sleep(POLL)
+    raise TopicError("new topics do not appear", where=connection.bootstrap, todo="try again")
+
+
+async def _largest_batches(
+    admin: AIOKafkaAdminClient, names: Iterable[str]
+) -> dict[str, int | None]:
+    wanted = [
+        ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": ""}) for name in names
+    ]
+    limits: dict[str, int | None] = {}
+    for response in await _answer(lambda: admin.describe_configs(wanted)):
+        for _, _, _, name, entries in response.resources:
+            limits[name] = next((int(value) for _, value, *_ in entries), None)
+    return limits
+
+
+def _check_made(connection: Connection, response: Any) -> None:
+    for topic, code, message in response.topic_errors:
+        error = kafka_errors.for_code(code)
+        if error in (kafka_errors.NoError, kafka_errors.TopicAlreadyExistsError):
+            continue
+        if error is kafka_errors.TopicAuthorizationFailedError:
+            raise mapped(connection, error(topic))
+        raise TopicError(
+            f"the topic {topic} cannot be made ({message or error.description})",
+            where=connection.bootstrap,
+            todo="choose another name, --partitions or --replication",
+        )
+
+
+async def has_committed(connection: Connection, group: str, names: Iterable[str]) -> bool:
+    """Return whether a group remembers where to go on with one of the topics, names or patterns.
+
+    :raises BrokerError: Kafka cannot be reached, or refuses.
+    """
+    async with admin_client(connection) as admin:
+        offsets = await _answer(lambda: admin.list_consumer_group_offsets(group))
+    pattern = topic_pattern(names)
+    return any(pattern.match(each.topic) and at.offset >= 0 for each, at in offsets.items())

@@ -1,0 +1,359 @@
+"""Messages and their producer: written in batches, each acknowledged, in transactions or not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple, TypeAlias
+
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import errors as kafka_errors
+from aiokafka.client import AIOKafkaClient
+
+from alertstream.errors import DeliveryError, Position
+from alertstream.kafka._aiokafka.batches import Batch, Records
+from alertstream.kafka._aiokafka.group_transactions import Membership, use_fenced_offsets
+from alertstream.kafka._aiokafka.requests import use_lean_connections
+from alertstream.kafka.admin import CONNECT_LIMIT, POLL, ROOM_FOR_HEADERS, Topic
+from alertstream.kafka.connection import Connection, failed_delivery, mapped_errors
+from alertstream.system.cancellation import STOP_LIMIT
+
+DELIVERY_LIMIT = 120.0
+"""Seconds without any acknowledgement after which messages count as not delivered."""
+IN_FLIGHT = 32 * 1024 * 1024
+"""Bytes of messages that wait for their acknowledgement."""
+LOST_AFTER = 2.0
+"""Seconds without any connection to a broker after which the user is told."""
+NO_CONNECTION = "no connection to Kafka: trying until it is there again"
+THERE_AGAIN = "Kafka is there again"
+RETRY = 1.0
+"""Seconds from one attempt to reach Kafka to the next."""
+TRANSACTION_LIMIT = 20.0
+"""Seconds after which Kafka aborts a transaction whose producer is gone: until then, nothing that
+comes behind it can be read."""
+
+
+ORIGIN = "alertstream.origin"
+"""Header of a message that was copied: topic, partition, offset, timestamp in ms of the first."""
+REASON = "alertstream.reason"
+"""Header of an undecodable message that was set aside: why."""
+
+use_lean_connections()
+use_fenced_offsets()
+
+KafkaError = kafka_errors.KafkaError
+TooLargeError = kafka_errors.MessageSizeTooLargeError
+Message: TypeAlias = ConsumerRecord
+"""A message as read: topic, partition, offset, timestamp (ms), key, value, headers."""
+Offsets = dict[TopicPartition, tuple[int, str]]
+"""Where each partition goes on, with what is to be kept with that (the commit's metadata)."""
+Notice = Callable[[str], None]
+"""Takes a line for the user."""
+
+
+def position_of(message: Message) -> Position:
+    """Return where a message is."""
+    return Position(message.topic, message.partition, message.offset)
+
+
+class Copy(NamedTuple):
+    """A message on its way to another topic: the same bytes, key and timestamp."""
+
+    topic: str
+    message: Message
+    reason: str | None = None
+
+    def append_to(self, records: Records) -> None:
+        """Add it to the records of a batch."""
+        value = self.message.value
+        # A message without both value and key cannot be written again, but an empty one can.
+        parts = (value,) if value is not None else () if self.message.key is None else None
+        records.append(self.message.timestamp, parts, self.message.key, self._headers())
+
+    def _headers(self) -> list[tuple[str, bytes]]:
+        """Return those it had, where it came from, and why it was set aside."""
+        message = self.message
+        headers = [each for each in message.headers if each[0] != REASON]
+        if not any(name == ORIGIN for name, _ in headers):
+            names = ("topic", "partition", "offset", "timestamp")
+            origin = {name: getattr(message, name) for name in names}
+            headers.append((ORIGIN, json.dumps(origin).encode()))
+        if self.reason:
+            headers.append((REASON, self.reason.encode()))
+        return headers
+
+
+class _Window:
+    """Bounds the bytes that wait for their acknowledgement to ``IN_FLIGHT``."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+        self._room = asyncio.Event()
+
+    async def enter(self, size: int) -> None:
+        """Take ``size`` bytes, as soon as there is room for them; there always is for one."""
+        while self._taken and self._taken + size > IN_FLIGHT:
+            self._room.clear()
+            await self._room.wait()
+        self._taken += size
+
+    def leave(self, size: int) -> None:
+        """Give ``size`` bytes back."""
+        self._taken -= size
+        self._room.set()
+
+
+class Producer:
+    """Writes messages: each acknowledged by all replicas, and written once (idempotent).
+
+    No more than ``IN_FLIGHT`` bytes wait for their acknowledgement: it bounds the memory, and a
+    request to a broker, which refuses one of more than 100 MB.
+    """
+
+    def __init__(
+        self, connection: Connection, compression: str, settings: Mapping[str, Any]
+    ) -> None:
+        self._connection = connection
+        self._compression = compression
+        self._settings = settings
+        self._client = AIOKafkaProducer(**settings)
+        self._window = _Window()
+        self._broken = False
+
+    @property
+    def client(self) -> AIOKafkaClient:
+        """What holds the connections."""
+        return self._client.client
+
+    async def start(self) -> None:
+        """Connect."""
+        async with asyncio.timeout(CONNECT_LIMIT):
+            await self._client.start()
+
+    async def stop(self) -> None:
+        """Wait for what is in flight, as long as ``STOP_LIMIT``, and disconnect."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_LIMIT):
+                await self._client.stop()
+
+    async def end(self) -> None:
+        """Stop for good: a transaction that is under way is aborted, or readers wait for it."""
+        transactional = self._settings["transactional_id"] is not None
+        if transactional and self._client._txn_manager.is_in_transaction():
+            with suppress(TimeoutError, KafkaError):
+                async with asyncio.timeout(STOP_LIMIT):
+                    await self._client.abort_transaction()
+        await self.stop()
+
+    async def restart(self) -> None:
+        """Start anew, as another producer; a transaction that was under way is aborted."""
+        await self.stop()
+        self._client = AIOKafkaProducer(**self._settings)
+        self._window = _Window()
+        await self.start()
+        self._broken = False
+
+    async def mend(self) -> None:
+        """Start anew if Kafka has refused a message, while none is in flight.
+
+        An idempotent producer's messages are numbered: behind one that was refused there is a gap,
+        and Kafka takes nothing more of that producer.
+        """
+        if self._broken:
+            await self.restart()
+
+    async def restart_when_possible(self) -> None:
+        """Start anew as soon as Kafka can be reached, however long that takes."""
+        while True:
+            try:
+                return await self.restart()
+            except (KafkaError, TimeoutError):
+                await asyncio.sleep(RETRY)
+
+    def records(self) -> Records:
+        """Return records to fill, for a batch."""
+        return Records(self._compression)
+
+    async def send(self, topic: Topic, partition: int, records: Records) -> asyncio.Future[Any]:
+        """Hand over a batch as soon as there is room for it; return its acknowledgement.
+
+        :raises TooLargeError: the topic does not take so large a batch.
+        :raises KafkaError: the brokers have not taken anything for as long as a request may last.
+        """
+        batch = Batch(records, transactional=self._settings["transactional_id"] is not None)
+        size = batch.size()
+        if topic.largest_batch and size > topic.largest_batch and self._compression == "none":
+            raise TooLargeError
+        window = self._window
+        await window.enter(size)
+        try:
+            # A topic that the client knows by chance is forgotten with the next one it asks for.
+            self.client._topics.add(topic.name)
+            future: asyncio.Future[Any] = await self._client.send_batch(
+                batch, topic.name, partition=partition
+            )
+        except BaseException:
+            window.leave(size)
+            raise
+        future.add_done_callback(lambda done: self._answered(done, window, size))
+        return future
+
+    def _answered(self, done: asyncio.Future[Any], window: _Window, size: int) -> None:
+        window.leave(size)
+        if not done.cancelled() and done.exception() and window is self._window:
+            self._broken = True
+
+    async def send_copies(self, copies: Iterable[Copy], topics: Mapping[str, Topic]) -> None:
+        """Write copies, and return when all are acknowledged.
+
+        A copy goes to the partition that it comes from, as far as its topic has as many. What goes
+        to many topics alike is encoded once.
+
+        :param topics: the copies' topics, by name.
+        :raises DeliveryError: one is not acknowledged.
+        """
+        by_partition: dict[tuple[str, int], list[Copy]] = {}
+        for copy in copies:
+            partition = copy.message.partition % topics[copy.topic].partitions
+            by_partition.setdefault((copy.topic, partition), []).append(copy)
+        encoded: dict[tuple[tuple[int, str | None], ...], Records] = {}
+        sent = [
+            asyncio.create_task(self._send_to_partition(topics[name], partition, group, encoded))
+            for (name, partition), group in by_partition.items()
+        ]
+        try:
+            await asyncio.gather(*sent)
+        finally:
+            # None of them may go on behind one that has failed, into what comes next.
+            for each in sent:
+                each.cancel()
+            await asyncio.gather(*sent, return_exceptions=True)
+
+    async def _send_to_partition(
+        self,
+        topic: Topic,
+        partition: int,
+        copies: Sequence[Copy],
+        encoded: dict[tuple[tuple[int, str | None], ...], Records],
+    ) -> None:
+        futures: list[asyncio.Future[Any]] = []
+        for batch in _batches(copies, topic.batch_size):
+            contents = tuple((id(copy.message), copy.reason) for copy in batch)
+            if contents not in encoded:
+                encoded[contents] = self.records()
+                for copy in batch:
+                    copy.append_to(encoded[contents])
+            try:
+                futures.append(await self.send(topic, partition, encoded[contents]))
+            except KafkaError as error:
+                raise self.failed(error, len(batch)) from error
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        errors = [result for result in results if isinstance(result, BaseException)]
+        if errors:
+            raise self.failed(errors[0], len(copies))
+
+    def failed(self, error: BaseException, count: int) -> DeliveryError:
+        """Return the error that says why ``count`` messages were not acknowledged."""
+        return failed_delivery(self._connection, error, count)
+
+    async def send_and_commit(
+        self,
+        copies: Sequence[Copy],
+        topics: Mapping[str, Topic],
+        offsets: Offsets,
+        membership: Membership,
+    ) -> None:
+        """Write copies and move the group's offsets in one transaction: all of it or nothing.
+
+        Where it fails, the producer must be started anew, which aborts what was begun.
+
+        :param membership: who moves them: nothing is written if the group does not know it so any
+            more, because another member has the partitions.
+        :raises DeliveryError: nothing of it is written.
+        """
+        try:
+            # Of a topic that is deleted meanwhile, aiokafka would wait for ever.
+            async with asyncio.timeout(TRANSACTION_LIMIT):
+                await self._client.begin_transaction()
+                await self.send_copies(copies, topics)
+                await self._client.send_offsets_to_transaction(offsets, membership)
+                await self._client.commit_transaction()
+        except (TimeoutError, KafkaError, kafka_errors.IllegalOperation, AssertionError) as error:
+            # The latter two are aiokafka's for one that was fenced a moment ago.
+            raise self.failed(error, len(copies)) from error
+
+
+def _batches(copies: Sequence[Copy], size: int) -> Iterator[list[Copy]]:
+    """Yield the copies in order, in batches of about ``size`` bytes."""
+    batch: list[Copy] = []
+    room = size
+    for copy in copies:
+        length = len(copy.message.value or b"") + ROOM_FOR_HEADERS // 64
+        if batch and length > room:
+            yield batch
+            batch, room = [], size
+        batch.append(copy)
+        room -= length
+    if batch:
+        yield batch
+
+
+@asynccontextmanager
+async def producer(
+    connection: Connection,
+    *,
+    compression: str = "none",
+    transactional_id: str | None = None,
+    notice: Notice = lambda text: None,
+) -> AsyncIterator[Producer]:
+    """Give a producer.
+
+    :param compression: a name of :data:`alertstream.kafka._aiokafka.batches.CODECS`.
+    :param transactional_id: makes it write in transactions only.
+    :param notice: told when there is no connection to Kafka any more, and when there is again.
+    :raises BrokerError: Kafka cannot be reached, or refuses.
+    """
+    settings = connection.settings() | {
+        "acks": "all",
+        "enable_idempotence": True,
+        "transactional_id": transactional_id,
+        "transaction_timeout_ms": int(TRANSACTION_LIMIT * 1000),
+    }
+    with mapped_errors(connection):
+        client = Producer(connection, compression, settings)
+        try:
+            await client.start()
+            async with watched(lambda: client.client, notice):
+                yield client
+        finally:
+            await client.end()
+
+
+@asynccontextmanager
+async def watched(client: Callable[[], AIOKafkaClient], notice: Notice) -> AsyncIterator[None]:
+    """Say so when there is no connection to any broker any more, and when there is one again."""
+    watching = asyncio.create_task(_watch(client, notice))
+    try:
+        yield
+    finally:
+        watching.cancel()
+
+
+async def _watch(client: Callable[[], AIOKafkaClient], notice: Notice) -> None:
+    lost_since: float | None = None
+    told = False
+    while True:
+        await asyncio.sleep(POLL)
+        now = time.monotonic()
+        if any(connection.connected() for connection in client()._conns.values()):
+            if told:
+                notice(THERE_AGAIN)
+            lost_since, told = None, False
+        elif lost_since is None:
+            lost_since = now
+        elif not told and now - lost_since > LOST_AFTER:
+            notice(NO_CONNECTION)
+            told = True

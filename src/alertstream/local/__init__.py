@@ -1,0 +1,1 @@
+"""To develop against: a Kafka on this machine, simulated visits, the demo."""

@@ -1,0 +1,230 @@
+"""The local Kafka's listeners when not everybody is let in: TLS, users, rights.
+
+Clients come in through a listener of the protocol that was asked for. The nodes talk to each other
+through two more, as a user of their own whose password is made at each start. The first user of the
+users' file may do everything; the others what Kafka's access control lists (ACLs) give them,
+nothing at first.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from alertstream.errors import SecurityError, UsageError
+from alertstream.system.tls import CERTIFICATE, KEY, identify, read_pem, trust
+
+NODE = "alertstream-node"
+"""The user that the nodes are to each other."""
+USER_NAME = re.compile(r"[A-Za-z0-9._@-]+")
+
+
+@dataclass(frozen=True)
+class ListenerSecurity:
+    """Who is let in, and how.
+
+    :param protocol: Kafka's security protocol for clients.
+    :param cert_file: the server's certificate, and those that lead to its issuer.
+    :param key_file: its key, PKCS#8; None: it is in ``cert_file``.
+    :param ca_file: if given, clients must show a certificate that one of these has signed.
+    :param users_file: lines ``NAME:PASSWORD``.
+    :raises UsageError: these do not go together.
+    """
+
+    protocol: str = "PLAINTEXT"
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    ca_file: Path | None = None
+    users_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.encrypted and not self.cert_file:
+            raise UsageError(
+                f"{self.protocol} needs a certificate", todo="give --cert-file and --key-file"
+            )
+        if not self.encrypted and (self.cert_file or self.key_file or self.ca_file):
+            raise UsageError(
+                f"{self.protocol} has no certificates",
+                todo="choose --security-protocol SSL or SASL_SSL",
+            )
+        if self.has_users != (self.users_file is not None):
+            raise UsageError(
+                f"{self.protocol} {'needs' if self.has_users else 'has no'} users",
+                todo="give --users, with --security-protocol SASL_SSL or SASL_PLAINTEXT",
+            )
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether clients speak TLS."""
+        return self.protocol.endswith("SSL")
+
+    @property
+    def has_users(self) -> bool:
+        """Whether clients say who they are, with a password."""
+        return self.protocol.startswith("SASL")
+
+
+@dataclass(frozen=True)
+class SecureListeners:
+    """The listeners of one run, and who may come in.
+
+    :param addresses: where each node's listener for the other nodes is, ``HOST:PORT``.
+    :param users: passwords by name; the first may do everything.
+    :param certificates: Kafka's properties for TLS.
+    :param secret: the nodes' password.
+    """
+
+    protocol: str
+    addresses: Sequence[str]
+    users: Mapping[str, str] = field(repr=False)
+    certificates: Mapping[str, str] = field(repr=False)
+    secret: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+
+    def properties(self, number: int, plain: Mapping[str, str]) -> dict[str, str]:
+        """Return a node's configuration, made of that which lets everybody in."""
+        nodes = f",NODES://{self.addresses[number - 1]}"
+        itself = {"username": NODE, "password": self.secret, f"user_{NODE}": self.secret}
+        login = _jaas("plain.PlainLoginModule", itself)
+        clients = {**self.certificates, **self._passwords()}
+        return {
+            **plain,
+            "listeners": plain["listeners"] + nodes,
+            "advertised.listeners": plain["advertised.listeners"] + nodes,
+            "listener.security.protocol.map": f"CLIENTS:{self.protocol},"
+            "NODES:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT",
+            "inter.broker.listener.name": "NODES",
+            "sasl.mechanism.inter.broker.protocol": "PLAIN",
+            "sasl.mechanism.controller.protocol": "PLAIN",
+            "listener.name.nodes.sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.nodes.plain.sasl.jaas.config": login,
+            "listener.name.controller.sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.controller.plain.sasl.jaas.config": login,
+            **{f"listener.name.clients.{key}": value for key, value in clients.items()},
+            **(self._rights() if self.users else {}),
+        }
+
+    def _passwords(self) -> dict[str, str]:
+        if not self.users:
+            return {}
+        known = {f"user_{name}": password for name, password in self.users.items()}
+        scram = _jaas("scram.ScramLoginModule", {})
+        return {
+            "sasl.enabled.mechanisms": "SCRAM-SHA-512,SCRAM-SHA-256,PLAIN",
+            "scram-sha-512.sasl.jaas.config": scram,
+            "scram-sha-256.sasl.jaas.config": scram,
+            "plain.sasl.jaas.config": _jaas("plain.PlainLoginModule", known),
+        }
+
+    def _rights(self) -> dict[str, str]:
+        return {
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": f"User:{NODE};User:{next(iter(self.users))}",
+        }
+
+    async def set_passwords(self) -> None:
+        """Let the users in by SCRAM, with the passwords that they have now, and nobody else.
+
+        PLAIN needs none of this: Kafka takes those passwords from its configuration.
+
+        :raises BrokerError: Kafka does not take them.
+        """
+        # Kafka's client is imported only by who needs it: the broker starts sooner without.
+        from alertstream.kafka.connection import Connection
+        from alertstream.local.broker.scram import set_passwords
+
+        nodes = Connection(
+            bootstrap=",".join(self.addresses),
+            security_protocol="SASL_PLAINTEXT",
+            sasl_mechanism="PLAIN",
+            username=NODE,
+            password=self.secret,
+        )
+        await set_passwords(nodes, self.users)
+
+
+def secure_listeners(
+    security: ListenerSecurity, addresses: Sequence[str]
+) -> SecureListeners | None:
+    """Read the files of certificates and users; return None if everybody is let in.
+
+    :param addresses: where the nodes' listeners for each other will be.
+    :raises SecurityError: a file cannot be used.
+    """
+    if security.protocol == "PLAINTEXT":
+        return None
+    users = read_users(security.users_file) if security.users_file else {}
+    return SecureListeners(security.protocol, addresses, users, _certificates(security))
+
+
+def read_users(path: Path) -> dict[str, str]:
+    """Return the passwords of a users' file, by name.
+
+    :raises SecurityError: it cannot be read, or a line is no ``NAME:PASSWORD``.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SecurityError(
+            f"the users' file cannot be read ({getattr(error, 'strerror', 'no text')})",
+            where=str(path),
+            todo="check --users",
+        ) from error
+    users: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        name, _, password = line.partition(":")
+        if not line.strip():
+            continue
+        if not USER_NAME.fullmatch(name) or not password or name in {*users, NODE}:
+            raise SecurityError(
+                f"line {number} is no new user",
+                where=str(path),
+                todo="give each a line NAME:PASSWORD, the name of letters, digits and . _ @ -",
+            )
+        users[name] = password
+    if not users:
+        raise SecurityError(
+            "there is no user", where=str(path), todo="give each a line NAME:PASSWORD"
+        )
+    return users
+
+
+def _certificates(security: ListenerSecurity) -> dict[str, str]:
+    if security.cert_file is None:
+        return {}
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    identify(context, security.cert_file, security.key_file)
+    key_file = security.key_file or security.cert_file
+    key = read_pem(key_file, KEY, "--key-file")
+    if "-----BEGIN PRIVATE KEY-----" not in key:
+        raise SecurityError(
+            "Kafka wants the key as PKCS#8, with a line -----BEGIN PRIVATE KEY-----",
+            where=str(key_file),
+            todo=f"openssl pkcs8 -topk8 -nocrypt -in {key_file} -out NEW.key && chmod 600 NEW.key",
+        )
+    properties = {
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.certificate.chain": read_pem(security.cert_file, CERTIFICATE, "--cert-file"),
+        "ssl.keystore.key": key,
+    }
+    if security.ca_file is None:
+        return properties
+    trust(context, security.ca_file)
+    return properties | {
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.certificates": read_pem(security.ca_file, CERTIFICATE, "--ca-file"),
+        "ssl.client.auth": "required",
+    }
+
+
+def _jaas(module: str, options: Mapping[str, str]) -> str:
+    """Return a line of Java's authentication configuration; its strings are quoted like JSON's."""
+    given = "".join(
+        f" {json.dumps(name)}={json.dumps(value, ensure_ascii=False)}"
+        for name, value in options.items()
+    )
+    return f"org.apache.kafka.common.security.{module} required{given};"

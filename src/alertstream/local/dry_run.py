@@ -1,0 +1,183 @@
+"""Filters tried on files, without Kafka: records are judged as the messages they would be sent as.
+
+Nothing is written: there is the account, the first alerts that pass, and the time that it takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from alertstream.alert.survey import Alert
+from alertstream.avro.codec import Container, MessageDecoder, container_packer
+from alertstream.avro.schemas import Schema, Schemas, full_name, version_id
+from alertstream.errors import DataError, UndecodableError
+from alertstream.filtering.engine import Judgement, Sieve
+from alertstream.kafka.producer import Message, position_of
+from alertstream.printing.printer import PrintOptions, line_of
+from alertstream.reading.stats import FilterCounts
+from alertstream.sending.sender import Packer, as_it_is, wire_packer
+
+FIRST = 3
+"""Alerts that are shown of what a filter lets through."""
+READ_TOGETHER = 16
+"""Messages that are read before they are judged."""
+PRINTED = PrintOptions()
+
+
+@dataclass
+class Rehearsal:
+    """What filters did with files.
+
+    :param counts: of each filter and visit, and at the end of each filter and all visits.
+    :param first: for each filter, lines of the first alerts that passed.
+    :param timed: alerts that were decoded and judged in ``seconds``: all but each file's first.
+    :param prepared: those first ones, in ``preparing`` seconds, since there is more to do for them.
+    :param error: why a file was not read to its end.
+    """
+
+    counts: list[FilterCounts] = field(default_factory=list)
+    first: dict[str, list[str]] = field(default_factory=dict)
+    timed: int = 0
+    seconds: float = 0.0
+    prepared: int = 0
+    preparing: float = 0.0
+    error: DataError | None = None
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether something could not be judged."""
+        return any(each.undecodable or each.failed for each in self.counts)
+
+
+def schemas_of(files: Sequence[Path]) -> list[Schema]:
+    """Return the schemas that files of alerts have, each one's own.
+
+    :raises DataError: a file is no container file.
+    """
+    found = []
+    for path in files:
+        with Container(path) as container:
+            if not container.holds_messages:
+                found.append(container.schema)
+    return found
+
+
+async def rehearse(
+    files: Sequence[Path],
+    sieve: Sieve,
+    *,
+    stop: asyncio.Event,
+    notice: Callable[[str], None] = lambda text: None,
+    progress: Callable[[float], None] = lambda share: None,
+    printed: PrintOptions = PRINTED,
+) -> Rehearsal:
+    """Judge all records of files, until ``stop``.
+
+    :param progress: told how much is done, 0 to 1.
+    :param printed: how the first that pass are shown.
+    :raises DataError: a file is no container file; what comes before damage is judged.
+    :raises RegistryError: the registry that has messages' schemas refuses.
+    """
+    found = Rehearsal(first={each.topic: [] for each in sieve.options.filters})
+    decoder = MessageDecoder(sieve.schemas, printed.paths())
+    show = partial(line_of, options=printed)
+    for done, path in enumerate(files):
+
+        def told(share: float, done: int = done) -> None:
+            progress((done + share) / len(files))
+
+        messages, together = _messages(path, sieve.schemas, found, told), 1
+        while batch := [*islice(messages, together)]:
+            if not await sieve.schemas.ready((each.value for each in batch), stop, notice):
+                break
+            begin = time.perf_counter()
+            judgements = [_decided(each, sieve) for each in sieve.judge(batch)]
+            seconds = time.perf_counter() - begin
+            # Decoding is prepared with a schema's first alert, which says nothing of the rest.
+            if together == 1:
+                found.preparing += seconds
+                found.prepared += 1
+            else:
+                found.seconds += seconds
+                found.timed += len(batch)
+            together = READ_TOGETHER
+            for judgement in judgements:
+                _keep_first(judgement, decoder, found, show)
+            # A signal has its turn.
+            await asyncio.sleep(0)
+            if stop.is_set():
+                break
+        if stop.is_set():
+            break
+    found.counts = [*sieve.close_visits(all_of_them=True), *sieve.final_totals()]
+    return found
+
+
+def _decided(judgement: Judgement, sieve: Sieve) -> Judgement:
+    """Return it decided, as where nobody else claims anything."""
+    sieve.caps.apply(judgement.claims)
+    return sieve.decide(judgement)
+
+
+def _messages(
+    path: Path, schemas: Schemas, found: Rehearsal, progress: Callable[[float], None]
+) -> Iterator[Message]:
+    with Container(path) as container:
+        pack = _packer(container, schemas)
+        try:
+            for number, body in enumerate(container):
+                yield _message(str(path), number, b"".join(pack(body)))
+                progress(container.share_read)
+        except DataError as error:
+            found.error = found.error or error
+
+
+def _packer(container: Container, schemas: Schemas) -> Packer:
+    """Return how a file's messages are made: with their schema inside, if no id stands for it."""
+    if container.holds_messages:
+        return as_it_is
+    stated = version_id(full_name(container.schema))
+    schema_id = container.schema_id if stated is None else stated
+    if schema_id is None or not schemas.foreseen or not schemas.has(schema_id, container.schema):
+        return container_packer(container.schema)
+    return wire_packer(schema_id)
+
+
+def _message(topic: str, offset: int, value: bytes) -> Message:
+    return Message(
+        topic=topic,
+        partition=0,
+        offset=offset,
+        timestamp=0,
+        timestamp_type=0,
+        key=None,
+        value=value,
+        checksum=None,
+        serialized_key_size=-1,
+        serialized_value_size=len(value),
+        headers=(),
+    )
+
+
+def _keep_first(
+    judgement: Judgement,
+    decoder: MessageDecoder,
+    found: Rehearsal,
+    show: Callable[[Message, Alert], str],
+) -> None:
+    for topic, message, *_ in judgement.copies:
+        lines = found.first.get(topic)
+        if lines is None or len(lines) >= FIRST:
+            continue
+        try:
+            alert = Alert(decoder.decode(message.value))
+            lines.append(show(message, alert))
+        except UndecodableError as error:
+            place = position_of(message)
+            lines.append(f"{place}  {error.what}")

@@ -1,0 +1,138 @@
+"""Topics to figures: what has come, how fast, of which visits, and how late."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from alertstream.alert.survey import Alert, field_paths
+from alertstream.avro.codec import MessageDecoder
+from alertstream.avro.schemas import Schemas
+from alertstream.errors import UndecodableError
+from alertstream.kafka.admin import is_pattern
+from alertstream.kafka.consumer import Stream, next_offsets
+from alertstream.kafka.groups import Groups, Lags
+from alertstream.kafka.producer import NO_CONNECTION, THERE_AGAIN, KafkaError, Message
+from alertstream.reading.stats import TopicStats
+from alertstream.sending.schedule import Clock
+
+ASK_GROUPS_EVERY = 5.0
+"""Seconds from one question for the groups' lag to the next; as many are waited for an answer."""
+
+Show = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+@dataclass
+class Watch:
+    """Counts the alerts of topics; nothing of an alert is decoded but its visit.
+
+    :param topics: names, and patterns; what matches these is counted as it comes.
+    """
+
+    topics: tuple[str, ...]
+    schemas: Schemas
+    clock: Clock
+
+    def __post_init__(self) -> None:
+        self.stats = {topic: TopicStats() for topic in self.topics if not is_pattern(topic)}
+        self._decoder = MessageDecoder(self.schemas, field_paths(["visit"]))
+        self.lags: Lags = {}
+        self.connected = True
+        self.last: dict[str, Any] = {}
+        """The figures as they were shown last."""
+
+    def notice(self, text: str) -> None:
+        """Take note of what is told of the connection to Kafka."""
+        if text in (NO_CONNECTION, THERE_AGAIN):
+            self.connected = text == THERE_AGAIN
+
+    def add(self, message: Message, received: float) -> None:
+        """Count a message that was received at ``received``, seconds since 1970."""
+        stats = self.stats.setdefault(message.topic, TopicStats())
+        size = len(message.value or b"")
+        try:
+            visit = Alert(self._decoder.decode(message.value)).visit
+        except UndecodableError:
+            stats.add_undecodable(size)
+        else:
+            stats.add(visit, size, message.timestamp, received)
+
+    def snapshot(self, *, final: bool = False) -> dict[str, Any]:
+        """Return all figures; ``final`` marks the last ones."""
+        now = self.clock.now()
+        self.last = {
+            "topics": {topic: stats.snapshot(now) for topic, stats in self.stats.items()},
+            "groups": self.lags,
+            "connected": self.connected,
+            "time": round(now, 3),
+        }
+        return self.last | ({"final": True} if final else {})
+
+
+async def watch_stream(
+    stream: Stream,
+    watch: Watch,
+    *,
+    stop: asyncio.Event,
+    refresh: float = 1.0,
+    groups: Groups | None = None,
+    show: Show | None = None,
+    notice: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Watch until ``stop`` or the stream's end; return the final figures.
+
+    :param refresh: seconds from one call of ``show`` to the next.
+    :param groups: tells how far behind consumer groups are.
+    :param show: called with the figures as they come, and at the end with the final ones; it may
+        take its time.
+    """
+    following = asyncio.create_task(_follow_groups(watch, groups))
+    try:
+        await _watch_to_the_end(stream, watch, stop, refresh, show, notice)
+    finally:
+        following.cancel()
+    await _ask_groups(watch, groups)
+    final = watch.snapshot(final=True)
+    if show is not None:
+        await show(final)
+    return final
+
+
+async def _watch_to_the_end(
+    stream: Stream,
+    watch: Watch,
+    stop: asyncio.Event,
+    refresh: float,
+    show: Show | None,
+    notice: Callable[[str], None],
+) -> None:
+    due = watch.clock.now() + refresh
+    async for batch in stream.batches(stop):
+        if not await watch.schemas.ready((each.value for each in batch), stop, notice):
+            break
+        received = watch.clock.now()
+        for message in batch:
+            watch.add(message, received)
+        await stream.commit(next_offsets(batch))
+        if received >= due:
+            figures = watch.snapshot()
+            if show is not None:
+                await show(figures)
+            due = received + refresh
+
+
+async def _follow_groups(watch: Watch, groups: Groups | None) -> None:
+    while groups is not None:
+        await _ask_groups(watch, groups)
+        await asyncio.sleep(ASK_GROUPS_EVERY)
+
+
+async def _ask_groups(watch: Watch, groups: Groups | None) -> None:
+    if groups is not None:
+        # Where there is no answer, as from a broker that is down, the figures stay as they are.
+        with suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(ASK_GROUPS_EVERY):
+                watch.lags = await groups.lags(watch.stats)

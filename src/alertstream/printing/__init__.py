@@ -1,0 +1,1 @@
+"""Topics to people and files: lines, CSV, JSON, Avro, Parquet, HTML."""

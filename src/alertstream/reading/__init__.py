@@ -1,0 +1,1 @@
+"""Fetch, look up schemas, decode, count what is undecodable: used by all that read."""

@@ -1,0 +1,122 @@
+"""Alert streams for Python programs: an asynchronous iterator of alerts.
+
+::
+
+    import asyncio
+    import alertstream
+
+    async def main():
+        async for alert in alertstream.read("localhost:9092", "alerts", fields=["snr", "band"]):
+            follow_up(alert.message.offset, alert.snr, alert.band)
+
+    asyncio.run(main())
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from alertstream.alert.survey import Alert, field_paths
+from alertstream.avro.codec import MessageDecoder
+from alertstream.avro.schemas import Schemas
+from alertstream.errors import UndecodableError
+from alertstream.kafka.connection import Connection
+from alertstream.kafka.consumer import Subscription, next_offsets, subscribe
+from alertstream.kafka.producer import Message, Offsets, position_of
+from alertstream.reading.stats import Causes
+
+SETTLE_AFTER = 1.0
+"""Seconds after which a group is told how far its alerts are done."""
+
+_log = logging.getLogger("alertstream")
+
+
+class ReceivedAlert(Alert):
+    """An alert with its ``message``: topic, partition, offset, timestamp (ms), value, headers."""
+
+    def __init__(self, fields: dict[str, Any], message: Message) -> None:
+        super().__init__(fields)
+        self.message = message
+
+
+async def read(
+    broker: str | Connection,
+    topics: str | Sequence[str],
+    *,
+    group: str | None = None,
+    start: str | int | datetime = "earliest",
+    until: int | datetime | None = None,
+    exit_on_eof: bool = False,
+    fields: Collection[str] | None = None,
+    schemas: Schemas | None = None,
+) -> AsyncIterator[ReceivedAlert]:
+    """Yield the alerts of topics as they come, in order within a partition.
+
+    With a group, an alert counts as done when the next one is asked for, and Kafka is told so every
+    second: whatever ends the program, what was not done comes again, and so does the alert at which
+    the loop was left; after a crash or a rebalance, also what was done in the last second. What
+    cannot be decoded is left out, and logged as a warning of ``alertstream``, once per cause.
+
+    :param topics: a name or several, or patterns such as ``ztf_*``.
+    :param group: consumer group that remembers what was done; None remembers nothing.
+    :param start: where to start without a remembered offset: ``earliest``, ``latest``, a time, or
+        an offset (a negative one counts from the end).
+    :param until: where to end: before an offset of each partition, or before what came at a time.
+    :param exit_on_eof: end where the partitions ended when reading began.
+    :param fields: quantities and dotted paths to decode, as of a filter; None decodes everything,
+        which takes many times as long.
+    :param schemas: where schemas are looked up; None is the package's own. One from a registry:
+        ``RegistrySchemas(Registry(url))`` of :mod:`alertstream.avro.registry`.
+    :raises TopicError: a topic is not there.
+    :raises BrokerError: Kafka cannot be reached, or refuses. A Kafka that goes away is waited for.
+    """
+    names = (topics,) if isinstance(topics, str) else tuple(topics)
+    decoder = MessageDecoder(schemas or Schemas(), None if fields is None else field_paths(fields))
+    subscription = Subscription(names, group, start, until, exit_on_eof)
+    stop, causes = asyncio.Event(), Causes()
+    done: Offsets = {}
+    async with subscribe(Connection.to(broker), subscription, notice=_log.warning) as stream:
+
+        async def settle() -> None:
+            settled = done.copy()
+            done.clear()
+            await stream.commit(settled)
+
+        stream.before_rebalance = settle
+        try:
+            async for batch in stream.batches(stop):
+                if schemas is not None:
+                    await schemas.ready((each.value for each in batch), stop, _log.warning)
+                begin = time.monotonic()
+                for message in batch:
+                    if stream.membership and stream.is_outdated(stream.membership):
+                        break
+                    alert = _decoded(decoder, message, causes)
+                    if alert is not None:
+                        yield alert
+                    done |= next_offsets((message,))
+                    if time.monotonic() - begin > SETTLE_AFTER:
+                        await settle()
+                        begin = time.monotonic()
+                await settle()
+        finally:
+            # From here on, Kafka has only so long to take what is done.
+            stop.set()
+            with suppress(TimeoutError):
+                await settle()
+
+
+def _decoded(decoder: MessageDecoder, message: Message, causes: Causes) -> ReceivedAlert | None:
+    try:
+        return ReceivedAlert(decoder.decode(message.value), message)
+    except UndecodableError as error:
+        if causes.is_new(error.what):
+            place = position_of(message)
+            _log.warning("undecodable message: %s · %s", error.what, place)
+        return None

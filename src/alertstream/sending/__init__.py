@@ -1,0 +1,1 @@
+"""Files to bursts to a topic: the visit schedule and the sender."""

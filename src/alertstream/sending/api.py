@@ -1,0 +1,52 @@
+"""Sending for Python programs: one function, the account of all visits as its result."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from alertstream.avro.schemas import Schemas
+from alertstream.kafka.admin import TopicLayout, make_topics
+from alertstream.kafka.connection import Connection
+from alertstream.kafka.producer import producer
+from alertstream.sending.schedule import Cadence, WallClock, bursts, visits_in
+from alertstream.sending.sender import SendOptions, VisitSent, packers
+from alertstream.sending.sender import send as send_visits
+
+_log = logging.getLogger("alertstream")
+
+
+async def send(
+    broker: str | Connection,
+    topic: str,
+    paths: str | Path | Sequence[str | Path],
+    *,
+    interval: float = 0.0,
+    limit: int = 0,
+    schemas: Schemas | None = None,
+    schema_id: int | None = None,
+    layout: TopicLayout | None = None,
+) -> VisitSent:
+    """Send container files to a topic, one a visit, and return the account of all.
+
+    :param paths: files, and folders of them, or of a folder for each visit.
+    :param interval: seconds from burst to burst; 0 is as fast as possible.
+    :param limit: alerts of a visit at most; 0 is all.
+    :param schema_id: id to send under, instead of the one that follows from a file's schema.
+    :param layout: how the topic is made if it is not there.
+    :raises DataError: a file is not there, or is no container file.
+    :raises BrokerError: Kafka cannot be reached, or refuses. Alerts that are not acknowledged are
+        in the account instead, as ``failed``, with the reason as ``error``.
+    """
+    connection = Connection.to(broker)
+    given = [paths] if isinstance(paths, str | Path) else paths
+    visits = visits_in([Path(each) for each in given])
+    made = packers(visits, schemas or Schemas(), schema_id=schema_id, subject=f"{topic}-value")
+    target = (await make_topics(connection, [topic], layout or TopicLayout()))[topic]
+    options = SendOptions(target, interval, limit)
+    clock, stop = WallClock(), asyncio.Event()
+    due = bursts(visits, Cadence(interval, align=False), clock, stop)
+    async with producer(connection, notice=_log.warning) as writing:
+        return await send_visits(writing, options, made, due, clock=clock, stop=stop)

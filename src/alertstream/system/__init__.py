@@ -1,0 +1,1 @@
+"""The operating system: files, TLS, child processes, cancellation."""

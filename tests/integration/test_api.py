@@ -1,0 +1,96 @@
+"""``alertstream.read`` and ``alertstream.send``: what programs use."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import subprocess
+import sys
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support import raw_kafka
+
+import alertstream
+from alertstream.errors import BrokerError, DataError, TopicError
+
+ROOT = Path(__file__).parents[2]
+
+
+async def taken(*arguments: Any, count: int | None = None, **more: Any) -> list[Any]:
+    found = []
+    async with aclosing(alertstream.read(*arguments, **more)) as alerts:
+        async for alert in alerts:
+            found.append(alert)
+            if len(found) == count:
+                break
+    return found
+
+
+def read(*arguments: Any, **more: Any) -> list[Any]:
+    return asyncio.run(taken(*arguments, **more))
+
+
+@pytest.fixture
+def stream(kafka: str, topic: str, visits: Path) -> str:
+    sent = asyncio.run(alertstream.send(kafka, topic, visits))
+    assert (sent.planned, sent.acknowledged, sent.failed) == (360, 360, 0)
+    return topic
+
+
+def test_reads_what_was_sent(kafka: str, stream: str) -> None:
+    alerts = read(kafka, stream, fields=["snr", "visit"], exit_on_eof=True)
+    messages = raw_kafka.read(kafka, stream)
+    assert sorted(each.message.value for each in alerts) == sorted(m.value for m in messages)
+    assert all(set(each) == {"diaSource"} for each in alerts)
+    whole = read(kafka, [stream], exit_on_eof=True, start=-1)
+    assert len(whole) == 4
+    assert all(len(each["cutoutScience"]) > 1000 for each in whole)
+
+
+def test_group_goes_on_with_what_was_not_done(kafka: str, stream: str) -> None:
+    how = {"group": f"group-{stream}", "fields": ["source_id"], "exit_on_eof": True}
+    first = read(kafka, stream, count=50, **how)
+    rest = read(kafka, stream, **how)
+    done = {each.source_id for each in first[:-1]}
+    assert len(rest) == 360 - 49
+    assert first[-1].source_id in {each.source_id for each in rest}
+    assert not done & {each.source_id for each in rest}
+    assert read(kafka, stream, **how) == []
+
+
+def test_undecodable_messages_are_logged(
+    kafka: str, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw_kafka.make(kafka, topic)
+    raw_kafka.write(kafka, topic, [b"junk", b"more junk"])
+    with caplog.at_level(logging.WARNING, "alertstream"):
+        assert read(kafka, topic, exit_on_eof=True) == []
+    told = [each.message for each in caplog.records if each.name == "alertstream"]
+    assert len(told) == 1
+    assert told[0].startswith("undecodable message: ")
+
+
+def test_errors_are_of_one_family(kafka: str, topic: str, tmp_path: Path) -> None:
+    with pytest.raises(TopicError, match="there is no topic"):
+        read(kafka, topic)
+    with pytest.raises(BrokerError, match="cannot be reached"):
+        read(alertstream.Connection("127.0.0.1:1"), topic)
+    with pytest.raises(DataError, match="no such file"):
+        asyncio.run(alertstream.send(kafka, topic, tmp_path / "missing.avro"))
+    assert issubclass(TopicError, alertstream.AlertStreamError)
+    with pytest.raises(AttributeError, match="no attribute 'reed'"):
+        alertstream.reed  # noqa: B018
+
+
+def test_examples_of_the_readme_run(kafka: str, stream: str, tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    example, _ = re.findall(r"```python\n(import asyncio\n.*?)```", readme, re.DOTALL)
+    script = tmp_path / "example.py"
+    script.write_text(example.replace("localhost:9092", kafka).replace('"alerts"', f'"{stream}"'))
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    assert len(ended.stdout.splitlines()) > 0

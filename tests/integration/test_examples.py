@@ -1,0 +1,72 @@
+"""The help of every command has an example, and the examples work as they stand."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from tests.support.commands import finish, run, start
+from tests.support.registry_service import RegistryService
+
+COMMANDS = (
+    *("send", "filter", "print", "monitor", "broker", "simulate", "doctor", "demo"),
+    *("schema list", "schema show", "schema register", "schema diff", "schema check"),
+)
+ENDLESS = ("monitor", "broker")
+REGISTRY = "http://localhost:8081/apis/ccompat/v7"
+
+
+def example(command: str) -> list[str]:
+    shown = run(*command.split(), "--help", COLUMNS="200")
+    assert shown.status == 0
+    (found,) = re.findall(r"Example: alertstream (.*?)\n\n", shown.out, re.DOTALL)
+    return found.split()
+
+
+def test_all_commands_are_here() -> None:
+    shown = run("--help", COLUMNS="200").out.partition("Commands:")[2]
+    names = re.findall(r"^  (\w+)  ", shown, re.MULTILINE)
+    assert {*names} == {each.split()[0] for each in COMMANDS}
+
+
+@pytest.fixture(scope="module")
+def broker(kafka: str) -> str:
+    """A Kafka that has what the examples need."""
+    assert run("send", kafka, "alerts", "--interval", 0, "--limit", 20).status == 0
+    assert run("filter", kafka, "alerts", "1", "--exit-on-eof").status == 0
+    return kafka
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(each, marks=pytest.mark.slow if each == "demo" else ())
+        for each in COMMANDS
+        if each != "schema register"
+    ],
+)
+def test_example_of_the_help_works(
+    broker: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [each.replace("localhost:9092", broker) for each in example(command)]
+    assert given[: len(command.split())] == command.split()
+    monkeypatch.chdir(tmp_path)
+    if command in ENDLESS:
+        more = ("--port", 0) if command == "broker" else ()
+        process = start(*given, *more)
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert finish(process).status == 0
+        return
+    ended = run(*given, limit=120)
+    assert ended.status == 0, ended.err
+    assert ended.out
+
+
+def test_example_of_a_registry_works(registry: RegistryService) -> None:
+    ended = run(*(each.replace(REGISTRY, registry.url) for each in example("schema register")))
+    assert ended.status == 0, ended.err
+    assert "lsst.v10_0.alert" in ended.out

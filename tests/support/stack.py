@@ -1,0 +1,70 @@
+"""What a Swarm stack file says, read as Docker reads it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+SWARM = Path(__file__).parents[2] / "deploy" / "swarm"
+NO_PROPERTY = ("KAFKA_HEAP_OPTS",)
+"""Variables that begin as Kafka's properties do, and are for the script that starts it."""
+
+Service = dict[str, Any]
+
+
+def services(file: Path, variables: Mapping[str, str] = os.environ) -> dict[str, Service]:
+    """Return a stack's services, with ``${NAME:-default}`` and ``$$`` put in.
+
+    :raises KeyError: the stack asks for a variable that is not there.
+    """
+    stack = yaml.safe_load(file.read_text(encoding="utf-8"))
+    filled: dict[str, Service] = _filled(stack["services"], variables)
+    return filled
+
+
+def _filled(node: Any, variables: Mapping[str, str]) -> Any:
+    if isinstance(node, dict):
+        return {key: _filled(value, variables) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_filled(value, variables) for value in node]
+    return filled(node, variables) if isinstance(node, str) else node
+
+
+def filled(text: str, variables: Mapping[str, str]) -> str:
+    """Return a text with variables in their places.
+
+    :raises KeyError: one is asked for (``${NAME:?why}``) that is not there.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        if found[0] == "$$":
+            return "$"
+        if found["kind"] == ":?":
+            return variables[found["name"]]
+        return variables.get(found["name"]) or found["default"]
+
+    return re.sub(r"\$\$|\$\{(?P<name>\w+)(?P<kind>:[-?])(?P<default>[^}]*)\}", value, text)
+
+
+def kafka_properties(service: Service) -> dict[str, str]:
+    """Return Kafka's properties, as its image makes them of a service's environment."""
+    return {
+        _property(name): value
+        for name, value in service["environment"].items()
+        if name.startswith("KAFKA_") and name not in NO_PROPERTY
+    }
+
+
+def _property(variable: str) -> str:
+    name = variable.removeprefix("KAFKA_").lower()
+    return name.replace("_", ".").replace("...", "-").replace("..", "_")
+
+
+def command_line(service: Service) -> list[str]:
+    """Return what a service runs."""
+    return [*service["entrypoint"], *service["command"]]

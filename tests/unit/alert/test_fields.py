@@ -1,0 +1,158 @@
+"""Misspelt fields: told at once, with the nearest that there is, instead of never true."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.commands import run
+
+from alertstream.alert.fields import paths_of, require_fields, type_at
+from alertstream.avro.schemas import Schemas, parsed
+from alertstream.errors import FilterError, SchemaError
+
+NOWHERE = "127.0.0.1:1"
+INNER = {
+    "type": "record",
+    "name": "inner",
+    "fields": [{"name": "snr", "type": ["null", "float"]}, {"name": "m", "type": "int"}],
+}
+SCHEMA = {
+    "type": "record",
+    "name": "own.alert",
+    "fields": [
+        {"name": "one", "type": ["null", INNER]},
+        {"name": "many", "type": ["null", {"type": "array", "items": "own.inner"}]},
+        {"name": "by_name", "type": {"type": "map", "values": "double"}},
+    ],
+}
+TYPES: dict[str, Any] = {"own.inner": INNER}
+
+
+def require(*names: str, schemas: Schemas | None = None) -> None:
+    require_fields(names, schemas or Schemas(), where="here")
+
+
+def test_paths_of_a_schema_go_through_unions_and_arrays() -> None:
+    paths = ["one", "one.snr", "one.m", "many", "many.snr", "many.m", "by_name"]
+    assert [*paths_of(SCHEMA, TYPES)] == paths
+    assert type_at(SCHEMA, ["many", "snr"], TYPES) == {"type": "array", "items": ["null", "float"]}
+    assert type_at(SCHEMA, ["by_name", "any"], TYPES) == "double"
+    for path in paths:
+        assert type_at(SCHEMA, path.split("."), TYPES) is not None
+    for path in ("snr", "one.snrr", "one.snr.x", "many.many", "", "one."):
+        assert type_at(SCHEMA, path.split("."), TYPES) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("snr", "visit", "magnitude_error", "diaSource", "diaSource.snr", "diaSource.psFlux"),
+        *("prvDiaSources.psfFlux", "diaObject.ra", "alertId", "cutoutScience", "ssObject"),
+        *("objectId", "candidate.anything", "prv_candidates.fid", "cutoutScience.fileName"),
+    ],
+)
+def test_fields_of_any_version_and_of_ztf(name: str) -> None:
+    require(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("snrr", "snr"),
+        ("diaSource.snrr", "diaSource.snr"),
+        ("diasource.snr", "diaSource.snr"),
+        ("psfFlux", "diaSource.psfFlux"),
+        ("diaSource.relability", "diaSource.reliability"),
+        ("diaSource.snr.x", "diaSource.snr"),
+        ("candidat.magpsf", None),
+        ("xyzzy", None),
+        ("", None),
+    ],
+)
+def test_fields_of_none(name: str, near: str | None) -> None:
+    with pytest.raises(SchemaError, match="no schema has the field") as told:
+        require("snr", name)
+    assert near is None or str(told.value).endswith(f"did you mean {near}?")
+    assert near is not None or "did you mean xyz" not in str(told.value)
+    with pytest.raises(FilterError):
+        require_fields([name], Schemas(), where="here", error=FilterError)
+
+
+def test_fields_of_the_users_schemas(tmp_path: Path) -> None:
+    (tmp_path / "4242.avsc").write_text(json.dumps(SCHEMA))
+    (tmp_path / "4243.avsc").write_text("no schema")
+    require("one.snr", "many.m", "by_name.x", "diaSource.snr", schemas=Schemas([tmp_path]))
+    with pytest.raises(SchemaError, match=r"did you mean many\.snr"):
+        require("many.snrs", schemas=Schemas([tmp_path]))
+    with pytest.raises(SchemaError):
+        require("one.snr")
+    require_fields(["one.snr"], Schemas(), [parsed(SCHEMA)], where="here")
+
+
+def test_a_schema_of_many_paths_takes_no_time() -> None:
+    node: Any = "int"
+    for level in range(28):
+        fields = [{"name": "a", "type": node}, {"name": "b", "type": f"r{level - 1}"}]
+        node = {"type": "record", "name": f"r{level}", "fields": fields[: 2 if level else 1]}
+    with pytest.raises(SchemaError, match=r"no schema has the field a\.a\.x"):
+        require_fields(["a.a.x"], Schemas(), [parsed(node)], where="here")
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "what"),
+    [
+        (
+            ("filter", "--where", "diaSource.snrr > 5", "--output", "x"),
+            1,
+            "error: no schema has the field diaSource.snrr · --where 'diaSource.snrr > 5'"
+            " · did you mean diaSource.snr?\n",
+        ),
+        (
+            ("print", "--fields", "band, diaSource.bnad"),
+            1,
+            "error: no schema has the field diaSource.bnad · --fields"
+            " · did you mean diaSource.band?\n",
+        ),
+        (("print", "--fields", "snr,"), 1, "error: no schema has the field '' · --fields"),
+        (("filter", "--where", "diaSource.snr > 5", "--output", "x"), 1, "Kafka cannot be reached"),
+        (("filter", "--where", "candidate.x > 5", "--output", "x"), 1, "Kafka cannot be reached"),
+        (("print", "--fields", "band,prvDiaSources.snr"), 1, "Kafka cannot be reached"),
+        (
+            ("print", "--fields", "any.thing", "--registry", "http://127.0.0.1:1"),
+            1,
+            "Kafka cannot be reached",
+        ),
+    ],
+)
+def test_options_that_name_fields(command: tuple[str, ...], status: int, what: str) -> None:
+    name, *options = command
+    ended = run(name, NOWHERE, "topic", *options)
+    assert (ended.status, ended.out) == (status, "")
+    assert what in ended.err
+    assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ('("snr", "diaSource.bnad")', "no schema has the field diaSource.bnad · fields of Mine"),
+        ('"snr"', "the fields are no names · Mine"),
+        ("(1,)", "the fields are no names · Mine"),
+        ("7", "the filter's code fails with TypeError"),
+        ('("snr", "diaSource.band")', "Kafka cannot be reached"),
+    ],
+)
+def test_fields_that_a_class_declares(fields: str, what: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from alertstream.filtering.filters import AlertFilter\n"
+        f"class Mine(AlertFilter):\n    fields = {fields}\n"
+        "    def passes(self, alert):\n        return True\n"
+    )
+    ended = run("filter", NOWHERE, "topic", "--filters", path)
+    assert (ended.status, ended.out) == (1, "")
+    assert what in ended.err
+    assert ended.err.count("\n") == 1

@@ -1,0 +1,138 @@
+"""Caps: what is claimed first of a visit passes, whoever has claimed it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from alertstream.filtering.caps import (
+    VISITS_REMEMBERED,
+    Claim,
+    VisitCaps,
+    begin_of_claims,
+    bits,
+    caps_topic,
+)
+
+
+def claim(offset: int, filters: int = 1, visit: int | None = 7, partition: int = 0) -> Claim:
+    return Claim(visit, "alerts", partition, offset, filters)
+
+
+def granted(caps: VisitCaps, each: Claim) -> int:
+    return each.filters & caps.granted(each.visit, each.topic, each.partition, each.offset)
+
+
+def test_the_first_of_a_visit_pass_by_filter() -> None:
+    caps = VisitCaps(["One", "Other"], 2)
+    claims = [claim(1, 0b01), claim(2, 0b11), claim(3, 0b11), claim(4, 0b11), claim(5, 0b11, None)]
+    caps.apply(claims)
+    assert [granted(caps, each) for each in claims] == [0b01, 0b11, 0b10, 0, 0b11]
+    assert caps.full(7) == 0b11 and caps.full(None) == 0 and caps.full(8) == 0
+
+
+def test_a_claim_that_is_made_again_keeps_its_place_and_takes_no_other() -> None:
+    caps = VisitCaps(["One"], 2)
+    for _ in range(5):
+        caps.apply([claim(1), claim(1, partition=3)])
+    assert granted(caps, claim(1)) and granted(caps, claim(1, partition=3))
+    caps.apply([claim(2)])
+    assert not granted(caps, claim(2)) and granted(caps, claim(1))
+
+
+def test_without_a_cap_all_pass() -> None:
+    caps = VisitCaps(["One", "Other"], 0)
+    assert granted(caps, claim(1, 0b11)) == 0b11 and caps.full(7) == 0
+    assert caps.written() == ""
+
+
+def test_all_who_read_the_log_agree() -> None:
+    log = [[claim(offset, 0b11, partition=member) for offset in range(3)] for member in (0, 1, 2)]
+    readers = [VisitCaps(["One", "Other"], 5) for _ in log]
+    for reader in readers:
+        for at, claims in enumerate(log):
+            reader.apply(reader.decoded(reader.encoded(claims)), at)
+    found = [[granted(reader, each) for claims in log for each in claims] for reader in readers]
+    assert found[0] == found[1] == found[2] == [0b11] * 5 + [0] * 4
+
+
+def test_old_visits_are_forgotten_but_not_while_they_are_decided() -> None:
+    caps = VisitCaps(["One"], 1)
+    claims = [claim(visit, visit=visit) for visit in range(2 * VISITS_REMEMBERED)]
+    for at, each in enumerate(claims):
+        caps.apply([each], at)
+    assert all(granted(caps, each) for each in claims) and caps.since == 0
+    caps.forget_old()
+    assert [bool(granted(caps, each)) for each in claims] == [
+        *[False] * VISITS_REMEMBERED,
+        *[True] * VISITS_REMEMBERED,
+    ]
+    assert caps.since == VISITS_REMEMBERED
+
+
+def test_many_alerts_of_few_visits_are_forgotten_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alertstream.filtering.caps.ALERTS_REMEMBERED", 10)
+    caps = VisitCaps(["One"], 100)
+    for visit in range(4):
+        caps.apply([claim(offset, visit=visit) for offset in range(8)], visit)
+        caps.forget_old()
+    assert [caps.granted(visit, "alerts", 0, 0) for visit in range(4)] == [0, 0, 0, 1]
+    assert caps.since == 3
+
+
+def test_where_claims_begin_is_kept_with_offsets() -> None:
+    caps = VisitCaps(["One"], 1)
+    caps.begin(40)
+    assert begin_of_claims(caps.written()) == 40
+    caps.apply([], 40)
+    assert begin_of_claims(caps.written()) == 41
+    caps.apply([claim(1)], 41)
+    caps.apply([claim(2, visit=8)], 42)
+    assert begin_of_claims(caps.written()) == 41
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "null", "[]", "{}", "\x00", '{"visit_caps":null}', '{"visit_caps":"x"}', "x" * 5000],
+)
+def test_what_others_keep_with_offsets_is_no_begin(text: str) -> None:
+    assert begin_of_claims(text) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(b"", b"null", b"[]", b"{}", b"\x00\xff", b'{"filters": 1, "claims": []}'),
+        VisitCaps(["Another"], 1).encoded([claim(1)]),
+        VisitCaps(["One"], 2).encoded([claim(1)]),
+    ],
+)
+def test_claims_of_others_do_not_count(value: bytes) -> None:
+    assert VisitCaps(["One"], 1).decoded(value) == []
+
+
+@pytest.mark.parametrize("places", [[[7, "alerts", 0, 1]], [[]], [7], 7, [[7, "a", 0, 1, "xyz"]]])
+def test_damaged_claims_do_not_count(places: object) -> None:
+    caps = VisitCaps(["One"], 1)
+    value = json.loads(caps.encoded([])) | {"claims": places}
+    assert caps.decoded(json.dumps(value).encode()) == []
+
+
+def test_claims_are_short() -> None:
+    hundred = VisitCaps([f"Filter{number:03}" for number in range(100)], 20)
+    claims = [claim(10**9 + n, 2**100 - 1, 2_026_112_500_000, 3) for n in range(20)]
+    value = hundred.encoded(claims)
+    assert hundred.decoded(value) == claims and len(value) < 1500
+
+
+def test_bits() -> None:
+    assert list(bits(0)) == [] and list(bits(0b1011)) == [0, 1, 3]
+    assert list(bits(1 << 250 | 1)) == [0, 250]
+
+
+def test_every_group_has_a_topic_for_its_claims() -> None:
+    assert caps_topic("filter-Filter001") == "filter-Filter001-visit-caps"
+    odd = [caps_topic(group) for group in ("ä b/c", "x" * 300, "y" * 300)]
+    assert len({*odd}) == 3
+    assert all(name.isascii() and len(name) < 50 and name.endswith("-visit-caps") for name in odd)

@@ -1,0 +1,127 @@
+"""Filters, the cap, and the quantities that they look at."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from tests.support import samples
+
+from alertstream.alert.survey import QUANTITIES, Alert, field_paths
+from alertstream.errors import FilterError
+from alertstream.filtering.filters import (
+    AlertFilter,
+    TemplateFilter,
+    choose_filters,
+    group_name,
+    union_of_fields,
+)
+
+
+def names(*arguments: str) -> list[str]:
+    return [each.topic for each in choose_filters(arguments)]
+
+
+def test_numbers_ranges_and_names() -> None:
+    assert names("1") == ["Filter001"]
+    assert names("2", "Filter001", "1-3", "Filter099-Filter100") == [
+        "Filter002",
+        "Filter001",
+        "Filter003",
+        "Filter099",
+        "Filter100",
+    ]
+    assert len(names("1-100")) == len(set(names("1-100"))) == 100
+
+
+@pytest.mark.parametrize("name", ["0", "101", "3-2", "1-", "-1", "x", "Filter", "1-200"])
+def test_names_of_nothing(name: str) -> None:
+    with pytest.raises(FilterError):
+        choose_filters([name])
+
+
+def test_groups_of_different_filters_differ() -> None:
+    choices = (["1"], ["1-3"], ["1", "2"], ["1", "3", "5", "7"], ["1", "4", "5", "7"], ["1-7"])
+    groups = [group_name(choose_filters(choice)) for choice in choices]
+    assert len(set(groups)) == len(groups)
+    assert groups[0] == "filter-Filter001"
+
+
+def alert(snr: float | None, flux: float | None) -> Alert:
+    return Alert({"diaSource": {"snr": snr, "psfFlux": flux}})
+
+
+@pytest.mark.parametrize(
+    ("snr", "flux", "passes"),
+    [
+        (5.1, 36_308.0, True),
+        (5.0, 36_308.0, False),
+        (5.1, 36_307.0, False),
+        (None, 50_000.0, False),
+        (9.0, None, False),
+        (math.nan, 50_000.0, False),
+        (9.0, math.nan, False),
+        (9.0, math.inf, True),
+        (9.0, -50_000.0, False),
+    ],
+)
+def test_template(snr: float | None, flux: float | None, passes: bool) -> None:
+    assert TemplateFilter().passes(alert(snr, flux)) is passes
+
+
+def test_template_of_old_names_and_of_ztf() -> None:
+    assert TemplateFilter().passes(Alert({"diaSource": {"snr": 6.0, "psFlux": 40_000.0}}))
+    for magnitude, error, passes in ((18.0, 0.1, True), (20.5, 0.1, False), (18.0, 0.5, False)):
+        candidate = {"magpsf": magnitude, "sigmapsf": error}
+        assert TemplateFilter().passes(Alert({"candidate": candidate})) is passes
+
+
+def test_fields_of_all_filters() -> None:
+    class ByPath(AlertFilter):
+        """Has a path."""
+
+        fields = ("diaSource.band",)
+
+    class ByAll(AlertFilter):
+        """Wants everything."""
+
+    assert union_of_fields([TemplateFilter(), ByPath()]) == {"snr", "flux", "diaSource.band"}
+    assert union_of_fields([TemplateFilter(), ByAll()]) is None
+    paths = field_paths(["magnitude", "diaSource.band"])
+    assert {"diaSource.psfFlux", "diaSource.psFlux", "candidate.magpsf"} < paths
+    assert "diaSource.band" in paths
+
+
+@pytest.mark.parametrize("version", samples.VERSIONS)
+def test_quantities_of_every_version(version: str) -> None:
+    official = samples.sample_alert(version)
+    found, source = Alert(official), official["diaSource"]
+    assert found.survey.name == "LSST"
+    assert found.source_id == source["diaSourceId"]
+    assert found.visit == source.get("visit", source.get("ccdVisitId"))
+    assert found.snr == pytest.approx(source["snr"])
+    assert found.magnitude == pytest.approx(31.4 - 2.5 * math.log10(found.flux))
+    assert found.band == "r"
+    assert found.history == len(official["prvDiaSources"])
+    for name in QUANTITIES - {"object_id"}:
+        value = getattr(found, name)
+        assert value is not None
+        assert value == value, name
+
+
+def test_quantities_of_an_alert_without_any() -> None:
+    for nothing in (Alert(), Alert({"diaSource": None}), Alert({"candidate": {}})):
+        for name in QUANTITIES - {"history"}:
+            value = getattr(nothing, name)
+            assert value is None or math.isnan(value), name
+        assert nothing.history == 0
+        assert not TemplateFilter().passes(nothing)
+
+
+def test_ztf_quantities() -> None:
+    candidate = {"candid": 7, "pid": 5, "jd": 2_458_814.5, "fid": 2, "ra": 1.5, "dec": -2.5}
+    found = Alert({"objectId": "ZTF1", "candidate": candidate | {"magpsf": 20.0, "sigmapsf": 0.1}})
+    assert (found.survey.name, found.source_id, found.object_id) == ("ZTF", 7, "ZTF1")
+    assert (found.visit, found.mjd, found.band) == (5, 58_814.0, "r")
+    assert found.flux == pytest.approx(36_307.8, rel=1e-4)
+    assert found.snr == pytest.approx(10.857, rel=1e-3)

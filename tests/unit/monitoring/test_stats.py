@@ -1,0 +1,76 @@
+"""Counters and latencies."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from alertstream.reading.stats import FilterCounts, Latencies, TopicStats
+
+
+def test_percentiles_are_those_of_sorting() -> None:
+    rng = random.Random(1)
+    values = [rng.lognormvariate(6, 1.5) for _ in range(5000)]
+    latencies = Latencies()
+    for value in values:
+        latencies.add(value)
+    for share in (0.01, 0.5, 0.99, 1.0):
+        exact = sorted(values)[max(int(share * len(values)) - 1, 0)]
+        assert latencies.percentile(share) == pytest.approx(exact, rel=0.005, abs=1)
+
+
+def test_no_percentile_without_latencies() -> None:
+    assert Latencies().percentile(0.5) is None
+
+
+def test_clocks_that_differ_give_no_negative_latency() -> None:
+    latencies = Latencies()
+    latencies.add(-20)
+    assert latencies.percentile(0.5) == 0
+
+
+def test_topic_by_visit() -> None:
+    stats = TopicStats()
+    stats.add(7, 100, timestamp=10_000, received=10.5)
+    stats.add(7, 100, timestamp=9_000, received=11.0)
+    stats.add(None, 50, timestamp=12_000, received=12.0)
+    stats.add_undecodable(3)
+    figures = stats.snapshot(13.0)
+    assert (figures["alerts"], figures["bytes"], figures["undecodable"]) == (3, 253, 1)
+    assert figures["visits"]["7"] == {
+        "alerts": 2,
+        "first": 9_000,
+        "last": 10_000,
+        "latency_p50_ms": 500,
+        "latency_p99_ms": 2_000,
+        "latency_max_ms": 2_000,
+        "seconds": 2.0,
+        "late": 0,
+        "complete": False,
+    }
+    assert figures["visits"]["None"]["alerts"] == 1
+
+
+def test_rate_is_that_of_the_last_seconds() -> None:
+    stats = TopicStats()
+    assert stats.rate(0.0) == 0
+    for second in range(1, 31):
+        for _ in range(100 if second > 10 else 10):
+            stats.add(1, 1, 0, 0.0)
+        rate = stats.rate(float(second))
+    assert rate == pytest.approx(100)
+
+
+def test_only_the_last_visits_are_kept() -> None:
+    stats = TopicStats()
+    for visit in range(3000):
+        stats.add(visit, 1, 0, 0.0)
+    assert stats.alerts == 3000
+    assert list(stats.visits)[-1] == 2999
+    assert len(stats.visits) == 1000
+
+
+def test_account_of_a_filter() -> None:
+    counts = FilterCounts("F", 1, seen=10, passed=3, capped=2, undecodable=1)
+    assert counts.rejected == 4

