@@ -22,10 +22,8 @@ import json
 import logging
 import os
 import re
-import secrets
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -34,8 +32,8 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,37 +41,30 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from tests.support.arrivals import Account, Arrivals, Row, alerts_in
-from tests.support.stack import SWARM, Service, command_line, kafka_properties, services
+from tests.support.machine import HUBS, METRICS, Machine
+from tests.support.stack import MIRROR, MIRROR_JARS, SWARM, Service, services
 
 from alertstream.errors import AlertStreamError
-from alertstream.kafka.connection import Connection
 from alertstream.local.broker.cluster import (
     HOST,
     JAR_LOCK,
     BrokerOptions,
     LocalBroker,
-    Node,
     fetch_jars,
     find_java,
     java_command,
-    kafka_command,
     local_broker,
 )
 from alertstream.local.broker.security import ListenerSecurity
 from alertstream.system.process import Child
 
 ROOT = Path(__file__).parents[2]
-MIRROR = ROOT / "deploy" / "mirror"
-MIRROR_JARS = MIRROR / "connect-mirror.lock.toml"
 MIRROR_MAKER = "org.apache.kafka.connect.mirror.MirrorMaker"
 TOOL_JARS = ROOT / "bench" / "kafka-tools.lock.toml"
 TOOLS = {
     "kafka-topics.sh": "org.apache.kafka.tools.TopicCommand",
     "kafka-acls.sh": "org.apache.kafka.tools.AclCommand",
 }
-HUBS = ("kafka1", "kafka2", "kafka3")
-CLIENTS, CONTROLLER, NODES, METRICS = 9092, 9093, 9094, 9100
-SECRETS = ("node", "observatory", "subscriber", "partner")
 ALERTS_SEEN = re.compile(r'^alertstream_alerts_total\{topic="alerts"\} (\S+)', re.M)
 RESTART_DELAY = 1.0
 """Seconds until what has failed is started again."""
@@ -106,91 +97,6 @@ class Plan:
     partitions: int = 2
     kill: int = 1
     keep: Path | None = None
-
-
-@dataclass
-class Machine:
-    """This machine in place of twelve: where the stack's names and paths are here.
-
-    :param temporary: whether the folder goes if this Python is killed.
-    """
-
-    folder: Path
-    temporary: bool = True
-    places: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        names = [f"{hub}:{port}" for hub in HUBS for port in (CLIENTS, CONTROLLER, NODES)]
-        ports = _free_ports(len(names) + 1)
-        self.places = {name: f"{HOST}:{port}" for name, port in zip(names, ports, strict=False)}
-        self.places[str(METRICS)] = str(ports[-1])
-        self.places["/var/lib/kafka/data"] = "data"
-        self.places["/tmp/observatory.properties"] = str(self.folder / "observatory.properties")
-        for target in ("/run/secrets", "/saved", "/data"):
-            place = self.folder / Path(target).name
-            place.mkdir()
-            self.places[target] = str(place)
-        for user in SECRETS:
-            self.secret(user).write_text(secrets.token_hex(24))
-            self.secret(user).chmod(0o600)
-
-    def secret(self, user: str) -> Path:
-        """Return the file with a user's password."""
-        return Path(self.places["/run/secrets"]) / f"{user}-password"
-
-    def login(self, user: str, address: str, mechanism: str) -> Connection:
-        """Return how a user comes in; the partner knows the mirror only."""
-        name = "mirror" if user == "partner" else user
-        return Connection(address, "SASL_PLAINTEXT", mechanism, name, self.secret(user).read_text())
-
-    def saved(self, consumer: int) -> Path:
-        """Return the file that a consumer writes."""
-        return Path(self.here(f"/saved/Filter{consumer:03}.avro"))
-
-    def here(self, text: str) -> str:
-        """Return a text of the stack with what is called otherwise here."""
-        names = "|".join(map(re.escape, sorted(self.places, key=len, reverse=True)))
-        return re.sub(rf"(?<!\w)(?:{names})\b", lambda found: self.places[found[0]], text)
-
-    def hub(self, number: int, service: Service, java: Sequence[str]) -> Node:
-        """Make a hub of the stack; it listens where the others look for it."""
-        name = HUBS[number - 1]
-        folder = self.folder / name
-        node = Node(
-            number=number,
-            port=int(self.here(f"{name}:{CLIENTS}").split(":")[1]),
-            command=kafka_command(java, folder),
-            folder=folder,
-            log_file=folder.with_suffix(".log"),
-            temporary=self.folder if self.temporary else None,
-        )
-        properties = kafka_properties(service)
-        properties["listeners"] = properties["listeners"].replace("://:", f"://{name}:")
-        here = {key: self.here(value) for key, value in properties.items()}
-        node.write_files(here, service["environment"]["CLUSTER_ID"])
-        node.log_file.touch()
-        return node
-
-    def child(self, name: str, service: Service, *more: str, number: int = 1) -> Child:
-        """Make a replica of a service, by its number; ``more`` comes behind its command."""
-        path = (str(self.folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"])
-        own = {"PATH": os.pathsep.join(path), "XDG_CONFIG_HOME": str(self.folder)}
-        foreign = {key: each for key, each in os.environ.items() if "ALERTSTREAM_" not in key}
-        for key, value in service["environment"].items():
-            own[key] = self.here(value).replace("{{.Task.Slot}}", str(number))
-        return Child(
-            command=[*map(self.here, command_line(service)), *more],
-            folder=self.folder,
-            log_file=self.folder / f"{name}.log",
-            temporary=self.folder if self.temporary else None,
-            environment=foreign | own,
-        )
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
 
 
 class Swarm:

@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 from tests.support.cluster import NODES, Cluster, running_cluster
 from tests.support.commands import Finished, finish, run, start, stop, until
+from tests.support.samples import bodies_in
 
-from alertstream.avro.codec import Container
 from alertstream.kafka.producer import ORIGIN
 
 pytestmark = pytest.mark.slow
@@ -83,8 +83,7 @@ def bodies(visits: Path) -> list[bytes]:
     """All alerts that are sent, as often as they are."""
     each: list[bytes] = []
     for path in sorted(visits.glob("*.avro")):
-        with Container(path) as container:
-            each += container
+        each += bodies_in(path)
     return each * REPEAT
 
 

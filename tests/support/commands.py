@@ -103,3 +103,12 @@ def until(condition: Callable[[], Any], what: str, limit: float = 30) -> Any:
 def stop(process: subprocess.Popen[str], how: signal.Signals = signal.SIGINT) -> Finished:
     process.send_signal(how)
     return finish(process, 30)
+
+
+def one_error(ended: Finished, *words: str, status: int = 1) -> None:
+    """The command has failed with nothing but one line, that has all of these words."""
+    assert ended.status == status, ended
+    assert ended.out == ""
+    (line,) = ended.err.splitlines()
+    assert line.startswith("error: ")
+    assert [word for word in words if word not in line] == [], line

@@ -10,6 +10,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
+from alertstream.avro.codec import CONTAINER_MAGIC, open_container_message
+
 
 def read(broker: str, topic: str) -> list[Any]:
     """All committed messages of a topic, by partition and offset."""
@@ -32,6 +34,18 @@ def read(broker: str, topic: str) -> list[Any]:
             return sorted(found, key=lambda message: (message.partition, message.offset))
 
     return asyncio.run(fetch()) if assigned else []
+
+
+def values(messages: Iterable[Any]) -> list[bytes]:
+    return [message.value for message in messages]
+
+
+def bodies(broker: str, topic: str) -> list[bytes]:
+    """The alerts of a topic as they are encoded, without what is around them, sorted."""
+    return sorted(
+        open_container_message(value)[1] if value.startswith(CONTAINER_MAGIC) else value[5:]
+        for value in values(read(broker, topic))
+    )
 
 
 def ends(broker: str, topic: str) -> dict[int, int]:

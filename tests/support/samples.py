@@ -10,6 +10,8 @@ from typing import Any
 import fastavro
 from lsst.alert.packet import Schema, get_schema_root
 
+from alertstream.avro.codec import Container
+
 ROOT = Path(str(get_schema_root()))
 VERSIONS = sorted(
     (".".join(path.parts[-3:-1]) for path in ROOT.glob("*/*/lsst.v*.alert.avsc")),
@@ -54,3 +56,9 @@ def write_container(path: Path, schema: dict[str, Any], alerts: list[Any], **mor
     with path.open("wb") as file:
         fastavro.writer(file, schema, alerts, **more)
     return path
+
+
+def bodies_in(path: Path) -> list[bytes]:
+    """A file's alerts as they are encoded: decoded, NaN would be different from itself."""
+    with Container(path) as container:
+        return list(container)

@@ -10,7 +10,10 @@ from typing import Any
 
 import yaml
 
-SWARM = Path(__file__).parents[2] / "deploy" / "swarm"
+DEPLOY = Path(__file__).parents[2] / "deploy"
+SWARM = DEPLOY / "swarm"
+MIRROR = DEPLOY / "mirror"
+MIRROR_JARS = MIRROR / "connect-mirror.lock.toml"
 NO_PROPERTY = ("KAFKA_HEAP_OPTS",)
 """Variables that begin as Kafka's properties do, and are for the script that starts it."""
 
@@ -68,3 +71,10 @@ def _property(variable: str) -> str:
 def command_line(service: Service) -> list[str]:
     """Return what a service runs."""
     return [*service["entrypoint"], *service["command"]]
+
+
+def mirror_settings() -> dict[str, str]:
+    """Return the settings of the mirror between two clusters."""
+    text = (MIRROR / "mm2.properties").read_text(encoding="utf-8").replace("\\\n", "")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}

@@ -8,7 +8,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
-SOURCE = Path(__file__).parents[2] / "src" / "alertstream"
+TESTS = Path(__file__).parents[1]
+SOURCE = TESTS.parent / "src" / "alertstream"
 ORDER = [
     "errors",
     "system",
@@ -92,6 +93,13 @@ def test_each_library_has_one_owner() -> None:
             if any(name.split(".")[0] == library for name in imported(path))
         }
         assert users == owners, library
+
+
+def test_no_test_imports_another_test() -> None:
+    """What tests share is in tests/support."""
+    for path in TESTS.rglob("*.py"):
+        own = {name for name in imported(path) if name.split(".")[0] == "tests"}
+        assert {name.split(".")[1] for name in own} <= {"support"}, path
 
 
 def test_only_the_command_line_prints_exits_and_reads_the_environment() -> None:

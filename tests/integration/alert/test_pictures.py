@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from PIL import Image
-from tests.integration.printing.test_print import ztf_alert
 from tests.support import raw_kafka
 from tests.support.commands import run, send_visits, start, stop, until
 from tests.support.samples import official_schema, sample_alert, write_container
 from tests.support.terminal import in_a_terminal
+from tests.support.ztf import ztf_alert
 
 from alertstream.alert.pictures import Triplet, picture, png, read_stamp, seen, strip, triplet
 from alertstream.alert.survey import Alert

@@ -17,8 +17,6 @@ from typing import Any
 import fastavro
 import pytest
 import trustme
-from tests.integration.printing.test_print import ztf_alert
-from tests.integration.printing.test_save import bodies
 from tests.support import raw_kafka
 from tests.support.commands import Finished, finish, run, start, stop, until
 from tests.support.registry_service import RegistryService, ask, free_port, pass_on, reply, server
@@ -30,6 +28,7 @@ from tests.support.samples import (
     sample_file,
     schema_id,
 )
+from tests.support.ztf import ztf_alert
 
 from alertstream.avro.codec import CONTAINER_MAGIC
 from alertstream.avro.evolution import differences, obstacles
@@ -118,7 +117,7 @@ def test_full_circle(kafka: str, topic: str, registry: RegistryService, tmp_path
     data = [each for path in sorted(tmp_path.glob("*.avro")) for each in ("--data", path)]
     assert len(data) == 2 * (len(VERSIONS) + 1)
     assert run("send", kafka, f"{topic}-again", *data, *how).status == 0
-    assert bodies(kafka, f"{topic}-again") == bodies(kafka, topic)
+    assert raw_kafka.bodies(kafka, f"{topic}-again") == raw_kafka.bodies(kafka, topic)
     shown = run("print", kafka, f"{topic}-again", "--exit-on-eof", "--format", "json", *at)
     assert (shown.status, len(shown.objects)) == (0, len(VERSIONS) + 1)
 

@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.integration.filtering.test_filter import named, totals, values
-from tests.integration.sending.test_send import bodies
 from tests.support import raw_kafka
 from tests.support.commands import finish, run, send_visits, start, stop, until
+from tests.support.filters import own_filter, totals
+from tests.support.raw_kafka import values
+from tests.support.samples import bodies_in
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
@@ -31,7 +32,7 @@ def sent_bodies(kafka: str, topic: str) -> list[bytes]:
 def everything(topic: str, tmp_path: Path) -> tuple[str, list[object]]:
     """A filter that lets all through, and the options with which a group runs it."""
     name = f"Everything{topic.split('-')[-1]}"
-    path = named(tmp_path, name, "return True", "()")
+    path = own_filter(tmp_path, name, "return True", "()")
     return name, ["--filters", path, "--group", f"group-{topic}", "--format", "json"]
 
 
@@ -43,7 +44,7 @@ def test_workers_send_each_visit_together(kafka: str, topic: str, visits: Path) 
     assert [Path(each["file"]) for each in sent.objects] == sorted(visits.glob("*.avro"))
     assert len({each["visit"] for each in sent.objects}) == 3
     assert sent.err.startswith("sent: 360 of 360 alerts acknowledged") and sent.err.count("\n") == 1
-    expected = [body for path in visits.glob("*.avro") for body in bodies(path)]
+    expected = [body for path in visits.glob("*.avro") for body in bodies_in(path)]
     assert sent_bodies(kafka, topic) == sorted(expected)
 
 
@@ -52,7 +53,7 @@ def test_parts_of_a_visit_make_the_whole(kafka: str, topic: str, visits: Path) -
     for more in (("--part", "1/2"), ("--part", "2/2", "--workers", 2)):
         how = ("--data", file, "--interval", 0, "--limit", 101, *more)
         assert run("send", kafka, topic, *how).status == 0
-    assert sent_bodies(kafka, topic) == sorted(bodies(file)[:101])
+    assert sent_bodies(kafka, topic) == sorted(bodies_in(file)[:101])
 
 
 def test_a_visit_with_a_file_a_detector(
@@ -70,7 +71,7 @@ def test_a_visit_with_a_file_a_detector(
         (visit,) = sent.objects
         assert (visit["planned"], visit["acknowledged"]) == (200, 200)
         assert visit["file"] == str(night)
-    expected = [*bodies(files[0]), *bodies(files[1])[:80]]
+    expected = [*bodies_in(files[0]), *bodies_in(files[1])[:80]]
     assert sent_bodies(kafka, topic) == sorted(expected * 2)
 
 

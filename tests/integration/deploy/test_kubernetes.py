@@ -14,15 +14,16 @@ import kubernetes_validate
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from tests.integration.deploy.test_swarm import STACK, mirror_settings
-from tests.support import strimzi
+from tests.support import stack, strimzi
 from tests.support.commands import run
+from tests.support.stack import mirror_settings
 
 from alertstream.local.broker.cluster import server_properties
 from alertstream.local.broker.security import NODE
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "kubernetes"
 KUSTOMIZATIONS = ("base", "mirror", "small")
+STACK = stack.services(stack.SWARM / "stack.yaml", {})
 BROKER = "alertstream-kafka-bootstrap:9093"
 COMMANDS = ("sender", "filters", "consumers", "monitor")
 VERSION = kubernetes_validate.latest_version()

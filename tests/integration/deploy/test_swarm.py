@@ -14,16 +14,17 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.faults.rehearse import HUBS, MIRROR, MIRROR_JARS, Machine
 from tests.support import stack
 from tests.support.arrivals import Account, Arrival, Arrivals, Row
+from tests.support.machine import HUBS, Machine
+from tests.support.stack import DEPLOY, MIRROR, MIRROR_JARS, mirror_settings
 
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.producer import ORIGIN
 from alertstream.local.broker.cluster import JAR_LOCK, kafka_version, server_properties
 from alertstream.local.broker.security import SecureListeners
 
-DEPLOY = Path(__file__).parents[3] / "deploy"
+ROOT = DEPLOY.parent
 PARTNER = {"PARTNER_BROKERS": "kafka.partner.example:9092"}
 STACK = stack.services(stack.SWARM / "stack.yaml", {})
 MIRRORING = stack.services(stack.SWARM / "mirror.yaml", PARTNER)
@@ -52,12 +53,6 @@ OTHERWISE = {
 def whole(file: str) -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.safe_load((stack.SWARM / file).read_text(encoding="utf-8"))
     return loaded
-
-
-def mirror_settings() -> dict[str, str]:
-    text = (MIRROR / "mm2.properties").read_text(encoding="utf-8").replace("\\\n", "")
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    return {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
 
 
 def constraints(service: str) -> list[str]:
@@ -160,7 +155,7 @@ def test_there_are_a_hundred_consumers_for_a_hundred_filters() -> None:
 @pytest.mark.parametrize("service", COMMANDS)
 def test_a_command_is_one_that_alertstream_takes(service: str, tmp_path: Path) -> None:
     machine = Machine(tmp_path)
-    shutil.copy(next((DEPLOY.parent / "data").glob("*.avro")), tmp_path / "data")
+    shutil.copy(next((ROOT / "data").glob("*.avro")), tmp_path / "data")
     child = machine.child(service, STACK[service], number=7)
     # Nothing listens there: a command line that is wrong never comes as far as to notice.
     ran = subprocess.run(
@@ -260,8 +255,8 @@ def test_a_row_counts_what_is_missing_and_what_is_too_many() -> None:
 
 
 def rehearsal(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(DEPLOY / "rehearse.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=400)
+    command = [sys.executable, "-m", "tests.faults.rehearse", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
 
 
 def test_a_rehearsal_refuses_what_cannot_be_meant(tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 
 import fastavro
 import pytest
-from tests.integration.printing.test_print import ztf_alert
 from tests.support import raw_kafka, samples
-from tests.support.commands import Finished, run, send_visits, start, stop, until
+from tests.support.commands import run, send_visits, start, stop, until
+from tests.support.filters import own_filter, own_filters, totals
+from tests.support.raw_kafka import values
+from tests.support.ztf import ztf_alert
 
 from alertstream.avro.wire import pack
 
@@ -45,36 +47,11 @@ def capped(messages: Iterable[Any], cap: int = 20) -> list[Any]:
     return chosen
 
 
-def values(messages: Iterable[Any]) -> list[bytes]:
-    return [message.value for message in messages]
-
-
 @pytest.fixture
 def stream(kafka: str, topic: str, visits: Path) -> str:
     """A topic of one partition, so that all consume it in one order, with three visits."""
     send_visits(kafka, topic, visits, partitions=1)
     return topic
-
-
-def own_filters(tmp_path: Path, code: str) -> Path:
-    path = tmp_path / "mine.py"
-    path.write_text(f"from alertstream.filtering.filters import AlertFilter\n{code}")
-    return path
-
-
-def named(tmp_path: Path, name: str, body: str, fields: str = "None") -> Path:
-    code = f"""
-class {name}(AlertFilter):
-    \"\"\"A test's.\"\"\"
-    fields = {fields}
-    def passes(self, alert):
-        {body}
-"""
-    return own_filters(tmp_path, code)
-
-
-def totals(finished: Finished) -> dict[str, dict[str, Any]]:
-    return {each["filter"]: each for each in finished.objects if each["visit"] is None}
 
 
 def test_hundred_filters_select_what_a_direct_computation_does(kafka: str, stream: str) -> None:
@@ -111,7 +88,7 @@ def test_alert_passes_unchanged_with_its_origin(kafka: str, topic: str, tmp_path
     message = pack(1000, block.bytes_.getvalue())
     more = {"key": b"a key", "headers": [("theirs", b"1")], "timestamp_ms": 1_600_000_000_123}
     raw_kafka.write(kafka, topic, [message], partition=2, **more)
-    path = named(tmp_path, f"All{topic.split('-')[-1]}", "return True")
+    path = own_filter(tmp_path, f"All{topic.split('-')[-1]}", "return True")
     assert run("filter", kafka, topic, "--filters", path, "--exit-on-eof").status == 0
     (copy,) = raw_kafka.read(kafka, f"All{topic.split('-')[-1]}")
     assert (copy.value, copy.key, copy.timestamp) == (message, b"a key", 1_600_000_000_123)
@@ -172,7 +149,7 @@ def test_all_classes_of_a_file_run_if_none_is_named(
     kafka: str, stream: str, tmp_path: Path
 ) -> None:
     name = f"Everything{stream.split('-')[-1]}"
-    path = named(tmp_path, name, "return True")
+    path = own_filter(tmp_path, name, "return True")
     filtered = run("filter", kafka, stream, "--filters", path, "--cap", 7, "--exit-on-eof")
     assert filtered.status == 0
     total = "360 seen = 21 passed + 0 rejected + 339 capped + 0 undecodable"
@@ -185,7 +162,7 @@ def test_goes_on_where_its_group_has_stopped(
     kafka: str, stream: str, visits: Path, delivery: str, tmp_path: Path
 ) -> None:
     name = f"Rest{stream.split('-')[-1]}"
-    path = named(tmp_path, name, "return True", "()")
+    path = own_filter(tmp_path, name, "return True", "()")
     how = ("--filters", path, "--exit-on-eof", "--delivery", delivery, "--cap", 0)
     assert run("filter", kafka, stream, *how).status == 0
     assert raw_kafka.committed(kafka, f"filter-{name}") == {0: 360}
@@ -200,7 +177,7 @@ def test_goes_on_where_its_group_has_stopped(
 def test_reports_a_visit_when_it_is_over_and_ends_on_a_signal(
     kafka: str, stream: str, tmp_path: Path
 ) -> None:
-    path = named(tmp_path, f"Live{stream.split('-')[-1]}", "return False", "()")
+    path = own_filter(tmp_path, f"Live{stream.split('-')[-1]}", "return False", "()")
     process = start("filter", kafka, stream, "--filters", path, "--format", "json")
     assert process.stdout is not None
     line = json.loads(process.stdout.readline())
@@ -216,7 +193,7 @@ def test_two_members_share_the_partitions(
     kafka: str, topic: str, visits: Path, tmp_path: Path
 ) -> None:
     name = f"Shared{topic.split('-')[-1]}"
-    path = named(tmp_path, name, "return True", "()")
+    path = own_filter(tmp_path, name, "return True", "()")
     raw_kafka.make(kafka, topic, 4)
     how = ("--filters", path, "--cap", 0, "--format", "json", "--group", f"group-{topic}")
     members = [start("filter", kafka, topic, *how) for _ in range(2)]
@@ -239,7 +216,7 @@ def test_a_cap_is_one_over_all_members_of_a_group(
     how: list[object] = ["--cap", 7, "--format", "json", "--group", group]
     for name in names:
         (tmp_path / name).mkdir()
-        how += ["--filters", named(tmp_path / name, name, "return True", "()")]
+        how += ["--filters", own_filter(tmp_path / name, name, "return True", "()")]
     raw_kafka.make(kafka, topic, 4)
     members = [start("filter", kafka, topic, *how) for _ in range(2)]
     until(lambda: raw_kafka.members(kafka, group) == 2, "there are two")
@@ -260,7 +237,7 @@ def test_members_that_do_not_see_each_others_lock_files_are_two(
     kafka: str, stream: str, tmp_path: Path
 ) -> None:
     name = f"Apart{stream.split('-')[-1]}"
-    how = ("--filters", named(tmp_path, name, "return True", "()"), "--format", "json")
+    how = ("--filters", own_filter(tmp_path, name, "return True", "()"), "--format", "json")
     members = []
     for folder in (tmp_path / "one", tmp_path / "two"):
         folder.mkdir()
@@ -310,7 +287,7 @@ def test_output_topic_that_is_deleted_is_made_again(
     kafka: str, stream: str, visits: Path, tmp_path: Path
 ) -> None:
     name = f"Gone{stream.split('-')[-1]}"
-    how = ("--filters", named(tmp_path, name, "return True", "()"), "--cap", 0)
+    how = ("--filters", own_filter(tmp_path, name, "return True", "()"), "--cap", 0)
     process = start("filter", kafka, stream, *how)
     until(lambda: len(raw_kafka.read(kafka, name)) == 360, "all has passed")
     raw_kafka.delete(kafka, name)
@@ -337,7 +314,7 @@ def test_garbage_is_counted_and_set_aside(kafka: str, stream: str, tmp_path: Pat
     raw_kafka.write(kafka, stream, [alert, *garbage[:-1]])
     raw_kafka.write(kafka, stream, [None], key=b"a tombstone")
     name = f"Good{stream.split('-')[-1]}"
-    path = named(tmp_path, name, "return True", "('snr',)")
+    path = own_filter(tmp_path, name, "return True", "('snr',)")
     how = ("--filters", path, "--cap", 0, "--exit-on-eof", "--format", "json")
     filtered = run("filter", kafka, stream, *how)
     assert filtered.status == 3

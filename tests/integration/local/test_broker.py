@@ -31,17 +31,18 @@ from tests.support.commands import (
     Finished,
     clean_environment,
     finish,
+    one_error,
     run,
     start,
     stop,
     until,
 )
+from tests.support.processes import LOOPBACK, inside, listens_on
 
 from alertstream.local.broker import cluster as broker
 from alertstream.local.broker.cluster import BrokerOptions, local_broker
 
 STORE: Path = GlobalSettings.load().repo_cache
-LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
 MIB = 1024 * 1024
 
 Command = subprocess.Popen[str]
@@ -84,52 +85,16 @@ def address(process: Command, ready: Path) -> str:
     return ready.read_text().removesuffix("\n")
 
 
-def inside(folder: Path) -> dict[int, str]:
-    """The processes that work in a folder, as Kafka and all that belongs to it do, by id."""
-    found = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        # It may end while we look.
-        with suppress(OSError):
-            if (process / "cwd").readlink().is_relative_to(folder):
-                found[int(process.name)] = (process / "comm").read_text().strip()
-    return found
-
-
 def java(folder: Path) -> int:
     """The one Java in a folder."""
     (pid,) = (pid for pid, program in inside(folder).items() if program == "java")
     return pid
 
 
-def listens_on(pid: int) -> list[str]:
-    """The addresses that a process listens on, in the digits of the kernel's tables."""
-    sockets = set()
-    for each in Path(f"/proc/{pid}/fd").iterdir():
-        # It may be closed while we look.
-        with suppress(OSError):
-            sockets.add(str(each.readlink()))
-    found = []
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines():
-            _, local, _, state, *_, inode = line.split()[:10]
-            if state == "0A" and f"socket:[{inode}]" in sockets:
-                found.append(local.partition(":")[0])
-    return found
-
-
 def nothing_left(folder: Path) -> None:
     # Kafka ends by itself some time after its folder is removed: that would be too late.
     until(lambda: not inside(folder), "all processes have ended", 5)
     until(lambda: not list((folder / "temporary").iterdir()), "the temporary folder is removed", 5)
-
-
-def one_error(ended: Finished, *words: str, status: int = 1) -> None:
-    """The command has failed with nothing but one line, that has all of these words."""
-    assert ended.status == status, ended
-    assert ended.out == ""
-    (line,) = ended.err.splitlines()
-    assert line.startswith("error: ")
-    assert [word for word in words if word not in line] == [], line
 
 
 def test_runs_until_ctrl_c(launch: Callable[..., Command], ready: Path, tmp_path: Path) -> None:

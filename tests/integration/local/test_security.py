@@ -14,8 +14,8 @@ import trustme
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest, DescribeAclsRequest
 from cryptography.hazmat.primitives import serialization as pem
-from tests.integration.local.test_broker import LOOPBACK, inside, listens_on, one_error
-from tests.support.commands import Finished, finish, run, start, stop, until
+from tests.support.commands import Finished, finish, one_error, run, start, stop, until
+from tests.support.processes import LOOPBACK, inside, listens_on
 from tests.support.registry_service import RegistryService
 
 from alertstream.errors import SecurityError, UsageError

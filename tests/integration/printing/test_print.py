@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import io
 import json
 import math
 import signal
 from collections import Counter
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import fastavro
-import numpy as np
 import pytest
 from astropy.io import fits
 from tests.support import raw_kafka, samples
 from tests.support.commands import run, send_visits, start, stop, until
 from tests.support.samples import body_of, official_schema, sample_alert, schema_id, write_container
+from tests.support.ztf import ztf_alert
 
 from alertstream.alert.cutouts import save_cutouts
 from alertstream.alert.survey import Alert
@@ -256,62 +254,6 @@ def test_cutouts_become_files(
             assert content == alerts[number][f"cutout{name}"]
             with fits.open(io.BytesIO(content)) as file:
                 assert file[0].data.shape == (21, 21)
-
-
-def ztf_alert(**names: str) -> tuple[dict[str, Any], bytes]:
-    pixels = np.arange(9, dtype=">f4").reshape(3, 3)
-    stream = BytesIO()
-    fits.PrimaryHDU(pixels).writeto(stream)
-    stamp = {
-        "type": "record",
-        "name": "ztf.cutout",
-        "fields": [
-            {"name": "fileName", "type": "string"},
-            {"name": "stampData", "type": "bytes"},
-        ],
-    }
-    fields = [{"name": "objectId", "type": "string"}]
-    for number, name in enumerate(("Science", "Template", "Difference")):
-        kind = stamp if number == 0 else "ztf.cutout"
-        fields.append({"name": f"cutout{name}", "type": kind})  # type: ignore[dict-item]
-    candidate = {
-        "type": "record",
-        "name": "ztf.candidate",
-        "fields": [
-            {"name": name, "type": kind}
-            for name, kind in {
-                "candid": "long",
-                "jd": "double",
-                "fid": "int",
-                "pid": "long",
-                "ra": "double",
-                "dec": "double",
-                "magpsf": "float",
-                "sigmapsf": "float",
-            }.items()
-        ],
-    }
-    fields.insert(1, {"name": "candidate", "type": candidate})  # type: ignore[dict-item]
-    schema = {"type": "record", "name": "ztf.alert", "fields": fields}
-    alert = {
-        "objectId": "ZTF19acihgng",
-        "candidate": {
-            "candid": 1060135832015015002,
-            "jd": 2458814.6358333,
-            "fid": 2,
-            "pid": 1060135832015,
-            "ra": 289.8937586,
-            "dec": 61.8469285,
-            "magpsf": 18.6323,
-            "sigmapsf": 0.1349,
-        },
-    }
-    for name in ("Science", "Template", "Difference"):
-        data = {"fileName": names[name], "stampData": gzip.compress(stream.getvalue())}
-        alert[f"cutout{name}"] = data
-    body = BytesIO()
-    fastavro.schemaless_writer(body, schema, alert)
-    return alert, b"".join(container_packer(schema)(body.getvalue()))
 
 
 def test_ztf_alert_and_its_cutouts_stay_in_their_folder(

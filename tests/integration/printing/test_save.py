@@ -13,45 +13,28 @@ import fastavro
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from tests.integration.printing.test_print import ztf_alert
 from tests.support import raw_kafka
 from tests.support.commands import finish, run, send_visits, start, stop, until
 from tests.support.samples import (
     VERSIONS,
+    bodies_in,
     official_schema,
     sample_alert,
     sample_file,
     write_container,
 )
+from tests.support.ztf import ztf_alert
 
 from alertstream.avro.codec import (
-    CONTAINER_MAGIC,
-    Container,
     container_packer,
-    open_container_message,
 )
 
 QUIET = ("--fields", "snr", "--exit-on-eof")
 
 
-def bodies(kafka: str, topic: str) -> list[bytes]:
-    """The alerts of a topic as they are encoded, in some order."""
-    values = [message.value for message in raw_kafka.read(kafka, topic)]
-    return sorted(
-        open_container_message(value)[1] if value.startswith(CONTAINER_MAGIC) else value[5:]
-        for value in values
-    )
-
-
 def records(path: Path) -> list[Any]:
     with path.open("rb") as file:
         return list(fastavro.reader(file))
-
-
-def encoded(path: Path) -> list[bytes]:
-    """A file's records as they are encoded: decoded, NaN would be different from itself."""
-    with Container(path) as container:
-        return list(container)
 
 
 @pytest.fixture
@@ -77,16 +60,16 @@ def test_all_versions_and_ztf_can_be_sent_again(kafka: str, topic: str, tmp_path
     assert records(tmp_path / "night-undecodable.avro") == [b"junk", b""]
     data = [each for path in files for each in ("--data", path)]
     assert run("send", kafka, f"{topic}-again", *data, "--interval", 0).status == 0
-    assert bodies(kafka, f"{topic}-again") == bodies(kafka, topic)
+    assert raw_kafka.bodies(kafka, f"{topic}-again") == raw_kafka.bodies(kafka, topic)
 
 
 def test_group_appends_what_it_has_not_seen(kafka: str, stream: str, tmp_path: Path) -> None:
     how = ("--save", tmp_path / "night.avro", "--group", f"group-{stream}", *QUIET)
     assert run("print", kafka, stream, *how, "-n", 50).status == 0
-    first = encoded(tmp_path / "night.avro")
+    first = bodies_in(tmp_path / "night.avro")
     assert len(first) == 50
     assert run("print", kafka, stream, *how).status == 0
-    both = encoded(tmp_path / "night.avro")
+    both = bodies_in(tmp_path / "night.avro")
     assert both[:50] == first
     assert len(set(both)) == len(both) == 240
 
@@ -119,13 +102,13 @@ def test_killed_while_it_saves(kafka: str, stream: str, visits: Path, tmp_path: 
 def test_record_that_was_cut_short_is_removed(kafka: str, stream: str, tmp_path: Path) -> None:
     path = tmp_path / "night.avro"
     assert run("print", kafka, stream, "--save", path, *QUIET, "-n", 10).status == 0
-    whole = encoded(path)
+    whole = bodies_in(path)
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size - 100)
     again = run("print", kafka, stream, "--save", path, *QUIET, "-n", 10)
     assert again.status == 0
     assert f"the file's last record was cut short, and is removed · {path}" in again.err
-    assert encoded(path) == whole[:9] + whole
+    assert bodies_in(path) == whole[:9] + whole
 
 
 def test_one_visit_only(kafka: str, stream: str, tmp_path: Path) -> None:
@@ -298,7 +281,7 @@ def test_files_of_all_kinds_at_once(kafka: str, stream: str, tmp_path: Path) -> 
         f"240 saved in {paths[1]}",
         f"240 saved in {paths[2]}",
     ]
-    assert len(encoded(paths[0])) == pyarrow.parquet.read_table(paths[1]).num_rows == 240
+    assert len(bodies_in(paths[0])) == pyarrow.parquet.read_table(paths[1]).num_rows == 240
     assert paths[2].read_text().count("<tr>") == 241
 
 
@@ -365,7 +348,7 @@ def test_schemas_of_odd_names(kafka: str, topic: str, tmp_path: Path, name: str)
     assert "3 saved in" in saved.err
     files = sorted(folder.iterdir())
     assert len(files) == 3
-    assert sorted(len(encoded(file)) for file in files) == [1, 1, 1]
+    assert sorted(len(bodies_in(file)) for file in files) == [1, 1, 1]
     assert records(folder / "night-undecodable.avro") == [b"junk"]
     assert sorted(tmp_path.iterdir()) == [folder]
 
@@ -376,7 +359,7 @@ def test_schemas_without_end(kafka: str, topic: str, tmp_path: Path) -> None:
     saved = run("print", kafka, topic, "--save", tmp_path / "night.avro", "--exit-on-eof")
     assert saved.status == 0, saved.err
     assert "130 saved in" in saved.err
-    assert sum(len(encoded(file)) for file in tmp_path.iterdir()) == 130
+    assert sum(len(bodies_in(file)) for file in tmp_path.iterdir()) == 130
     assert len(list(tmp_path.iterdir())) <= 101
 
 

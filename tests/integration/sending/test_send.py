@@ -12,15 +12,17 @@ import fastavro
 import pytest
 from tests.support import raw_kafka, samples
 from tests.support.commands import run, start, stop, until
-from tests.support.samples import body_of, official_schema, sample_alert, schema_id, write_container
+from tests.support.samples import (
+    bodies_in,
+    body_of,
+    official_schema,
+    sample_alert,
+    schema_id,
+    write_container,
+)
 
 from alertstream.avro.codec import Container, container_packer
 from alertstream.avro.wire import pack
-
-
-def bodies(path: Path) -> list[bytes]:
-    with Container(path) as container:
-        return list(container)
 
 
 def test_every_record_arrives_unchanged(kafka: str, topic: str, visits: Path) -> None:
@@ -29,14 +31,14 @@ def test_every_record_arrives_unchanged(kafka: str, topic: str, visits: Path) ->
     files = sorted(visits.iterdir())
     assert [each["file"] for each in sent.objects] == [str(path) for path in files]
     assert [each["visit"] for each in sent.objects] == [path.stem.split("-")[1] for path in files]
-    expected = {pack(1000, body) for path in files for body in bodies(path)}
+    expected = {pack(1000, body) for path in files for body in bodies_in(path)}
     messages = [message.value for message in raw_kafka.read(kafka, topic)]
     assert len(messages) == len(expected) == 360
     assert set(messages) == expected
     for each, path in zip(sent.objects, files, strict=True):
         assert each["alerts"] == each["planned"] == each["acknowledged"] == 120
         assert each["failed"] == each["late"] == 0
-        assert each["bytes"] == sum(5 + len(body) for body in bodies(path))
+        assert each["bytes"] == sum(5 + len(body) for body in bodies_in(path))
         assert each["alerts_per_second"] == pytest.approx(120 / each["seconds"], rel=0.05)
     assert "360 of 360 alerts acknowledged" in sent.err
 
@@ -206,7 +208,7 @@ def test_ztf_files_are_sent_as_ztf_does(kafka: str, topic: str, tmp_path: Path) 
     (message,) = raw_kafka.read(kafka, topic)
     assert list(fastavro.reader(BytesIO(message.value))) == [alert]
     with Container(path) as container:
-        assert message.value == b"".join(container_packer(container.schema)(bodies(path)[0]))
+        assert message.value == b"".join(container_packer(container.schema)(bodies_in(path)[0]))
 
 
 def test_missing_broker() -> None:
@@ -257,7 +259,7 @@ def test_damaged_file_is_sent_up_to_the_damage(
     assert whole["alerts"] == 120
     assert f"the file is damaged behind record {damaged['alerts']}" in sent.err
     arrived = {message.value for message in raw_kafka.read(kafka, topic)}
-    expected = [*bodies(first)[: damaged["alerts"]], *bodies(second)]
+    expected = [*bodies_in(first)[: damaged["alerts"]], *bodies_in(second)]
     assert arrived == {pack(1000, body) for body in expected}
 
 

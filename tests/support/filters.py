@@ -1,0 +1,32 @@
+"""Filters of a test's own, and what a run of filters says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.support.commands import Finished
+
+
+def own_filters(tmp_path: Path, code: str) -> Path:
+    """Write a file of filters, with what stands before each of them."""
+    path = tmp_path / "mine.py"
+    path.write_text(f"from alertstream.filtering.filters import AlertFilter\n{code}")
+    return path
+
+
+def own_filter(tmp_path: Path, name: str, body: str, fields: str = "None") -> Path:
+    """Write a file with one filter, by its name and the body of ``passes``."""
+    code = f"""
+class {name}(AlertFilter):
+    \"\"\"A test's.\"\"\"
+    fields = {fields}
+    def passes(self, alert):
+        {body}
+"""
+    return own_filters(tmp_path, code)
+
+
+def totals(finished: Finished) -> dict[str, dict[str, Any]]:
+    """What ``filter --format json`` says at the end, by filter."""
+    return {each["filter"]: each for each in finished.objects if each["visit"] is None}

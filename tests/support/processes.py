@@ -1,0 +1,36 @@
+"""Processes as Linux shows them: where they work, and where they listen."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
+"""127.0.0.1, as ``listens_on`` says it."""
+
+
+def inside(folder: Path) -> dict[int, str]:
+    """The processes that work in a folder, as Kafka and all that belongs to it do, by id."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        # It may end while we look.
+        with suppress(OSError):
+            if (process / "cwd").readlink().is_relative_to(folder):
+                found[int(process.name)] = (process / "comm").read_text().strip()
+    return found
+
+
+def listens_on(pid: int) -> list[str]:
+    """The addresses that a process listens on, in the digits of the kernel's tables."""
+    sockets = set()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        # It may be closed while we look.
+        with suppress(OSError):
+            sockets.add(str(each.readlink()))
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines():
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in sockets:
+                found.append(local.partition(":")[0])
+    return found

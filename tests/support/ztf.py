@@ -1,0 +1,70 @@
+"""Alerts as ZTF sends them: each a whole Avro container file, with gzipped FITS stamps."""
+
+from __future__ import annotations
+
+import gzip
+from io import BytesIO
+from typing import Any
+
+import fastavro
+import numpy as np
+from astropy.io import fits
+
+from alertstream.avro.codec import container_packer
+
+
+def ztf_alert(**names: str) -> tuple[dict[str, Any], bytes]:
+    """An alert of ZTF whose three cutouts have these file names, and the message that has it."""
+    pixels = np.arange(9, dtype=">f4").reshape(3, 3)
+    stream = BytesIO()
+    fits.PrimaryHDU(pixels).writeto(stream)
+    stamp = {
+        "type": "record",
+        "name": "ztf.cutout",
+        "fields": [
+            {"name": "fileName", "type": "string"},
+            {"name": "stampData", "type": "bytes"},
+        ],
+    }
+    fields = [{"name": "objectId", "type": "string"}]
+    for number, name in enumerate(("Science", "Template", "Difference")):
+        kind = stamp if number == 0 else "ztf.cutout"
+        fields.append({"name": f"cutout{name}", "type": kind})  # type: ignore[dict-item]
+    candidate = {
+        "type": "record",
+        "name": "ztf.candidate",
+        "fields": [
+            {"name": name, "type": kind}
+            for name, kind in {
+                "candid": "long",
+                "jd": "double",
+                "fid": "int",
+                "pid": "long",
+                "ra": "double",
+                "dec": "double",
+                "magpsf": "float",
+                "sigmapsf": "float",
+            }.items()
+        ],
+    }
+    fields.insert(1, {"name": "candidate", "type": candidate})  # type: ignore[dict-item]
+    schema = {"type": "record", "name": "ztf.alert", "fields": fields}
+    alert = {
+        "objectId": "ZTF19acihgng",
+        "candidate": {
+            "candid": 1060135832015015002,
+            "jd": 2458814.6358333,
+            "fid": 2,
+            "pid": 1060135832015,
+            "ra": 289.8937586,
+            "dec": 61.8469285,
+            "magpsf": 18.6323,
+            "sigmapsf": 0.1349,
+        },
+    }
+    for name in ("Science", "Template", "Difference"):
+        data = {"fileName": names[name], "stampData": gzip.compress(stream.getvalue())}
+        alert[f"cutout{name}"] = data
+    body = BytesIO()
+    fastavro.schemaless_writer(body, schema, alert)
+    return alert, b"".join(container_packer(schema)(body.getvalue()))
