@@ -194,7 +194,7 @@ class SharedCaps:
     async def claim(self, claims: Sequence[Claim], stop: asyncio.Event) -> None:
         """Claim alerts, and learn which of them are let through.
 
-        :param stop: once it is set, Kafka has ``STOP_LIMIT`` to answer.
+        :param stop: once it is set, Kafka has ``SHUTDOWN_TIMEOUT`` to answer.
         :raises DeliveryError: that is not known; they may be claimed all the same.
         """
         if not claims:

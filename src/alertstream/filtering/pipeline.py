@@ -24,7 +24,7 @@ from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import Stream, Subscription, subscribe
 from alertstream.kafka.producer import RETRY, Copy, Offsets, Producer, producer
 from alertstream.reading.stats import FilterCounts
-from alertstream.system.cancellation import STOP_LIMIT, unless
+from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless
 
 SETTLE_AFTER = 5.0
 """Seconds that offsets may wait to be committed while nothing passes but alerts come."""
@@ -47,7 +47,7 @@ class Outlet:
     to write, the fewer transactions it takes.
 
     :param topics: the output topics by name; those that are missing are made when needed.
-    :param stop: once it is set, Kafka has ``STOP_LIMIT`` to take what is left.
+    :param stop: once it is set, Kafka has ``SHUTDOWN_TIMEOUT`` to take what is left.
     """
 
     connection: Connection
@@ -180,7 +180,7 @@ class Outlet:
     async def start_again(self) -> list[Judgement]:
         """Forget what is not written, and go back to where it is read again; return it.
 
-        :raises BrokerError: Kafka cannot be reached, nor within ``STOP_LIMIT`` after the stop.
+        :raises BrokerError: Kafka is out of reach, also ``SHUTDOWN_TIMEOUT`` after the stop.
         """
         try:
             await asyncio.sleep(RETRY)
@@ -199,7 +199,7 @@ class Outlet:
     async def give_up(self) -> None:
         """Let what is being written come to its end; what waits will be read again."""
         if self._writing is not None:
-            await asyncio.wait((self._writing,), timeout=STOP_LIMIT)
+            await asyncio.wait((self._writing,), timeout=SHUTDOWN_TIMEOUT)
             self._writing.cancel()
 
 
@@ -280,7 +280,7 @@ async def _restore_caps(stream: Stream, caps: SharedCaps) -> None:
 
     Only then may anything be claimed: who joins later looks for it there.
 
-    :raises TimeoutError: Kafka has not told within ``STOP_LIMIT`` after the stop.
+    :raises TimeoutError: Kafka has not told within ``SHUTDOWN_TIMEOUT`` after the stop.
     """
     kept = {each: begin_of_claims(text) for each, (_, text) in (await stream.committed()).items()}
     begins = {each: begin for each, begin in kept.items() if begin is not None}

@@ -18,7 +18,7 @@ from alertstream.kafka._aiokafka.group_transactions import Membership
 from alertstream.kafka.admin import POLL, is_pattern, require_topics, topic_pattern
 from alertstream.kafka.connection import Connection, mapped_errors
 from alertstream.kafka.producer import Message, Notice, Offsets, watched
-from alertstream.system.cancellation import STOP_LIMIT, unless
+from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless
 
 JOIN_LIMIT = 60.0
 """Seconds to become a member of a consumer group; one that vanished is waited for."""
@@ -148,7 +148,7 @@ class Stream:
 
         Not where aiokafka tells of them: until that returns, it sends no heartbeats.
 
-        :raises TimeoutError: Kafka has not told within ``STOP_LIMIT`` after the stop.
+        :raises TimeoutError: Kafka has not told within ``SHUTDOWN_TIMEOUT`` after the stop.
         """
         while (assignment := self._assignment()) is not self._accepted:
             self._accepted = assignment
@@ -205,7 +205,7 @@ class Stream:
     async def rewind(self) -> None:
         """Go back to where the group's offsets are, to read again what was not done.
 
-        :raises TimeoutError: Kafka has not told within ``STOP_LIMIT`` after the stop.
+        :raises TimeoutError: Kafka has not told within ``SHUTDOWN_TIMEOUT`` after the stop.
         """
         committed = await self.committed()
         for partition in self._consumer.assignment():
@@ -216,7 +216,7 @@ class Stream:
     async def committed(self) -> Offsets:
         """Return the group's offsets of all partitions, and what was kept with each.
 
-        :raises TimeoutError: Kafka has not told within ``STOP_LIMIT`` after the stop.
+        :raises TimeoutError: Kafka has not told within ``SHUTDOWN_TIMEOUT`` after the stop.
         """
         if self.subscription.group is None:
             return {}
@@ -240,7 +240,7 @@ class Stream:
         They stay where reading has begun: nothing that has been read counts as done. Nothing is
         kept if partitions have been assigned anew since the last batch.
 
-        :raises TimeoutError: Kafka has not told within ``STOP_LIMIT`` after the stop.
+        :raises TimeoutError: Kafka has not told within ``SHUTDOWN_TIMEOUT`` after the stop.
         """
         at: Offsets = {}
         # They may be another member's meanwhile.
@@ -310,7 +310,7 @@ class Stream:
 
         A batch that lost its partitions to another member meanwhile will be read again by that one.
 
-        :raises TimeoutError: Kafka has not answered within ``STOP_LIMIT`` after the stop.
+        :raises TimeoutError: Kafka has not answered within ``SHUTDOWN_TIMEOUT`` after the stop.
         """
         if self.subscription.group is not None and offsets:
             with suppress(kafka_errors.CommitFailedError, kafka_errors.IllegalStateError):
@@ -403,7 +403,7 @@ async def subscribe(
                 yield stream
         finally:
             with suppress(TimeoutError):
-                async with asyncio.timeout(STOP_LIMIT):
+                async with asyncio.timeout(SHUTDOWN_TIMEOUT):
                     await stream.end()
 
 

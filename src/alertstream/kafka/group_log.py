@@ -15,7 +15,7 @@ from aiokafka import errors as kafka_errors
 from alertstream.kafka.admin import CONNECT_LIMIT, LARGEST_MESSAGE, POLL
 from alertstream.kafka.connection import Connection, failed_delivery, mapped_errors
 from alertstream.kafka.producer import TRANSACTION_LIMIT
-from alertstream.system.cancellation import STOP_LIMIT
+from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
 
 class Log:
@@ -92,5 +92,5 @@ async def log(connection: Connection, topic: str) -> AsyncIterator[Log]:
             yield opened
         finally:
             with suppress(TimeoutError):
-                async with asyncio.timeout(STOP_LIMIT):
+                async with asyncio.timeout(SHUTDOWN_TIMEOUT):
                     await opened.stop()

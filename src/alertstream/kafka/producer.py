@@ -19,7 +19,7 @@ from alertstream.kafka._aiokafka.group_transactions import Membership, use_fence
 from alertstream.kafka._aiokafka.requests import use_lean_connections
 from alertstream.kafka.admin import CONNECT_LIMIT, POLL, ROOM_FOR_HEADERS, Topic
 from alertstream.kafka.connection import Connection, failed_delivery, mapped_errors
-from alertstream.system.cancellation import STOP_LIMIT
+from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
 DELIVERY_LIMIT = 120.0
 """Seconds without any acknowledgement after which messages count as not delivered."""
@@ -134,9 +134,9 @@ class Producer:
             await self._client.start()
 
     async def stop(self) -> None:
-        """Wait for what is in flight, as long as ``STOP_LIMIT``, and disconnect."""
+        """Wait for what is in flight, as long as ``SHUTDOWN_TIMEOUT``, and disconnect."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_LIMIT):
+            async with asyncio.timeout(SHUTDOWN_TIMEOUT):
                 await self._client.stop()
 
     async def end(self) -> None:
@@ -144,7 +144,7 @@ class Producer:
         transactional = self._settings["transactional_id"] is not None
         if transactional and self._client._txn_manager.is_in_transaction():
             with suppress(TimeoutError, KafkaError):
-                async with asyncio.timeout(STOP_LIMIT):
+                async with asyncio.timeout(SHUTDOWN_TIMEOUT):
                     await self._client.abort_transaction()
         await self.stop()
 

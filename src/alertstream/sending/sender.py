@@ -30,7 +30,7 @@ from alertstream.kafka._aiokafka.batches import Records
 from alertstream.kafka.admin import Topic
 from alertstream.kafka.producer import DELIVERY_LIMIT, KafkaError, Producer, TooLargeError
 from alertstream.sending.schedule import Burst, Clock, VisitFiles
-from alertstream.system.cancellation import STOP_LIMIT
+from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,7 @@ class _Burst:
         """Return when all is handed over and answered, or there has been no answer for too long."""
         while waiting := {*self.in_flight, *(feed for feed in feeds if not feed.done())}:
             await asyncio.wait(waiting, timeout=1.0)
-            limit = STOP_LIMIT if self.stop.is_set() else DELIVERY_LIMIT
+            limit = SHUTDOWN_TIMEOUT if self.stop.is_set() else DELIVERY_LIMIT
             if self.clock.now() - self.last_answer > limit:
                 for each in waiting:
                     each.cancel()

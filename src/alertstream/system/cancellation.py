@@ -8,11 +8,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-STOP_LIMIT = 10.0
-"""Seconds that what is under way gets when all is to end."""
+SHUTDOWN_TIMEOUT = 10.0
+"""The shutdown grace period, in seconds: what is under way may finish within it."""
 
 
-async def unless(stop: asyncio.Event, work: Awaitable[T], grace: float = STOP_LIMIT) -> T:
+async def unless(stop: asyncio.Event, work: Awaitable[T], grace: float = SHUTDOWN_TIMEOUT) -> T:
     """Return what ``work`` gives; once ``stop`` is set, it has ``grace`` seconds more.
 
     :raises TimeoutError: it was not done by then, and is cancelled.

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-STOP_LIMIT = 20.0
+EXIT_TIMEOUT = 20.0
 """Seconds that a program gets to stop orderly before it is killed."""
 
 # If this Python is killed, nothing is left to end the program but a pipe: its reading end sees the
@@ -31,7 +31,7 @@ async def end_process(process: asyncio.subprocess.Process, how: signal.Signals) 
         with suppress(ProcessLookupError):
             process.send_signal(how)
         with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), STOP_LIMIT)
+            await asyncio.wait_for(process.wait(), EXIT_TIMEOUT)
     finally:
         with suppress(ProcessLookupError):
             process.kill()

@@ -147,7 +147,7 @@ def write_line(line: str) -> None:
 async def write_lines(lines: Iterable[str], stop: asyncio.Event) -> None:
     """Write lines; whoever reads them may take long, without keeping anything else waiting.
 
-    :raises DataError: nobody takes them within ``STOP_LIMIT`` after the stop.
+    :raises DataError: nobody takes them within ``SHUTDOWN_TIMEOUT`` after the stop.
     """
     from alertstream.system.cancellation import unless
 
