@@ -120,7 +120,7 @@ async def filter_ours(
         subscribe(connection, subscription) as stream,
         shared_caps(connection, group, sieve.caps) as caps,
     ):
-        outlet = Outlet(connection, producer, stream, layout, exactly_once, made, stop)
+        outlet = Outlet(connection, producer, stream, layout, exactly_once, made, stop, sieve.count)
         begin = time.perf_counter()
         await filter_stream(stream, outlet, sieve, caps, stop=stop)
         return time.perf_counter() - begin

@@ -59,7 +59,7 @@ async def _one(connection: Connection, path: Path, topic: str) -> dict[str, floa
             await asyncio.sleep(POLL)
         filtering.terminate()
         lines = [json.loads(line) for line in (await _output(filtering)).splitlines()]
-        total = next(e for e in lines if e["filter"] == WATCHED and e["visit"] is None)
+        total = next(e for e in lines if e["filter"] == WATCHED and e.get("final"))
         assert total["seen"] == sent["alerts"]
         await _until(lambda: len(filtered) == total["passed"])
         printing.terminate()

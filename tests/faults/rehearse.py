@@ -205,7 +205,7 @@ def dry_run(machine: Machine, filters: str) -> dict[str, int]:
     """Return how many alerts each filter lets pass, in one process, without Kafka."""
     lines = _alertstream("filter", "--dry-run", machine.here("/data"), filters, "--format", "json")
     each = [json.loads(line) for line in lines.splitlines()]
-    return {line["filter"]: line["passed"] for line in each if line["visit"] is None}
+    return {line["filter"]: line["passed"] for line in each if line.get("final")}
 
 
 def _alertstream(*arguments: object) -> str:

@@ -29,4 +29,4 @@ class {name}(AlertFilter):
 
 def totals(finished: Finished) -> dict[str, dict[str, Any]]:
     """What ``filter --format json`` says at the end, by filter."""
-    return {each["filter"]: each for each in finished.objects if each["visit"] is None}
+    return {each["filter"]: each for each in finished.objects if each.get("final")}

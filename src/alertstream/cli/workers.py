@@ -13,16 +13,16 @@ import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from alertstream.cli.terminal.output import DONE, UNDECODABLE
 from alertstream.errors import AlertStreamError
+from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.pipeline import Report
 from alertstream.kafka.admin import POLL
 from alertstream.kafka.producer import RETRY, Notice
-from alertstream.reading.stats import VISIT_IS_OVER, FilterCounts
-from alertstream.sending.schedule import Burst, Clock, VisitFiles
+from alertstream.sending.schedule import Burst, VisitFiles
 from alertstream.sending.sender import Progress, VisitSent
 from alertstream.system.cancellation import unless
 from alertstream.system.process import end_process
@@ -84,60 +84,21 @@ async def _objects(process: Process) -> AsyncIterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _counts(told: Mapping[str, Any]) -> FilterCounts:
-    return FilterCounts(**{each.name: told[each.name] for each in fields(FilterCounts)})
-
-
-@dataclass
-class _FilterAccount:
-    """What all workers have counted of each visit, and when one last did; and of all visits."""
-
-    clock: Clock
-    visits: dict[int | None, dict[str, FilterCounts]] = field(default_factory=dict)
-    told: dict[int | None, float] = field(default_factory=dict)
-    totals: dict[str, FilterCounts] = field(default_factory=dict)
-
-    def add(self, counts: FilterCounts) -> None:
-        """Add what a worker has counted of a visit."""
-        of_visit = self.visits.setdefault(counts.visit, {})
-        blank = FilterCounts(counts.filter, counts.visit)
-        of_visit.setdefault(counts.filter, blank).add(counts)
-        self._total(counts.filter).add(counts)
-        self.told[counts.visit] = self.clock.now()
-
-    def add_unseen(self, total: FilterCounts) -> None:
-        """Add of a worker's counts of all visits what is in none of them."""
-        undecodable = total.undecodable
-        more = FilterCounts(total.filter, None, undecodable, 0, 0, undecodable, total.failed)
-        self._total(total.filter).add(more)
-
-    def _total(self, name: str) -> FilterCounts:
-        return self.totals.setdefault(name, FilterCounts(name, None))
-
-    def over(self, *, all_of_them: bool = False) -> list[FilterCounts]:
-        """Return the counts of visits of which no worker has told for some time; forget them."""
-        latest = self.clock.now() - VISIT_IS_OVER
-        visits = [each for each, at in self.told.items() if all_of_them or at < latest]
-        for visit in visits:
-            del self.told[visit]
-        return [counts for visit in visits for counts in self.visits.pop(visit).values()]
-
-
 async def filter_with_workers(
     command: Command,
     count: int,
+    account: FilterAccount,
     *,
-    clock: Clock,
     stop: asyncio.Event,
     report: Report,
     notice: Notice,
 ) -> list[FilterCounts]:
     """Filter with so many processes; return each filter's counts of all visits.
 
+    :param account: gets the sum of what the workers have counted.
     :param report: called with each filter's counts when visits are over for all workers.
     :raises WorkerError: one could not go on; the others are ended then.
     """
-    account = _FilterAccount(clock)
     try:
         async with asyncio.TaskGroup() as tasks:
             reporting = tasks.create_task(_report_visits(account, report))
@@ -149,16 +110,16 @@ async def filter_with_workers(
             reporting.cancel()
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
-    closed = account.over(all_of_them=True)
+    closed = account.close_visits(all_of_them=True)
     if closed:
         await report(closed)
-    return list(account.totals.values())
+    return account.totals()
 
 
-async def _report_visits(account: _FilterAccount, report: Report) -> None:
+async def _report_visits(account: FilterAccount, report: Report) -> None:
     while True:
         await asyncio.sleep(POLL)
-        closed = account.over()
+        closed = account.close_visits()
         if closed:
             await report(closed)
 
@@ -166,7 +127,7 @@ async def _report_visits(account: _FilterAccount, report: Report) -> None:
 async def _filter(
     command: Sequence[str],
     number: int,
-    account: _FilterAccount,
+    account: FilterAccount,
     stop: asyncio.Event,
     notice: Notice,
 ) -> None:
@@ -185,19 +146,16 @@ async def _filter(
             await asyncio.wait_for(stop.wait(), RETRY)
 
 
-async def _add_counts(process: Process, account: _FilterAccount) -> None:
-    # The last without a visit are those of all visits, others those of alerts without one.
-    last: dict[str, FilterCounts] = {}
+async def _add_counts(process: Process, account: FilterAccount) -> None:
+    undecodable = 0
     async for told in _objects(process):
-        counts = _counts(told)
-        if counts.visit is not None:
-            account.add(counts)
-            continue
-        if counts.filter in last:
-            account.add(last[counts.filter])
-        last[counts.filter] = counts
-    for total in last.values():
-        account.add_unseen(total)
+        counts = FilterCounts.from_json(told)
+        if counts.final:
+            # The same for each filter; all else has been added by visit.
+            undecodable = counts.undecodable
+        else:
+            account.add([counts])
+    account.undecodable += undecodable
 
 
 async def send_with_workers(

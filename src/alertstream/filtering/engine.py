@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from alertstream.alert.fields import missing_in
 from alertstream.alert.survey import QUANTITIES, Alert, field_paths
 from alertstream.avro.codec import MessageDecoder
 from alertstream.avro.schemas import Schema, Schemas, full_name
 from alertstream.errors import UndecodableError
+from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.caps import Claim, VisitCaps, bits
 from alertstream.filtering.filters import AlertFilter, error_line, union_of_fields
 from alertstream.kafka.admin import UNDECODABLE
 from alertstream.kafka.consumer import next_offsets
 from alertstream.kafka.producer import Copy, Message, Offsets, position_of
-from alertstream.reading.stats import VISIT_IS_OVER, Causes, FilterCounts
+from alertstream.reading.stats import Causes
 from alertstream.sending.schedule import Clock
 
 JUDGED_TOGETHER = 64 * 1024 * 1024
@@ -47,7 +48,7 @@ class Judgement:
 
     ``wanted`` are messages with their visit and the bits of the filters that want them, as far as
     their caps are not reached yet; ``claims`` are what is to be claimed of that before it is
-    decided. ``passed`` and ``capped`` are counted by visit and filter, ``failed`` by filter;
+    decided. ``passed``, ``capped`` and ``failed`` are counted by visit and filter;
     ``bytes`` are those of all copies, ``held`` those of the messages that they are copies of.
     """
 
@@ -62,7 +63,7 @@ class Judgement:
     seen: Counter[int | None] = field(default_factory=Counter)
     passed: Counter[tuple[int | None, int]] = field(default_factory=Counter)
     capped: Counter[tuple[int | None, int]] = field(default_factory=Counter)
-    failed: Counter[int] = field(default_factory=Counter)
+    failed: Counter[tuple[int | None, int]] = field(default_factory=Counter)
 
     def add_copies(self, message: Message, copies: Sequence[Copy]) -> None:
         """Add what is to be written of a message."""
@@ -70,16 +71,6 @@ class Judgement:
         self.copies += copies
         self.bytes += len(copies) * size
         self.held += size if copies else 0
-
-
-@dataclass
-class _VisitCounts:
-    """One visit's counts: ``passed`` and ``capped`` by filter."""
-
-    passed: list[int]
-    capped: list[int]
-    seen: int = 0
-    last_alert: float = 0.0
 
 
 @dataclass
@@ -94,19 +85,16 @@ class Sieve:
     clock: Clock
     notice: Callable[[str], None] = lambda text: None
     judged_together: int = JUDGED_TOGETHER
-    totals: list[FilterCounts] = field(init=False)
-    undecodable: int = 0
 
     def __post_init__(self) -> None:
         filters = self.options.filters
         self.topics = [each.topic for each in filters]
         self.caps = VisitCaps(self.topics, self.options.cap)
-        self.totals = [FilterCounts(topic, None) for topic in self.topics]
+        self.account = FilterAccount(self.topics)
         fields = union_of_fields(filters)
         paths = None if fields is None else field_paths([*fields, "visit"])
         self._paths = sorted({*(fields or ())} - QUANTITIES)
         self._decoder = MessageDecoder(self.schemas, paths, self._tell_missing)
-        self._visits: dict[int | None, _VisitCounts] = {}
         self._causes = Causes()
 
     def judge(self, batch: Sequence[Message]) -> Iterator[Judgement]:
@@ -172,7 +160,6 @@ class Sieve:
         self.caps.forget_old()
         kept = self.caps.written()
         judgement.offsets = {each: (at, kept) for each, (at, _) in judgement.offsets.items()}
-        self._count(judgement, 1)
         return judgement
 
     def _passed_by(self, alert: Alert, judgement: Judgement) -> Iterator[int]:
@@ -181,7 +168,7 @@ class Sieve:
                 if each.passes(alert):
                     yield index
             except Exception as error:
-                judgement.failed[index] += 1
+                judgement.failed[alert.visit, index] += 1
                 cause = error_line(error)
                 text = f"{each.topic} fails on an alert, which it rejects thereby: {cause}"
                 self._tell_once(f"{each.topic} {cause}", text)
@@ -197,63 +184,18 @@ class Sieve:
         if self._causes.is_new(cause):
             self.notice(text)
 
-    def take_back(self, judgement: Judgement) -> None:
-        """Count its messages as not seen: they will be read again. What is claimed stays so."""
-        self._count(judgement, -1)
-
-    def _count(self, judgement: Judgement, sign: int) -> None:
-        self.undecodable += sign * judgement.undecodable
-        for visit, count in judgement.seen.items():
-            counts = self._visits.get(visit)
-            if counts is None:
-                blank = [0] * len(self.topics)
-                counts = self._visits[visit] = _VisitCounts(blank, list(blank))
-            counts.seen += sign * count
-            counts.last_alert = self.clock.now()
-        for (visit, index), count in judgement.passed.items():
-            self._visits[visit].passed[index] += sign * count
-        for (visit, index), count in judgement.capped.items():
-            self._visits[visit].capped[index] += sign * count
-        for index, count in judgement.failed.items():
-            self.totals[index].failed += sign * count
-
-    def close_visits(self, *, all_of_them: bool = False) -> Iterator[FilterCounts]:
-        """Yield each filter's counts of the visits that are over, and add them to the totals.
-
-        A visit is over when no alert of it has come for ``VISIT_IS_OVER``; should one come later
-        after all, it is counted in another report on the same visit.
-        """
-        latest = self.clock.now() - VISIT_IS_OVER
-        over = [
-            visit
-            for visit, counts in self._visits.items()
-            if all_of_them or counts.last_alert < latest
-        ]
-        for visit in over:
-            counts = self._visits.pop(visit)
-            for index, total in enumerate(self.totals):
-                passed, capped = counts.passed[index], counts.capped[index]
-                total.seen += counts.seen
-                total.passed += passed
-                total.capped += capped
-                if counts.seen:
-                    yield FilterCounts(total.filter, visit, counts.seen, passed, capped)
-
-    @property
-    def seen(self) -> int:
-        """Alerts judged so far, in visits closed or not."""
-        open_visits = sum(counts.seen for counts in self._visits.values())
-        return self.totals[0].seen + open_visits + self.undecodable
-
-    @property
-    def passed(self) -> int:
-        """Copies of alerts that were let through so far, by all filters."""
-        open_visits = sum(sum(counts.passed) for counts in self._visits.values())
-        return sum(total.passed for total in self.totals) + open_visits
-
-    def final_totals(self) -> list[FilterCounts]:
-        """Return each filter's counts of all visits that are closed; undecodable are seen too."""
-        return [
-            replace(total, seen=total.seen + self.undecodable, undecodable=self.undecodable)
-            for total in self.totals
-        ]
+    def count(self, judgement: Judgement) -> None:
+        """Add what has been written to the account."""
+        self.account.undecodable += judgement.undecodable
+        self.account.add(
+            FilterCounts(
+                topic,
+                visit,
+                seen,
+                passed=judgement.passed[visit, index],
+                capped=judgement.capped[visit, index],
+                failed=judgement.failed[visit, index],
+            )
+            for visit, seen in judgement.seen.items()
+            for index, topic in enumerate(self.topics)
+        )

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from alertstream.errors import BrokerError, DeliveryError, SecurityError, TopicError
+from alertstream.filtering.account import FilterCounts
 from alertstream.filtering.caps import SharedCaps, begin_of_claims, shared_caps
 from alertstream.filtering.engine import JUDGED_TOGETHER, Judgement, Sieve
 from alertstream.kafka._aiokafka.group_transactions import Membership
@@ -23,7 +24,6 @@ from alertstream.kafka.admin import Topic, TopicLayout, make_topics, require_top
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import Stream, Subscription, subscribe
 from alertstream.kafka.producer import RETRY, Copy, Offsets, Producer, producer
-from alertstream.reading.stats import FilterCounts
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless
 
 SETTLE_AFTER = 5.0
@@ -48,6 +48,7 @@ class Outlet:
 
     :param topics: the output topics by name; those that are missing are made when needed.
     :param stop: once it is set, Kafka has ``SHUTDOWN_TIMEOUT`` to take what is left.
+    :param written: called with each judgement when it is written.
     """
 
     connection: Connection
@@ -57,6 +58,7 @@ class Outlet:
     exactly_once: bool
     topics: dict[str, Topic]
     stop: asyncio.Event
+    written: Callable[[Judgement], None]
     _waiting: deque[tuple[Membership, Judgement]] = field(default_factory=deque)
     _writing: asyncio.Task[None] | None = None
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -125,8 +127,9 @@ class Outlet:
                 else:
                     self._refusals = 0
                     self.room = min(2 * self.room, JUDGED_TOGETHER)
-                    for _ in judgements:
+                    for each in judgements:
                         self._waiting.popleft()
+                        self.written(each)
 
     def _fail(self, error: DeliveryError) -> None:
         self._refusals += error.refused
@@ -177,8 +180,8 @@ class Outlet:
                 error.what, where=error.where, todo=error.todo, passing=True, refused=refused
             ) from error
 
-    async def start_again(self) -> list[Judgement]:
-        """Forget what is not written, and go back to where it is read again; return it.
+    async def start_again(self) -> None:
+        """Forget what is not written, and go back to where it is read again.
 
         :raises BrokerError: Kafka is out of reach, also ``SHUTDOWN_TIMEOUT`` after the stop.
         """
@@ -189,12 +192,10 @@ class Outlet:
         except TimeoutError:
             text = "Kafka cannot be reached: what was not written will be read again"
             raise BrokerError(text, where=self.connection.bootstrap) from None
-        forgotten = [judgement for _, judgement in self._waiting]
         self._waiting.clear()
         self._failure = None
         # One that has been deleted meanwhile is made again.
         self.topics.clear()
-        return forgotten
 
     async def give_up(self) -> None:
         """Let what is being written come to its end; what waits will be read again."""
@@ -234,7 +235,7 @@ async def filter_topics(
         subscribe(connection, subscription, stop=stop, notice=sieve.notice) as stream,
         shared_caps(connection, subscription.group, sieve.caps) as caps,
     ):
-        outlet = Outlet(connection, writing, stream, layout, exactly_once, made, stop)
+        outlet = Outlet(connection, writing, stream, layout, exactly_once, made, stop, sieve.count)
         with progress(stream):
             return await filter_stream(stream, outlet, sieve, caps, stop=stop, report=report)
 
@@ -261,18 +262,17 @@ async def filter_stream(
             if not error.passing:
                 raise
             sieve.notice(f"{error.what}: read again from what is committed")
-            for judgement in await outlet.start_again():
-                sieve.take_back(judgement)
+            await outlet.start_again()
             sieve.judged_together = outlet.room
         except Exception:
             await outlet.give_up()
             raise
         else:
             break
-    closed = list(sieve.close_visits(all_of_them=True))
+    closed = sieve.account.close_visits(all_of_them=True)
     if closed and report is not None:
         await report(closed)
-    return sieve.final_totals()
+    return sieve.account.totals()
 
 
 async def _restore_caps(stream: Stream, caps: SharedCaps) -> None:
@@ -318,7 +318,8 @@ async def _filter_to_the_end(
         if not batch or sieve.clock.now() - settled > SETTLE_AFTER:
             await outlet.settle()
             settled = sieve.clock.now()
-        closed = list(sieve.close_visits())
-        if closed and report is not None:
-            await report(closed)
+            # All that was judged is counted now.
+            closed = sieve.account.close_visits()
+            if closed and report is not None:
+                await report(closed)
     await outlet.settle()

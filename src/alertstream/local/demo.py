@@ -16,6 +16,7 @@ from typing import Any
 from alertstream.alert.text import PLAIN, Look
 from alertstream.avro.schemas import Schemas, version_id
 from alertstream.errors import DeliveryError
+from alertstream.filtering.account import FilterCounts
 from alertstream.filtering.engine import FilterOptions, Sieve
 from alertstream.filtering.filters import AlertFilter, group_name
 from alertstream.filtering.pipeline import filter_topics
@@ -27,7 +28,6 @@ from alertstream.local.broker.cluster import BrokerOptions, Progress, local_brok
 from alertstream.local.simulate.files import SimulateOptions, simulate
 from alertstream.monitoring.watch import Watch, watch_stream
 from alertstream.printing.printer import PrintOptions, print_stream
-from alertstream.reading.stats import FilterCounts
 from alertstream.sending.schedule import Cadence, VisitFiles, WallClock, bursts, visits_in
 from alertstream.sending.sender import SendOptions, VisitSent, packers, send, visit_line
 
@@ -185,6 +185,8 @@ async def _until_seen(sent: VisitSent, sieve: Sieve, watch: Watch) -> None:
     """Return when filters and monitor have seen all alerts, or have had time enough to."""
     for _ in range(int(PATIENCE / POLL)):
         watched = sum(stats.alerts for stats in watch.stats.values())
-        if sieve.seen >= sent.acknowledged and watched >= sent.acknowledged + sieve.passed:
+        if sieve.account.seen >= sent.acknowledged and (
+            watched >= sent.acknowledged + sieve.account.passed
+        ):
             return
         await asyncio.sleep(POLL)

@@ -17,10 +17,10 @@ from alertstream.alert.survey import Alert
 from alertstream.avro.codec import Container, MessageDecoder, container_packer
 from alertstream.avro.schemas import Schema, Schemas, full_name, version_id
 from alertstream.errors import DataError, UndecodableError
+from alertstream.filtering.account import FilterCounts
 from alertstream.filtering.engine import Judgement, Sieve
 from alertstream.kafka.producer import Message, position_of
 from alertstream.printing.printer import PrintOptions, line_of
-from alertstream.reading.stats import FilterCounts
 from alertstream.sending.sender import Packer, as_it_is, wire_packer
 
 FIRST = 3
@@ -115,14 +115,17 @@ async def rehearse(
                 break
         if stop.is_set():
             break
-    found.counts = [*sieve.close_visits(all_of_them=True), *sieve.final_totals()]
+    account = sieve.account
+    found.counts = [*account.close_visits(all_of_them=True), *account.totals()]
     return found
 
 
 def _decided(judgement: Judgement, sieve: Sieve) -> Judgement:
-    """Return it decided, as where nobody else claims anything."""
+    """Return it decided and counted, as where nobody else claims anything."""
     sieve.caps.apply(judgement.claims)
-    return sieve.decide(judgement)
+    decided = sieve.decide(judgement)
+    sieve.count(decided)
+    return decided
 
 
 def _messages(

@@ -17,33 +17,6 @@ VISITS_KEPT = 1000
 """Visits of a topic whose figures are kept; of older ones only the topic's sums are."""
 
 
-@dataclass
-class FilterCounts:
-    """What one filter did, with one visit or with all (``visit`` None).
-
-    ``seen == passed + rejected + capped + undecodable``. ``failed`` are those of the rejected
-    on which the filter's own code raised an error.
-    """
-
-    filter: str
-    visit: int | None
-    seen: int = 0
-    passed: int = 0
-    capped: int = 0
-    undecodable: int = 0
-    failed: int = 0
-
-    @property
-    def rejected(self) -> int:
-        """Alerts that the filter did not want."""
-        return self.seen - self.passed - self.capped - self.undecodable
-
-    def add(self, other: FilterCounts) -> None:
-        """Count what is counted there, too."""
-        for name in ("seen", "passed", "capped", "undecodable", "failed"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-
 class Causes:
     """Which causes of trouble have been told: each once, and not more than ``CAUSES_TOLD``."""
 

@@ -185,7 +185,7 @@ def test_reports_a_visit_when_it_is_over_and_ends_on_a_signal(
     assert line["visit"] is not None
     ended = stop(process)
     assert ended.status == 0
-    assert ended.objects[-1]["visit"] is None
+    assert (ended.objects[-1]["visit"], ended.objects[-1]["final"]) == (None, True)
     assert ended.objects[-1]["seen"] == 360
 
 

@@ -12,8 +12,8 @@ import pytest
 from tests.support.commands import finish, run, start
 
 from alertstream.errors import DeliveryError
+from alertstream.filtering.account import FilterCounts
 from alertstream.local.demo import DemoSummary
-from alertstream.reading.stats import FilterCounts
 from alertstream.sending.sender import VisitSent
 
 
@@ -70,10 +70,10 @@ def test_ctrl_c_ends_it_and_leaves_nothing(tmp_path: Path) -> None:
 def test_counts_that_do_not_add_up_are_an_error() -> None:
     sent = VisitSent("", "", planned=10, acknowledged=10)
     topics = {"alerts-simulated": {"alerts": 10}, "Filter001": {"alerts": 3}}
-    counts = FilterCounts("Filter001", None, seen=10, passed=3)
+    counts = FilterCounts("Filter001", final=True, seen=10, passed=3)
     DemoSummary(sent, {"topics": topics}, [counts], {"Filter001": 3}).check()
     for printed, seen in ((2, 10), (3, 9)):
-        counts = FilterCounts("Filter001", None, seen=seen, passed=3)
+        counts = FilterCounts("Filter001", final=True, seen=seen, passed=3)
         try:
             DemoSummary(sent, {"topics": topics}, [counts], {"Filter001": printed}).check()
         except DeliveryError as error:

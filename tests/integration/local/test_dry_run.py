@@ -69,7 +69,7 @@ def in_folder(folder: Path, *command: str) -> Finished:
 
 
 def all_visits(finished: Finished) -> dict[str, dict[str, Any]]:
-    return {each["filter"]: each for each in finished.objects if each["visit"] is None}
+    return {each["filter"]: each for each in finished.objects if each.get("final")}
 
 
 def test_list(mine: Path) -> None:

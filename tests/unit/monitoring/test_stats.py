@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from alertstream.reading.stats import FilterCounts, Latencies, TopicStats
+from alertstream.reading.stats import Latencies, TopicStats
 
 
 def test_percentiles_are_those_of_sorting() -> None:
@@ -69,8 +69,3 @@ def test_only_the_last_visits_are_kept() -> None:
     assert stats.alerts == 3000
     assert list(stats.visits)[-1] == 2999
     assert len(stats.visits) == 1000
-
-
-def test_account_of_a_filter() -> None:
-    counts = FilterCounts("F", 1, seen=10, passed=3, capped=2, undecodable=1)
-    assert counts.rejected == 4

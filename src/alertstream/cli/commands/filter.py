@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,11 +30,11 @@ from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
     from alertstream.avro.schemas import Schema, Schemas
+    from alertstream.filtering.account import FilterCounts
     from alertstream.filtering.engine import FilterOptions
     from alertstream.filtering.filters import AlertFilter
     from alertstream.filtering.pipeline import Report
     from alertstream.kafka.connection import Connection
-    from alertstream.reading.stats import FilterCounts
 
 
 def filter_(
@@ -177,8 +177,8 @@ class _Member:
         """Filter in so many processes; return each filter's counts of all visits."""
         from alertstream.cli.event_loop import run
         from alertstream.cli.workers import filter_with_workers
+        from alertstream.filtering.account import FilterAccount
         from alertstream.kafka.admin import require_topics
-        from alertstream.sending.schedule import WallClock
 
         async def main(stop: asyncio.Event) -> list[FilterCounts]:
             partitions = sum((await require_topics(self.connection, [self.topic])).values())
@@ -187,8 +187,9 @@ class _Member:
             if 0 < partitions < count:
                 notice(f"{self.topic} has partitions for {partitions} of {count} workers only")
             return await filter_with_workers(
-                *(lambda _: worker_command(), min(count, partitions or count)),
-                clock=WallClock(),
+                lambda _: worker_command(),
+                min(count, partitions or count),
+                FilterAccount([each.topic for each in self.wanted.filters]),
                 stop=stop,
                 report=self._report_until(stop),
                 notice=notice,
@@ -309,11 +310,6 @@ def _dry_run(
 
 
 def _counts_line(format: str) -> Callable[[FilterCounts], str]:
-    from alertstream.cli.terminal import progress as screen
-
-    return screen.filter_line if format == "text" else lambda counts: as_json(_counts_json(counts))
-
-
-def _counts_json(counts: FilterCounts) -> dict[str, Any]:
-    names = ("filter", "visit", "seen", "passed", "rejected", "capped", "undecodable", "failed")
-    return {name: getattr(counts, name) for name in names}
+    if format == "text":
+        return lambda counts: counts.as_line()
+    return lambda counts: as_json(counts.as_json())

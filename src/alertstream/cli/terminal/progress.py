@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from alertstream.local.demo import DemoSummary
     from alertstream.local.doctor import Finding
     from alertstream.local.dry_run import Rehearsal
-    from alertstream.reading.stats import FilterCounts
     from alertstream.sending.sender import VisitSent
 
 WIDEST = 98
@@ -156,17 +155,6 @@ def _paint(console: Console, styles: dict[str, str]) -> Paint:
         return f"{before}{text}{after}"
 
     return paint
-
-
-def filter_line(counts: FilterCounts) -> str:
-    """Return what a filter did with a visit, or with all, in a line."""
-    visit = "all visits" if counts.visit is None else f"visit {counts.visit}"
-    failed = f" ({counts.failed} of them failed)" if counts.failed else ""
-    return (
-        f"{counts.filter}  {visit}: {counts.seen} seen = {counts.passed} passed"
-        f" + {counts.rejected} rejected{failed} + {counts.capped} capped"
-        f" + {counts.undecodable} undecodable"
-    )
 
 
 def finding_line(found: Finding) -> str:
