@@ -33,9 +33,9 @@ from tests.support.ztf import ztf_alert
 from alertstream.avro.codec import CONTAINER_MAGIC
 from alertstream.avro.evolution import differences, obstacles
 from alertstream.avro.registry import Registry, RegistrySchemas
-from alertstream.avro.schemas import Schemas, parsed
+from alertstream.avro.schemas import parsed
 from alertstream.avro.wire import pack, unpack
-from alertstream.errors import RegistryError, SchemaError, UsageError
+from alertstream.errors import RegistryError, SchemaError
 
 UNREACHABLE = "http://127.0.0.1:1"
 
@@ -257,57 +257,6 @@ def answers(status: int, body: bytes = b"", **headers: str) -> Any:
     return lambda handler: reply(handler, status, body, **headers)
 
 
-def endless(handler: BaseHTTPRequestHandler) -> None:
-    handler.send_response(200)
-    handler.end_headers()
-    try:
-        while True:
-            handler.wfile.write(b'"' + bytes(1_000_000))
-    except OSError:
-        handler.close_connection = True
-
-
-def no_http(handler: BaseHTTPRequestHandler) -> None:
-    handler.wfile.write(b"220 mail.example ESMTP\r\n")
-    handler.close_connection = True
-
-
-@pytest.mark.parametrize(
-    ("kind", "answer", "what"),
-    [
-        (RegistryError, answers(200, b"<html>"), "it answers 200, and no JSON"),
-        (RegistryError, answers(200, b"[" * 100_000), "no JSON"),
-        (RegistryError, answers(200, b"[1]"), "not that of a registry"),
-        (RegistryError, answers(200, b"{}"), "not that of a registry"),
-        (RegistryError, answers(200, b'{"schema": 1}'), "not that of a registry"),
-        (SchemaError, answers(200, b'{"schema": "{"}'), "it is no JSON"),
-        (SchemaError, answers(200, b'{"schema": "{}"}'), "no Avro schema"),
-        (SchemaError, answers(200, b'{"schema": "\\"int\\""}'), "no schema of an Avro record"),
-        (SchemaError, answers(200, b'{"schema": "{}", "schemaType": "JSON"}'), "of JSON"),
-        (RegistryError, answers(200, b'{"schema": "{}", "references": [1]}'), "not that of"),
-        (RegistryError, answers(200, b'{"schema": "{}", "references": 1}'), "not that of"),
-        (RegistryError, answers(404, b"<html>no such page"), "it may need a path, as http"),
-        (RegistryError, answers(404, b'{"message": "no page"}'), "this is no schema registry"),
-        (SchemaError, answers(404, b'{"error_code": 40403, "message": "n"}'), "7 is unknown to"),
-        (RegistryError, answers(401), "wants a login for this (401)"),
-        (RegistryError, answers(403), "wants a login for this (403)"),
-        (RegistryError, answers(302, Location="/again"), "it redirects without end"),
-        (RegistryError, answers(302, Location="ftp://h/"), "it redirects to what is no address"),
-        (RegistryError, answers(302, Location="http://"), "it redirects to what is no address"),
-        (RegistryError, answers(418), "it answers 418"),
-        (RegistryError, endless, "its answer is larger than"),
-        (RegistryError, no_http, "it does not speak HTTP"),
-    ],
-)  # fmt: skip
-def test_wrong_answers(kind: type[Exception], answer: Any, what: str, cache: Path) -> None:
-    with server(answer) as url, pytest.raises(kind) as caught:
-        RegistrySchemas(Registry(url), cache=cache).by_id(7)
-    assert type(caught.value) is kind, "and nothing that may pass"
-    assert what in str(caught.value)
-    assert url in str(caught.value)
-    assert not kept(cache)
-
-
 def test_wrong_answers_call_no_message_undecodable(kafka: str, topic: str) -> None:
     fill(kafka, topic, [pack(7, body_of(sample_alert("10.0"), "10.0"))])
     for answer in (answers(404, b"no page"), answers(200, b"<html>"), answers(401)):
@@ -356,27 +305,6 @@ def test_registry_that_stays_away() -> None:
             assert "the schema registry cannot be reached" in shown.err
             assert what in shown.err
             assert time.monotonic() - begin > 2, "it is asked more than once"
-
-
-@pytest.mark.parametrize(
-    ("url", "what"),
-    [
-        ("nowhere", "'nowhere' is no address of a registry"),
-        ("ftp://h", "is no address of a registry"),
-        ("http://", "is no address of a registry"),
-        ("http://h:port", "is no address of a registry"),
-        ("http://h:99999", "is no address of a registry"),
-        ("http://h/?a=b", "is no address of a registry"),
-        ("http://ada:correct-horse@h", "a login does not belong into the registry's address"),
-        ("ada:correct-horse@h", "a login does not belong into the registry's address"),
-        ("http://ada:correct-horse@[", "'[' is no address of a registry"),
-    ],
-)  # fmt: skip
-def test_address_that_cannot_be_meant(url: str, what: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        Registry(url)
-    assert what in str(caught.value)
-    assert "correct-horse" not in str(caught.value)
 
 
 def test_password_in_the_address_is_wrong_usage() -> None:
@@ -630,22 +558,6 @@ def test_verdicts_are_those_of_the_registry(name: str, registry: RegistryService
     assert verdict == {"is_compatible": why is None}
 
 
-@pytest.mark.parametrize(
-    ("new", "old"), [("7.4", "7.1"), ("10.0", "9.0"), ("10.0", "8.0"), ("11.0", "10.0")]
-)
-def test_verdicts_are_those_of_fastavro(new: str, old: str) -> None:
-    body = BytesIO(body_of(sample_alert(new), new))
-    try:
-        fastavro.schemaless_reader(body, official_schema(new), official_schema(old))
-    except fastavro.read.SchemaResolutionError:
-        readable = False
-    else:
-        readable = True
-    schemas = Schemas()
-    numbers = [int(each.replace(".", "0")) for each in (new, old)]
-    assert (not obstacles(*map(schemas.by_id, numbers))) is readable
-
-
 def test_check_tells_which_and_why(tmp_path: Path) -> None:
     checked = run("schema", "check", "10.0", "9.0", "8.0", sample_file("10.0"))
     assert checked.status == 1
@@ -675,8 +587,3 @@ def test_diff_of_files(tmp_path: Path) -> None:
         "+ d.z: float, default 0.5",
     ]
     assert run("schema", "diff", "10.0", "10.0").out == ""
-
-
-def test_order_of_fields_is_a_difference() -> None:
-    a, b = {"name": "a", "type": "int"}, {"name": "b", "type": "int"}
-    assert differences(schema(a, b), schema(b, a)) == ["~ the fields come in another order"]

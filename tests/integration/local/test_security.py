@@ -18,9 +18,7 @@ from tests.support.commands import Finished, finish, one_error, run, start, stop
 from tests.support.processes import LOOPBACK, inside, listens_on
 from tests.support.registry_service import RegistryService
 
-from alertstream.errors import SecurityError, UsageError
 from alertstream.kafka.connection import Connection
-from alertstream.local.broker.security import ListenerSecurity, read_users
 
 USERS = {
     "admin": 'a"d\\min: ü',
@@ -580,36 +578,6 @@ def test_a_users_file_that_others_can_read(files: Files) -> None:
     assert ended.status == 1
     assert f"{users} · chmod 600 {users}" in ended.err
     assert "secret-1" not in ended.err
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "\n",
-        "ada",
-        "ada:",
-        ":secret-1",
-        "a da:secret-1",
-        "ada:secret-1\nada:secret-2",
-        "alertstream-node:secret-1",
-        "a;User:eve:secret-1",
-    ],
-)
-def test_users_that_cannot_be(tmp_path: Path, content: str) -> None:
-    users = tmp_path / "users"
-    users.write_text(content)
-    with pytest.raises(SecurityError) as raised:
-        read_users(users)
-    assert "secret" not in str(raised.value)
-    assert str(users) in str(raised.value)
-
-
-def test_passwords_are_not_shown(files: Files) -> None:
-    connection = admin("127.0.0.1:1", files)
-    assert USERS["admin"] not in repr(connection)
-    with pytest.raises(UsageError):
-        ListenerSecurity("SASL_SSL")
 
 
 class TestProfile:

@@ -1,0 +1,27 @@
+"""An HTML page, taken apart."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+
+class Loaded(HTMLParser):
+    """What a page has: elements, what they load, and their texts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str | None]] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def values(self, name: str) -> list[str]:
+        return [value or "" for _, each, value in self.attributes if each == name]

@@ -1,0 +1,132 @@
+"""The registry's client without a registry; and whether one schema can read another."""
+
+from __future__ import annotations
+
+from http.server import BaseHTTPRequestHandler
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+from tests.support.registry_service import reply, server
+from tests.support.samples import (
+    body_of,
+    official_schema,
+    sample_alert,
+)
+
+from alertstream.avro.evolution import differences, obstacles
+from alertstream.avro.registry import Registry, RegistrySchemas
+from alertstream.avro.schemas import Schemas
+from alertstream.errors import RegistryError, SchemaError, UsageError
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def kept(cache: Path) -> list[Path]:
+    return sorted(cache.rglob("*.avsc"))
+
+
+def answers(status: int, body: bytes = b"", **headers: str) -> Any:
+    return lambda handler: reply(handler, status, body, **headers)
+
+
+def endless(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    try:
+        while True:
+            handler.wfile.write(b'"' + bytes(1_000_000))
+    except OSError:
+        handler.close_connection = True
+
+
+def no_http(handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"220 mail.example ESMTP\r\n")
+    handler.close_connection = True
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "what"),
+    [
+        (RegistryError, answers(200, b"<html>"), "it answers 200, and no JSON"),
+        (RegistryError, answers(200, b"[" * 100_000), "no JSON"),
+        (RegistryError, answers(200, b"[1]"), "not that of a registry"),
+        (RegistryError, answers(200, b"{}"), "not that of a registry"),
+        (RegistryError, answers(200, b'{"schema": 1}'), "not that of a registry"),
+        (SchemaError, answers(200, b'{"schema": "{"}'), "it is no JSON"),
+        (SchemaError, answers(200, b'{"schema": "{}"}'), "no Avro schema"),
+        (SchemaError, answers(200, b'{"schema": "\\"int\\""}'), "no schema of an Avro record"),
+        (SchemaError, answers(200, b'{"schema": "{}", "schemaType": "JSON"}'), "of JSON"),
+        (RegistryError, answers(200, b'{"schema": "{}", "references": [1]}'), "not that of"),
+        (RegistryError, answers(200, b'{"schema": "{}", "references": 1}'), "not that of"),
+        (RegistryError, answers(404, b"<html>no such page"), "it may need a path, as http"),
+        (RegistryError, answers(404, b'{"message": "no page"}'), "this is no schema registry"),
+        (SchemaError, answers(404, b'{"error_code": 40403, "message": "n"}'), "7 is unknown to"),
+        (RegistryError, answers(401), "wants a login for this (401)"),
+        (RegistryError, answers(403), "wants a login for this (403)"),
+        (RegistryError, answers(302, Location="/again"), "it redirects without end"),
+        (RegistryError, answers(302, Location="ftp://h/"), "it redirects to what is no address"),
+        (RegistryError, answers(302, Location="http://"), "it redirects to what is no address"),
+        (RegistryError, answers(418), "it answers 418"),
+        (RegistryError, endless, "its answer is larger than"),
+        (RegistryError, no_http, "it does not speak HTTP"),
+    ],
+)  # fmt: skip
+def test_wrong_answers(kind: type[Exception], answer: Any, what: str, cache: Path) -> None:
+    with server(answer) as url, pytest.raises(kind) as caught:
+        RegistrySchemas(Registry(url), cache=cache).by_id(7)
+    assert type(caught.value) is kind, "and nothing that may pass"
+    assert what in str(caught.value)
+    assert url in str(caught.value)
+    assert not kept(cache)
+
+
+@pytest.mark.parametrize(
+    ("url", "what"),
+    [
+        ("nowhere", "'nowhere' is no address of a registry"),
+        ("ftp://h", "is no address of a registry"),
+        ("http://", "is no address of a registry"),
+        ("http://h:port", "is no address of a registry"),
+        ("http://h:99999", "is no address of a registry"),
+        ("http://h/?a=b", "is no address of a registry"),
+        ("http://ada:correct-horse@h", "a login does not belong into the registry's address"),
+        ("ada:correct-horse@h", "a login does not belong into the registry's address"),
+        ("http://ada:correct-horse@[", "'[' is no address of a registry"),
+    ],
+)  # fmt: skip
+def test_address_that_cannot_be_meant(url: str, what: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Registry(url)
+    assert what in str(caught.value)
+    assert "correct-horse" not in str(caught.value)
+
+
+def schema(*fields: dict[str, Any], name: str = "n.R", **more: Any) -> dict[str, Any]:
+    return {"type": "record", "name": name, "fields": list(fields)} | more
+
+
+@pytest.mark.parametrize(
+    ("new", "old"), [("7.4", "7.1"), ("10.0", "9.0"), ("10.0", "8.0"), ("11.0", "10.0")]
+)
+def test_verdicts_are_those_of_fastavro(new: str, old: str) -> None:
+    body = BytesIO(body_of(sample_alert(new), new))
+    try:
+        fastavro.schemaless_reader(body, official_schema(new), official_schema(old))
+    except fastavro.read.SchemaResolutionError:
+        readable = False
+    else:
+        readable = True
+    schemas = Schemas()
+    numbers = [int(each.replace(".", "0")) for each in (new, old)]
+    assert (not obstacles(*map(schemas.by_id, numbers))) is readable
+
+
+def test_order_of_fields_is_a_difference() -> None:
+    a, b = {"name": "a", "type": "int"}, {"name": "b", "type": "int"}
+    assert differences(schema(a, b), schema(b, a)) == ["~ the fields come in another order"]
