@@ -11,7 +11,8 @@ import google_crc32c
 from alertstream.avro.codec import Container
 from alertstream.avro.wire import HEADER_SIZE
 from alertstream.kafka.connection import Connection
-from alertstream.kafka.consumer import Subscription, subscribe
+from alertstream.kafka.consumer import subscribe
+from alertstream.kafka.subscription import Subscription
 
 
 def bodies(path: Path) -> Counter[int]:

@@ -30,7 +30,8 @@ from alertstream.filtering.pipeline import Outlet, filter_stream
 from alertstream.kafka import producer as kafka
 from alertstream.kafka.admin import TopicLayout, make_topics
 from alertstream.kafka.connection import Connection
-from alertstream.kafka.consumer import Subscription, subscribe
+from alertstream.kafka.consumer import subscribe
+from alertstream.kafka.subscription import Subscription
 from alertstream.monitoring.watch import Watch, watch_stream
 from alertstream.printing.printer import PrintOptions, print_stream
 from alertstream.sending.schedule import Cadence, WallClock, bursts, visits_in

@@ -15,7 +15,8 @@ from alertstream.filtering.filters import choose_filters
 from alertstream.kafka import producer as kafka
 from alertstream.kafka.admin import POLL, TopicLayout, admin_client, make_topics
 from alertstream.kafka.connection import Connection
-from alertstream.kafka.consumer import Subscription, subscribe
+from alertstream.kafka.consumer import subscribe
+from alertstream.kafka.subscription import Subscription
 
 FILTERS = "1-100"
 WATCHED = "Filter050"

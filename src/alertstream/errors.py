@@ -22,7 +22,11 @@ Errors of other libraries are turned into these at the one module that owns the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+Notice = Callable[[str], None]
+"""Takes a line for the user about what goes wrong without ending the work."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from tests.support.cluster import NODES, Cluster, running_cluster
 from tests.support.commands import run, start
 from tests.support.raw_kafka import ends, make
 
-from alertstream.kafka.producer import ORIGIN
+from alertstream.kafka.messages import ORIGIN
 
 STREAM, PASSED = "stream", "passed"
 EVERYTHING = "diaSource.snr > -1 or not diaSource.snr > -1"

@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer
 from alertstream.avro.codec import Container
 from alertstream.avro.wire import pack
 from alertstream.kafka.connection import Connection
-from alertstream.kafka.producer import ORIGIN
+from alertstream.kafka.messages import ORIGIN
 
 STREAM = "alerts"
 COUNTED = r"(alerts|Filter\d+)$"

@@ -225,7 +225,6 @@ def monitor(
                     await write_lines(screen.monitor_lines(figures), stop)
 
             def tell(text: str) -> None:
-                watch.notice(text)
                 if live is None:
                     notice(text)
                 else:
@@ -233,7 +232,13 @@ def monitor(
 
             async with (
                 groups(connection) as found,
-                subscribe(connection, subscription, stop=stop, notice=tell) as stream,
+                subscribe(
+                    connection,
+                    subscription,
+                    stop=stop,
+                    notice=tell,
+                    connected=watch.set_connected,
+                ) as stream,
             ):
                 return await watch_stream(
                     stream,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from alertstream.avro.registry import RegistrySchemas
     from alertstream.avro.schemas import Schemas
     from alertstream.kafka.connection import Connection
-    from alertstream.kafka.consumer import Subscription
+    from alertstream.kafka.subscription import Subscription
     from alertstream.local.broker.security import ListenerSecurity
 
 SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -266,7 +266,7 @@ class Reading:
         self, topics: tuple[str, ...], group: str | None = None, instance: str | None = None
     ) -> Subscription:
         """Return the subscription to topics that is read so, as ``group`` if none is given."""
-        from alertstream.kafka.consumer import Subscription
+        from alertstream.kafka.subscription import Subscription
 
         chosen = self.group or group
         return Subscription(topics, chosen, self.start, self.until, self.exit_on_eof, instance)

@@ -17,11 +17,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from alertstream.cli.terminal.output import DONE, UNDECODABLE
-from alertstream.errors import AlertStreamError
+from alertstream.errors import AlertStreamError, Notice
 from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.pipeline import Report
 from alertstream.kafka.admin import POLL
-from alertstream.kafka.producer import RETRY, Notice
+from alertstream.kafka.producer import RETRY
 from alertstream.sending.schedule import Burst, VisitFiles
 from alertstream.sending.sender import Progress, VisitSent
 from alertstream.system.cancellation import unless

@@ -23,10 +23,10 @@ from typing import NamedTuple
 
 from alertstream.errors import DeliveryError
 from alertstream.filtering.filters import is_topic_name
-from alertstream.kafka._aiokafka.group_transactions import Membership
 from alertstream.kafka.admin import VISIT_CAPS, TopicLayout, make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.group_log import Log, log
+from alertstream.kafka.messages import ConsumerGroupMetadata
 from alertstream.system.cancellation import unless
 
 VISITS_REMEMBERED = 500
@@ -180,7 +180,7 @@ class SharedCaps:
 
     caps: VisitCaps
     log: Log
-    restored_as: Membership | None = None
+    restored_as: ConsumerGroupMetadata | None = None
 
     def __post_init__(self) -> None:
         self.caps.begin(self.log.next)

@@ -20,8 +20,7 @@ from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.caps import Claim, VisitCaps, bits
 from alertstream.filtering.filters import AlertFilter, error_line, union_of_fields
 from alertstream.kafka.admin import UNDECODABLE
-from alertstream.kafka.consumer import next_offsets
-from alertstream.kafka.producer import Copy, Message, Offsets, position_of
+from alertstream.kafka.messages import Copy, Message, Offsets, next_offsets
 from alertstream.reading.stats import Causes
 from alertstream.sending.schedule import Clock
 
@@ -115,7 +114,7 @@ class Sieve:
             alert = Alert(self._decoder.decode(message.value))
         except UndecodableError as error:
             judgement.undecodable += 1
-            place = position_of(message)
+            place = message.position
             text = (
                 f"undecodable message: {error.what} · {place} · more of the kind are counted only"
             )

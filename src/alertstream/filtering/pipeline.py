@@ -12,18 +12,18 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from alertstream.errors import BrokerError, DeliveryError, SecurityError, TopicError
 from alertstream.filtering.account import FilterCounts
 from alertstream.filtering.caps import SharedCaps, begin_of_claims, shared_caps
 from alertstream.filtering.engine import JUDGED_TOGETHER, Judgement, Sieve
-from alertstream.kafka._aiokafka.group_transactions import Membership
 from alertstream.kafka.admin import Topic, TopicLayout, make_topics, require_topics
 from alertstream.kafka.connection import Connection
-from alertstream.kafka.consumer import Stream, Subscription, subscribe
-from alertstream.kafka.producer import RETRY, Copy, Offsets, Producer, producer
+from alertstream.kafka.consumer import Consumer, Progress, subscribe
+from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
+from alertstream.kafka.producer import RETRY, Producer, producer
+from alertstream.kafka.subscription import Subscription
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless
 
 SETTLE_AFTER = 5.0
@@ -53,13 +53,13 @@ class Outlet:
 
     connection: Connection
     producer: Producer
-    stream: Stream
+    consumer: Consumer
     layout: TopicLayout
     exactly_once: bool
     topics: dict[str, Topic]
     stop: asyncio.Event
     written: Callable[[Judgement], None]
-    _waiting: deque[tuple[Membership, Judgement]] = field(default_factory=deque)
+    _waiting: deque[tuple[ConsumerGroupMetadata, Judgement]] = field(default_factory=deque)
     _writing: asyncio.Task[None] | None = None
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _failure: DeliveryError | None = None
@@ -67,16 +67,13 @@ class Outlet:
     room: int = JUDGED_TOGETHER
     """Bytes of copies that a transaction may have: less where they have taken too long before."""
 
-    def __post_init__(self) -> None:
-        self.stream.before_rebalance = self._settle_quietly
-
     async def take(self, judgement: Judgement) -> None:
         """Take what follows from the stream's last batch, and return when there is room for more.
 
         :raises DeliveryError: something that was taken before is not written; its offsets stay.
         """
-        assert self.stream.membership is not None
-        self._waiting.append((self.stream.membership, judgement))
+        assert self.consumer.group_metadata is not None
+        self._waiting.append((self.consumer.group_metadata, judgement))
         if self._writing is not None and self._writing.done():
             await self._finish()
         if self._writing is None and self._copies_wait():
@@ -95,7 +92,7 @@ class Outlet:
         self._writing = asyncio.create_task(self._write(everything=True))
         await self._finish()
 
-    async def _settle_quietly(self) -> None:
+    async def settle_quietly(self) -> None:
         """Write what can be written before another member has the partitions.
 
         What fails is told to who takes or settles next.
@@ -119,9 +116,9 @@ class Outlet:
     async def _write(self, *, everything: bool) -> None:
         async with self._turn:
             while self._failure is None and self._waiting and (everything or self._copies_wait()):
-                membership, judgements = self._next()
+                metadata, judgements = self._next()
                 try:
-                    await self._write_together(membership, judgements)
+                    await self._write_together(metadata, judgements)
                 except DeliveryError as error:
                     self._fail(error)
                 else:
@@ -139,21 +136,21 @@ class Outlet:
             error.passing = False
         self._failure = error
 
-    def _next(self) -> tuple[Membership, list[Judgement]]:
+    def _next(self) -> tuple[ConsumerGroupMetadata, list[Judgement]]:
         """Return the judgements to write next: made as one member, and not too many bytes."""
-        membership, size = self._waiting[0][0], 0
+        metadata, size = self._waiting[0][0], 0
         judgements: list[Judgement] = []
         for made_as, judgement in self._waiting:
             size += judgement.bytes
-            if made_as != membership or (judgements and size > self.room):
+            if made_as != metadata or (judgements and size > self.room):
                 break
             judgements.append(judgement)
-        return membership, judgements
+        return metadata, judgements
 
     async def _write_together(
-        self, membership: Membership, judgements: Sequence[Judgement]
+        self, metadata: ConsumerGroupMetadata, judgements: Sequence[Judgement]
     ) -> None:
-        if self.stream.is_outdated(membership):
+        if self.consumer.is_outdated(metadata):
             text = "partitions were assigned anew"
             raise DeliveryError(text, where=self.connection.bootstrap, passing=True)
         copies: list[Copy] = []
@@ -165,10 +162,10 @@ class Outlet:
         if missing:
             await self._make(missing)
         if self.exactly_once:
-            await self.producer.send_and_commit(copies, self.topics, offsets, membership)
+            await self.producer.send_and_commit(copies, self.topics, offsets, metadata)
         else:
             await self.producer.send_copies(copies, self.topics)
-            await self.stream.commit(offsets)
+            await self.consumer.commit(offsets)
 
     async def _make(self, missing: Sequence[str]) -> None:
         try:
@@ -188,7 +185,7 @@ class Outlet:
         try:
             await asyncio.sleep(RETRY)
             await unless(self.stop, self.producer.restart_when_possible())
-            await self.stream.rewind()
+            await self.consumer.rewind()
         except TimeoutError:
             text = "Kafka cannot be reached: what was not written will be read again"
             raise BrokerError(text, where=self.connection.bootstrap) from None
@@ -212,14 +209,14 @@ async def filter_topics(
     exactly_once: bool = True,
     stop: asyncio.Event,
     report: Report | None = None,
-    progress: Callable[[Stream], AbstractContextManager[object]] = nullcontext,
+    progress: Progress = lambda came, left: None,
 ) -> list[FilterCounts]:
     """Filter as a member of a group until ``stop`` or the end; return each filter's counts.
 
     The filters' topics are made, if they are not there, with as many partitions as what is read.
 
     :param report: called with each filter's counts when visits are over; it may take its time.
-    :param progress: gives what shows how far the stream is read.
+    :param progress: called when messages have come.
     :raises TopicError: a topic to read is not there, or one to write to cannot be made.
     :raises BrokerError: Kafka cannot be reached, or refuses.
     :raises DeliveryError: copies are refused for good, or not acknowledged until the stop.
@@ -232,16 +229,19 @@ async def filter_topics(
     transactional_id = (subscription.instance or subscription.group) if exactly_once else None
     async with (
         producer(connection, transactional_id=transactional_id) as writing,
-        subscribe(connection, subscription, stop=stop, notice=sieve.notice) as stream,
+        subscribe(
+            connection, subscription, stop=stop, notice=sieve.notice, progress=progress
+        ) as consumer,
         shared_caps(connection, subscription.group, sieve.caps) as caps,
     ):
-        outlet = Outlet(connection, writing, stream, layout, exactly_once, made, stop, sieve.count)
-        with progress(stream):
-            return await filter_stream(stream, outlet, sieve, caps, stop=stop, report=report)
+        outlet = Outlet(
+            connection, writing, consumer, layout, exactly_once, made, stop, sieve.count
+        )
+        return await filter_stream(consumer, outlet, sieve, caps, stop=stop, report=report)
 
 
 async def filter_stream(
-    stream: Stream,
+    consumer: Consumer,
     outlet: Outlet,
     sieve: Sieve,
     caps: SharedCaps | None,
@@ -257,7 +257,7 @@ async def filter_stream(
     """
     while True:
         try:
-            await _filter_to_the_end(stream, outlet, sieve, caps, stop, report)
+            await _filter_to_the_end(consumer, outlet, sieve, caps, stop, report)
         except DeliveryError as error:
             if not error.passing:
                 raise
@@ -275,23 +275,23 @@ async def filter_stream(
     return sieve.account.totals()
 
 
-async def _restore_caps(stream: Stream, caps: SharedCaps) -> None:
+async def _restore_caps(consumer: Consumer, caps: SharedCaps) -> None:
     """Let the group's claims count, and keep from where on with each partition that is new.
 
     Only then may anything be claimed: who joins later looks for it there.
 
     :raises TimeoutError: Kafka has not told within ``SHUTDOWN_TIMEOUT`` after the stop.
     """
-    kept = {each: begin_of_claims(text) for each, (_, text) in (await stream.committed()).items()}
+    kept = {each: begin_of_claims(text) for each, (_, text) in (await consumer.committed()).items()}
     begins = {each: begin for each, begin in kept.items() if begin is not None}
     if begins:
         caps.restore(min(begins.values()))
-    await stream.keep(caps.caps.written(), stream.assignment() - begins.keys())
-    caps.restored_as = stream.membership
+    await consumer.keep(caps.caps.written(), consumer.assignment() - begins.keys())
+    caps.restored_as = consumer.group_metadata
 
 
 async def _filter_to_the_end(
-    stream: Stream,
+    consumer: Consumer,
     outlet: Outlet,
     sieve: Sieve,
     caps: SharedCaps | None,
@@ -299,16 +299,15 @@ async def _filter_to_the_end(
     report: Report | None,
 ) -> None:
     settled = sieve.clock.now()
-    async for batch in stream.batches(stop):
+    async for batch in consumer.batches(stop, before_rebalance=outlet.settle_quietly):
         if not await sieve.schemas.ready((each.value for each in batch), stop, sieve.notice):
             break
-        if caps is not None and batch and caps.restored_as != stream.membership:
+        if caps is not None and batch and caps.restored_as != consumer.group_metadata:
             try:
-                await _restore_caps(stream, caps)
+                await _restore_caps(consumer, caps)
             except TimeoutError:
                 break
-            assert stream.membership is not None
-            if stream.is_outdated(stream.membership):
+            if consumer.is_outdated(consumer.group_metadata):
                 # What was read is another member's now, or comes again.
                 continue
         for judgement in sieve.judge(batch):

@@ -1,71 +1,47 @@
-"""Streams of messages: topics read in batches, by members of a group or by oneself."""
+"""Topics read in batches, by a member of a consumer group or by a reader of its own."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka import errors as kafka_errors
 
-from alertstream.errors import TopicError, UsageError
-from alertstream.kafka._aiokafka.group_transactions import Membership
+from alertstream.errors import Notice, TopicError
 from alertstream.kafka.admin import POLL, is_pattern, require_topics, topic_pattern
 from alertstream.kafka.connection import Connection, mapped_errors
-from alertstream.kafka.producer import Message, Notice, Offsets, watched
+from alertstream.kafka.messages import ConsumerGroupMetadata, Message, Offsets
+from alertstream.kafka.producer import watched
+from alertstream.kafka.subscription import EndOffsets, Subscription, start_offsets
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless
 
-JOIN_LIMIT = 60.0
-"""Seconds to become a member of a consumer group; one that vanished is waited for."""
-PARTITION_FETCH = 1024 * 1024
-"""Bytes that are read from a partition in one piece; a larger message still comes whole."""
-FETCH = 32 * 1024 * 1024
-"""Bytes that are read from a broker in one piece, and so the memory that waits to be worked on."""
+JOIN_TIMEOUT = 60.0
+"""Seconds to join a consumer group, which may have to wait for a member that vanished."""
+MAX_PARTITION_FETCH = 1024 * 1024
+"""Bytes fetched from a partition at once; a larger message still comes whole."""
+MAX_FETCH = 32 * 1024 * 1024
+"""Bytes fetched from a broker at once, and so the memory that waits to be worked on."""
 MISSED_AFTER = 15.0
-"""Seconds after which a group has missed a member that died, and given its partitions to others."""
-HEARTBEAT = 500
-"""Milliseconds after which a member asks whether its group has changed: a new one waits as long."""
-APPEARS_WITHIN = 5_000
-"""Milliseconds after which a new topic is noticed that matches a pattern."""
+"""Seconds after which a group has missed a member that died, and reassigned its partitions."""
+HEARTBEAT_INTERVAL_MS = 500
+"""Between heartbeats, by which a member learns of a rebalance: a new member waits as long."""
+PATTERN_REFRESH_MS = 5_000
+"""Until a new topic that matches a pattern is noticed."""
+
+Hook = Callable[[], Awaitable[None]]
+Progress = Callable[[int, int | None], None]
+"""Takes how many messages have come, and how many are left; None if there is no end."""
 
 
-@dataclass(frozen=True)
-class Subscription:
-    """What to read, from where on, and how far.
-
-    :param topics: names, or patterns as of files: ``alerts-*``. What matches one is read as soon as
-        it is there, from its beginning if it has appeared meanwhile.
-    :param group: consumer group that remembers what was read; None remembers nothing.
-    :param start: where to start without a remembered offset: ``earliest``, ``latest``, a time, or
-        an offset; a negative one counts from the partition's end.
-    :param until: where to end: before an offset of each partition, or before what came at a time.
-    :param exit_on_eof: end where the partitions ended when reading began.
-    :param instance: name under which the group knows its member again when it comes back after a
-        crash, so that its partitions do not wait for it to be missed (KIP-345).
-    :raises UsageError: there is no such start, or end.
-    """
-
-    topics: tuple[str, ...]
-    group: str | None = None
-    start: str | int | datetime = "earliest"
-    until: int | datetime | None = None
-    exit_on_eof: bool = False
-    instance: str | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.start, str) and self.start not in ("earliest", "latest"):
-            raise UsageError(f"{self.start} is no place to start from", todo="earliest or latest")
-        if isinstance(self.until, int) and self.until < 0:
-            raise UsageError(f"{self.until} is no offset to end at", todo="give one from 0 on")
+async def _do_nothing() -> None:
+    """Do nothing before or after a rebalance."""
 
 
-class Stream:
-    """Messages of topics, in batches; only committed ones of those written in transactions."""
+class Consumer:
+    """Reads messages in batches; of those written in transactions, committed ones only."""
 
     def __init__(
         self,
@@ -73,48 +49,54 @@ class Stream:
         subscription: Subscription,
         partitions: Sequence[TopicPartition],
         stop: asyncio.Event,
+        progress: Progress,
     ) -> None:
         self._consumer = consumer
         self._partitions = partitions
-        self._ends: dict[TopicPartition, int] | None = None
-        self._end_times: dict[TopicPartition, int] = {}
+        self._ends = EndOffsets(consumer, subscription)
         self._positions: dict[TopicPartition, int] = {}
         self._starts: dict[TopicPartition, int] = {}
         self._accepted: object = None
         self._assignments = 0
         self._idle_since = 0.0
         self._stop = stop
+        self._progress = progress
+        self._before_rebalance: Hook = _do_nothing
+        self._after_rebalance: Hook = _do_nothing
         self.subscription = subscription
-        self.membership: Membership | None = None
+        self.group_metadata: ConsumerGroupMetadata | None = None
         """Who we were in the group when the last batch came; None without a group."""
-        self.working = asyncio.Lock()
-        """Held by who works on a batch that is to be committed: no rebalance comes between."""
-        self.before_rebalance: Callable[[], Awaitable[None]] | None = None
-        """Called, if set, when partitions are about to go to another member of the group."""
-        self.after_rebalance: Callable[[], Awaitable[None]] | None = None
-        """Called, if set, when partitions have been assigned, before messages of them come."""
-        self.progress: Callable[[int, int | None], None] | None = None
-        """Called, if set, when messages have come, with how many, and how many are left."""
+        self.rebalance_lock = asyncio.Lock()
+        """Held by who works on a batch that is to be committed: a rebalance waits for it."""
 
     async def start(self) -> None:
         """Connect, and go to where reading starts."""
         await self._consumer.start()
-        if self.subscription.exit_on_eof:
-            self._ends = await self._consumer.end_offsets(self._partitions)
+        await self._ends.begin(self._partitions)
         await self._accept_assignment()
 
-    async def end(self) -> None:
+    async def stop(self) -> None:
         """Leave the group, and disconnect."""
         if self._consumer._coordinator is not None:
-            # One that comes back does not leave; this one has ended, and is not to be waited for.
+            # A static member does not leave by itself; this one will not come back.
             self._consumer._coordinator._group_instance_id = None
         await self._consumer.stop()
 
-    async def batches(self, stop: asyncio.Event) -> AsyncIterator[list[Message]]:
+    async def batches(
+        self,
+        stop: asyncio.Event,
+        *,
+        before_rebalance: Hook = _do_nothing,
+        after_rebalance: Hook = _do_nothing,
+    ) -> AsyncIterator[list[Message]]:
         """Yield messages as they come, in order within a partition, until ``stop`` or the end.
 
         A batch is empty when nothing has come for ``POLL``. When Kafka is gone, it is waited for.
+
+        :param before_rebalance: called when partitions are about to go to another member.
+        :param after_rebalance: called when partitions have been assigned, before messages come.
         """
+        self._before_rebalance, self._after_rebalance = before_rebalance, after_rebalance
         while not stop.is_set():
             assignment = self._assignments
             try:
@@ -129,14 +111,32 @@ class Stream:
                     await self._accept_assignment()
             except TimeoutError:
                 return
-            self.membership = self._membership(assignment)
-            for partition, messages in fetched.items():
-                self._starts.setdefault(partition, messages[0].offset)
-                self._positions[partition] = messages[-1].offset + 1
-            batch = [each for messages in fetched.values() for each in self._wanted(messages)]
+            self.group_metadata = self._group_metadata(assignment)
+            batch = self._taken(fetched)
             yield batch
-            if self.progress is not None:
-                self.progress(len(batch), self._left())
+            self._progress(
+                len(batch), self._ends.left(self._consumer.assignment(), self._positions)
+            )
+
+    def _taken(self, fetched: dict[TopicPartition, list[ConsumerRecord]]) -> list[Message]:
+        batch: list[Message] = []
+        for partition, records in fetched.items():
+            self._starts.setdefault(partition, records[0].offset)
+            self._positions[partition] = records[-1].offset + 1
+            messages = [
+                Message(
+                    record.topic,
+                    record.partition,
+                    record.offset,
+                    record.timestamp,
+                    record.key,
+                    record.value,
+                    record.headers,
+                )
+                for record in records
+            ]
+            batch += self._ends.before_end(messages)
+        return batch
 
     def _assignment(self) -> object:
         """Return what is another object whenever partitions have been assigned."""
@@ -144,26 +144,25 @@ class Stream:
         return None if subscription is None else subscription.assignment
 
     async def _accept_assignment(self) -> None:
-        """Do what is to be done before messages of new partitions come; until then, none do.
+        """Do what must be done before messages of new partitions come; until then, none do.
 
-        Not where aiokafka tells of them: until that returns, it sends no heartbeats.
+        Not where aiokafka reports them: until that returns, it sends no heartbeats.
 
-        :raises TimeoutError: Kafka has not told within ``SHUTDOWN_TIMEOUT`` after the stop.
+        :raises TimeoutError: Kafka has not answered within ``SHUTDOWN_TIMEOUT`` after the stop.
         """
         while (assignment := self._assignment()) is not self._accepted:
             self._accepted = assignment
             self._starts.clear()
             # They may be another member's meanwhile.
             with suppress(kafka_errors.IllegalStateError):
-                await self._go_to_start()
-            if self.after_rebalance is not None:
-                await self.after_rebalance()
+                await self._seek_to_start()
+            await self._after_rebalance()
         self._consumer.resume(*self._consumer.assignment())
 
-    async def _go_to_start(self) -> None:
+    async def _seek_to_start(self) -> None:
         """Go on where we were, without a group; in new partitions go to their start.
 
-        The group is to remember that, or else a rebalance before the first commit would begin them
+        A group must remember that start, or a rebalance before the first commit would begin them
         elsewhere.
 
         :raises IllegalStateError: a partition is another member's meanwhile.
@@ -180,17 +179,17 @@ class Stream:
             return
         appeared = new if start == "earliest" else new.difference(self._partitions)
         starts = await self._consumer.beginning_offsets(appeared) if appeared else {}
-        starts |= await _starts(self._consumer, sorted(new - appeared), start)
+        starts |= await start_offsets(self._consumer, sorted(new - appeared), start)
         for each, offset in starts.items():
             self._consumer.seek(each, offset)
         self._positions |= starts
         await self.commit({each: (offset, "") for each, offset in starts.items()})
 
-    def _membership(self, assignment: int) -> Membership | None:
+    def _group_metadata(self, assignment: int) -> ConsumerGroupMetadata | None:
         if self.subscription.group is None:
             return None
         coordinator = self._consumer._coordinator
-        return Membership(
+        return ConsumerGroupMetadata(
             self.subscription.group,
             coordinator.generation,
             coordinator.member_id,
@@ -198,14 +197,14 @@ class Stream:
             assignment,
         )
 
-    def is_outdated(self, membership: Membership) -> bool:
-        """Return whether partitions have been assigned anew since, and are read again."""
-        return membership.assignment != self._assignments
+    def is_outdated(self, metadata: ConsumerGroupMetadata | None) -> bool:
+        """Return whether partitions have been reassigned since, and so are read again."""
+        return metadata is not None and metadata.assignment != self._assignments
 
     async def rewind(self) -> None:
-        """Go back to where the group's offsets are, to read again what was not done.
+        """Go back to the group's offsets, to read again what was not done.
 
-        :raises TimeoutError: Kafka has not told within ``SHUTDOWN_TIMEOUT`` after the stop.
+        :raises TimeoutError: Kafka has not answered within ``SHUTDOWN_TIMEOUT`` after the stop.
         """
         committed = await self.committed()
         for partition in self._consumer.assignment():
@@ -214,9 +213,9 @@ class Stream:
                 self._consumer.seek(partition, start)
 
     async def committed(self) -> Offsets:
-        """Return the group's offsets of all partitions, and what was kept with each.
+        """Return the group's offsets of all partitions, and the text kept with each.
 
-        :raises TimeoutError: Kafka has not told within ``SHUTDOWN_TIMEOUT`` after the stop.
+        :raises TimeoutError: Kafka has not answered within ``SHUTDOWN_TIMEOUT`` after the stop.
         """
         if self.subscription.group is None:
             return {}
@@ -237,10 +236,10 @@ class Stream:
     async def keep(self, text: str, partitions: Collection[TopicPartition]) -> None:
         """Keep ``text`` with the group's offsets of partitions of which it has none yet.
 
-        They stay where reading has begun: nothing that has been read counts as done. Nothing is
-        kept if partitions have been assigned anew since the last batch.
+        The offsets stay where reading has begun: nothing that has been read counts as done. Nothing
+        is kept if partitions have been reassigned since the last batch.
 
-        :raises TimeoutError: Kafka has not told within ``SHUTDOWN_TIMEOUT`` after the stop.
+        :raises TimeoutError: Kafka has not answered within ``SHUTDOWN_TIMEOUT`` after the stop.
         """
         at: Offsets = {}
         # They may be another member's meanwhile.
@@ -250,60 +249,8 @@ class Stream:
                     at[each] = (self._starts[each], text)
                 else:
                     at[each] = (await unless(self._stop, self._consumer.position(each)), text)
-            if self.membership is not None and not self.is_outdated(self.membership):
+            if self.group_metadata is not None and not self.is_outdated(self.group_metadata):
                 await self.commit(at)
-
-    def _end(self, partition: TopicPartition) -> float:
-        """Return the offset before which reading a partition ends."""
-        until = self.subscription.until
-        end = until if isinstance(until, int) else self._end_times.get(partition, math.inf)
-        return end if self._ends is None else min(end, self._ends.get(partition, 0))
-
-    def _left(self) -> int | None:
-        """Return how many offsets there are up to the end; None if there is no end, as yet."""
-        ends = {each: self._end(each) for each in self._consumer.assignment()}
-        left = [end - self._positions.get(each, 0) for each, end in ends.items()]
-        return int(sum(max(each, 0) for each in left)) if all(map(math.isfinite, left)) else None
-
-    def _wanted(self, messages: list[Message]) -> list[Message]:
-        end = self._end(TopicPartition(messages[-1].topic, messages[-1].partition))
-        if messages[-1].offset < end:
-            return messages
-        return [message for message in messages if message.offset < end]
-
-    async def _at_end(self) -> bool:
-        """Return whether all partitions are read as far as they are to be.
-
-        :raises TimeoutError: the stop came meanwhile.
-        """
-        until = self.subscription.until
-        if isinstance(until, datetime) and until.timestamp() <= time.time():
-            await self._end_at(until)
-        if self._ends is None and until is None:
-            return False
-        assignment = self._consumer.assignment()
-        if not assignment:
-            # A member that died unnoticed may have been given ours.
-            self._idle_since = self._idle_since or time.monotonic()
-            idle = time.monotonic() - self._idle_since
-            return self._ends is not None and (not self._partitions or idle > MISSED_AFTER)
-        self._idle_since = 0.0
-        try:
-            for partition in assignment:
-                work = self._consumer.position(partition)
-                if await unless(self._stop, work, grace=0) < self._end(partition):
-                    return False
-        except kafka_errors.IllegalStateError:
-            # The group is being rebalanced, that partition is another member's now.
-            return False
-        return True
-
-    async def _end_at(self, until: datetime) -> None:
-        """Find the offsets of what came at a time that is over, or of the ends."""
-        missing = sorted(self._consumer.assignment() - self._end_times.keys())
-        if missing:
-            work = _starts(self._consumer, missing, until)
-            self._end_times |= await unless(self._stop, work, grace=0)
 
     async def commit(self, offsets: Offsets) -> None:
         """Remember for the group that everything before ``offsets`` is done.
@@ -316,28 +263,59 @@ class Stream:
             with suppress(kafka_errors.CommitFailedError, kafka_errors.IllegalStateError):
                 await unless(self._stop, self._consumer.commit(offsets))
 
+    async def _at_end(self) -> bool:
+        """Return whether all partitions are read up to their ends.
 
-def next_offsets(batch: Iterable[Message]) -> Offsets:
-    """Return where each partition goes on behind the messages of ``batch``."""
-    return {TopicPartition(each.topic, each.partition): (each.offset + 1, "") for each in batch}
+        :raises TimeoutError: the stop came meanwhile.
+        """
+        if not self._ends.exist:
+            return False
+        assignment = self._consumer.assignment()
+        await unless(self._stop, self._ends.look_up(assignment), grace=0)
+        if not assignment:
+            return self._nothing_left()
+        self._idle_since = 0.0
+        try:
+            for partition in assignment:
+                work = self._consumer.position(partition)
+                if await unless(self._stop, work, grace=0) < self._ends.of(partition):
+                    return False
+        except kafka_errors.IllegalStateError:
+            # The group is being rebalanced, that partition is another member's now.
+            return False
+        return True
+
+    def _nothing_left(self) -> bool:
+        """Return whether a member without partitions is at its end.
+
+        A member that died unnoticed may still have some, which could be assigned to this one.
+        """
+        self._idle_since = self._idle_since or time.monotonic()
+        idle = time.monotonic() - self._idle_since
+        return self.subscription.exit_on_eof and (not self._partitions or idle > MISSED_AFTER)
+
+    async def revoke(self) -> None:
+        """Let the batch that is being worked on be finished before its partitions go elsewhere."""
+        async with self.rebalance_lock:
+            await self._before_rebalance()
+            self._assignments += 1
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """Fetch nothing of new partitions until they are accepted."""
+        self._consumer.pause(*partitions)
 
 
 class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Lets a batch that is being worked on be finished before its partitions go elsewhere."""
+    """Hands on to a consumer what aiokafka reports of a rebalance."""
 
-    def __init__(self) -> None:
-        self.stream: Stream | None = None
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        if self.stream is not None:
-            async with self.stream.working:
-                if self.stream.before_rebalance is not None:
-                    await self.stream.before_rebalance()
-                self.stream._assignments += 1
+        await self._consumer.revoke()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        if self.stream is not None:
-            self.stream._consumer.pause(*assigned)
+        self._consumer.pause(assigned)
 
 
 @asynccontextmanager
@@ -347,79 +325,75 @@ async def subscribe(
     *,
     stop: asyncio.Event | None = None,
     notice: Notice = lambda text: None,
-) -> AsyncIterator[Stream]:
-    """Give the stream of a subscription's messages.
+    connected: Callable[[bool], None] = lambda connected: None,
+    progress: Progress = lambda came, left: None,
+) -> AsyncIterator[Consumer]:
+    """Give a consumer of a subscription's messages.
 
     :param stop: ends the wait for the group's coordinator, should it be set before reading begins.
-    :param notice: told when there is no connection to Kafka any more, and when there is again.
-    :raises TopicError: a topic is not there.
+    :param notice: called with a line for the user, also when the connection to Kafka is lost.
+    :param connected: called with False when the connection is lost, with True when it is restored.
+    :param progress: called when messages have come.
+    :raises TopicError: a topic does not exist.
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
-    patterns = [name for name in subscription.topics if is_pattern(name)]
-    there = await require_topics(connection, subscription.topics)
-    if not there:
-        matches = f"no topic matches {', '.join(patterns)}"
+    found = await require_topics(connection, subscription.topics)
+    if not found:
+        matches = f"no topic matches {', '.join(subscription.topics)}"
         if subscription.exit_on_eof:
             raise TopicError(matches, where=connection.bootstrap, todo="check the name")
         notice(f"{matches}: waiting for one")
     partitions = [
         TopicPartition(topic, partition)
-        for topic, count in there.items()
+        for topic, count in found.items()
         for partition in range(count)
     ]
     stop = stop or asyncio.Event()
     with mapped_errors(connection):
-        consumer = AIOKafkaConsumer(
-            **connection.settings(),
-            group_id=subscription.group,
-            group_instance_id=subscription.instance,
-            heartbeat_interval_ms=HEARTBEAT,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            fetch_max_bytes=FETCH,
-            max_partition_fetch_bytes=PARTITION_FETCH,
-            metadata_max_age_ms=APPEARS_WITHIN if patterns else 300_000,
-            # To check them takes as long as all the rest of reading; librdkafka does not, either.
-            check_crcs=False,
-        )
-        rebalance = _Rebalance()
-        if patterns:
-            pattern = topic_pattern(subscription.topics)
-            consumer.subscribe(pattern=pattern, listener=rebalance)
-        elif subscription.group is None:
-            consumer.assign(partitions)
-        else:
-            consumer.subscribe(subscription.topics, listener=rebalance)
-        stream = rebalance.stream = Stream(consumer, subscription, partitions, stop)
+        client = _client(connection, subscription)
+        consumer = Consumer(client, subscription, partitions, stop, progress)
+        _assign(client, consumer, partitions)
         try:
-            async with asyncio.timeout(JOIN_LIMIT):
+            async with asyncio.timeout(JOIN_TIMEOUT):
                 try:
-                    await unless(stop, stream.start(), grace=0)
+                    await unless(stop, consumer.start(), grace=0)
                 except TimeoutError:
                     if not stop.is_set():
                         raise
-            async with watched(lambda: consumer._client, notice):
-                yield stream
+            async with watched(lambda: client._client, notice, connected):
+                yield consumer
         finally:
             with suppress(TimeoutError):
                 async with asyncio.timeout(SHUTDOWN_TIMEOUT):
-                    await stream.end()
+                    await consumer.stop()
 
 
-async def _starts(
-    consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], start: str | int | datetime
-) -> dict[TopicPartition, int]:
-    """Return the offset in each partition that ``latest``, a time or an offset means."""
-    if not partitions:
-        return {}
-    ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
-    if isinstance(start, datetime):
-        times = dict.fromkeys(partitions, max(int(start.timestamp() * 1000), 0))
-        found = await consumer.offsets_for_times(times)
-        return {each: found[each].offset if found[each] else ends[each] for each in partitions}
-    if isinstance(start, int):
-        begins = await consumer.beginning_offsets(partitions)
-        wanted = {each: start if start >= 0 else ends[each] + start for each in partitions}
-        return {each: min(max(wanted[each], begins[each]), ends[each]) for each in partitions}
-    return ends
+def _client(connection: Connection, subscription: Subscription) -> AIOKafkaConsumer:
+    patterns = any(map(is_pattern, subscription.topics))
+    return AIOKafkaConsumer(
+        **connection.settings(),
+        group_id=subscription.group,
+        group_instance_id=subscription.instance,
+        heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        fetch_max_bytes=MAX_FETCH,
+        max_partition_fetch_bytes=MAX_PARTITION_FETCH,
+        metadata_max_age_ms=PATTERN_REFRESH_MS if patterns else 300_000,
+        # To check them takes as long as all the rest of reading; librdkafka does not, either.
+        check_crcs=False,
+    )
+
+
+def _assign(
+    client: AIOKafkaConsumer, consumer: Consumer, partitions: Sequence[TopicPartition]
+) -> None:
+    """Have a client read what its consumer's subscription names."""
+    subscription, rebalance = consumer.subscription, _Rebalance(consumer)
+    if any(map(is_pattern, subscription.topics)):
+        client.subscribe(pattern=topic_pattern(subscription.topics), listener=rebalance)
+    elif subscription.group is None:
+        client.assign(partitions)
+    else:
+        client.subscribe(subscription.topics, listener=rebalance)

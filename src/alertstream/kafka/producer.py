@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
-from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
 from aiokafka.client import AIOKafkaClient
 
-from alertstream.errors import DeliveryError, Position
+from alertstream.errors import DeliveryError, Notice
 from alertstream.kafka._aiokafka.batches import Batch, Records
-from alertstream.kafka._aiokafka.group_transactions import Membership, use_fenced_offsets
+from alertstream.kafka._aiokafka.group_transactions import GroupId, use_fenced_offsets
 from alertstream.kafka._aiokafka.requests import use_lean_connections
 from alertstream.kafka.admin import CONNECT_LIMIT, POLL, ROOM_FOR_HEADERS, Topic
 from alertstream.kafka.connection import Connection, failed_delivery, mapped_errors
+from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
 DELIVERY_LIMIT = 120.0
@@ -27,63 +27,19 @@ IN_FLIGHT = 32 * 1024 * 1024
 """Bytes of messages that wait for their acknowledgement."""
 LOST_AFTER = 2.0
 """Seconds without any connection to a broker after which the user is told."""
-NO_CONNECTION = "no connection to Kafka: trying until it is there again"
-THERE_AGAIN = "Kafka is there again"
+CONNECTION_LOST = "no connection to Kafka: reconnecting…"
+RECONNECTED = "reconnected to Kafka"
 RETRY = 1.0
 """Seconds from one attempt to reach Kafka to the next."""
 TRANSACTION_LIMIT = 20.0
 """Seconds after which Kafka aborts a transaction whose producer is gone: until then, nothing that
 comes behind it can be read."""
 
-
-ORIGIN = "alertstream.origin"
-"""Header of a message that was copied: topic, partition, offset, timestamp in ms of the first."""
-REASON = "alertstream.reason"
-"""Header of an undecodable message that was set aside: why."""
-
 use_lean_connections()
 use_fenced_offsets()
 
 KafkaError = kafka_errors.KafkaError
 TooLargeError = kafka_errors.MessageSizeTooLargeError
-Message: TypeAlias = ConsumerRecord
-"""A message as read: topic, partition, offset, timestamp (ms), key, value, headers."""
-Offsets = dict[TopicPartition, tuple[int, str]]
-"""Where each partition goes on, with what is to be kept with that (the commit's metadata)."""
-Notice = Callable[[str], None]
-"""Takes a line for the user."""
-
-
-def position_of(message: Message) -> Position:
-    """Return where a message is."""
-    return Position(message.topic, message.partition, message.offset)
-
-
-class Copy(NamedTuple):
-    """A message on its way to another topic: the same bytes, key and timestamp."""
-
-    topic: str
-    message: Message
-    reason: str | None = None
-
-    def append_to(self, records: Records) -> None:
-        """Add it to the records of a batch."""
-        value = self.message.value
-        # A message without both value and key cannot be written again, but an empty one can.
-        parts = (value,) if value is not None else () if self.message.key is None else None
-        records.append(self.message.timestamp, parts, self.message.key, self._headers())
-
-    def _headers(self) -> list[tuple[str, bytes]]:
-        """Return those it had, where it came from, and why it was set aside."""
-        message = self.message
-        headers = [each for each in message.headers if each[0] != REASON]
-        if not any(name == ORIGIN for name, _ in headers):
-            names = ("topic", "partition", "offset", "timestamp")
-            origin = {name: getattr(message, name) for name in names}
-            headers.append((ORIGIN, json.dumps(origin).encode()))
-        if self.reason:
-            headers.append((REASON, self.reason.encode()))
-        return headers
 
 
 class _Window:
@@ -245,7 +201,7 @@ class Producer:
             if contents not in encoded:
                 encoded[contents] = self.records()
                 for copy in batch:
-                    copy.append_to(encoded[contents])
+                    _append(encoded[contents], copy)
             try:
                 futures.append(await self.send(topic, partition, encoded[contents]))
             except KafkaError as error:
@@ -264,14 +220,14 @@ class Producer:
         copies: Sequence[Copy],
         topics: Mapping[str, Topic],
         offsets: Offsets,
-        membership: Membership,
+        metadata: ConsumerGroupMetadata,
     ) -> None:
         """Write copies and move the group's offsets in one transaction: all of it or nothing.
 
         Where it fails, the producer must be started anew, which aborts what was begun.
 
-        :param membership: who moves them: nothing is written if the group does not know it so any
-            more, because another member has the partitions.
+        :param metadata: who moves them: nothing is written if that is not a current member any
+            more, because another one has the partitions.
         :raises DeliveryError: nothing of it is written.
         """
         try:
@@ -279,11 +235,19 @@ class Producer:
             async with asyncio.timeout(TRANSACTION_LIMIT):
                 await self._client.begin_transaction()
                 await self.send_copies(copies, topics)
-                await self._client.send_offsets_to_transaction(offsets, membership)
+                await self._client.send_offsets_to_transaction(offsets, GroupId(metadata))
                 await self._client.commit_transaction()
         except (TimeoutError, KafkaError, kafka_errors.IllegalOperation, AssertionError) as error:
             # The latter two are aiokafka's for one that was fenced a moment ago.
             raise self.failed(error, len(copies)) from error
+
+
+def _append(records: Records, copy: Copy) -> None:
+    message = copy.message
+    # A message without both value and key cannot be written again, but an empty one can.
+    nothing = None if message.key is not None else ()
+    value = nothing if message.value is None else (message.value,)
+    records.append(message.timestamp, value, message.key, copy.headers())
 
 
 def _batches(copies: Sequence[Copy], size: int) -> Iterator[list[Copy]]:
@@ -333,27 +297,33 @@ async def producer(
 
 
 @asynccontextmanager
-async def watched(client: Callable[[], AIOKafkaClient], notice: Notice) -> AsyncIterator[None]:
-    """Say so when there is no connection to any broker any more, and when there is one again."""
-    watching = asyncio.create_task(_watch(client, notice))
+async def watched(
+    client: Callable[[], AIOKafkaClient],
+    notice: Notice,
+    connected: Callable[[bool], None] = lambda connected: None,
+) -> AsyncIterator[None]:
+    """Report when there is no connection to any broker any more, and when there is one again.
+
+    :param notice: called with a line for the user.
+    :param connected: called with False, and with True.
+    """
+    watching = asyncio.create_task(_watch(client, notice, connected))
     try:
         yield
     finally:
         watching.cancel()
 
 
-async def _watch(client: Callable[[], AIOKafkaClient], notice: Notice) -> None:
-    lost_since: float | None = None
-    told = False
+async def _watch(
+    client: Callable[[], AIOKafkaClient], notice: Notice, connected: Callable[[bool], None]
+) -> None:
+    last_connected, lost = time.monotonic(), False
     while True:
         await asyncio.sleep(POLL)
         now = time.monotonic()
         if any(connection.connected() for connection in client()._conns.values()):
-            if told:
-                notice(THERE_AGAIN)
-            lost_since, told = None, False
-        elif lost_since is None:
-            lost_since = now
-        elif not told and now - lost_since > LOST_AFTER:
-            notice(NO_CONNECTION)
-            told = True
+            last_connected = now
+        if lost != (now - last_connected > LOST_AFTER):
+            lost = not lost
+            connected(not lost)
+            notice(CONNECTION_LOST if lost else RECONNECTED)

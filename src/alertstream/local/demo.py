@@ -23,7 +23,8 @@ from alertstream.filtering.pipeline import filter_topics
 from alertstream.kafka import producer as kafka
 from alertstream.kafka.admin import POLL, TopicLayout, make_topics
 from alertstream.kafka.connection import Connection
-from alertstream.kafka.consumer import Subscription, subscribe
+from alertstream.kafka.consumer import subscribe
+from alertstream.kafka.subscription import Subscription
 from alertstream.local.broker.cluster import BrokerOptions, Progress, local_broker
 from alertstream.local.simulate.files import SimulateOptions, simulate
 from alertstream.monitoring.watch import Watch, watch_stream

@@ -18,8 +18,9 @@ from alertstream.avro.schemas import Schemas
 from alertstream.errors import AlertStreamError, RegistryError, UndecodableError
 from alertstream.kafka.admin import has_committed, topics
 from alertstream.kafka.connection import Connection
-from alertstream.kafka.consumer import Subscription, subscribe
-from alertstream.kafka.producer import Message
+from alertstream.kafka.consumer import subscribe
+from alertstream.kafka.messages import Message
+from alertstream.kafka.subscription import Subscription
 from alertstream.local.broker.cluster import OLDEST_JAVA, find_java
 from alertstream.sending.schedule import Clock
 

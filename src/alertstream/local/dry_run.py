@@ -19,7 +19,7 @@ from alertstream.avro.schemas import Schema, Schemas, full_name, version_id
 from alertstream.errors import DataError, UndecodableError
 from alertstream.filtering.account import FilterCounts
 from alertstream.filtering.engine import Judgement, Sieve
-from alertstream.kafka.producer import Message, position_of
+from alertstream.kafka.messages import Message
 from alertstream.printing.printer import PrintOptions, line_of
 from alertstream.sending.sender import Packer, as_it_is, wire_packer
 
@@ -135,7 +135,7 @@ def _messages(
         pack = _packer(container, schemas)
         try:
             for number, body in enumerate(container):
-                yield _message(str(path), number, b"".join(pack(body)))
+                yield Message(str(path), 0, number, 0, None, b"".join(pack(body)))
                 progress(container.share_read)
         except DataError as error:
             found.error = found.error or error
@@ -152,22 +152,6 @@ def _packer(container: Container, schemas: Schemas) -> Packer:
     return wire_packer(schema_id)
 
 
-def _message(topic: str, offset: int, value: bytes) -> Message:
-    return Message(
-        topic=topic,
-        partition=0,
-        offset=offset,
-        timestamp=0,
-        timestamp_type=0,
-        key=None,
-        value=value,
-        checksum=None,
-        serialized_key_size=-1,
-        serialized_value_size=len(value),
-        headers=(),
-    )
-
-
 def _keep_first(
     judgement: Judgement,
     decoder: MessageDecoder,
@@ -182,5 +166,4 @@ def _keep_first(
             alert = Alert(decoder.decode(message.value))
             lines.append(show(message, alert))
         except UndecodableError as error:
-            place = position_of(message)
-            lines.append(f"{place}  {error.what}")
+            lines.append(f"{message.position}  {error.what}")

@@ -13,9 +13,10 @@ from alertstream.avro.codec import MessageDecoder
 from alertstream.avro.schemas import Schemas
 from alertstream.errors import UndecodableError
 from alertstream.kafka.admin import is_pattern
-from alertstream.kafka.consumer import Stream, next_offsets
+from alertstream.kafka.consumer import Consumer
 from alertstream.kafka.groups import Groups, Lags
-from alertstream.kafka.producer import NO_CONNECTION, THERE_AGAIN, KafkaError, Message
+from alertstream.kafka.messages import Message, next_offsets
+from alertstream.kafka.producer import KafkaError
 from alertstream.reading.stats import TopicStats
 from alertstream.sending.schedule import Clock
 
@@ -44,10 +45,9 @@ class Watch:
         self.last: dict[str, Any] = {}
         """The figures as they were shown last."""
 
-    def notice(self, text: str) -> None:
-        """Take note of what is told of the connection to Kafka."""
-        if text in (NO_CONNECTION, THERE_AGAIN):
-            self.connected = text == THERE_AGAIN
+    def set_connected(self, connected: bool) -> None:
+        """Take note that the connection to Kafka is lost or restored."""
+        self.connected = connected
 
     def add(self, message: Message, received: float) -> None:
         """Count a message that was received at ``received``, seconds since 1970."""
@@ -73,7 +73,7 @@ class Watch:
 
 
 async def watch_stream(
-    stream: Stream,
+    consumer: Consumer,
     watch: Watch,
     *,
     stop: asyncio.Event,
@@ -91,7 +91,7 @@ async def watch_stream(
     """
     following = asyncio.create_task(_follow_groups(watch, groups))
     try:
-        await _watch_to_the_end(stream, watch, stop, refresh, show, notice)
+        await _watch_to_the_end(consumer, watch, stop, refresh, show, notice)
     finally:
         following.cancel()
     await _ask_groups(watch, groups)
@@ -102,7 +102,7 @@ async def watch_stream(
 
 
 async def _watch_to_the_end(
-    stream: Stream,
+    consumer: Consumer,
     watch: Watch,
     stop: asyncio.Event,
     refresh: float,
@@ -110,13 +110,13 @@ async def _watch_to_the_end(
     notice: Callable[[str], None],
 ) -> None:
     due = watch.clock.now() + refresh
-    async for batch in stream.batches(stop):
+    async for batch in consumer.batches(stop):
         if not await watch.schemas.ready((each.value for each in batch), stop, notice):
             break
         received = watch.clock.now()
         for message in batch:
             watch.add(message, received)
-        await stream.commit(next_offsets(batch))
+        await consumer.commit(next_offsets(batch))
         if received >= due:
             figures = watch.snapshot()
             if show is not None:

@@ -31,7 +31,7 @@ from alertstream.avro.schemas import Schema, Schemas, canonical_fingerprint, ful
 from alertstream.avro.wire import HEADER_SIZE, unpack
 from alertstream.errors import DataError
 from alertstream.kafka.admin import UNDECODABLE
-from alertstream.kafka.producer import Message
+from alertstream.kafka.messages import Message
 from alertstream.system.files import not_written, part_of
 
 MESSAGES: Schema = {"type": "bytes"}
@@ -91,7 +91,7 @@ class Recorder:
 
         :raises DataError: the file cannot be written, or is another's.
         """
-        value: bytes = message.value
+        value = message.value or b""
         if value.startswith(CONTAINER_MAGIC):
             key, body = open_container_message(value)
             recording = self._by_schema.get(key) or self._recording(key, schema_in(key))

@@ -20,7 +20,7 @@ from alertstream.alert.pictures import NAMES, Triplet, png, strip
 from alertstream.alert.survey import LSST, Alert
 from alertstream.alert.text import ON_WHITE
 from alertstream.errors import UsageError
-from alertstream.kafka.producer import Message
+from alertstream.kafka.messages import Message
 from alertstream.system.files import not_written, part_of
 
 LIMIT = 1_000

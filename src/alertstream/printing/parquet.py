@@ -13,7 +13,7 @@ from alertstream.avro.codec import CONTAINER_MAGIC, named_types, open_container_
 from alertstream.avro.schemas import Schema, Schemas
 from alertstream.avro.wire import unpack
 from alertstream.errors import SchemaError, UndecodableError, UsageError
-from alertstream.kafka.producer import Message
+from alertstream.kafka.messages import Message
 from alertstream.system.files import not_written, part_of
 
 ROWS = 10_000
@@ -95,7 +95,7 @@ class ParquetTable:
 
         def take() -> None:
             self._rows.append(row)
-            self._size += len(message.value)
+            self._size += len(message.value or b"")
 
         return take
 
@@ -140,7 +140,7 @@ class ParquetTable:
         self._size = 0
 
     def _types(self, message: Message) -> list[tuple[str, Any]]:
-        value: bytes = message.value
+        value = message.value or b""
         if value.startswith(CONTAINER_MAGIC):
             own = schema_in(open_container_message(value)[0])
         else:

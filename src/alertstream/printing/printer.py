@@ -21,8 +21,8 @@ from alertstream.alert.text import PLAIN, Look, alert_text, heading, printable
 from alertstream.avro.codec import MessageDecoder, schema_id_of
 from alertstream.avro.schemas import Schemas
 from alertstream.errors import DataError, DeliveryError, Position, UndecodableError
-from alertstream.kafka.consumer import Stream, next_offsets
-from alertstream.kafka.producer import ORIGIN, REASON, Message, Offsets, position_of
+from alertstream.kafka.consumer import Consumer
+from alertstream.kafka.messages import ORIGIN, REASON, Message, Offsets, next_offsets
 from alertstream.reading.stats import Causes
 
 WRITTEN_TOGETHER = 1_000_000
@@ -167,7 +167,7 @@ Draw = Callable[[Triplet], str]
 
 
 async def print_stream(
-    stream: Stream,
+    consumer: Consumer,
     schemas: Schemas,
     options: PrintOptions,
     *,
@@ -202,8 +202,6 @@ async def print_stream(
                 todo="save as .avro, or let one member alone save a table",
             )
 
-    stream.after_rebalance = refuse_others
-
     async def hand_over() -> None:
         if lines:
             taken = lines.copy()
@@ -212,10 +210,10 @@ async def print_stream(
         for saver in savers:
             await asyncio.to_thread(saver.flush)
 
-    async for batch in stream.batches(stop):
+    async for batch in consumer.batches(stop, after_rebalance=refuse_others):
         if not await schemas.ready((each.value for each in batch), stop, notice):
             break
-        async with stream.working:
+        async with consumer.rebalance_lock:
             done = 0
             for message in batch:
                 done += 1
@@ -237,7 +235,7 @@ async def print_stream(
                     for saver in savers:
                         saver.add_undecodable(message)
                     if causes.is_new(error.what):
-                        notice(f"undecodable message: {error.what} · {position_of(message)}")
+                        notice(f"undecodable message: {error.what} · {message.position}")
                 if (options.count and account.shown >= options.count) or stop.is_set():
                     break
                 if sum(map(len, lines)) > WRITTEN_TOGETHER:
@@ -245,7 +243,7 @@ async def print_stream(
             await hand_over()
             unsaved |= next_offsets(batch[:done])
             if all(saver.durable for saver in savers):
-                await stream.commit(unsaved)
+                await consumer.commit(unsaved)
                 unsaved = {}
         if options.count and account.shown >= options.count:
             break
@@ -257,7 +255,7 @@ async def print_stream(
                 f"{account.shown} shown, but {saver.saved} saved",
                 todo="this should not happen: please report it",
             )
-    await stream.commit(unsaved)
+    await consumer.commit(unsaved)
     return account
 
 
@@ -319,7 +317,7 @@ class _Showing:
             self.account.not_shown += 1
             if self.causes.is_new(cause):
                 kept = " · kept as it is" if self.options.stamp_dir else ""
-                self.notice(f"cutout that cannot be shown: {cause} · {position_of(message)}{kept}")
+                self.notice(f"cutout that cannot be shown: {cause} · {message.position}{kept}")
 
 
 def line_of(message: Message, alert: Alert, options: PrintOptions) -> str:
@@ -361,7 +359,7 @@ def _show_undecodable(
             known["content"] = base64.b64encode(content).decode()
         write(json_line(message, known))
         return
-    parts = [f"{position_of(message)}  undecodable: {reason}"]
+    parts = [f"{message.position}  undecodable: {reason}"]
     if origin:
         place = Position(origin["topic"], origin["partition"], origin["offset"])
         parts.append(f"from {place} of {_milliseconds(origin['timestamp'])}")

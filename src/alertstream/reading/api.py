@@ -27,8 +27,9 @@ from alertstream.avro.codec import MessageDecoder
 from alertstream.avro.schemas import Schemas
 from alertstream.errors import UndecodableError
 from alertstream.kafka.connection import Connection
-from alertstream.kafka.consumer import Subscription, next_offsets, subscribe
-from alertstream.kafka.producer import Message, Offsets, position_of
+from alertstream.kafka.consumer import subscribe
+from alertstream.kafka.messages import Message, Offsets, next_offsets
+from alertstream.kafka.subscription import Subscription
 from alertstream.reading.stats import Causes
 
 SETTLE_AFTER = 1.0
@@ -81,21 +82,20 @@ async def read(
     subscription = Subscription(names, group, start, until, exit_on_eof)
     stop, causes = asyncio.Event(), Causes()
     done: Offsets = {}
-    async with subscribe(Connection.to(broker), subscription, notice=_log.warning) as stream:
+    async with subscribe(Connection.to(broker), subscription, notice=_log.warning) as consumer:
 
         async def settle() -> None:
             settled = done.copy()
             done.clear()
-            await stream.commit(settled)
+            await consumer.commit(settled)
 
-        stream.before_rebalance = settle
         try:
-            async for batch in stream.batches(stop):
+            async for batch in consumer.batches(stop, before_rebalance=settle):
                 if schemas is not None:
                     await schemas.ready((each.value for each in batch), stop, _log.warning)
                 begin = time.monotonic()
                 for message in batch:
-                    if stream.membership and stream.is_outdated(stream.membership):
+                    if consumer.is_outdated(consumer.group_metadata):
                         break
                     alert = _decoded(decoder, message, causes)
                     if alert is not None:
@@ -117,6 +117,5 @@ def _decoded(decoder: MessageDecoder, message: Message, causes: Causes) -> Recei
         return ReceivedAlert(decoder.decode(message.value), message)
     except UndecodableError as error:
         if causes.is_new(error.what):
-            place = position_of(message)
-            _log.warning("undecodable message: %s · %s", error.what, place)
+            _log.warning("undecodable message: %s · %s", error.what, message.position)
         return None

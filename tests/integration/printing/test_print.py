@@ -22,7 +22,7 @@ from tests.support.ztf import ztf_alert
 
 from alertstream.avro.codec import container_packer
 from alertstream.avro.wire import pack
-from alertstream.kafka.producer import ORIGIN, REASON
+from alertstream.kafka.messages import ORIGIN, REASON
 
 
 def jsonable(value: Any) -> Any:

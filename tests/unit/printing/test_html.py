@@ -17,7 +17,7 @@ from tests.support.page import Loaded
 from alertstream.alert.pictures import Triplet, triplet
 from alertstream.alert.survey import Alert
 from alertstream.errors import DataError
-from alertstream.kafka.producer import Message
+from alertstream.kafka.messages import Message
 from alertstream.printing.html import LIMIT, LightCurve, Page, light_curve, measurements
 
 
@@ -102,7 +102,7 @@ def test_single_and_extreme_measurements_have_a_scale(flux: float) -> None:
     assert all(drawn.top <= point.y <= drawn.bottom for point in drawn.points)
 
 
-MESSAGE = Message("alerts", 0, 0, 0, 0, None, b"", None, -1, 0, ())
+MESSAGE = Message("alerts", 0, 0, 0, None, b"")
 EVIL = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',

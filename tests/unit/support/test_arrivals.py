@@ -7,7 +7,7 @@ from collections import Counter
 from tests.support.arrivals import Account, Arrival, Arrivals, Row
 
 from alertstream.kafka.connection import Connection
-from alertstream.kafka.producer import ORIGIN
+from alertstream.kafka.messages import ORIGIN
 
 
 def arrival(offset: int, value: str = "a", origin: tuple[int, int] | None = None) -> Arrival:

@@ -161,13 +161,14 @@ class _Member:
             async with ending_with_input(stop) if self.is_worker else nullcontext():
                 if not self.is_worker:
                     await notice_start(self.connection, subscription, self.reading)
-                return await filter_topics(
-                    *(self.connection, subscription, sieve),
-                    exactly_once=self.exactly_once,
-                    stop=stop,
-                    report=self._report_until(stop),
-                    progress=nullcontext if self.is_worker else screen.reading_progress,
-                )
+                with screen.reading_progress() as progress:
+                    return await filter_topics(
+                        *(self.connection, subscription, sieve),
+                        exactly_once=self.exactly_once,
+                        stop=stop,
+                        report=self._report_until(stop),
+                        progress=progress,
+                    )
 
         with instance_name(self.group) as instance:
             subscription = self.reading.subscription((self.topic,), self.group, instance)

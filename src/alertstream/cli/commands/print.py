@@ -130,10 +130,12 @@ def print_(
         async def write(lines: list[str]) -> None:
             await write_lines(lines, stop)
 
-        async with subscribe(connection, subscription, stop=stop, notice=notice) as stream:
-            with screen.reading_progress(stream):
+        with screen.reading_progress() as progress:
+            async with subscribe(
+                connection, subscription, stop=stop, notice=notice, progress=progress
+            ) as consumer:
                 return await printer.print_stream(
-                    stream,
+                    consumer,
                     schemas,
                     printed,
                     stop=stop,

@@ -8,7 +8,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
@@ -29,7 +29,7 @@ from alertstream.errors import UsageError
 if TYPE_CHECKING:
     from alertstream.alert.pictures import Triplet
     from alertstream.filtering.filters import AlertFilter
-    from alertstream.kafka.consumer import Stream
+    from alertstream.kafka.consumer import Progress as ReadingProgress
     from alertstream.local.demo import DemoSummary
     from alertstream.local.doctor import Finding
     from alertstream.local.dry_run import Rehearsal
@@ -104,22 +104,26 @@ def share_progress(text: str) -> Iterator[Callable[[float], None]]:
 
 
 @contextmanager
-def reading_progress(stream: Stream) -> Iterator[None]:
-    """Show a bar while a stream is read, if what comes of it is not seen: goes to a file."""
+def reading_progress() -> Iterator[ReadingProgress]:
+    """Show a bar from the first messages on, if what comes of them is not seen: goes to a file."""
     if not _is_file(sys.stdout):
-        yield
+        yield lambda came, left: None
         return
-    with _bars("reading", BarColumn(), "{task.completed} alerts", TimeRemainingColumn()) as bars:
-        bar = bars.add_task("", total=None)
-        done = 0
+    bars: Progress | None = None
+    done = 0
 
-        def show(came: int, left: int | None) -> None:
-            nonlocal done
-            done += came
-            bars.update(bar, completed=done, total=None if left is None else done + left)
+    def show(came: int, left: int | None) -> None:
+        nonlocal bars, done
+        if bars is None:
+            columns = ("reading", BarColumn(), "{task.completed} alerts", TimeRemainingColumn())
+            bars = stack.enter_context(_bars(*columns))
+            bars.add_task("", total=None)
+        done += came
+        total = None if left is None else done + left
+        bars.update(bars.task_ids[0], completed=done, total=total)
 
-        stream.progress = show
-        yield
+    with ExitStack() as stack:
+        yield show
 
 
 def _is_file(stream: TextIO) -> bool:

@@ -24,6 +24,8 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
+from alertstream.kafka.messages import ConsumerGroupMetadata
+
 _TEXT = CompactString("utf-8")
 _COORDINATOR_LOADING, _NOT_AVAILABLE, _NOT_COORDINATOR, _UNSTABLE = 14, 15, 16, 88
 _ILLEGAL_GENERATION, _UNKNOWN_MEMBER, _INVALID_EPOCH, _FENCED_INSTANCE = 22, 25, 47, 82
@@ -32,43 +34,16 @@ _RETRIED = {_UNSTABLE: _COORDINATOR_LOADING, _NOT_AVAILABLE: _NOT_COORDINATOR}
 """What aiokafka does not know how to wait for, as what it does."""
 
 
-class Membership(str):
-    """A consumer group's name, and who its bearer is in it.
+class GroupId(str):
+    """A consumer group's id, on its way through aiokafka to :class:`FencedOffsetCommit`."""
 
-    :param generation: which of the group's assignments it has taken part in.
-    :param member: the id that the group's coordinator gave it.
-    :param instance: the name under which it comes back (KIP-345), if it has one.
-    :param assignment: counts how often this process was assigned partitions; one that comes back
-        has its generation again.
-    """
+    metadata: ConsumerGroupMetadata
 
-    generation: int
-    member: str
-    instance: str | None
-    assignment: int
-
-    def __new__(
-        cls,
-        group: str,
-        generation: int,
-        member: str,
-        instance: str | None = None,
-        assignment: int = 0,
-    ) -> Membership:
-        """Return a name that knows more."""
-        made = super().__new__(cls, group)
-        made.generation, made.member, made.instance = generation, member, instance
-        made.assignment = assignment
+    def __new__(cls, metadata: ConsumerGroupMetadata) -> GroupId:
+        """Return the id of a member's group."""
+        made = super().__new__(cls, metadata.group_id)
+        made.metadata = metadata
         return made
-
-    def __eq__(self, other: object) -> bool:
-        """Return whether it is the same member, in the same assignment."""
-        return isinstance(other, Membership) and self._all() == other._all()
-
-    __hash__ = str.__hash__
-
-    def _all(self) -> tuple[str, int, str, int]:
-        return str(self), self.generation, self.member, self.assignment
 
 
 class _TxnOffsetCommitResponse(Response):  # type: ignore[misc]
@@ -140,20 +115,25 @@ class _TxnOffsetCommit(RequestStruct):  # type: ignore[misc]
 
 
 class FencedOffsetCommit(Request[_TxnOffsetCommit]):  # type: ignore[misc]
-    """A transaction's offsets, moved in the name of a :class:`Membership`."""
+    """A transaction's offsets, moved in the name of a group's member."""
 
     API_KEY = 28
 
     def __init__(
         self,
         transactional_id: str,
-        group_id: Membership,
+        group_id: GroupId,
         producer_id: int,
         producer_epoch: int,
         topics: list[tuple[str, list[tuple[int, int, str]]]],
     ) -> None:
         self._producer = (transactional_id, str(group_id), producer_id, producer_epoch)
-        self._member = (group_id.generation, group_id.member, group_id.instance)
+        metadata = group_id.metadata
+        self._member = (
+            metadata.generation_id,
+            metadata.member_id,
+            metadata.group_instance_id,
+        )
         self._topics: list[Any] = [
             (topic, [(number, offset, -1, text, {}) for number, offset, text in partitions], {})
             for topic, partitions in topics

@@ -1,0 +1,83 @@
+"""What is read and written: messages, copies of them, offsets, and who moves a group's offsets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from aiokafka import TopicPartition
+
+from alertstream.errors import Position
+
+ORIGIN = "alertstream.origin"
+"""Header of a copied message: topic, partition, offset and timestamp (ms) of the original."""
+REASON = "alertstream.reason"
+"""Header of a dead-lettered message: why it cannot be decoded."""
+
+Offsets = dict[TopicPartition, tuple[int, str]]
+"""The next offset to read in each partition, and the text kept with it (the commit's metadata)."""
+
+
+class Message(NamedTuple):
+    """A message as it was read; ``timestamp`` is in milliseconds since 1970."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+    @property
+    def position(self) -> Position:
+        """Where it is in Kafka."""
+        return Position(self.topic, self.partition, self.offset)
+
+
+class Copy(NamedTuple):
+    """A message on its way to another topic: the same bytes, key and timestamp.
+
+    :param reason: why a dead-lettered message cannot be decoded; None for any other copy.
+    """
+
+    topic: str
+    message: Message
+    reason: str | None = None
+
+    def headers(self) -> list[tuple[str, bytes | None]]:
+        """Return the message's own headers, where it came from, and why it was dead-lettered."""
+        message = self.message
+        headers = [each for each in message.headers if each[0] != REASON]
+        if not any(name == ORIGIN for name, _ in headers):
+            names = ("topic", "partition", "offset", "timestamp")
+            origin = {name: getattr(message, name) for name in names}
+            headers.append((ORIGIN, json.dumps(origin).encode()))
+        if self.reason:
+            headers.append((REASON, self.reason.encode()))
+        return headers
+
+
+@dataclass(frozen=True)
+class ConsumerGroupMetadata:
+    """Who moves a consumer group's offsets: Kafka takes them from current members only (KIP-447).
+
+    :param generation_id: the rebalance after which the member has its partitions.
+    :param member_id: the id that the group's coordinator has given it.
+    :param group_instance_id: the name of a static member (KIP-345).
+    :param assignment: counts this process's assignments. The generation is not enough: a static
+        member that comes back has the same one.
+    """
+
+    group_id: str
+    generation_id: int
+    member_id: str
+    group_instance_id: str | None = None
+    assignment: int = 0
+
+
+def next_offsets(batch: Iterable[Message]) -> Offsets:
+    """Return where each partition goes on after the messages of ``batch``."""
+    return {TopicPartition(each.topic, each.partition): (each.offset + 1, "") for each in batch}

@@ -1,0 +1,112 @@
+"""What to read, where reading a partition starts, and where it ends."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from alertstream.errors import UsageError
+from alertstream.kafka.messages import Message
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """What to read, from where on, and how far.
+
+    :param topics: names, or patterns as for files: ``alerts-*``. A topic that matches one is read
+        as soon as it exists; one that appears later, from its beginning.
+    :param group: consumer group that remembers what was read; None remembers nothing.
+    :param start: where to start without a committed offset: ``earliest``, ``latest``, a time, or
+        an offset; a negative one counts from the partition's end.
+    :param until: where to end: before an offset of each partition, or before the first message of
+        a time.
+    :param exit_on_eof: end where the partitions ended when reading began.
+    :param instance: name of a static member (KIP-345): when it comes back after a crash it has its
+        partitions again, and the group does not wait for its session to time out.
+    :raises UsageError: the start or the end is not valid.
+    """
+
+    topics: tuple[str, ...]
+    group: str | None = None
+    start: str | int | datetime = "earliest"
+    until: int | datetime | None = None
+    exit_on_eof: bool = False
+    instance: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.start, str) and self.start not in ("earliest", "latest"):
+            raise UsageError(f"{self.start} is not a valid start", todo="earliest or latest")
+        if isinstance(self.until, int) and self.until < 0:
+            raise UsageError(f"{self.until} is not a valid end offset", todo="it must be 0 or more")
+
+
+class EndOffsets:
+    """Where each partition ends, as far as a subscription says so."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, subscription: Subscription) -> None:
+        self._consumer = consumer
+        self._until = subscription.until
+        self._exit_on_eof = subscription.exit_on_eof
+        self._at_start: dict[TopicPartition, int] = {}
+        self._at_time: dict[TopicPartition, int] = {}
+
+    @property
+    def exist(self) -> bool:
+        """Whether reading ends at all."""
+        return self._exit_on_eof or self._until is not None
+
+    async def begin(self, partitions: Collection[TopicPartition]) -> None:
+        """Look up where the partitions end at first."""
+        if self._exit_on_eof:
+            self._at_start = await self._consumer.end_offsets(partitions)
+
+    async def look_up(self, partitions: Collection[TopicPartition]) -> None:
+        """Look up the first offsets after the end time, once it has passed."""
+        until = self._until
+        missing = sorted(set(partitions) - self._at_time.keys())
+        if missing and isinstance(until, datetime) and until.timestamp() <= time.time():
+            self._at_time |= await start_offsets(self._consumer, missing, until)
+
+    def of(self, partition: TopicPartition) -> float:
+        """Return the offset before which a partition ends; infinite if it does not, as yet."""
+        end = math.inf if self._until is None else self._until
+        if isinstance(end, datetime):
+            end = self._at_time.get(partition, math.inf)
+        return min(end, self._at_start.get(partition, 0)) if self._exit_on_eof else end
+
+    def before_end(self, messages: list[Message]) -> list[Message]:
+        """Return those of a partition's messages that come before its end."""
+        end = self.of(TopicPartition(messages[-1].topic, messages[-1].partition))
+        if messages[-1].offset < end:
+            return messages
+        return [message for message in messages if message.offset < end]
+
+    def left(
+        self, partitions: Collection[TopicPartition], positions: Mapping[TopicPartition, int]
+    ) -> int | None:
+        """Return how many offsets there are up to the end; None if there is no end, as yet."""
+        left = [self.of(each) - positions.get(each, 0) for each in partitions]
+        return int(sum(max(each, 0) for each in left)) if all(map(math.isfinite, left)) else None
+
+
+async def start_offsets(
+    consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], start: str | int | datetime
+) -> dict[TopicPartition, int]:
+    """Return the offset in each partition that ``latest``, a time or an offset means."""
+    if not partitions:
+        return {}
+    ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+    if isinstance(start, datetime):
+        times = dict.fromkeys(partitions, max(int(start.timestamp() * 1000), 0))
+        found = await consumer.offsets_for_times(times)
+        return {each: found[each].offset if found[each] else ends[each] for each in partitions}
+    if isinstance(start, int):
+        begins = await consumer.beginning_offsets(partitions)
+        wanted = {each: start if start >= 0 else ends[each] + start for each in partitions}
+        return {each: min(max(wanted[each], begins[each]), ends[each]) for each in partitions}
+    return ends
