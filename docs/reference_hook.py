@@ -46,27 +46,33 @@ def _command(name: str) -> Iterator[str]:
 
     from alertstream.cli.app import app
 
-    command = get_command(app)
-    path = "alertstream"
-    if name:
-        command, path = command.commands[name], f"{path} {name}"
-    below = getattr(command, "commands", {}) if name else {}
+    root = get_command(app)
+    context = root.make_context("alertstream", [], resilient_parsing=True)
+    if not name:
+        yield from _tables(root, context)
+        return
+    command = root.commands[name]
+    below = getattr(command, "commands", {})
     if not below:
-        yield from _options(command, path, usage=bool(name))
+        yield from _usage_and_tables(command, name, context)
     for each, below_it in below.items():
         yield f"## {each}\n\n{_first_line(below_it.help)}\n"
-        yield from _options(below_it, f"{path} {each}", usage=True)
+        yield from _usage_and_tables(below_it, f"{name} {each}", context)
 
 
 def _first_line(text: str) -> str:
     return " ".join(text.partition("\n\n")[0].split())
 
 
-def _options(command: Any, path: str, *, usage: bool) -> Iterator[str]:
-    """Yield a command's usage, and a table for each panel of its help."""
-    context = command.make_context(path, ["?"] * 9, resilient_parsing=True)
-    if usage:
-        yield f"```text\n{path} {' '.join(command.collect_usage_pieces(context))}\n```\n"
+def _usage_and_tables(command: Any, name: str, parent: Any) -> Iterator[str]:
+    context = command.make_context(name, ["?"], parent=parent, resilient_parsing=True)
+    usage = " ".join(command.collect_usage_pieces(context))
+    yield f"```text\nalertstream {name} {usage}\n```\n"
+    yield from _tables(command, context)
+
+
+def _tables(command: Any, context: Any) -> Iterator[str]:
+    """Yield a table for each panel of a command's help."""
     panels: dict[str, list[str]] = {}
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)

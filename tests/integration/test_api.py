@@ -86,9 +86,9 @@ def test_errors_are_of_one_family(kafka: str, topic: str, tmp_path: Path) -> Non
         alertstream.reed  # noqa: B018
 
 
-def test_examples_of_the_readme_run(kafka: str, stream: str, tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    example, _ = re.findall(r"```python\n(import asyncio\n.*?)```", readme, re.DOTALL)
+def test_example_of_the_documentation_runs(kafka: str, stream: str, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(import asyncio\n.*?)```", page, re.DOTALL)
     script = tmp_path / "example.py"
     script.write_text(example.replace("localhost:9092", kafka).replace('"alerts"', f'"{stream}"'))
     ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
