@@ -10,7 +10,7 @@ from typing import Any
 
 import fastavro
 
-from alertstream.alert.survey import field_paths
+from alertstream.alert.surveys import field_paths
 from alertstream.avro.codec import Decoder
 from alertstream.avro.schemas import Schemas
 from alertstream.local.simulate.files import SimulateOptions, visit_alerts

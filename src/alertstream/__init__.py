@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from alertstream.alert.survey import Alert
+    from alertstream.alert.alert import Alert
     from alertstream.errors import AlertStreamError
     from alertstream.filtering.filters import AlertFilter
     from alertstream.kafka.connection import Connection
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Alert": "alert.survey",
+    "Alert": "alert.alert",
     "AlertFilter": "filtering.filters",
     "AlertStreamError": "errors",
     "Connection": "kafka.connection",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from alertstream.alert.survey import Alert
+from alertstream.alert.alert import Alert
 
 
 def fits_file(pixels: Any, **cards: Any) -> bytes:

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
-from alertstream.alert.survey import QUANTITIES, SURVEYS
+from alertstream.alert.surveys import QUANTITIES, SURVEYS
 from alertstream.avro.codec import named_types
 from alertstream.avro.schemas import Schema, Schemas
 from alertstream.errors import AlertStreamError, SchemaError

@@ -1,45 +1,27 @@
-"""An alert as text to read: where, when, how bright, and its history as a tiny light curve."""
+"""An alert as text to read: where, when, how bright, and its history as a sparkline."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
 
-from alertstream.alert.survey import LSST, Alert, Measured
+from alertstream.alert.alert import Alert
+from alertstream.alert.light_curve import MAX_VALUE, Measurement, light_curve
 
 BARS = "▁▂▃▄▅▆▇█"
 """From faint to bright."""
 LIMIT = "↓"
 """Where nothing was seen."""
-CURVE_WIDTH = 20
-ON_WHITE = {
-    "u": "#1600ea",
-    "g": "#31de1f",
-    "r": "#b52626",
-    "i": "#370201",
-    "z": "#ba52ff",
-    "y": "#61a2b3",
-}
-ON_BLACK = {
-    "u": "#3eb7ff",
-    "g": "#30c39f",
-    "r": "#ff7e00",
-    "i": "#2af5ff",
-    "z": "#a7f9c1",
-    "y": "#fdc900",
-}
-"""The bands' colours, as Rubin's RTN-045 recommends them for either background."""
-GAP, INDENT = "  ", "  "
+SPARKLINE_WIDTH = 20
 
-_LARGEST = 1e15
-_LEAST_RANGE = 0.1
-"""Of the brightness, or of a magnitude: less than that is shown as constant."""
+_GAP, _INDENT = "  ", "  "
+_MIN_RANGE = 0.1
+"""As a fraction of the flux, or in magnitudes: less variation than that is shown as constant."""
 
 Paint = Callable[[str, str], str]
-"""Colours a text as what belongs to a band."""
+"""Returns a text in the colour of a band: ``paint(text, band)``."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +31,7 @@ class Look:
     :param width: columns of the terminal, into which an alert is broken; 0 is one line, however
         long.
     :param mark: returns a band's name in its colour.
-    :param draw: returns bars of a band in its colour. Without it, a light curve shows the alert's
+    :param draw: returns bars of a band in its colour. Without it, a sparkline shows the alert's
         own band only, since nothing would tell bands apart.
     """
 
@@ -61,12 +43,8 @@ class Look:
 PLAIN = Look()
 
 
-class Cell(NamedTuple):
-    """A text, and the columns that it takes, which colours do not."""
-
-    text: str
-    width: int
-
+Cell = tuple[str, int]
+"""A text, and the columns that it takes, which colours do not."""
 
 _COLUMNS = (
     ("SOURCE", 19),
@@ -78,26 +56,21 @@ _COLUMNS = (
     ("MJD", 15),
     ("RA, DEC (ICRS)", 25),
     ("RA, DEC (deg)", 19),
-    ("HISTORY", 3 + 2 + 6 + 2 + CURVE_WIDTH),
+    ("HISTORY", 3 + 2 + 6 + 2 + SPARKLINE_WIDTH),
 )
+_ALIGNED_RIGHT = ("SOURCE", "OBJECT", "AB MAGNITUDE", "SNR")
 
 
 def heading(look: Look = PLAIN) -> str:
     """Return what stands above the columns of :func:`alert_text`."""
-    right = ("SOURCE", "OBJECT", "AB MAGNITUDE", "SNR")
-    return _flow(
-        [
-            Cell(name.rjust(width) if name in right else name.ljust(width), width)
-            for name, width in _COLUMNS
-        ],
-        look.width,
-    )
+    names = (f"{name:{'>' if name in _ALIGNED_RIGHT else '<'}{width}}" for name, width in _COLUMNS)
+    return _flow([(name, len(name)) for name in names], look.width)
 
 
 def alert_text(alert: Alert, look: Look = PLAIN) -> str:
     """Return an alert as a line, or several where the terminal is narrow.
 
-    :raises ArithmeticError, TypeError, ValueError: its fields have odd types.
+    :raises ArithmeticError, TypeError, ValueError: its fields have unexpected types.
     """
     band = printable(str(alert.band or "-"))
     texts = (
@@ -107,16 +80,18 @@ def alert_text(alert: Alert, look: Look = PLAIN) -> str:
         f"{alert.brightness:>19}",
         f"{alert.snr:7.1f}" if math.isfinite(alert.snr) else f"{'-':>7}",
         f"{alert.utc:19}",
-        f"{alert.mjd:11.5f} {alert.time_scale}",
+        f"{alert.mjd:11.5f} {alert.survey.time_scale}",
         f"{sexagesimal(alert.ra, alert.dec):25}",
         f"{alert.ra:9.5f} {alert.dec:+9.5f}",
+        _history(alert, look),
     )
     cells = [
-        Cell(text, max(len(text), width)) for text, (_, width) in zip(texts, _COLUMNS, strict=False)
+        (text, width if name == "HISTORY" else max(len(text), width))
+        for text, (name, width) in zip(texts, _COLUMNS, strict=True)
     ]
     if look.mark is not None:
-        cells[2] = Cell(look.mark(texts[2], band), cells[2].width)
-    return _flow([*cells, Cell(_history(alert, look), _COLUMNS[-1][1])], look.width)
+        cells[2] = (look.mark(texts[2], band), cells[2][1])
+    return _flow(cells, look.width)
 
 
 def _flow(cells: Iterable[Cell], width: int) -> str:
@@ -126,15 +101,15 @@ def _flow(cells: Iterable[Cell], width: int) -> str:
     for text, columns in cells:
         if width and lines[-1] and used + columns > width:
             lines.append([])
-            used = len(INDENT)
-        used += columns + len(GAP)
+            used = len(_INDENT)
+        used += columns + len(_GAP)
         lines[-1].append(text)
-    joined = (GAP.join(line).rstrip() for line in lines)
-    return f"\n{INDENT}".join(joined)
+    joined = (_GAP.join(line).rstrip() for line in lines)
+    return f"\n{_INDENT}".join(joined)
 
 
 def sexagesimal(ra: float, dec: float) -> str:
-    """Return a position, deg, as hours and degrees with their sixtieths; ``-`` where none is."""
+    """Return a position, deg, in hours and degrees, minutes and seconds; ``-`` if it is not one."""
     if not (0 <= ra <= 360 and -90 <= dec <= 90):
         return "-"
     hours, milliseconds = divmod(round(ra * 240_000) % 86_400_000, 3_600_000)
@@ -147,79 +122,52 @@ def sexagesimal(ra: float, dec: float) -> str:
 
 
 def _history(alert: Alert, look: Look) -> str:
-    """Return how many earlier detections there are, over how many days, and the light curve."""
+    """Return how many earlier detections there are, over how many days, and the sparkline."""
     if not alert.history:
         return f"{0:3}"
-    measured = [each for each in alert.detections() if _is_sane(each)]
-    days = max((alert.mjd - each.mjd for each in measured), default=math.nan)
-    bands = {each.band for each in measured} if look.draw else {alert.band}
-    bars = light_curve(measured, bands, fluxes=alert.survey is LSST)
-    span = f"{days:.{0 if days >= 100 else 1}f} d" if 0 <= days < _LARGEST else "-"
-    return f"{alert.history:3}{GAP}{span:>6}{GAP}{_painted(bars, look.draw)}"
+    measured = [each for each in light_curve(alert, alert.survey) if each.kind != "forced"]
+    days = alert.mjd - measured[0].mjd if measured else math.nan
+    span = f"{days:.{0 if days >= 100 else 1}f} d" if 0 <= days < MAX_VALUE else "-"
+    return f"{alert.history:3}{_GAP}{span:>6}{_GAP}{_sparkline(alert, measured, look.draw)}"
 
 
-def _is_sane(measured: Measured) -> bool:
-    return abs(measured.mjd) < _LARGEST and abs(measured.brightness) < _LARGEST
-
-
-class Bar(NamedTuple):
-    """A character of a light curve, and the band whose brightness it shows."""
-
-    character: str
-    band: str | None
-
-
-def light_curve(
-    measured: Sequence[Measured], bands: Collection[str | None], *, fluxes: bool
-) -> list[Bar]:
+def _sparkline(alert: Alert, measured: Sequence[Measurement], draw: Paint | None) -> str:
     """Return brightness as bars, time to the right; of several in one bar's time, the latest.
 
-    Time goes over all that was measured. Less than two measurements of these bands make no curve.
-
-    :param bands: whose bars are drawn.
-    :param fluxes: whether brightness is in fluxes, or in magnitudes.
+    Time covers all measurements. Less than two of them to draw make no sparkline.
     """
-    # What was seen covers what was not.
-    drawn = sorted((each for each in measured if each.band in bands), key=_covering)
+    drawn = [each for each in measured if draw or each.band == alert.band]
     if len(drawn) < 2:
-        return []
-    first = min(each.mjd for each in measured)
-    days = max(each.mjd for each in measured) - first
-    low, high = _range([each.brightness for each in drawn if each.seen], fluxes)
-    bars = [Bar(" ", None)] * CURVE_WIDTH
-    for each in drawn:
-        place = (each.mjd - first) / days if days else 1.0
-        share = (each.brightness - low) / ((high - low) or 1.0)
-        character = BARS[round(share * (len(BARS) - 1))] if each.seen else LIMIT
-        bars[round(place * (CURVE_WIDTH - 1))] = Bar(character, each.band)
-    return bars
-
-
-def _covering(measured: Measured) -> tuple[bool, float]:
-    return measured.seen, measured.mjd
-
-
-def _range(values: Sequence[float], fluxes: bool) -> tuple[float, float]:
-    """Return the faintest and the brightest, or a wider range that shows little as constant."""
-    low, high = min(values, default=0.0), max(values, default=0.0)
-    least = _LEAST_RANGE * (max(abs(low), abs(high)) if fluxes else 1.0)
-    spare = max(least - (high - low), 0.0) / (len(BARS) - 1)
-    # What is constant has one bar's height, and is not between two.
-    return low - 3 * spare, high + 4 * spare
-
-
-def _painted(bars: Iterable[Bar], draw: Paint | None) -> str:
-    if draw is None:
-        return "".join(each.character for each in bars)
+        return ""
+    height = _heights(alert, [each.value for each in drawn if each.kind != "limit"])
+    first, last = measured[0].mjd, measured[-1].mjd
+    bars: list[tuple[str, str | None]] = [(" ", None)] * SPARKLINE_WIDTH
+    # Detections cover limits.
+    for each in sorted(drawn, key=lambda each: (each.kind != "limit", each.mjd)):
+        place = (each.mjd - first) / (last - first) if last > first else 1.0
+        bar = LIMIT if each.kind == "limit" else BARS[height(each.value)]
+        bars[round(place * (SPARKLINE_WIDTH - 1))] = (bar, each.band)
     parts = []
-    for band, together in groupby(bars, key=lambda each: each.band):
-        text = "".join(each.character for each in together)
-        parts.append(draw(text, band) if band else text)
+    for band, together in groupby(bars, key=lambda bar: bar[1]):
+        text = "".join(character for character, _ in together)
+        parts.append(draw(text, band) if draw and band else text)
     return "".join(parts)
 
 
+def _heights(alert: Alert, values: Sequence[float]) -> Callable[[float], int]:
+    """Return what tells the bar of a value among others; little variation is level."""
+    in_flux = alert.survey.brightness == "flux"
+    sign = 1 if in_flux else -1
+    low, high = sorted((sign * min(values, default=0.0), sign * max(values, default=0.0)))
+    least = _MIN_RANGE * (max(abs(low), abs(high)) if in_flux else 1.0)
+    spare = max(least - (high - low), 0.0) / (len(BARS) - 1)
+    # What is constant has one bar's height, and is not between two.
+    low, high = low - 3 * spare, high + 4 * spare
+    return lambda value: round((sign * value - low) / ((high - low) or 1.0) * (len(BARS) - 1))
+
+
 def printable(text: str) -> str:
-    """Return what comes from a stream without anything that a terminal would obey."""
+    """Return text from a stream without anything that a terminal would take for a command."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

@@ -135,7 +135,7 @@ def _fields(ctx: typer.Context, begun: str) -> list[str]:
     A record is there with a dot, too, so that a shell takes its name for unfinished.
     """
     from alertstream.alert.fields import paths_of
-    from alertstream.alert.survey import QUANTITIES
+    from alertstream.alert.surveys import QUANTITIES
     from alertstream.avro.codec import named_types
 
     level = begun.count(".")

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from alertstream.alert.alert import Alert
 from alertstream.alert.fields import missing_in
-from alertstream.alert.survey import QUANTITIES, Alert, field_paths
+from alertstream.alert.surveys import QUANTITIES, field_paths
 from alertstream.avro.codec import MessageDecoder
 from alertstream.avro.schemas import Schema, Schemas, full_name
 from alertstream.errors import UndecodableError

@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from alertstream.alert.survey import Alert
+from alertstream.alert.alert import Alert
 from alertstream.errors import FilterError
 from alertstream.filtering.filters import AlertFilter, require_topic_name
 

@@ -28,7 +28,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
 
-from alertstream.alert.survey import AB_ZERO, Alert
+from alertstream.alert.alert import AB_ZERO, Alert
 from alertstream.errors import FilterError
 
 TEMPLATES = 100

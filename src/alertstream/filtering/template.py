@@ -15,7 +15,7 @@ TEXT = '''"""A filter for alertstream: change it, test it, try it on a file of a
 """
 
 from alertstream.filtering.filters import AlertFilter
-from alertstream.alert.survey import Alert
+from alertstream.alert.alert import Alert
 
 
 # The class's name is that of the topic that gets what passes.

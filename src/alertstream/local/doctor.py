@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 
-from alertstream.alert.survey import Alert, field_paths
+from alertstream.alert.alert import Alert
+from alertstream.alert.surveys import field_paths
 from alertstream.avro.codec import MessageDecoder, schema_id_of
 from alertstream.avro.registry import RegistrySchemas
 from alertstream.avro.schemas import Schemas

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from alertstream.alert.survey import Alert
+from alertstream.alert.alert import Alert
 from alertstream.avro.codec import Container, MessageDecoder, container_packer
 from alertstream.avro.schemas import Schema, Schemas, full_name, version_id
 from alertstream.errors import DataError, UndecodableError

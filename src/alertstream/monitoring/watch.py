@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from alertstream.alert.survey import Alert, field_paths
+from alertstream.alert.alert import Alert
+from alertstream.alert.surveys import field_paths
 from alertstream.avro.codec import MessageDecoder
 from alertstream.avro.schemas import Schemas
 from alertstream.errors import UndecodableError

@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from alertstream.alert.alert import Alert
 from alertstream.alert.cutouts import save_cutouts, save_picture
-from alertstream.alert.pictures import Triplet, picture, png, triplet
-from alertstream.alert.survey import SURVEYS, Alert, detection_paths, field_paths
+from alertstream.alert.light_curve import detection_paths, light_curve_paths
+from alertstream.alert.surveys import cutout_paths, field_paths
 from alertstream.alert.text import PLAIN, Look, alert_text, heading, printable
 from alertstream.avro.codec import MessageDecoder, schema_id_of
 from alertstream.avro.schemas import Schemas
@@ -24,6 +25,9 @@ from alertstream.errors import DataError, DeliveryError, Position, UndecodableEr
 from alertstream.kafka.consumer import Consumer
 from alertstream.kafka.messages import ORIGIN, REASON, Message, Offsets, next_offsets
 from alertstream.reading.stats import Causes
+
+if TYPE_CHECKING:
+    from alertstream.alert.pictures import Triplet
 
 WRITTEN_TOGETHER = 1_000_000
 """Characters of lines that are written at once."""
@@ -89,9 +93,9 @@ class PrintOptions:
             paths |= detection_paths()
         if self.stamp_dir or self.draws:
             paths |= field_paths(SHOWN if self.draws else ["source_id"])
-            paths |= {field for survey in SURVEYS for field in survey.cutouts.values()}
+            paths |= cutout_paths()
         if self.light_curves:
-            paths |= {field for survey in SURVEYS for field in survey.earlier}
+            paths |= light_curve_paths()
         return paths
 
     @property
@@ -163,7 +167,7 @@ class Saver(Protocol):
         """Write the rest; return the files."""
 
 
-Draw = Callable[[Triplet], str]
+Draw = Callable[["Triplet"], str]
 
 
 async def print_stream(
@@ -280,7 +284,7 @@ class _Showing:
     def __call__(self, message: Message, alert: Alert) -> None:
         line = line_of(message, alert, self.options)
         try:
-            shown = triplet(alert) if self._drawn else None
+            shown = self._picture(alert)
             taken = [saver.prepare(message, alert, shown) for saver in self.savers]
         except (ArithmeticError, TypeError, ValueError) as error:
             raise UndecodableError("fields of other types than a survey's") from error
@@ -302,6 +306,13 @@ class _Showing:
             return True
         return self.draw is not None or any(saver.draws for saver in self.savers)
 
+    def _picture(self, alert: Alert) -> Triplet | None:
+        if not self._drawn:
+            return None
+        from alertstream.alert.pictures import triplet
+
+        return triplet(alert)
+
     def _save(self, alert: Alert, shown: Triplet | None, folder: Path) -> None:
         wanted = self.options.stamp_format
         # What no picture shows is kept as it came, so that nothing is lost.
@@ -309,6 +320,8 @@ class _Showing:
         if wanted != "png" or only:
             self.account.stamps += len(save_cutouts(alert, folder, only))
         if shown and wanted != "fits":
+            from alertstream.alert.pictures import picture, png
+
             save_picture(alert, png(picture(shown)), folder)
             self.account.pictures += 1
 

@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alertstream.alert.survey import Alert, field_paths, survey_of
+from alertstream.alert.alert import Alert
+from alertstream.alert.surveys import field_paths, survey_of
 from alertstream.avro.codec import WHOLE, Container, Decoder, Part, container_packer
 from alertstream.avro.schemas import Schemas, write_schema
 from alertstream.avro.wire import pack

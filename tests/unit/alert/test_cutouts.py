@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from alertstream.alert.alert import Alert
 from alertstream.alert.cutouts import save_cutouts
-from alertstream.alert.survey import Alert
 
 NASTY = [
     *("../../x", "/etc/passwd", "a\0b", "a" * 300, "...", ".", "..", "", " ", "-", "a/b", "a\\b"),

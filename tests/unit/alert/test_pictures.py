@@ -14,8 +14,8 @@ from astropy.io import fits
 from PIL import Image
 from tests.support.images import BROKEN, GOOD, SQUARE, fits_file, imaged
 
+from alertstream.alert.alert import Alert
 from alertstream.alert.pictures import Triplet, picture, png, read_stamp, seen, strip, triplet
-from alertstream.alert.survey import Alert
 from alertstream.errors import PictureError
 
 NO_VALUE, OUTSIDE = (58, 70, 98), (20, 22, 28)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from alertstream.alert.survey import Alert, Measured, detection_paths
+from alertstream.alert.alert import Alert
+from alertstream.alert.surveys import Measured, detection_paths
 from alertstream.alert.text import (
     BARS,
     CURVE_WIDTH,

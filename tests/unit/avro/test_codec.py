@@ -13,7 +13,7 @@ import pytest
 from tests.support import samples
 from tests.support.samples import body_of, official_schema, sample_alert, schema_id, write_container
 
-from alertstream.alert.survey import field_paths
+from alertstream.alert.surveys import field_paths
 from alertstream.avro.codec import (
     Container,
     Decoder,

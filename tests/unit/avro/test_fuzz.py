@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.samples import body_of, official_schema, sample_alert, schema_id, write_container
 
-from alertstream.alert.survey import field_paths
+from alertstream.alert.surveys import field_paths
 from alertstream.avro.codec import (
     LARGEST_BLOCK,
     Container,

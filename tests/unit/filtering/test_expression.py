@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from alertstream.alert.survey import Alert
+from alertstream.alert.alert import Alert
 from alertstream.errors import FilterError
 from alertstream.filtering.expression import WhereFilter
 

@@ -7,7 +7,8 @@ import math
 import pytest
 from tests.support import samples
 
-from alertstream.alert.survey import QUANTITIES, Alert, field_paths
+from alertstream.alert.alert import Alert
+from alertstream.alert.surveys import QUANTITIES, field_paths
 from alertstream.errors import FilterError
 from alertstream.filtering.filters import (
     AlertFilter,

@@ -14,8 +14,8 @@ from PIL import Image
 from tests.support.images import GOOD, imaged
 from tests.support.page import Loaded
 
+from alertstream.alert.alert import Alert
 from alertstream.alert.pictures import Triplet, triplet
-from alertstream.alert.survey import Alert
 from alertstream.errors import DataError
 from alertstream.kafka.messages import Message
 from alertstream.printing.html import LIMIT, LightCurve, Page, light_curve, measurements

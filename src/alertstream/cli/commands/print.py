@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,10 +22,10 @@ from alertstream.errors import UsageError
 if TYPE_CHECKING:
     from alertstream.avro.schemas import Schemas
     from alertstream.kafka.connection import Connection
-    from alertstream.printing.avro_file import Recorder
-    from alertstream.printing.html import Page
-    from alertstream.printing.parquet import ParquetTable
     from alertstream.printing.printer import Draw, PrintAccount, PrintOptions
+    from alertstream.printing.writers.avro_file import Recorder
+    from alertstream.printing.writers.html import Page
+    from alertstream.printing.writers.parquet import ParquetTable
 
 PAGES = (".html", ".htm")
 
@@ -95,7 +96,6 @@ def print_(
 
     Example: alertstream print localhost:9092 alerts --fields band,magnitude -n 10
     """
-    from alertstream.alert import pictures
     from alertstream.alert.fields import require_fields
     from alertstream.cli.event_loop import run
     from alertstream.cli.terminal import progress as screen
@@ -120,7 +120,8 @@ def print_(
     if stamp_format != "fits" and stamp_dir is None:
         notice("--stampFormat says how --stampDir saves cutouts: without it, none are saved")
     if printed.draws:
-        pictures.require_libraries()
+        # Where its libraries are missing, this says so before anything is read.
+        importlib.import_module("alertstream.alert.pictures")
     draw = _drawing(format) if show_cutouts else None
     subscription = reading.subscription((topic,))
 
@@ -201,10 +202,10 @@ def _saver(
     path: Path, topic: str, printed: PrintOptions, schemas: Schemas
 ) -> Recorder | ParquetTable | Page:
     """Return what saves alerts in a file of the kind that its name ends with."""
-    from alertstream.printing.avro_file import Recorder
-    from alertstream.printing.html import Page
-    from alertstream.printing.parquet import ParquetTable
     from alertstream.printing.printer import SHOWN
+    from alertstream.printing.writers.avro_file import Recorder
+    from alertstream.printing.writers.html import Page
+    from alertstream.printing.writers.parquet import ParquetTable
 
     if path.suffix == ".avro":
         return Recorder(path, schemas, notice)

@@ -22,7 +22,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from alertstream.alert.text import ON_BLACK, ON_WHITE, PLAIN, Look, Paint
+from alertstream.alert.light_curve import BAND_COLOURS
+from alertstream.alert.text import PLAIN, Look, Paint
 from alertstream.cli.terminal.output import end_waiting, is_quiet
 from alertstream.errors import UsageError
 
@@ -138,7 +139,9 @@ def look() -> Look:
     width = console.width if sys.stdout.isatty() else 0
     if console.color_system is None or console.no_color:
         return Look(width) if width else PLAIN
-    colours, text = (ON_BLACK, "black") if _is_dark() else (ON_WHITE, "white")
+    dark = _is_dark()
+    colours = {band: on[1] if dark else on[0] for band, on in BAND_COLOURS.items()}
+    text = "black" if dark else "white"
     mark = _paint(console, {band: f"{text} on {colour}" for band, colour in colours.items()})
     return Look(width, mark, _paint(console, colours))
 
@@ -275,7 +278,7 @@ def _titles(shown: Triplet, width: int) -> list[str]:
 
     titles = [f"{name.lower()}: {shown.causes.get(name, 'none')}" for name in NAMES]
     for place, name in enumerate(NAMES):
-        if name in shown.images:
+        if name in shown.panels:
             signed = f"{name.lower()}, white=brighter"
             titles[place] = (
                 signed if name == "Difference" and len(signed) <= width else name.lower()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from alertstream.alert.alert import Alert
 from alertstream.alert.fields import type_at
-from alertstream.alert.pictures import Triplet
-from alertstream.alert.survey import QUANTITIES, SURVEYS, Alert
+from alertstream.alert.surveys import QUANTITIES, SURVEYS
 from alertstream.avro.codec import CONTAINER_MAGIC, named_types, open_container_message, schema_in
 from alertstream.avro.schemas import Schema, Schemas
 from alertstream.avro.wire import unpack
 from alertstream.errors import SchemaError, UndecodableError, UsageError
 from alertstream.kafka.messages import Message
 from alertstream.system.files import not_written, part_of
+
+if TYPE_CHECKING:
+    from alertstream.alert.pictures import Triplet
 
 ROWS = 10_000
 """Rows that are written together, as a row group."""

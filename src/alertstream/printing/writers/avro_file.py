@@ -14,10 +14,9 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
-from alertstream.alert.pictures import Triplet
-from alertstream.alert.survey import Alert
+from alertstream.alert.alert import Alert
 from alertstream.avro.codec import (
     CONTAINER_MAGIC,
     ContainerTail,
@@ -33,6 +32,9 @@ from alertstream.errors import DataError
 from alertstream.kafka.admin import UNDECODABLE
 from alertstream.kafka.messages import Message
 from alertstream.system.files import not_written, part_of
+
+if TYPE_CHECKING:
+    from alertstream.alert.pictures import Triplet
 
 MESSAGES: Schema = {"type": "bytes"}
 """Schema of a file that holds whole messages, as what cannot be decoded."""

@@ -1,0 +1,1 @@
+"""Alerts to files: Avro, Parquet, HTML, cutouts; each kind takes the same alerts or none does."""

@@ -1,0 +1,257 @@
+"""Alerts to a page of HTML that needs nothing else: pictures, light curves, a table to sort.
+
+What is on it comes from a stream: every text is escaped by jinja2, and the page forbids whatever
+it does not hold itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from alertstream.alert.alert import Alert
+from alertstream.alert.light_curve import BAND_COLOURS, MAX_VALUE, Measurement, light_curve
+from alertstream.alert.pictures import NAMES, Triplet, png, strip
+from alertstream.kafka.producer import Message
+from alertstream.system.extras import extra
+from alertstream.system.files import not_written, part_of
+
+with extra("images", "pages"):
+    from jinja2 import Environment, FileSystemLoader
+
+MAX_ALERTS = 1_000
+"""Alerts that a page holds."""
+MAX_POINTS = 500
+"""Measurements that a light curve shows: the latest."""
+EDGE, GAP = 120, 2
+"""Of the images, pixel."""
+WIDTH, HEIGHT = 310, 130
+LEFT, RIGHT, TOP, BOTTOM = 58, 300, 14, 102
+"""Of a light curve and of its axes, pixel."""
+MAX_TEXT, MAX_BAND, MAX_BANDS = 60, 8, 8
+
+
+class Page:
+    """Writes alerts to a page, which is there when it is whole, and not before.
+
+    :param path: the file that it becomes.
+    :param topic: where the alerts are from.
+    :param notice: told how many have found no room.
+    :raises UsageError: jinja2 is not installed.
+    :raises DataError: the file cannot be written.
+    """
+
+    durable = False
+    keeps_undecodable = False
+
+    def __init__(
+        self,
+        path: Path,
+        topic: str,
+        notice: Callable[[str], None] = lambda text: None,
+        limit: int = MAX_ALERTS,
+    ) -> None:
+        self._template = _template()
+        self._path = path
+        self._part = part_of(path)
+        self._notice = notice
+        self._limit = limit
+        self._nonce = secrets.token_urlsafe(16)
+        self.shown = self.more = 0
+        try:
+            if path.is_dir():
+                raise IsADirectoryError(21, "it is a folder")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._part.open("w", encoding="utf-8", errors="replace")
+            self._file.write(self._template.head(topic, self._nonce))
+        except OSError as error:
+            raise not_written(path, error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+    @property
+    def draws(self) -> bool:
+        """Whether there is room for more pictures."""
+        return self.shown < self._limit
+
+    @property
+    def saved(self) -> int:
+        """Alerts that were taken, those among them that have found no room."""
+        return self.shown + self.more
+
+    def prepare(
+        self, message: Message, alert: Alert, picture: Triplet | None
+    ) -> Callable[[], None]:
+        """Return what takes an alert: its row, or that there is one more without room.
+
+        :raises ArithmeticError, TypeError, ValueError: its fields have odd types.
+        """
+        return partial(self._add, self._row(alert, picture) if self.draws else None)
+
+    def _row(self, alert: Alert, picture: Triplet | None) -> str:
+        images = png(strip(picture, EDGE, GAP)) if picture else b""
+        described = _described(picture) if picture else ""
+        row = self._template.row(
+            alert, _target(alert), base64.b64encode(images).decode(), described, plot(alert)
+        )
+        return str(row)
+
+    def _add(self, row: str | None) -> None:
+        if row is None:
+            self.more += 1
+            return
+        try:
+            self._file.write(row)
+        except OSError as error:
+            raise not_written(self._path, error) from error
+        self.shown += 1
+
+    def add_undecodable(self, message: Message) -> None:
+        """Leave out what is no alert: it has no row."""
+
+    def flush(self) -> None:
+        """Wait: the page is written when it is whole."""
+
+    def close(self) -> list[Path]:
+        """Write the rest; return the file, which is there now.
+
+        :raises DataError: the page cannot be written.
+        """
+        written = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+        tail = self._template.tail(self.shown, self.more, self._limit, written, self._nonce)
+        try:
+            self._file.write(tail)
+            self._file.close()
+            self._part.replace(self._path)
+        except OSError as error:
+            raise not_written(self._path, error) from error
+        if self.more:
+            self._notice(f"{self.more} alerts have no room on {self._path}: it has {self.shown}")
+        return [self._path]
+
+
+def _described(picture: Triplet) -> str:
+    absent = [
+        f"{name.lower()}: {picture.causes.get(name, 'none')}"
+        for name in NAMES
+        if name not in picture.panels
+    ]
+    return "; ".join(["science, template, difference", *absent])
+
+
+def _target(alert: Alert) -> str:
+    """Return a position as links have it; empty if it is not one."""
+    if not (0 <= alert.ra <= 360 and -90 <= alert.dec <= 90):
+        return ""
+    return f"{alert.ra:.6f}%20{alert.dec:+.6f}".replace("+", "%2B")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where values are drawn: from ``low`` at ``start`` to ``high`` at ``end``, pixel."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    @classmethod
+    def over(cls, values: Sequence[float], min_range: float, start: float, end: float) -> Self:
+        """Return the axis for values; a range that is smaller is widened around them."""
+        low, high = min(values), max(values)
+        spare = max(min_range, abs(low) * 1e-9, abs(high) * 1e-9) - (high - low)
+        return cls(low - max(spare, 0) / 2, high + max(spare, 0) / 2, start, end)
+
+    def at(self, value: float) -> float:
+        """Return where a value is drawn."""
+        share = (value - self.low) / (self.high - self.low)
+        return round(self.start + share * (self.end - self.start), 1)
+
+    def ticks(self, most: int) -> list[tuple[float, str]]:
+        """Return where round values are drawn, at most so many, with their texts."""
+        power = 10.0 ** math.floor(math.log10((self.high - self.low) / most))
+        steps = (factor * power for factor in (1, 2, 5, 10, 20, 50))
+        step = next(each for each in steps if self.high // each - math.ceil(self.low / each) < most)
+        digits = max(0, -math.floor(math.log10(step) + 1e-9))
+        numbers = range(math.ceil(self.low / step), math.floor(self.high / step) + 1)
+        return [(self.at(each * step), f"{each * step:.{digits}f}") for each in numbers]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A light curve to be drawn.
+
+    :param unit: of the brightness: ``nJy`` or ``mag``.
+    """
+
+    measurements: Sequence[Measurement]
+    time: Axis
+    brightness: Axis
+    unit: str
+    time_scale: str
+
+    @property
+    def bands(self) -> list[str]:
+        """The bands, from blue to red, as far as there is room for them."""
+        bands = {str(each.band) for each in self.measurements}
+        return sorted(bands, key=lambda band: ("ugrizy".find(band), band))[:MAX_BANDS]
+
+
+def plot(alert: Alert) -> Plot | None:
+    """Return an alert's light curve, to be drawn; None if nothing was measured.
+
+    :raises TypeError, ValueError: its history has unexpected types.
+    """
+    measured = [
+        each._replace(band=_short(each.band)[:MAX_BAND])
+        for each in light_curve(alert, alert.survey)[-MAX_POINTS:]
+    ]
+    if not measured:
+        return None
+    in_flux = alert.survey.brightness == "flux"
+    time = Axis.over([each.mjd for each in measured], 0.5, LEFT + 6, RIGHT - 6)
+    ends = [each.value + sign * each.error for each in measured for sign in (-1, 1)]
+    # Brighter is up, and magnitudes grow downwards.
+    start, end = (BOTTOM - 5, TOP + 5) if in_flux else (TOP + 5, BOTTOM - 5)
+    brightness = Axis.over(ends, 1.0 if in_flux else 0.1, start, end)
+    unit = "nJy" if in_flux else "mag"
+    return Plot(measured, time, brightness, unit, alert.survey.time_scale)
+
+
+def _short(value: int | str | None) -> str:
+    return "–" if value is None else str(value)[:MAX_TEXT]
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form) if abs(value) < MAX_VALUE else ""
+
+
+def _template() -> Any:
+    """Return the macros of the page."""
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
+    environment.filters |= {"short": _short, "number": _number}
+    environment.globals |= {
+        "colours": {band: on_white for band, (on_white, _) in BAND_COLOURS.items()},
+        "images": {"width": 3 * EDGE + 2 * GAP, "height": EDGE},
+        "area": {
+            "width": WIDTH,
+            "height": HEIGHT,
+            "left": LEFT,
+            "right": RIGHT,
+            "top": TOP,
+            "bottom": BOTTOM,
+        },
+    }
+    return environment.get_template("page.html").module
