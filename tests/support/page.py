@@ -25,3 +25,7 @@ class Loaded(HTMLParser):
 
     def values(self, name: str) -> list[str]:
         return [value or "" for _, each, value in self.attributes if each == name]
+
+    def of(self, tag: str, name: str) -> list[str]:
+        """An attribute of all elements of a kind that have it."""
+        return [value or "" for kind, each, value in self.attributes if (kind, each) == (tag, name)]

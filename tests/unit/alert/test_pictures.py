@@ -15,7 +15,8 @@ from PIL import Image
 from tests.support.images import BROKEN, GOOD, SQUARE, fits_file, imaged
 
 from alertstream.alert.alert import Alert
-from alertstream.alert.pictures import Triplet, picture, png, read_stamp, seen, strip, triplet
+from alertstream.alert.pictures import Triplet, picture, png, strip, triplet
+from alertstream.alert.stamps import Sky, read_stamp
 from alertstream.errors import PictureError
 
 NO_VALUE, OUTSIDE = (58, 70, 98), (20, 22, 28)
@@ -30,7 +31,7 @@ def shown(alert: Alert) -> Triplet:
 def test_an_image_is_read_with_its_unit() -> None:
     stamp = read_stamp(fits_file(SQUARE, BUNIT="nJy"))
     assert np.array_equal(stamp.pixels, SQUARE)
-    assert (stamp.unit, stamp.matrix, stamp.place) == ("nJy", None, (15.5, 15.5))
+    assert (stamp.unit, stamp.sky) == ("nJy", Sky(False, 0.0, None, (0.0, 0.0)))
     zipped = read_stamp(gzip.compress(fits_file(SQUARE)))
     assert np.array_equal(zipped.pixels, SQUARE)
 
@@ -77,7 +78,7 @@ def test_constant_images_are_shown(value: float) -> None:
     content = fits_file(np.full((9, 9), value))
     made = shown(imaged(cutoutScience=content, cutoutDifference=content))
     assert not made.causes
-    colours = seen(made.images["Difference"], made.views["Difference"], 24).getcolors()
+    colours = made.panels["Difference"].drawn(24).getcolors()
     assert colours is not None
     assert len(colours) == 1
 
@@ -115,13 +116,13 @@ def test_north_is_up_and_east_is_left(angle: float, parity: int, form: str) -> N
     alert = imaged(cutoutScience=fits_file(pixels, **cards))
     alert["diaSource"] |= {"ra": ra, "dec": dec}
     made = shown(alert)
-    drawn = np.asarray(seen(made.images["Science"], made.views["Science"], 246).convert("L"), float)
+    drawn = np.asarray(made.panels["Science"].drawn(246).convert("L"), float)
     rows, columns = np.nonzero(drawn > 200)
     assert columns.mean() == pytest.approx(123 - 6 * east, abs=5)
     assert rows.mean() == pytest.approx(123 - 6 * north, abs=5)
-    x, y = made.views["Science"].source
-    assert (x, y) == pytest.approx((-east, -north), abs=0.02)
-    assert made.views["Science"].scale == pytest.approx(1 / 3600)
+    sky = made.panels["Science"].stamp.sky
+    assert sky.source == pytest.approx((-east, north), abs=0.02)
+    assert sky.scale == pytest.approx(1 / 3600)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_north_is_up_and_east_is_left(angle: float, parity: int, form: str) -> N
 def test_odd_wcs_leaves_the_source_in_the_middle(cards: dict[str, Any]) -> None:
     stated = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": -30.0} | cards
     made = shown(imaged(cutoutScience=fits_file(SQUARE, **stated)))
-    assert made.views["Science"].source == pytest.approx((0, 0))
+    assert made.panels["Science"].stamp.sky.source == pytest.approx((0, 0))
     assert picture(made).size == (752, 310)
 
 
@@ -148,7 +149,7 @@ def test_without_wcs_rows_go_upwards() -> None:
     pixels = np.zeros((30, 30), "f4")
     pixels[25:28, 2:5] = 100
     made = shown(imaged(cutoutScience=fits_file(pixels)))
-    drawn = np.asarray(seen(made.images["Science"], made.views["Science"], 60).convert("L"))
+    drawn = np.asarray(made.panels["Science"].drawn(60).convert("L"))
     assert drawn[6, 6] == 255
     assert drawn[50, 50] < 100
 
@@ -157,7 +158,7 @@ def test_white_is_brighter_now_and_no_value_is_neither() -> None:
     pixels = np.zeros((30, 30), "f4")
     pixels[5, 5], pixels[5, 20], pixels[20, 5] = 50, -50, np.nan
     made = shown(imaged(cutoutDifference=fits_file(pixels)))
-    colours = np.asarray(made.images["Difference"]).astype(int)
+    colours = np.asarray(made.panels["Difference"].image).astype(int)[::-1]
     assert colours[5, 5, 0] == 255
     assert colours[5, 20, 0] == 0
     assert tuple(colours[20, 5]) == NO_VALUE
@@ -173,16 +174,16 @@ def test_science_and_template_share_a_scale_if_they_share_a_unit() -> None:
         alert = imaged(
             cutoutScience=fits_file(bright, **cards), cutoutTemplate=fits_file(faint, **cards)
         )
-        images = shown(alert).images
-        tops = [np.asarray(images[name]).max() for name in ("Science", "Template")]
+        panels = shown(alert).panels
+        tops = [np.asarray(panels[name].image).max() for name in ("Science", "Template")]
         assert bool(tops[0] == tops[1]) is same
 
 
 def test_missing_images_leave_their_place_empty() -> None:
     assert triplet(imaged(cutoutScience=None)) is None
     made = shown(imaged(cutoutScience=GOOD, cutoutTemplate=b"junk"))
-    assert made.causes == {"Template": "no FITS file"}
-    assert set(made.images) == {"Science"}
+    assert made.causes == {"Template": "not a FITS file"}
+    assert set(made.panels) == {"Science"}
     drawn = strip(made, 20, 2)
     assert drawn.size == (64, 20)
     assert len(drawn.crop((0, 0, 20, 20)).getcolors() or ()) > 5

@@ -10,16 +10,15 @@ from typing import Any
 import pytest
 
 from alertstream.alert.alert import Alert
-from alertstream.alert.surveys import Measured, detection_paths
+from alertstream.alert.light_curve import detection_paths
 from alertstream.alert.text import (
     BARS,
-    CURVE_WIDTH,
     LIMIT,
     PLAIN,
+    SPARKLINE_WIDTH,
     Look,
     alert_text,
     heading,
-    light_curve,
     sexagesimal,
 )
 from alertstream.printing.printer import PrintOptions
@@ -137,7 +136,7 @@ def test_odd_history_is_left_out(odd: Any) -> None:
     for history in ([odd], [odd, earlier(60999.0, 4000.0)], [earlier(60999.0, 4000.0), odd]):
         shown = curve(lsst(history))
         assert set(shown) <= {*BARS, " "}
-        assert len(shown) <= CURVE_WIDTH
+        assert len(shown) <= SPARKLINE_WIDTH
 
 
 @pytest.mark.parametrize("band", [{}, [], 7, b"r", {"a": 1}])
@@ -154,9 +153,8 @@ def test_history_of_odd_types_is_an_error(odd: dict[str, Any]) -> None:
 
 
 def test_one_time_is_the_last_bar() -> None:
-    measured = [Measured(61000.0, "r", value, True) for value in (1.0, 2.0)]
-    bars = light_curve(measured, {"r"}, fluxes=True)
-    assert [bar.character for bar in bars] == [" "] * (CURVE_WIDTH - 1) + ["█"]
+    shown = alert_text(lsst([earlier(61000.5, 100.0)]))
+    assert shown.endswith("0.0 d  " + " " * (SPARKLINE_WIDTH - 1) + "█")
 
 
 @pytest.mark.parametrize("width", [200, 150, 124, 80, 60, 50])

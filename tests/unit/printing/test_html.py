@@ -18,34 +18,60 @@ from alertstream.alert.alert import Alert
 from alertstream.alert.pictures import Triplet, triplet
 from alertstream.errors import DataError
 from alertstream.kafka.messages import Message
-from alertstream.printing.html import LIMIT, LightCurve, Page, light_curve, measurements
-
-
-def curve(alert: Alert) -> LightCurve:
-    made = light_curve(alert)
-    assert made is not None
-    return made
+from alertstream.printing.writers.html import (
+    BOTTOM,
+    HEIGHT,
+    MAX_ALERTS,
+    MAX_POINTS,
+    TOP,
+    WIDTH,
+    Page,
+    Plot,
+    plot,
+)
 
 
 def earlier(**values: Any) -> dict[str, Any]:
     return {"midpointMjdTai": 60990.0, "psfFlux": 100.0, "psfFluxErr": 10.0, "band": "g"} | values
 
 
-def test_light_curve_of_fluxes() -> None:
+def plotted(alert: Alert) -> Plot:
+    made = plot(alert)
+    assert made is not None
+    return made
+
+
+def drawn(alert: Alert, tmp_path: Path) -> Loaded:
+    """The page of an alert, whose only drawing is its light curve."""
+    with Page(tmp_path / "page.html", "alerts") as page:
+        put(page, alert)
+        (path,) = page.close()
+    return Loaded(path.read_text())
+
+
+def test_light_curve_of_fluxes(tmp_path: Path) -> None:
     past = [earlier(), earlier(midpointMjdTai=60980.0, psfFlux=-500.0, band="zz")]
-    drawn = curve(imaged(prvDiaSources=past, prvDiaForcedSources=[earlier(midpointMjdTai=60995.0)]))
-    assert [p.kind for p in drawn.points] == ["detection", "detection", "forced", "now"]
-    assert [p.filled for p in drawn.points] == [True, True, False, True]
-    assert [p.colour for p in drawn.points] == ["#777777", "#31de1f", "#31de1f", "#b52626"]
-    faint, middle, _, now = drawn.points
-    assert faint.y > middle.y > now.y
-    assert faint.x < middle.x < now.x
-    assert drawn.zero is not None
-    assert middle.y < drawn.zero < faint.y
-    assert middle.high < middle.y < middle.low
-    assert now.title == "now: MJD 61000.50000, r, 3631 ± 36 nJy"
-    assert (drawn.unit, drawn.time) == ("nJy", "MJD (TAI)")
-    assert 2 <= len(drawn.upwards) <= 5
+    alert = imaged(prvDiaSources=past, prvDiaForcedSources=[earlier(midpointMjdTai=60995.0)])
+    made = plotted(alert)
+    faint, middle, _, now = made.measurements
+    x, y = made.time, made.brightness
+    assert y.at(faint.value) > y.at(middle.value) > y.at(now.value)
+    assert x.at(faint.mjd) < x.at(middle.mjd) < x.at(now.mjd)
+    assert 2 <= len(y.ticks(5)) <= 5
+    page = drawn(alert, tmp_path)
+    strokes = ["#777777", "#31de1f", "#31de1f", "#b52626"]
+    assert page.of("g", "stroke") == strokes
+    assert page.of("g", "fill") == [*strokes[:2], "#fff", strokes[3]]
+    assert page.of("circle", "r") == ["2.5", "2.5", "2.5", "4"]
+    assert page.of("circle", "cy") == [str(y.at(each.value)) for each in made.measurements]
+    assert y.at(middle.value) < y.at(0) < y.at(faint.value)
+    assert page.of("line", "class")[-1] == "zero"
+    assert page.of("line", "y1")[-1] == str(y.at(0))
+    bar = f"M{x.at(middle.mjd)} {y.at(110)}V{y.at(90)}"
+    assert bar in page.of("path", "d")
+    assert "now: MJD 61000.50000, r, 3631 ± 36 nJy" in page.text
+    assert "forced: MJD 60995.00000, g, 100 ± 10 nJy" in page.text
+    assert "MJD (TAI)" in page.text
 
 
 def ztf(*past: dict[str, Any], **own: Any) -> Alert:
@@ -53,53 +79,39 @@ def ztf(*past: dict[str, Any], **own: Any) -> Alert:
     return Alert({"candidate": candidate | own, "objectId": "Z", "prv_candidates": list(past)})
 
 
-def test_light_curve_of_magnitudes() -> None:
+def test_light_curve_of_magnitudes(tmp_path: Path) -> None:
     seen_before = {"jd": 2458800.5, "fid": 2, "magpsf": 19.0, "sigmapsf": 0.2, "diffmaglim": 20.0}
     not_seen = {"jd": 2458790.5, "fid": 2, "magpsf": None, "diffmaglim": 20.5}
-    drawn = curve(ztf(seen_before, not_seen))
-    assert [p.kind for p in drawn.points] == ["limit", "detection", "now"]
-    limit, before, now = drawn.points
-    assert limit.y > before.y > now.y
-    assert drawn.zero is None
-    assert "> 20.500 mag" in limit.title
-    assert (drawn.unit, drawn.time) == ("mag", "MJD (UTC)")
-
-
-@pytest.mark.parametrize(
-    "odd",
-    [
-        {"psfFlux": math.nan},
-        {"psfFlux": 1e300},
-        {"psfFlux": None},
-        {"midpointMjdTai": math.inf},
-        {"midpointMjdTai": None},
-    ],
-)
-def test_what_cannot_be_drawn_is_left_out(odd: dict[str, Any]) -> None:
-    assert [m.kind for m in measurements(imaged(prvDiaSources=[earlier(**odd)]))] == ["now"]
-    for error in (math.nan, math.inf, -1.0, None, 1e300):
-        (point, _) = curve(imaged(prvDiaSources=[earlier(psfFluxErr=error)])).points
-        assert point.low == point.y == point.high
+    alert = ztf(seen_before, not_seen)
+    made = plotted(alert)
+    limit, before, now = (made.brightness.at(each.value) for each in made.measurements)
+    assert limit > before > now
+    page = drawn(alert, tmp_path)
+    assert "zero" not in page.of("line", "class")
+    assert [each for each in page.of("path", "d") if each.endswith(f" {limit}h6l-3 5z")]
+    assert "limit: MJD 58790.00000, r, > 20.500 mag" in page.text
+    assert "MJD (UTC)" in page.text
 
 
 def test_light_curve_of_nothing_and_of_much() -> None:
     alert = imaged(prvDiaSources=[earlier(midpointMjdTai=float(n)) for n in range(5000)])
-    drawn = curve(alert)
-    assert len(drawn.points) == 500
-    assert all(0 < p.x < drawn.width and 0 < p.y < drawn.height for p in drawn.points)
+    made = plotted(alert)
+    assert len(made.measurements) == MAX_POINTS == 500
+    assert all(0 < made.time.at(each.mjd) < WIDTH for each in made.measurements)
+    assert all(0 < made.brightness.at(each.value) < HEIGHT for each in made.measurements)
     nothing = imaged()
     nothing["diaSource"]["psfFlux"] = None
-    assert light_curve(nothing) is None
+    assert plot(nothing) is None
 
 
 @pytest.mark.parametrize("flux", [0.0, 1e14, -1e14, 1e-20, 123456.789])
 def test_single_and_extreme_measurements_have_a_scale(flux: float) -> None:
     alert = imaged(prvDiaSources=[earlier(psfFlux=-flux, midpointMjdTai=61000.5 - 1e-9)])
     alert["diaSource"] |= {"psfFlux": flux, "psfFluxErr": 0.0}
-    drawn = curve(alert)
-    assert 1 <= len(drawn.upwards) <= 5
-    assert 1 <= len(drawn.across) <= 3
-    assert all(drawn.top <= point.y <= drawn.bottom for point in drawn.points)
+    made = plotted(alert)
+    assert 1 <= len(made.brightness.ticks(5)) <= 5
+    assert 1 <= len(made.time.ticks(3)) <= 3
+    assert all(TOP <= made.brightness.at(each.value) <= BOTTOM for each in made.measurements)
 
 
 MESSAGE = Message("alerts", 0, 0, 0, None, b"")
@@ -150,7 +162,7 @@ def test_page_loads_nothing(tmp_path: Path) -> None:
     assert not re.search(r"url\(|@import|fetch\(|XMLHttp|\blink\b", content)
     assert "default-src 'none'" in content
     assert "template: none" in content
-    assert "science: no FITS file" in content
+    assert "science: not a FITS file" in content
     (first, _) = loaded.values("src")
     with Image.open(io.BytesIO(base64.b64decode(first.split(",")[1]))) as image:
         assert image.size == (364, 120)
@@ -175,7 +187,7 @@ def test_page_is_bounded_and_says_so(tmp_path: Path) -> None:
     loaded = Loaded(path.read_text())
     assert loaded.tags.count("tr") == 4
     assert "3 alerts, and 2 more that this page leaves out" in loaded.text
-    assert LIMIT == 1000
+    assert MAX_ALERTS == 1000
 
 
 def test_page_is_there_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Self
 from alertstream.alert.alert import Alert
 from alertstream.alert.light_curve import BAND_COLOURS, MAX_VALUE, Measurement, light_curve
 from alertstream.alert.pictures import NAMES, Triplet, png, strip
-from alertstream.kafka.producer import Message
+from alertstream.kafka.messages import Message
 from alertstream.system.extras import extra
 from alertstream.system.files import not_written, part_of
 
