@@ -74,6 +74,11 @@ class Alert(dict[str, Any]):
         """The middle of the exposure, MJD: TAI for LSST, UTC for ZTF."""
         return self._measured("mjd") - self.survey.mjd_zero
 
+    @property
+    def time_scale(self) -> str:
+        """The scale of its times: TAI for LSST, UTC for ZTF."""
+        return self.survey.time_scale
+
     @cached_property
     def ra(self) -> float:
         """Right ascension, ICRS, deg."""
@@ -123,12 +128,6 @@ class Alert(dict[str, Any]):
         if "magnitude_error" in self.survey.paths:
             return self._measured("magnitude_error")
         return _MAGNITUDE_OF_E * self.flux_error / self.flux if self.flux > 0 else math.nan
-
-    @cached_property
-    def magnitude_limit(self) -> float:
-        """AB magnitude, 5 sigma, down to which something would have been seen; ZTF states it."""
-        value = _at(self, (self.survey.detection, self.survey.magnitude_limit))
-        return math.nan if value is None else float(value)
 
     @cached_property
     def history(self) -> int:

@@ -80,7 +80,7 @@ def alert_text(alert: Alert, look: Look = PLAIN) -> str:
         f"{alert.brightness:>19}",
         f"{alert.snr:7.1f}" if math.isfinite(alert.snr) else f"{'-':>7}",
         f"{alert.utc:19}",
-        f"{alert.mjd:11.5f} {alert.survey.time_scale}",
+        f"{alert.mjd:11.5f} {alert.time_scale}",
         f"{sexagesimal(alert.ra, alert.dec):25}",
         f"{alert.ra:9.5f} {alert.dec:+9.5f}",
         _history(alert, look),

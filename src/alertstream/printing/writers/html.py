@@ -227,7 +227,7 @@ def plot(alert: Alert) -> Plot | None:
     start, end = (BOTTOM - 5, TOP + 5) if in_flux else (TOP + 5, BOTTOM - 5)
     brightness = Axis.over(ends, 1.0 if in_flux else 0.1, start, end)
     unit = "nJy" if in_flux else "mag"
-    return Plot(measured, time, brightness, unit, alert.survey.time_scale)
+    return Plot(measured, time, brightness, unit, alert.time_scale)
 
 
 def _short(value: int | str | None) -> str:
