@@ -19,7 +19,6 @@ import json
 import os
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +27,9 @@ from typing import Any
 from alertstream.avro.schemas import Schemas
 from alertstream.kafka.admin import TopicLayout, make_topics
 from alertstream.kafka.connection import Connection
-from alertstream.local.broker.cluster import BrokerOptions, fetch_jars, find_java, local_broker
+from alertstream.local.broker.cluster import BrokerOptions, local_broker
+from alertstream.local.broker.jars import fetch_jars
+from alertstream.local.broker.java import find_java
 from alertstream.local.simulate.files import SimulateOptions, simulate
 from bench import decode, end_to_end
 from bench.check import check_filtered, check_sent
@@ -41,7 +42,7 @@ HISTORIES = (0, 345)
 def producer_performance(broker: str, alerts: int, size: int) -> Contender:
     """Return Kafka's own measuring tool: it sends messages of one size, made in memory."""
     lock = Path(__file__).with_name("kafka-tools.lock.toml")
-    jars = fetch_jars(print, lambda *_: None, threading.Event(), lock=lock)
+    jars = fetch_jars(lock, notice=print)
     quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"
     java = [str(find_java(None)), quiet, "-cp", os.pathsep.join(map(str, jars))]
     settings = [f"bootstrap.servers={broker}", "acks=all", "max.request.size=10000000"]

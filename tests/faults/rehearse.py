@@ -27,7 +27,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 from collections import Counter
@@ -45,16 +44,10 @@ from tests.support.machine import HUBS, METRICS, Machine
 from tests.support.stack import MIRROR, MIRROR_JARS, SWARM, Service, services
 
 from alertstream.errors import AlertStreamError
-from alertstream.local.broker.cluster import (
-    HOST,
-    JAR_LOCK,
-    BrokerOptions,
-    LocalBroker,
-    fetch_jars,
-    find_java,
-    java_command,
-    local_broker,
-)
+from alertstream.local.broker.cluster import BrokerOptions, LocalBroker, local_broker
+from alertstream.local.broker.configuration import HOST
+from alertstream.local.broker.jars import JAR_LOCK, fetch_jars
+from alertstream.local.broker.java import find_java, java_command
 from alertstream.local.broker.security import ListenerSecurity
 from alertstream.system.process import Child
 
@@ -184,7 +177,7 @@ class Swarm:
             self._restarts.add(asyncio.create_task(again()))
 
     def _command(self, lock: Path) -> list[str]:
-        jars = fetch_jars(say, lambda done, total, name: None, threading.Event(), lock=lock)
+        jars = fetch_jars(lock, notice=say)
         return java_command(self._java, jars)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import threading
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from alertstream.local.broker.cluster import fetch_jars, find_java, java_command
+from alertstream.local.broker.jars import fetch_jars
+from alertstream.local.broker.java import find_java, java_command
 
 LOCK = Path(__file__).with_name("strimzi.lock.toml")
 GENERATOR = "io.strimzi.crdgenerator.CrdGenerator"
@@ -29,7 +29,7 @@ def schemas(folder: Path) -> dict[str, dict[str, Any]]:
 
     The first time, 44 MB are fetched.
     """
-    jars = fetch_jars(print, lambda done, total, name: None, threading.Event(), lock=LOCK)
+    jars = fetch_jars(LOCK, notice=print)
     wanted = [
         f"io.strimzi.api.kafka.model.{name}={folder / kind}.yaml" for kind, name in CLASSES.items()
     ]

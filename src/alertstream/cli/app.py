@@ -74,7 +74,7 @@ def _show_version(asked: bool) -> None:
         from importlib.metadata import version
 
         from alertstream import __version__
-        from alertstream.local.broker.cluster import kafka_version
+        from alertstream.local.broker.jars import kafka_version
 
         libraries = ("aiokafka", "fastavro", "uvloop")
         with_versions = [f"{name} {version(name)}" for name in libraries]

@@ -25,7 +25,8 @@ from alertstream.kafka.admin import POLL, TopicLayout, make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.subscription import Subscription
-from alertstream.local.broker.cluster import BrokerOptions, Progress, local_broker
+from alertstream.local.broker.cluster import BrokerOptions, local_broker
+from alertstream.local.broker.jars import Progress
 from alertstream.local.simulate.files import SimulateOptions, simulate
 from alertstream.monitoring.watch import Watch, watch_stream
 from alertstream.printing.printer import PrintOptions, print_stream

@@ -22,7 +22,7 @@ from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.messages import Message
 from alertstream.kafka.subscription import Subscription
-from alertstream.local.broker.cluster import OLDEST_JAVA, find_java
+from alertstream.local.broker.java import MIN_VERSION, find_java
 from alertstream.sending.schedule import Clock
 
 ANSWER_LIMIT = 10.0
@@ -96,7 +96,7 @@ def _local_kafka() -> Finding:
     except AlertStreamError:
         todo = "pip install 'alertstream[broker]'"
         return Finding("Java", None, "none for alertstream broker", todo)
-    return Finding("Java", True, f"{OLDEST_JAVA} or later, for alertstream broker: {java}")
+    return Finding("Java", True, f"{MIN_VERSION} or later, for alertstream broker: {java}")
 
 
 async def _host(host: str, port: int) -> Finding:

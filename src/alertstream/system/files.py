@@ -1,8 +1,10 @@
-"""Files that are there when they are whole, and the error where they cannot be written."""
+"""Files that are there only when they are whole, and the error if they cannot be written."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alertstream.errors import DataError
@@ -26,3 +28,15 @@ def not_written(
         where=str(path),
         todo=f"choose another {option}",
     )
+
+
+@contextmanager
+def writing(path: Path, *, what: str = "the file", option: str = "--save") -> Iterator[None]:
+    """Turn an operating system's error while ``path`` is written into :func:`not_written`'s.
+
+    :raises DataError: there was one.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise not_written(path, error, what=what, option=option) from error

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EXIT_TIMEOUT = 20.0
-"""Seconds that a program gets to stop orderly before it is killed."""
+"""Seconds that a program gets to exit after a signal, before it is killed."""
 
-# If this Python is killed, nothing is left to end the program but a pipe: its reading end sees the
-# end of file then, on Linux and macOS alike. The shell that becomes the program leaves a child
-# behind to read it, which ends the program and removes a temporary folder ($1), unless it is told
-# with a line that the program has ended by itself.
+# If this Python is killed, only a pipe is left to end the program: its reading end sees the end of
+# file then, on Linux and macOS alike. The shell that becomes the program leaves a child behind to
+# read it, which kills the program and removes a temporary folder ($1), unless a line tells it that
+# the program has exited by itself.
 LIFELINE = """
 exec 3<&0
 (read -r ended <&3 || { kill -9 $$; sleep 1; rm -rf -- "$1"; }) >/dev/null 2>&1 &
@@ -26,7 +26,7 @@ exec "$@" </dev/null 3<&-
 
 
 async def end_process(process: asyncio.subprocess.Process, how: signal.Signals) -> None:
-    """Send a process a signal, and SIGKILL if that does not end it; return when it has ended."""
+    """Send a process a signal, and SIGKILL if that does not end it; return when it has exited."""
     try:
         with suppress(ProcessLookupError):
             process.send_signal(how)
@@ -42,14 +42,14 @@ async def end_process(process: asyncio.subprocess.Process, how: signal.Signals) 
 class Child:
     """A program, which can be ended and started again.
 
-    :param command: the program, and what it is given.
+    :param command: the program and its arguments.
     :param folder: where it runs.
-    :param log_file: gets what it writes, behind what is there.
+    :param log_file: its output is appended to it.
     :param temporary: a folder to remove if this Python is killed.
     :param environment: its variables; None: those of this Python.
     :param log_start: where its last launch begins in the log.
     :param process: its process, from its launch until it is told to end.
-    :param watch: done once that has ended.
+    :param watch: done once that has exited.
     """
 
     command: Sequence[str]
@@ -62,15 +62,15 @@ class Child:
     watch: asyncio.Task[None] | None = None
 
     def log(self) -> str:
-        """What it has written since its last launch."""
+        """Return what it has written since its last launch."""
         with self.log_file.open("rb") as file:
             file.seek(self.log_start)
             return file.read().decode(errors="replace")
 
-    async def launch(self, died: Callable[[], None] = lambda: None) -> None:
-        """Run it, unless it runs; ``died`` is called if it ends without being told to.
+    async def launch(self, on_exit: Callable[[], None] = lambda: None) -> None:
+        """Start it, unless it runs; ``on_exit`` is called if it exits without being told to.
 
-        :raises OSError: if the log cannot be written.
+        :raises OSError: the log cannot be written.
         """
         if self.process and self.process.returncode is None:
             return
@@ -87,7 +87,7 @@ class Child:
                     stderr=log,
                     cwd=self.folder,
                     env=self.environment,
-                    # Ctrl-C in a terminal goes to all of a group; Kafka shall end after its
+                    # Ctrl-C in a terminal goes to a whole group, but Kafka must outlive its
                     # clients.
                     start_new_session=True,
                 )
@@ -96,10 +96,10 @@ class Child:
             raise
         finally:
             os.close(reading)
-        self.watch = asyncio.create_task(self._until_ended(self.process, writing, died))
+        self.watch = asyncio.create_task(self._until_exit(self.process, writing, on_exit))
 
-    async def _until_ended(
-        self, process: asyncio.subprocess.Process, lifeline: int, died: Callable[[], None]
+    async def _until_exit(
+        self, process: asyncio.subprocess.Process, lifeline: int, on_exit: Callable[[], None]
     ) -> None:
         try:
             await process.wait()
@@ -108,7 +108,20 @@ class Child:
         finally:
             os.close(lifeline)
         if self.process is process:
-            died()
+            on_exit()
+
+    async def run(self) -> int:
+        """Run it to its end, and kill it if this is cancelled; return its exit status.
+
+        :raises OSError: the log cannot be written.
+        """
+        await self.launch()
+        process = self.process
+        assert process
+        try:
+            return await process.wait()
+        finally:
+            await self.end(signal.SIGKILL)
 
     async def end(self, how: signal.Signals) -> int | None:
         """Send it a signal, and SIGKILL if that does not end it; return its exit status."""

@@ -39,8 +39,11 @@ from tests.support.commands import (
 )
 from tests.support.processes import LOOPBACK, inside, listens_on
 
-from alertstream.local.broker import cluster as broker
+from alertstream.local.broker import cluster
 from alertstream.local.broker.cluster import BrokerOptions, local_broker
+from alertstream.local.broker.configuration import BOOTSTRAP_CHECKPOINT, server_properties
+from alertstream.local.broker.jars import fetch_jars
+from alertstream.local.broker.java import find_java, java_command
 
 STORE: Path = GlobalSettings.load().repo_cache
 MIB = 1024 * 1024
@@ -203,14 +206,12 @@ def test_takes_10_mib_and_no_mistyped_topic(kafka: str, topic: str) -> None:
 
 @pytest.mark.slow
 def test_three_nodes_are_one_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server_properties = broker.server_properties
-
     def impatient(*arguments: Any) -> dict[str, str]:
         # The others notice in 2 s that a node has died, instead of 9.
         shorter = {"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}
         return server_properties(*arguments) | shorter
 
-    monkeypatch.setattr(broker, "server_properties", impatient)
+    monkeypatch.setattr(cluster, "server_properties", impatient)
     asyncio.run(_lose_a_node(tmp_path))
 
 
@@ -260,16 +261,10 @@ async def _in_sync(admin: AIOKafkaAdminClient, count: int) -> dict[str, Any]:
     pytest.fail(f"no {count} replicas in sync")
 
 
-def test_three_nodes_need_two_copies() -> None:
-    properties = broker.server_properties(2, [1, 2, 3], [4, 5, 6])
-    assert properties["default.replication.factor"] == "3"
-    assert properties["min.insync.replicas"] == "2"
-
-
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        (("--nodes", 2), "2 nodes"),
+        (("--nodes", 2), "--nodes must be 1 or 3, not 2"),
         (("--port", 70000), "70000"),
         (("--port", 65534, "--nodes", 3), "65534"),
     ],
@@ -301,7 +296,7 @@ def test_files_that_cannot_be_written(tmp_path: Path, option: str) -> None:
     # Root may write to any folder, but not into a file, or to a folder as if it was a file.
     (tmp_path / "file").touch()
     wrong = tmp_path / "file" if option == "--data-dir" else tmp_path
-    one_error(run("broker", "--port", 0, option, wrong), "cannot write", f"{wrong} ", option)
+    one_error(run("broker", "--port", 0, option, wrong), "cannot be written", f"{wrong} ", option)
 
 
 def test_a_data_dir_that_is_not_ours(tmp_path: Path) -> None:
@@ -310,7 +305,7 @@ def test_a_data_dir_that_is_not_ours(tmp_path: Path) -> None:
     else:
         folder = tmp_path / "data"
         folder.mkdir(0o500)
-    one_error(run("broker", "--port", 0, "--data-dir", folder), "cannot write", f"{folder} ")
+    one_error(run("broker", "--port", 0, "--data-dir", folder), "cannot be written", f"{folder} ")
 
 
 @pytest.mark.parametrize(
@@ -318,7 +313,7 @@ def test_a_data_dir_that_is_not_ours(tmp_path: Path) -> None:
     [
         ("echo 'openjdk version \"11.0.2\" 2019-01-15' >&2", "Java 11 is too old"),
         ("echo 'java version \"1.8.0_291\"' >&2", "Java 8 is too old"),
-        ("echo 'no such option' >&2", "this is no Java"),
+        ("echo 'no such option' >&2", "this is not a Java"),
         (None, "Java cannot be run (No such file or directory)"),
     ],
 )
@@ -338,7 +333,7 @@ def test_a_java_on_the_path() -> None:
         [
             sys.executable,
             "-c",
-            "from alertstream.local.broker.cluster import *; print(find_java(Path('java')))",
+            "from alertstream.local.broker.java import *; print(find_java(Path('java')))",
         ],
         env=clean_environment(PATH=path),
         capture_output=True,
@@ -366,10 +361,7 @@ def test_without_the_extra(package: str) -> None:
 @pytest.fixture(scope="session")
 def jars() -> list[Path]:
     """The jars' places in the local Maven repository, relative to it."""
-    fetched = broker.fetch_jars(
-        lambda text: None, lambda done, total, name: None, threading.Event()
-    )
-    return [jar.relative_to(STORE) for jar in fetched]
+    return [jar.relative_to(STORE) for jar in fetch_jars()]
 
 
 @contextmanager
@@ -485,7 +477,7 @@ def test_a_repository_that_sends_another_jar(tmp_path: Path) -> None:
     with maven(lambda request: send(request, b"another")) as url:
         ended = run("broker", "--port", 0, **fetching(tmp_path, url))
     assert ended.status == 1
-    assert ".jar is not the file it should be (sha256 " in ended.err.splitlines()[-1]
+    assert ".jar is not the expected file (sha256 " in ended.err.splitlines()[-1]
     assert list((tmp_path / "store").iterdir()) == []
 
 
@@ -500,7 +492,7 @@ def test_a_jar_that_was_changed(jars: list[Path], tmp_path: Path) -> None:
     with changed.open("ab") as file:
         file.write(b"\0")
     ended = run("broker", "--port", 0, **environment)
-    one_error(ended, f"{changed.name} is not the file it should be (sha256 ", f" {changed} ")
+    one_error(ended, f"{changed.name} is not the expected file (sha256 ", f" {changed} ")
 
 
 def test_a_signal_while_jars_are_fetched(tmp_path: Path) -> None:
@@ -530,16 +522,15 @@ def test_a_signal_while_jars_are_fetched(tmp_path: Path) -> None:
 
 
 def test_a_new_cluster_is_what_kafkas_own_tool_makes(jars: list[Path], tmp_path: Path) -> None:
-    """If Kafka's version was changed: the bytes to put into broker.py are in the failure."""
-    properties = broker.server_properties(1, [1], [2]) | {"log.dirs": str(tmp_path)}
+    """If Kafka's version was changed: the bytes to put into configuration.py are in the failure."""
+    properties = server_properties(1, [1], [2]) | {"log.dirs": str(tmp_path)}
     config = tmp_path / "server.properties"
     config.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
     tool = ("kafka.tools.StorageTool", "format", "--cluster-id=9Vh2bQ0GRrKkY3xTz5mDuw")
-    java = broker.java_command(broker.find_java(None), [STORE / jar for jar in jars])
+    java = java_command(find_java(None), [STORE / jar for jar in jars])
     subprocess.run([*java, *tool, f"--config={config}"], check=True, stdout=subprocess.DEVNULL)
     made = (tmp_path / "bootstrap.checkpoint").read_bytes()
-    ours = broker.BOOTSTRAP_CHECKPOINT
-    assert timeless(made) == timeless(ours), base64.b64encode(made)
+    assert timeless(made) == timeless(BOOTSTRAP_CHECKPOINT), base64.b64encode(made)
 
 
 def timeless(checkpoint: bytes) -> bytes:

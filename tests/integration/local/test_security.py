@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,12 +113,7 @@ def broker(folder: Path, *options: object) -> Iterator[str]:
     finally:
         ended = stop(process)
     assert ended.status == 0
-    if "--debug" in options:
-        assert "_DescribeScramStruct" in ended.err
-        assert "_AlterScram" not in ended.err
-        assert "SaslAuthenticate" not in ended.err
-    else:
-        assert ended.err == ""
+    assert ended.err == "" or "--debug" in options
 
 
 def server(files: Files) -> tuple[object, ...]:
@@ -523,14 +519,49 @@ def test_users_change_from_start_to_start(files: Files, tmp_path: Path) -> None:
         given = ("--security-protocol", "SASL_PLAINTEXT", "--username", name)
         return printed(address, "alerts", *given, ALERTSTREAM_PASSWORD=password)
 
-    with broker(tmp_path, "--debug", *how) as address:
+    with command_lines(tmp_path) as seen, broker(tmp_path, "--debug", *how) as address:
         says(as_("boss", "first-password", address), "no topic alerts")
         says(as_("guest", "guest-password", address), "no topic alerts")
+    assert "kafka.tools.StorageTool" in seen[0]
     files.write("changing", "boss:second-password\n")
-    with broker(tmp_path, *how) as address:
+    with command_lines(tmp_path) as seen, broker(tmp_path, *how) as address:
         says(as_("boss", "second-password", address), "no topic alerts")
         says(as_("boss", "first-password", address), "user boss with this password")
         says(as_("guest", "guest-password", address), "user guest with this password")
+    assert "kafka.admin.ConfigCommand" in seen[0]
+    with command_lines(tmp_path) as seen, broker(tmp_path, *how) as address:
+        says(as_("boss", "second-password", address), "no topic alerts")
+    assert "kafka.admin.ConfigCommand" not in seen[0]
+    assert (tmp_path / "users.json").stat().st_mode & 0o777 == 0o600
+    assert not list(tmp_path.glob(".tool-*"))
+    log = (tmp_path / "kafka.log").read_text()
+    assert [word for word in ("first-", "second-", "guest-") if f"{word}password" in log] == []
+
+
+@contextmanager
+def command_lines(folder: Path) -> Iterator[list[str]]:
+    """Collect what everybody sees of the programs that work in a folder: no passwords."""
+    lines: set[bytes] = set()
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.02):
+            for pid in inside(folder):
+                # It may end while we look.
+                with suppress(OSError):
+                    lines.add(Path(f"/proc/{pid}/cmdline").read_bytes())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    found: list[str] = []
+    try:
+        yield found
+    finally:
+        ended.set()
+        thread.join()
+    found.append(b"\n".join(lines).decode())
+    assert "password=" not in found[0]
+    assert "-password" not in found[0].replace("--password", "")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.support.kubernetes import (
 )
 from tests.support.stack import mirror_settings
 
-from alertstream.local.broker.cluster import server_properties
+from alertstream.local.broker.configuration import server_properties
 from alertstream.local.broker.security import NODE
 
 STACK = stack.services(stack.SWARM / "stack.yaml", {})

@@ -12,7 +12,8 @@ from tests.support import stack
 from tests.support.machine import HUBS
 from tests.support.stack import MIRROR, MIRROR_JARS, mirror_settings
 
-from alertstream.local.broker.cluster import JAR_LOCK, kafka_version, server_properties
+from alertstream.local.broker.configuration import server_properties
+from alertstream.local.broker.jars import JAR_LOCK, kafka_version
 from alertstream.local.broker.security import SecureListeners
 
 PARTNER = {"PARTNER_BROKERS": "kafka.partner.example:9092"}

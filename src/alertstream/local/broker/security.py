@@ -1,14 +1,13 @@
 """The local Kafka's listeners when not everybody is let in: TLS, users, rights.
 
-Clients come in through a listener of the protocol that was asked for. The nodes talk to each other
-through two more, as a user of their own whose password is made at each start. The first user of the
-users' file may do everything; the others what Kafka's access control lists (ACLs) give them,
+Clients connect to a listener of the protocol that was asked for. The nodes talk to each other
+through two more, as a user of their own whose password is new at each start. The first user of the
+users' file may do everything; the others what Kafka's access control lists (ACLs) allow them:
 nothing at first.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import ssl
@@ -17,10 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alertstream.errors import SecurityError, UsageError
+from alertstream.local.broker.configuration import jaas
 from alertstream.system.tls import CERTIFICATE, KEY, identify, read_pem, trust
 
 NODE = "alertstream-node"
-"""The user that the nodes are to each other."""
+"""The nodes' user name among themselves."""
+PLAIN_LOGIN = "plain.PlainLoginModule"
+SCRAM_LOGIN = "scram.ScramLoginModule"
 USER_NAME = re.compile(r"[A-Za-z0-9._@-]+")
 
 
@@ -29,7 +31,7 @@ class ListenerSecurity:
     """Who is let in, and how.
 
     :param protocol: Kafka's security protocol for clients.
-    :param cert_file: the server's certificate, and those that lead to its issuer.
+    :param cert_file: the server's certificate, and the chain that leads to its issuer.
     :param key_file: its key, PKCS#8; None: it is in ``cert_file``.
     :param ca_file: if given, clients must show a certificate that one of these has signed.
     :param users_file: lines ``NAME:PASSWORD``.
@@ -65,15 +67,15 @@ class ListenerSecurity:
 
     @property
     def has_users(self) -> bool:
-        """Whether clients say who they are, with a password."""
+        """Whether clients log in with a password."""
         return self.protocol.startswith("SASL")
 
 
 @dataclass(frozen=True)
 class SecureListeners:
-    """The listeners of one run, and who may come in.
+    """The listeners of one run, and who may connect to them.
 
-    :param addresses: where each node's listener for the other nodes is, ``HOST:PORT``.
+    :param addresses: each node's listener for the other nodes, ``HOST:PORT``.
     :param users: passwords by name; the first may do everything.
     :param certificates: Kafka's properties for TLS.
     :param secret: the nodes' password.
@@ -86,11 +88,16 @@ class SecureListeners:
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
 
     def properties(self, number: int, plain: Mapping[str, str]) -> dict[str, str]:
-        """Return a node's configuration, made of that which lets everybody in."""
+        """Return a node's configuration.
+
+        :param number: which node, from 1.
+        :param plain: its configuration if everybody is let in.
+        """
+        if self.protocol == "PLAINTEXT":
+            return dict(plain)
         nodes = f",NODES://{self.addresses[number - 1]}"
-        itself = {"username": NODE, "password": self.secret, f"user_{NODE}": self.secret}
-        login = _jaas("plain.PlainLoginModule", itself)
-        clients = {**self.certificates, **self._passwords()}
+        login = jaas(PLAIN_LOGIN, {**self._credentials, f"user_{NODE}": self.secret})
+        clients = {**self.certificates, **(self._logins() if self.users else {})}
         return {
             **plain,
             "listeners": plain["listeners"] + nodes,
@@ -108,16 +115,14 @@ class SecureListeners:
             **(self._rights() if self.users else {}),
         }
 
-    def _passwords(self) -> dict[str, str]:
-        if not self.users:
-            return {}
+    def _logins(self) -> dict[str, str]:
         known = {f"user_{name}": password for name, password in self.users.items()}
-        scram = _jaas("scram.ScramLoginModule", {})
+        scram = jaas(SCRAM_LOGIN, {})
         return {
             "sasl.enabled.mechanisms": "SCRAM-SHA-512,SCRAM-SHA-256,PLAIN",
             "scram-sha-512.sasl.jaas.config": scram,
             "scram-sha-256.sasl.jaas.config": scram,
-            "plain.sasl.jaas.config": _jaas("plain.PlainLoginModule", known),
+            "plain.sasl.jaas.config": jaas(PLAIN_LOGIN, known),
         }
 
     def _rights(self) -> dict[str, str]:
@@ -126,37 +131,26 @@ class SecureListeners:
             "super.users": f"User:{NODE};User:{next(iter(self.users))}",
         }
 
-    async def set_passwords(self) -> None:
-        """Let the users in by SCRAM, with the passwords that they have now, and nobody else.
+    @property
+    def admin_login(self) -> dict[str, str]:
+        """How an admin client logs in at ``addresses``, as Kafka's tools read it."""
+        return {
+            "security.protocol": "SASL_PLAINTEXT",
+            "sasl.mechanism": "PLAIN",
+            "sasl.jaas.config": jaas(PLAIN_LOGIN, self._credentials),
+        }
 
-        PLAIN needs none of this: Kafka takes those passwords from its configuration.
-
-        :raises BrokerError: Kafka does not take them.
-        """
-        # Kafka's client is imported only by who needs it: the broker starts sooner without.
-        from alertstream.kafka.connection import Connection
-        from alertstream.local.broker.scram import set_passwords
-
-        nodes = Connection(
-            bootstrap=",".join(self.addresses),
-            security_protocol="SASL_PLAINTEXT",
-            sasl_mechanism="PLAIN",
-            username=NODE,
-            password=self.secret,
-        )
-        await set_passwords(nodes, self.users)
+    @property
+    def _credentials(self) -> dict[str, str]:
+        return {"username": NODE, "password": self.secret}
 
 
-def secure_listeners(
-    security: ListenerSecurity, addresses: Sequence[str]
-) -> SecureListeners | None:
-    """Read the files of certificates and users; return None if everybody is let in.
+def secure_listeners(security: ListenerSecurity, addresses: Sequence[str]) -> SecureListeners:
+    """Read the files of certificates and users.
 
     :param addresses: where the nodes' listeners for each other will be.
     :raises SecurityError: a file cannot be used.
     """
-    if security.protocol == "PLAINTEXT":
-        return None
     users = read_users(security.users_file) if security.users_file else {}
     return SecureListeners(security.protocol, addresses, users, _certificates(security))
 
@@ -164,13 +158,13 @@ def secure_listeners(
 def read_users(path: Path) -> dict[str, str]:
     """Return the passwords of a users' file, by name.
 
-    :raises SecurityError: it cannot be read, or a line is no ``NAME:PASSWORD``.
+    :raises SecurityError: it cannot be read, or a line is not a new ``NAME:PASSWORD``.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SecurityError(
-            f"the users' file cannot be read ({getattr(error, 'strerror', 'no text')})",
+            f"the users' file cannot be read ({getattr(error, 'strerror', 'not UTF-8')})",
             where=str(path),
             todo="check --users",
         ) from error
@@ -181,14 +175,14 @@ def read_users(path: Path) -> dict[str, str]:
             continue
         if not USER_NAME.fullmatch(name) or not password or name in {*users, NODE}:
             raise SecurityError(
-                f"line {number} is no new user",
+                f"line {number} is not a valid new user",
                 where=str(path),
-                todo="give each a line NAME:PASSWORD, the name of letters, digits and . _ @ -",
+                todo="write one NAME:PASSWORD per line; names have letters, digits and . _ @ -",
             )
         users[name] = password
     if not users:
         raise SecurityError(
-            "there is no user", where=str(path), todo="give each a line NAME:PASSWORD"
+            "the file has no users", where=str(path), todo="write one NAME:PASSWORD per line"
         )
     return users
 
@@ -202,7 +196,7 @@ def _certificates(security: ListenerSecurity) -> dict[str, str]:
     key = read_pem(key_file, KEY, "--key-file")
     if "-----BEGIN PRIVATE KEY-----" not in key:
         raise SecurityError(
-            "Kafka wants the key as PKCS#8, with a line -----BEGIN PRIVATE KEY-----",
+            "Kafka needs the key as PKCS#8, with a line -----BEGIN PRIVATE KEY-----",
             where=str(key_file),
             todo=f"openssl pkcs8 -topk8 -nocrypt -in {key_file} -out NEW.key && chmod 600 NEW.key",
         )
@@ -219,12 +213,3 @@ def _certificates(security: ListenerSecurity) -> dict[str, str]:
         "ssl.truststore.certificates": read_pem(security.ca_file, CERTIFICATE, "--ca-file"),
         "ssl.client.auth": "required",
     }
-
-
-def _jaas(module: str, options: Mapping[str, str]) -> str:
-    """Return a line of Java's authentication configuration; its strings are quoted like JSON's."""
-    given = "".join(
-        f" {json.dumps(name)}={json.dumps(value, ensure_ascii=False)}"
-        for name, value in options.items()
-    )
-    return f"org.apache.kafka.common.security.{module} required{given};"
