@@ -13,7 +13,7 @@ from tests.support.machine import HUBS
 from tests.support.stack import MIRROR, MIRROR_JARS, mirror_settings
 
 from alertstream.local.broker.configuration import server_properties
-from alertstream.local.broker.jars import JAR_LOCK, kafka_version
+from alertstream.local.broker.jars import kafka_version
 from alertstream.local.broker.security import SecureListeners
 
 PARTNER = {"PARTNER_BROKERS": "kafka.partner.example:9092"}
@@ -101,7 +101,7 @@ def test_a_hub_can_be_found_before_it_is_healthy() -> None:
 def test_everything_is_of_the_version_that_is_tested() -> None:
     jars = tomllib.loads(MIRROR_JARS.read_text())["dependencies"]
     assert {each["version"] for each in jars if each["groupId"] == "org.apache.kafka"} == {
-        kafka_version(JAR_LOCK)
+        kafka_version()
     }
     for service in (*(STACK[name] for name in (*HUBS, "setup")), MIRRORING["mirror"]):
         assert service["image"] == f"apache/kafka:{kafka_version()}"
