@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from alertstream.errors import AlertStreamError
     from alertstream.filtering.filters import AlertFilter
     from alertstream.kafka.connection import Connection
-    from alertstream.reading.api import ReceivedAlert, read
+    from alertstream.reading.api import read
+    from alertstream.reading.decoder import ReceivedAlert
     from alertstream.sending.api import send
 
     __version__: str
@@ -35,7 +36,7 @@ _HOMES = {
     "AlertFilter": "filtering.filters",
     "AlertStreamError": "errors",
     "Connection": "kafka.connection",
-    "ReceivedAlert": "reading.api",
+    "ReceivedAlert": "reading.decoder",
     "read": "reading.api",
     "send": "sending.api",
 }

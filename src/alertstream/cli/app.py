@@ -202,7 +202,7 @@ def monitor(
     shown = format or ("live" if sys.stdout.isatty() else "text")
     names = tuple(dict.fromkeys(topics))
     subscription = reading.subscription(names)
-    watch = Watch(names, schemas, WallClock())
+    watch = Watch(names, WallClock())
 
     async def main(stop: asyncio.Event) -> dict[str, Any]:
         await notice_start(connection, subscription, reading)
@@ -242,6 +242,7 @@ def monitor(
             ):
                 return await watch_stream(
                     stream,
+                    schemas,
                     watch,
                     stop=stop,
                     refresh=refresh,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from alertstream.reading.stats import VISIT_IS_OVER
+from alertstream.reading import VISIT_TIMEOUT
 
 
 @dataclass(slots=True)
@@ -92,10 +92,10 @@ class FilterAccount:
     def close_visits(self, *, all_of_them: bool = False) -> list[FilterCounts]:
         """Return each filter's counts of the visits that are over, and forget them.
 
-        A visit is over when no alert of it has come for ``VISIT_IS_OVER``; should one come later
+        A visit is over when no alert of it has come for ``VISIT_TIMEOUT``; should one come later
         after all, it is counted in another report on the same visit.
         """
-        latest = self._now() - VISIT_IS_OVER
+        latest = self._now() - VISIT_TIMEOUT
         over = [visit for visit, at in self._last_added.items() if all_of_them or at < latest]
         for visit in over:
             del self._last_added[visit]

@@ -8,21 +8,19 @@ when Kafka does not take what follows from it, its messages are read and judged 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from alertstream.alert.alert import Alert
 from alertstream.alert.fields import missing_in
 from alertstream.alert.surveys import QUANTITIES, field_paths
-from alertstream.avro.codec import MessageDecoder
 from alertstream.avro.schemas import Schema, Schemas, full_name
-from alertstream.errors import UndecodableError
 from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.caps import Claim, VisitCaps, bits
 from alertstream.filtering.filters import AlertFilter, error_line, union_of_fields
 from alertstream.kafka.admin import UNDECODABLE
 from alertstream.kafka.messages import Copy, Message, Offsets, next_offsets
-from alertstream.reading.stats import Causes
+from alertstream.reading.decoder import AlertDecoder, ReceivedAlert, ReportedOnce, Undecodable
 from alertstream.sending.schedule import Clock
 
 JUDGED_TOGETHER = 64 * 1024 * 1024
@@ -94,15 +92,15 @@ class Sieve:
         fields = union_of_fields(filters)
         paths = None if fields is None else field_paths([*fields, "visit"])
         self._paths = sorted({*(fields or ())} - QUANTITIES)
-        self._decoder = MessageDecoder(self.schemas, paths, self._tell_missing)
-        self._causes = Causes()
+        self.decoder = AlertDecoder(self.schemas, paths, self.notice, self._tell_missing)
+        self._report = ReportedOnce(self.notice)
 
-    def judge(self, batch: Sequence[Message]) -> Iterator[Judgement]:
+    def judge(self, batch: Iterable[ReceivedAlert | Undecodable]) -> Iterator[Judgement]:
         """Yield what follows from the messages, in their order, in portions to be decided."""
         begin, judgement = self.clock.now(), Judgement()
-        for message in batch:
-            self._judge(message, judgement)
-            judgement.offsets |= next_offsets((message,))
+        for alert in batch:
+            self._judge(alert, judgement)
+            judgement.offsets |= next_offsets((alert.message,))
             long = self.clock.now() - begin > JUDGING_LIMIT
             if judgement.bytes_wanted >= self.judged_together or long:
                 yield judgement
@@ -110,19 +108,13 @@ class Sieve:
         if judgement.offsets:
             yield judgement
 
-    def _judge(self, message: Message, judgement: Judgement) -> None:
-        try:
-            alert = Alert(self._decoder.decode(message.value))
-        except UndecodableError as error:
+    def _judge(self, alert: ReceivedAlert | Undecodable, judgement: Judgement) -> None:
+        message = alert.message
+        if isinstance(alert, Undecodable):
             judgement.undecodable += 1
-            place = message.position
-            text = (
-                f"undecodable message: {error.what} · {place} · more of the kind are counted only"
-            )
-            self._tell_once(error.what, text)
-            # What has been set aside already stays where it is.
+            # What has been dead-lettered already stays where it is.
             if not message.topic.endswith(UNDECODABLE):
-                copy = Copy(f"{message.topic}{UNDECODABLE}", message, error.what)
+                copy = Copy(f"{message.topic}{UNDECODABLE}", message, alert.cause)
                 judgement.add_copies(message, [copy])
             return
         visit = alert.visit
@@ -171,18 +163,14 @@ class Sieve:
                 judgement.failed[alert.visit, index] += 1
                 cause = error_line(error)
                 text = f"{each.topic} fails on an alert, which it rejects thereby: {cause}"
-                self._tell_once(f"{each.topic} {cause}", text)
+                self._report(f"{each.topic} {cause}", text)
 
     def _tell_missing(self, schema: Schema) -> None:
         """Tell which fields that filters look at are missing in the alerts of a schema."""
         name, missing = full_name(schema), missing_in(schema, self._paths)
         if missing:
             text = f"{name} has no {', '.join(missing)}: for its alerts, filters see None there"
-            self._tell_once(f"{name} {missing}", text)
-
-    def _tell_once(self, cause: str, text: str) -> None:
-        if self._causes.is_new(cause):
-            self.notice(text)
+            self._report(f"{name} {missing}", text)
 
     def count(self, judgement: Judgement) -> None:
         """Add what has been written to the account."""

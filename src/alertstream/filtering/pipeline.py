@@ -24,6 +24,7 @@ from alertstream.kafka.consumer import Consumer, Progress, subscribe
 from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
 from alertstream.kafka.producer import RETRY, Producer, producer
 from alertstream.kafka.subscription import Subscription
+from alertstream.reading.decoder import decodable
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless
 
 SETTLE_AFTER = 5.0
@@ -299,9 +300,8 @@ async def _filter_to_the_end(
     report: Report | None,
 ) -> None:
     settled = sieve.clock.now()
-    async for batch in consumer.batches(stop, before_rebalance=outlet.settle_quietly):
-        if not await sieve.schemas.ready((each.value for each in batch), stop, sieve.notice):
-            break
+    batches = consumer.batches(stop, before_rebalance=outlet.settle_quietly)
+    async for batch in decodable(batches, sieve.decoder, stop):
         if caps is not None and batch and caps.restored_as != consumer.group_metadata:
             try:
                 await _restore_caps(consumer, caps)
@@ -310,7 +310,7 @@ async def _filter_to_the_end(
             if consumer.is_outdated(consumer.group_metadata):
                 # What was read is another member's now, or comes again.
                 continue
-        for judgement in sieve.judge(batch):
+        for judgement in sieve.judge(map(sieve.decoder.decode, batch)):
             if caps is not None:
                 await caps.claim(judgement.claims, stop)
             await outlet.take(sieve.decide(judgement))

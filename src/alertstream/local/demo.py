@@ -140,7 +140,7 @@ class _Stage:
         outputs = [each.topic for each in self.filters.filters]
         made = await make_topics(self.connection, [TOPIC, *outputs], TopicLayout())
         clock = WallClock()
-        watch = Watch((TOPIC, *outputs), self.schemas, clock)
+        watch = Watch((TOPIC, *outputs), clock)
         sieve = Sieve(self.filters, self.schemas, clock, notice)
         async with (
             kafka.producer(self.connection) as sending,
@@ -149,7 +149,7 @@ class _Stage:
             done = asyncio.Event()
             group = Subscription((TOPIC,), group_name(self.filters.filters))
             filtering = asyncio.create_task(filter_topics(self.connection, group, sieve, stop=done))
-            monitoring = asyncio.create_task(watch_stream(watched, watch, stop=done))
+            monitoring = asyncio.create_task(watch_stream(watched, self.schemas, watch, stop=done))
             sent = await send(
                 sending,
                 SendOptions(made[TOPIC], self.cadence.interval),

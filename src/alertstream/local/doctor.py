@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 
-from alertstream.alert.alert import Alert
 from alertstream.alert.surveys import field_paths
-from alertstream.avro.codec import MessageDecoder, schema_id_of
+from alertstream.avro.codec import schema_id_of
 from alertstream.avro.registry import RegistrySchemas
 from alertstream.avro.schemas import Schemas
-from alertstream.errors import AlertStreamError, RegistryError, UndecodableError
+from alertstream.errors import AlertStreamError, RegistryError
 from alertstream.kafka.admin import has_committed, topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.messages import Message
 from alertstream.kafka.subscription import Subscription
 from alertstream.local.broker.java import MIN_VERSION, find_java
+from alertstream.reading.decoder import AlertDecoder, Undecodable
 from alertstream.sending.schedule import Clock
 
 ANSWER_LIMIT = 10.0
@@ -188,17 +188,19 @@ def _clock(newest: Message, clock: Clock) -> Finding:
 
 
 async def _decoding(schemas: Schemas, messages: Sequence[Message]) -> Finding:
-    decoder = MessageDecoder(schemas, field_paths(["visit"]))
+    decoder = AlertDecoder(schemas, field_paths(["visit"]))
     try:
         async with asyncio.timeout(ANSWER_LIMIT):
-            await schemas.ready((each.value for each in messages), asyncio.Event())
-        alerts = [Alert(decoder.decode(each.value)) for each in messages]
-    except UndecodableError as error:
-        ids = ", ".join(sorted({str(schema_id_of(each.value)) for each in messages}))
-        where = f" (schema ids of the newest: {ids})"
-        todo = "give --registry, or the folder that has its schema with --schemas"
-        return Finding("decoding", False, f"{error.what}{where}", todo)
+            await decoder.ready(messages, asyncio.Event())
     except TimeoutError:
         return Finding("decoding", False, "the registry does not give the schema", "try again")
+    alerts = []
+    for alert in map(decoder.decode, messages):
+        if isinstance(alert, Undecodable):
+            ids = ", ".join(sorted({str(schema_id_of(each.value)) for each in messages}))
+            where = f" (schema ids of the newest: {ids})"
+            todo = "give --registry, or the folder that has its schema with --schemas"
+            return Finding("decoding", False, f"{alert.cause}{where}", todo)
+        alerts.append(alert)
     surveys = ", ".join(sorted({each.survey.name for each in alerts}))
     return Finding("decoding", True, f"{len(alerts)} of the newest are alerts of {surveys}")

@@ -94,10 +94,12 @@ async def rehearse(
 
         messages, together = _messages(path, sieve.schemas, found, told), 1
         while batch := [*islice(messages, together)]:
-            if not await sieve.schemas.ready((each.value for each in batch), stop, notice):
+            if not await sieve.decoder.ready(batch, stop):
                 break
             begin = time.perf_counter()
-            judgements = [_decided(each, sieve) for each in sieve.judge(batch)]
+            judgements = [
+                _decided(each, sieve) for each in sieve.judge(map(sieve.decoder.decode, batch))
+            ]
             seconds = time.perf_counter() - begin
             # Decoding is prepared with a schema's first alert, which says nothing of the rest.
             if together == 1:

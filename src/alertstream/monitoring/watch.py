@@ -8,17 +8,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from alertstream.alert.alert import Alert
 from alertstream.alert.surveys import field_paths
-from alertstream.avro.codec import MessageDecoder
 from alertstream.avro.schemas import Schemas
-from alertstream.errors import UndecodableError
 from alertstream.kafka.admin import is_pattern
 from alertstream.kafka.consumer import Consumer
 from alertstream.kafka.groups import Groups, Lags
-from alertstream.kafka.messages import Message, next_offsets
+from alertstream.kafka.messages import next_offsets
 from alertstream.kafka.producer import KafkaError
-from alertstream.reading.stats import TopicStats
+from alertstream.monitoring.stats import TopicStats
+from alertstream.reading.decoder import AlertDecoder, ReceivedAlert, Undecodable, decodable
 from alertstream.sending.schedule import Clock
 
 ASK_GROUPS_EVERY = 5.0
@@ -29,18 +27,16 @@ Show = Callable[[dict[str, Any]], Awaitable[None]]
 
 @dataclass
 class Watch:
-    """Counts the alerts of topics; nothing of an alert is decoded but its visit.
+    """Counts the alerts of topics, by visit.
 
     :param topics: names, and patterns; what matches these is counted as it comes.
     """
 
     topics: tuple[str, ...]
-    schemas: Schemas
     clock: Clock
 
     def __post_init__(self) -> None:
         self.stats = {topic: TopicStats() for topic in self.topics if not is_pattern(topic)}
-        self._decoder = MessageDecoder(self.schemas, field_paths(["visit"]))
         self.lags: Lags = {}
         self.connected = True
         self.last: dict[str, Any] = {}
@@ -50,16 +46,15 @@ class Watch:
         """Take note that the connection to Kafka is lost or restored."""
         self.connected = connected
 
-    def add(self, message: Message, received: float) -> None:
+    def add(self, alert: ReceivedAlert | Undecodable, received: float) -> None:
         """Count a message that was received at ``received``, seconds since 1970."""
+        message = alert.message
         stats = self.stats.setdefault(message.topic, TopicStats())
         size = len(message.value or b"")
-        try:
-            visit = Alert(self._decoder.decode(message.value)).visit
-        except UndecodableError:
+        if isinstance(alert, Undecodable):
             stats.add_undecodable(size)
         else:
-            stats.add(visit, size, message.timestamp, received)
+            stats.add(alert.visit, size, message.timestamp, received)
 
     def snapshot(self, *, final: bool = False) -> dict[str, Any]:
         """Return all figures; ``final`` marks the last ones."""
@@ -75,6 +70,7 @@ class Watch:
 
 async def watch_stream(
     consumer: Consumer,
+    schemas: Schemas,
     watch: Watch,
     *,
     stop: asyncio.Event,
@@ -83,16 +79,20 @@ async def watch_stream(
     show: Show | None = None,
     notice: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Watch until ``stop`` or the stream's end; return the final figures.
+    """Watch until ``stop`` or the end; return the final figures.
+
+    Nothing of an alert is decoded but its visit.
 
     :param refresh: seconds from one call of ``show`` to the next.
     :param groups: tells how far behind consumer groups are.
     :param show: called with the figures as they come, and at the end with the final ones; it may
         take its time.
+    :param notice: called with a line for the user.
     """
+    decoder = AlertDecoder(schemas, field_paths(["visit"]), notice)
     following = asyncio.create_task(_follow_groups(watch, groups))
     try:
-        await _watch_to_the_end(consumer, watch, stop, refresh, show, notice)
+        await _watch_to_the_end(consumer, decoder, watch, stop, refresh, show)
     finally:
         following.cancel()
     await _ask_groups(watch, groups)
@@ -104,19 +104,17 @@ async def watch_stream(
 
 async def _watch_to_the_end(
     consumer: Consumer,
+    decoder: AlertDecoder,
     watch: Watch,
     stop: asyncio.Event,
     refresh: float,
     show: Show | None,
-    notice: Callable[[str], None],
 ) -> None:
     due = watch.clock.now() + refresh
-    async for batch in consumer.batches(stop):
-        if not await watch.schemas.ready((each.value for each in batch), stop, notice):
-            break
+    async for batch in decodable(consumer.batches(stop), decoder, stop):
         received = watch.clock.now()
         for message in batch:
-            watch.add(message, received)
+            watch.add(decoder.decode(message), received)
         await consumer.commit(next_offsets(batch))
         if received >= due:
             figures = watch.snapshot()

@@ -19,12 +19,12 @@ from alertstream.alert.cutouts import save_cutouts, save_picture
 from alertstream.alert.light_curve import detection_paths, light_curve_paths
 from alertstream.alert.surveys import cutout_paths, field_paths
 from alertstream.alert.text import PLAIN, Look, alert_text, heading, printable
-from alertstream.avro.codec import MessageDecoder, schema_id_of
+from alertstream.avro.codec import schema_id_of
 from alertstream.avro.schemas import Schemas
 from alertstream.errors import DataError, DeliveryError, Position, UndecodableError
 from alertstream.kafka.consumer import Consumer
 from alertstream.kafka.messages import ORIGIN, REASON, Message, Offsets, next_offsets
-from alertstream.reading.stats import Causes
+from alertstream.reading.decoder import AlertDecoder, ReportedOnce, Undecodable, decodable
 
 if TYPE_CHECKING:
     from alertstream.alert.pictures import Triplet
@@ -193,10 +193,9 @@ async def print_stream(
     :raises DeliveryError: other than what was shown has been saved.
     """
     account = PrintAccount()
-    decoder = MessageDecoder(schemas, options.paths())
-    causes = Causes()
+    decoder = AlertDecoder(schemas, options.paths(), notice)
     lines = _heading(options)
-    show = _Showing(options, account, notice, lines.append, savers, draw)
+    show = _Showing(options, account, ReportedOnce(notice), lines.append, savers, draw)
     unsaved: Offsets = {}
 
     async def refuse_others() -> None:
@@ -214,9 +213,8 @@ async def print_stream(
         for saver in savers:
             await asyncio.to_thread(saver.flush)
 
-    async for batch in consumer.batches(stop, after_rebalance=refuse_others):
-        if not await schemas.ready((each.value for each in batch), stop, notice):
-            break
+    batches = consumer.batches(stop, after_rebalance=refuse_others)
+    async for batch in decodable(batches, decoder, stop):
         async with consumer.rebalance_lock:
             done = 0
             for message in batch:
@@ -224,22 +222,23 @@ async def print_stream(
                 account.read += 1
                 if (account.read - 1) % options.interval:
                     continue
-                try:
-                    alert = Alert(decoder.decode(message.value))
+                alert = decoder.decode(message)
+                if not isinstance(alert, Undecodable):
                     if options.visit is not None and alert.visit != options.visit:
                         continue
-                    if options.draws:
-                        # A picture takes some 20 ms, and Kafka must hear of this group meanwhile.
-                        await asyncio.to_thread(show, message, alert)
-                    else:
-                        show(message, alert)
-                except UndecodableError as error:
+                    try:
+                        if options.draws:
+                            # A picture takes some 20 ms, and Kafka must hear of us meanwhile.
+                            await asyncio.to_thread(show, message, alert)
+                        else:
+                            show(message, alert)
+                    except UndecodableError as error:
+                        alert = decoder.reject(message, error.what)
+                if isinstance(alert, Undecodable):
                     account.undecodable += 1
-                    _show_undecodable(message, error.what, options, lines.append)
+                    _show_undecodable(message, alert.cause, options, lines.append)
                     for saver in savers:
                         saver.add_undecodable(message)
-                    if causes.is_new(error.what):
-                        notice(f"undecodable message: {error.what} · {message.position}")
                 if (options.count and account.shown >= options.count) or stop.is_set():
                     break
                 if sum(map(len, lines)) > WRITTEN_TOGETHER:
@@ -275,11 +274,10 @@ class _Showing:
 
     options: PrintOptions
     account: PrintAccount
-    notice: Callable[[str], None]
+    report: ReportedOnce
     write: Callable[[str], None]
     savers: Sequence[Saver] = ()
     draw: Draw | None = None
-    causes: Causes = field(default_factory=Causes)
 
     def __call__(self, message: Message, alert: Alert) -> None:
         line = line_of(message, alert, self.options)
@@ -328,9 +326,8 @@ class _Showing:
     def _tell(self, message: Message, shown: Triplet) -> None:
         for cause in shown.causes.values():
             self.account.not_shown += 1
-            if self.causes.is_new(cause):
-                kept = " · kept as it is" if self.options.stamp_dir else ""
-                self.notice(f"cutout that cannot be shown: {cause} · {message.position}{kept}")
+            kept = " · kept as it is" if self.options.stamp_dir else ""
+            self.report(cause, f"cutout that cannot be shown: {cause} · {message.position}{kept}")
 
 
 def line_of(message: Message, alert: Alert, options: PrintOptions) -> str:

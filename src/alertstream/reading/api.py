@@ -20,31 +20,19 @@ import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
 
-from alertstream.alert.alert import Alert
 from alertstream.alert.surveys import field_paths
-from alertstream.avro.codec import MessageDecoder
 from alertstream.avro.schemas import Schemas
-from alertstream.errors import UndecodableError
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import subscribe
-from alertstream.kafka.messages import Message, Offsets, next_offsets
+from alertstream.kafka.messages import Offsets, next_offsets
 from alertstream.kafka.subscription import Subscription
-from alertstream.reading.stats import Causes
+from alertstream.reading.decoder import AlertDecoder, ReceivedAlert, decodable
 
 SETTLE_AFTER = 1.0
 """Seconds after which a group is told how far its alerts are done."""
 
 _log = logging.getLogger("alertstream")
-
-
-class ReceivedAlert(Alert):
-    """An alert with its ``message``: topic, partition, offset, timestamp (ms), value, headers."""
-
-    def __init__(self, fields: dict[str, Any], message: Message) -> None:
-        super().__init__(fields)
-        self.message = message
 
 
 async def read(
@@ -79,9 +67,10 @@ async def read(
     :raises BrokerError: Kafka cannot be reached, or refuses. A Kafka that goes away is waited for.
     """
     names = (topics,) if isinstance(topics, str) else tuple(topics)
-    decoder = MessageDecoder(schemas or Schemas(), None if fields is None else field_paths(fields))
+    paths = None if fields is None else field_paths(fields)
+    decoder = AlertDecoder(schemas or Schemas(), paths, _log.warning)
     subscription = Subscription(names, group, start, until, exit_on_eof)
-    stop, causes = asyncio.Event(), Causes()
+    stop = asyncio.Event()
     done: Offsets = {}
     async with subscribe(Connection.to(broker), subscription, notice=_log.warning) as consumer:
 
@@ -91,15 +80,14 @@ async def read(
             await consumer.commit(settled)
 
         try:
-            async for batch in consumer.batches(stop, before_rebalance=settle):
-                if schemas is not None:
-                    await schemas.ready((each.value for each in batch), stop, _log.warning)
+            batches = consumer.batches(stop, before_rebalance=settle)
+            async for batch in decodable(batches, decoder, stop):
                 begin = time.monotonic()
                 for message in batch:
                     if consumer.is_outdated(consumer.group_metadata):
                         break
-                    alert = _decoded(decoder, message, causes)
-                    if alert is not None:
+                    alert = decoder.decode(message)
+                    if isinstance(alert, ReceivedAlert):
                         yield alert
                     done |= next_offsets((message,))
                     if time.monotonic() - begin > SETTLE_AFTER:
@@ -111,12 +99,3 @@ async def read(
             stop.set()
             with suppress(TimeoutError):
                 await settle()
-
-
-def _decoded(decoder: MessageDecoder, message: Message, causes: Causes) -> ReceivedAlert | None:
-    try:
-        return ReceivedAlert(decoder.decode(message.value), message)
-    except UndecodableError as error:
-        if causes.is_new(error.what):
-            _log.warning("undecodable message: %s · %s", error.what, message.position)
-        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alertstream.reading.stats import VisitStats
+from alertstream.monitoring.stats import VisitStats
 
 
 def test_late_alerts_are_counted() -> None:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from alertstream.reading.stats import Latencies, TopicStats
+from alertstream.monitoring.stats import Latencies, TopicStats
 
 
 def test_percentiles_are_those_of_sorting() -> None:

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from alertstream.alert.text import BARS, printable
 from alertstream.cli.terminal.output import end_waiting
-from alertstream.reading.stats import BUDGET
+from alertstream.monitoring.stats import BUDGET
 
 Figures = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""Counters and latencies, and what they say at a moment; nothing here reads or writes."""
+"""What has come of topics and visits, counted: alerts, bytes, rates, latencies."""
 
 from __future__ import annotations
 
@@ -6,29 +6,14 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from alertstream.reading import VISIT_TIMEOUT
+
 BUDGET = 60.0
 """Seconds in which an alert must be with subscribers (OTT1 of LSST's requirements, LPM-17)."""
-VISIT_IS_OVER = 5.0
-"""Seconds without an alert of a visit after which it counts as complete."""
 RATE_SPAN = 10.0
 """Seconds over which a rate is taken."""
-CAUSES_TOLD = 100
-VISITS_KEPT = 1000
+MAX_VISITS = 1000
 """Visits of a topic whose figures are kept; of older ones only the topic's sums are."""
-
-
-class Causes:
-    """Which causes of trouble have been told: each once, and not more than ``CAUSES_TOLD``."""
-
-    def __init__(self) -> None:
-        self._told: set[str] = set()
-
-    def is_new(self, cause: str) -> bool:
-        """Return whether a cause is to be told, and remember it."""
-        if cause in self._told or len(self._told) >= CAUSES_TOLD:
-            return False
-        self._told.add(cause)
-        return True
 
 
 class Latencies:
@@ -94,7 +79,7 @@ class VisitStats:
             "latency_max_ms": self.latencies.longest,
             "seconds": round(self.received - (self.first or 0) / 1000, 3),
             "late": self.late,
-            "complete": now - self.received > VISIT_IS_OVER,
+            "complete": now - self.received > VISIT_TIMEOUT,
         }
 
 
@@ -112,12 +97,12 @@ class TopicStats:
         """Count an alert of ``size`` bytes."""
         self.alerts += 1
         self.bytes += size
-        if visit not in self.visits and len(self.visits) >= VISITS_KEPT:
+        if visit not in self.visits and len(self.visits) >= MAX_VISITS:
             del self.visits[next(iter(self.visits))]
         self.visits.setdefault(visit, VisitStats()).add(timestamp, received)
 
     def add_undecodable(self, size: int) -> None:
-        """Count a message that is no alert."""
+        """Count a message that cannot be decoded."""
         self.undecodable += 1
         self.bytes += size
 
