@@ -38,6 +38,7 @@ from alertstream.avro.schemas import Schemas, package_folder, parsed, read_schem
 from alertstream.avro.wire import pack
 from alertstream.errors import DataError, SchemaError, UndecodableError
 
+FUZZ_TIMES = int(os.environ.get("FUZZ_TIMES", "1"))
 SECOND = 1.0
 MEGABYTE = 1024 * 1024
 GIANT = [2**31 - 1, 2**31, 2**62, 2**63 - 1, -1, -2, -(2**31), -(2**63)]
@@ -54,9 +55,9 @@ PARTS = [
 
 
 def thorough(cases: int) -> Callable[[Any], Any]:
-    """As many cases, the same ones at each run; ``FUZZ_TIMES=10 pytest`` tries ten times more."""
+    """As many cases, the same ones at each run; ``FUZZ_TIMES=40 pytest`` tries forty times more."""
     return settings(
-        max_examples=cases * int(os.environ.get("FUZZ_TIMES", "1")),
+        max_examples=cases * FUZZ_TIMES,
         derandomize=True,
         deadline=None,
         database=None,
@@ -137,26 +138,26 @@ def memory_is_bounded() -> Any:
     assert grown / 1024 < 500
 
 
-@thorough(500)
+@thorough(150)
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: b"Obj\x01" + tail))
 def test_any_bytes(message: bytes) -> None:
     decode_or_refuse(message)
 
 
-@thorough(500)
+@thorough(120)
 @given(st.sampled_from(VERSIONS), st.binary(max_size=300), st.integers(0, 2**32 - 1))
 def test_any_body_behind_a_header(version: str, body: bytes, number: int) -> None:
     decode_or_refuse(pack(schema_id(version), body))
     decode_or_refuse(pack(number, body))
 
 
-@thorough(800)
+@thorough(200)
 @given(damaged())
 def test_damaged_alerts(message: bytes) -> None:
     decode_or_refuse(message)
 
 
-@thorough(400)
+@thorough(120)
 @given(message=damaged())
 def test_damaged_files(message: bytes, tmp_path: Path) -> None:
     path = tmp_path / "damaged.avro"
@@ -173,7 +174,7 @@ def test_damaged_compressed_files(codec: str, tmp_path: Path) -> None:
     content = path.read_bytes()
     assert read_or_refuse(path) == 20
     rng = random.Random(codec)
-    for _ in range(150):
+    for _ in range(40 * FUZZ_TIMES):
         damaged = bytearray(content)
         for _ in range(rng.randint(1, 3)):
             damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
@@ -260,7 +261,7 @@ BODIES = st.lists(
 ).map(b"".join)
 
 
-@thorough(400)
+@thorough(100)
 @given(st.lists(st.recursive(SIMPLE, types, max_leaves=12), max_size=4), BODIES)
 def test_any_schema_in_a_message(fields: list[Any], body: bytes) -> None:
     message = carried(record(*fields), body)
@@ -268,7 +269,7 @@ def test_any_schema_in_a_message(fields: list[Any], body: bytes) -> None:
     assert open_container_message(message)[1] == body
 
 
-@thorough(150)
+@thorough(40)
 @given(st.data())
 def test_odd_values_in_a_real_schema(data: st.DataObject) -> None:
     schema = json.loads(SCHEMA_6)
@@ -429,7 +430,7 @@ def test_content_that_claims_what_is_not_there(name: str) -> None:
 )
 def test_memory_is_in_proportion_to_the_message(kind: str, message: tuple[Any, bytes]) -> None:
     schema, item = message
-    count = MEGABYTE // 8 // len(item)
+    count = MEGABYTE // 32 // len(item)
     body = varint(count) + item * count + b"\0"
     decoder = Decoder(parsed(record(schema)))
     gc.collect()
@@ -443,9 +444,9 @@ def test_memory_is_in_proportion_to_the_message(kind: str, message: tuple[Any, b
 
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
-    "deflate": lambda content: zlib.compress(content, 9)[2:-1],
-    "bzip2": bz2.compress,
-    "xz": lzma.compress,
+    "deflate": lambda content: zlib.compress(content, 1)[2:-1],
+    "bzip2": lambda content: bz2.compress(content, 1),
+    "xz": lambda content: lzma.compress(content, preset=0),
     "snappy": lambda content: bytes(cramjam.snappy.compress_raw(content)) + bytes(4),
     "zstandard": lambda content: bytes(cramjam.zstd.compress(content)),
 }
