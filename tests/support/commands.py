@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ def clean_environment(**more: str) -> dict[str, str]:
     foreign = ("ALERTSTREAM_", "COLUMNS", "LINES")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
     fixed = {"XDG_CONFIG_HOME": "/nonexistent", "JAVA_TOOL_OPTIONS": JAVA_STARTS_FAST}
+    # Where matplotlib is installed, astropy imports it, and it would make that folder.
+    fixed["MPLCONFIGDIR"] = tempfile.gettempdir()
     return kept | fixed | more
 
 

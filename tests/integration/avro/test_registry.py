@@ -249,7 +249,7 @@ def test_registry_down_at_the_start_and_in_the_middle(
     assert ended.status == 0, ended.err
     assert ended.objects[-1] | {"filter": ""} == {
         "filter": "", "visit": None, "seen": 15, "passed": 15, "rejected": 0,
-        "capped": 0, "undecodable": 0, "failed": 0,
+        "capped": 0, "undecodable": 0, "failed": 0, "final": True,
     }  # fmt: skip
 
 
