@@ -8,7 +8,7 @@ from pathlib import Path
 
 import google_crc32c
 
-from alertstream.avro.codec import Container
+from alertstream.avro.container import ContainerFile
 from alertstream.avro.wire import HEADER_SIZE
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import subscribe
@@ -17,7 +17,7 @@ from alertstream.kafka.subscription import Subscription
 
 def bodies(path: Path) -> Counter[int]:
     """Return how often each alert is in a file, by the checksum of its bytes."""
-    with Container(path) as container:
+    with ContainerFile(path) as container:
         return Counter(google_crc32c.value(body) for body in container)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import fastavro
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from alertstream.avro.codec import Container
+from alertstream.avro.container import ContainerFile
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import pack
 from alertstream.cli.event_loop import run
@@ -34,8 +34,9 @@ from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.subscription import Subscription
 from alertstream.monitoring.watch import Watch, watch_stream
 from alertstream.printing.printer import PrintOptions, print_stream
+from alertstream.sending.encoders import message_encoders
 from alertstream.sending.schedule import Cadence, WallClock, bursts, visits_in
-from alertstream.sending.sender import SendOptions, packers, send
+from alertstream.sending.sender import SendOptions, send
 
 SCHEMA_ID = 1000
 DELIVERY = "exactly-once"
@@ -50,7 +51,7 @@ async def send_ours(
     connection, visits, clock = Connection(broker), visits_in([Path(path)]), WallClock()
     made = (await make_topics(connection, [topic], TopicLayout()))[topic]
     async with kafka.producer(connection, compression=codec) as producer:
-        options, how = SendOptions(made, limit=0), packers(visits, Schemas())
+        options, how = SendOptions(made, limit=0), message_encoders(visits, Schemas())
         due = bursts(visits, Cadence(0, repeat=int(times)), clock, stop)
         total = await send(producer, options, how, due, clock=clock, stop=stop)
     assert total.failed == 0
@@ -77,7 +78,7 @@ def send_librdkafka(broker: str, topic: str, path: str) -> Seconds:
     """Hand messages that are ready in memory to librdkafka, acknowledged by all replicas."""
     from confluent_kafka import Producer
 
-    with Container(Path(path)) as container:
+    with ContainerFile(Path(path)) as container:
         messages = [pack(SCHEMA_ID, body) for body in container]
     settings = {
         "bootstrap.servers": broker,

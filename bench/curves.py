@@ -25,8 +25,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alertstream.avro.codec import Container, container_header, varint
+from alertstream.avro.blocks import container_header
+from alertstream.avro.container import ContainerFile
 from alertstream.avro.schemas import Schemas
+from alertstream.avro.wire import varint
 from alertstream.kafka.admin import TopicLayout, admin_client, make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.local.broker.cluster import BrokerOptions, local_broker
@@ -170,7 +172,7 @@ def _repeat(path: Path, times: int, target: Path) -> None:
     marker = bytes(16)
     with target.open("wb") as file:
         for number in range(times):
-            with Container(path) as container:
+            with ContainerFile(path) as container:
                 if number == 0:
                     file.write(container_header(container.schema, marker=marker))
                 for body in container:

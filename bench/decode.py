@@ -11,7 +11,7 @@ from typing import Any
 import fastavro
 
 from alertstream.alert.surveys import field_paths
-from alertstream.avro.codec import Decoder
+from alertstream.avro.decoder import Decoder
 from alertstream.avro.schemas import Schemas
 from alertstream.local.simulate.files import SimulateOptions, visit_alerts
 

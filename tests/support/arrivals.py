@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer
 
-from alertstream.avro.codec import Container
+from alertstream.avro.container import ContainerFile
 from alertstream.avro.wire import pack
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.messages import ORIGIN
@@ -33,7 +33,7 @@ def digest(message: bytes) -> str:
 
 def alerts_in(path: Path) -> Counter[str]:
     """Return digests of a file's alerts, as the messages that they are sent as."""
-    with Container(path) as container:
+    with ContainerFile(path) as container:
         return Counter(digest(pack(SCHEMA_ID, body)) for body in container)
 
 

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
-from alertstream.avro.codec import CONTAINER_MAGIC, open_container_message
+from alertstream.avro.blocks import CONTAINER_MAGIC, open_container_message
 
 
 def read(broker: str, topic: str) -> list[Any]:

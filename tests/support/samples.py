@@ -10,7 +10,7 @@ from typing import Any
 import fastavro
 from lsst.alert.packet import Schema, get_schema_root
 
-from alertstream.avro.codec import Container
+from alertstream.avro.container import ContainerFile
 
 ROOT = Path(str(get_schema_root()))
 VERSIONS = sorted(
@@ -60,5 +60,5 @@ def write_container(path: Path, schema: dict[str, Any], alerts: list[Any], **mor
 
 def bodies_in(path: Path) -> list[bytes]:
     """A file's alerts as they are encoded: decoded, NaN would be different from itself."""
-    with Container(path) as container:
+    with ContainerFile(path) as container:
         return list(container)

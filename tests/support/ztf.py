@@ -10,7 +10,7 @@ import fastavro
 import numpy as np
 from astropy.io import fits
 
-from alertstream.avro.codec import container_packer
+from alertstream.sending.encoders import container_encoder
 
 
 def ztf_alert(**names: str) -> tuple[dict[str, Any], bytes]:
@@ -67,4 +67,4 @@ def ztf_alert(**names: str) -> tuple[dict[str, Any], bytes]:
         alert[f"cutout{name}"] = data
     body = BytesIO()
     fastavro.schemaless_writer(body, schema, alert)
-    return alert, b"".join(container_packer(schema)(body.getvalue()))
+    return alert, b"".join(container_encoder(schema)(body.getvalue()))

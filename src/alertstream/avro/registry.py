@@ -382,7 +382,7 @@ class RegistrySchemas(Schemas):
     ) -> None:
         super().__init__(folders)
         self._folders = tuple(folders)
-        self.foreseen = False
+        self.known_in_advance = False
         self.registry = registry
         self._cache = cache and cache / quote(registry.url.partition("://")[2], safe="")
         self._unknown: dict[int, tuple[str, float]] = {}

@@ -24,18 +24,21 @@ from fastavro.schema import (
     to_parsing_canonical_form,
 )
 
-from alertstream.errors import DataError, SchemaError
+from alertstream.avro.schema_tree import PRIMITIVES, Type, tree, walk
+from alertstream.avro.schema_tree import Schema as Schema
+from alertstream.errors import SchemaError
+from alertstream.system.files import not_written
 
-Schema = dict[str, Any]
-
-MOST_LEVELS = 32
+MAX_LEVELS = 32
 """How deep types may be nested in a schema; LSST's have 5 levels."""
 VALUES_PER_BYTE = 4
 """How many values a byte of an alert may make: with a record of one field in a record, it is 3."""
-MOST_SURPLUS = 1000
+MAX_SURPLUS = 1000
 """Values of an alert that may take no bytes at all."""
 
-_TOO_DEEP = f"a schema nested deeper than {MOST_LEVELS} levels"
+_TOO_DEEP = f"a schema nested deeper than {MAX_LEVELS} levels"
+TYPE_NAMES = (*PRIMITIVES, "array", "enum", "error", "fixed", "map", "record", "union")
+"""What the Avro specification names types; no schema's own type is named so."""
 _FIRST = ("type", "name", "namespace", "doc")
 _LSST_NAME = re.compile(r"lsst\.v(\d+)_(\d+)\.alert")
 
@@ -78,12 +81,14 @@ class Schemas:
     def __init__(self, folders: Sequence[Path] = ()) -> None:
         for folder in folders:
             if folder.exists() and not folder.is_dir():
-                raise SchemaError("no folder", where=str(folder), todo="--schemas takes a folder")
+                raise SchemaError(
+                    "not a folder", where=str(folder), todo="--schemas takes a folder"
+                )
         self._folders: tuple[Path, ...] = (*folders, package_folder("schemas"))
         self._parsed: dict[int, Schema] = {}
         self.keep_in = next(iter(folders), None)
         """The folder for schemas that are not known yet."""
-        self.foreseen = True
+        self.known_in_advance = True
         """Whether :meth:`ids` has those of all messages that can be decoded."""
 
     def ids(self) -> list[int]:
@@ -123,7 +128,7 @@ class Schemas:
         schema_id = stated if version_id(name) is None else version_id(name)
         if schema_id is None:
             raise SchemaError(
-                f"the schema {name} carries no version", todo="give an id with --schema-id"
+                f"the schema name {name} has no version", todo="give an id with --schema-id"
             )
         if schema_id in self.ids() and not self.has(schema_id, schema):
             raise SchemaError(
@@ -164,9 +169,9 @@ def read_schema(path: Path) -> Schema:
     try:
         return parsed(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise SchemaError(f"no file to read: {error.strerror}", where=str(path)) from error
+        raise SchemaError(f"the file cannot be read ({error.strerror})", where=str(path)) from error
     except (ValueError, RecursionError) as error:
-        raise SchemaError(f"no JSON: {error}", where=str(path)) from error
+        raise SchemaError(f"not valid JSON: {error}", where=str(path)) from error
     except SchemaError as error:
         raise SchemaError(error.what, where=str(path)) from error
 
@@ -176,22 +181,25 @@ def parsed(schema: Any) -> Schema:
 
     Refused is also what Avro allows and no alert has, since a few bytes of a message could then
     stop or crash whoever decodes it: types that contain themselves, types nested deeper than
-    ``MOST_LEVELS``, and items that take no bytes.
+    ``MAX_LEVELS``, and items that take no bytes.
 
     :raises SchemaError: it is no Avro record schema, or one of those.
     """
-    _require_shallow(schema, 4 * MOST_LEVELS)
+    _require_shallow(schema, 4 * MAX_LEVELS)
     try:
         result = parse_schema(plain_schema(schema) if isinstance(schema, dict) else schema)
     except Exception as error:
         # fastavro has no type of its own for all that can be wrong; its texts have no bounds.
         cause = ascii(str(error))[1:-1][:200]
-        raise SchemaError(f"no Avro schema: {cause or type(error).__name__}") from error
+        raise SchemaError(f"not a valid Avro schema: {cause or type(error).__name__}") from error
     if not isinstance(result, dict) or result.get("type") != "record":
-        raise SchemaError("no schema of an Avro record")
-    if _weigh(result, dict(_PRIMITIVES)).surplus > MOST_SURPLUS:
+        raise SchemaError("not the schema of an Avro record")
+    root = tree(result)
+    for node in walk(root):
+        _require_proper_names(node)
+    if _weigh(root, {}).surplus > MAX_SURPLUS:
         raise SchemaError("a schema of values that take no bytes")
-    _order(result)
+    _order(root)
     return result
 
 
@@ -204,10 +212,21 @@ def _require_shallow(node: Any, levels: int) -> None:
         _require_shallow(each, levels - 1)
 
 
+def _require_proper_names(node: Type) -> None:
+    """Check the names of a type and its fields, which may go to a terminal and into a header."""
+    names = [field.name for field in node.fields]
+    if not all(isinstance(name, str) and name.isprintable() for name in (node.name, *names)):
+        raise SchemaError("a schema with a name that is not valid")
+    if node.name in TYPE_NAMES:
+        raise SchemaError(f"a schema with a type of its own named {node.name}")
+    if len({*names}) < len(names):
+        raise SchemaError("a schema with two fields of one name")
+
+
 class _Weight(NamedTuple):
     """What decoding a type may take.
 
-    :param levels: how deep it is nested, with the types that it names.
+    :param levels: how deep it is nested, with the types that it refers to.
     :param surplus: how many values a message makes at most beyond ``VALUES_PER_BYTE`` for each
         byte that it has for the type.
     """
@@ -216,70 +235,36 @@ class _Weight(NamedTuple):
     surplus: int
 
 
-_BYTE = _Weight(1, 1 - VALUES_PER_BYTE)
-_NO_BYTE = _Weight(1, 1)
-_PRIMITIVES: dict[str, _Weight | None] = {
-    **dict.fromkeys(("boolean", "bytes", "double", "float", "int", "long", "string"), _BYTE),
-    "null": _NO_BYTE,
-}
-_COMPLEX = ("array", "enum", "error", "fixed", "map", "record", "union")
+def _weigh(node: Type, known: dict[Type, _Weight]) -> _Weight:
+    """Weigh a type.
 
-
-def _weigh(node: Any, known: dict[str, _Weight | None]) -> _Weight:
-    """Weigh a type of a parsed schema.
-
-    :param known: primitive types, and named ones that came before; None marks those that are
-        being defined.
+    :param known: what has been weighed before.
     :raises SchemaError: it cannot be decoded with bounds on stack, memory and time.
     """
-    if isinstance(node, list):
-        branches = [_weigh(branch, known) for branch in node]
-        most = max((each.surplus for each in branches), default=0)
-        return _around(branches, most - VALUES_PER_BYTE)
-    kind = node["type"] if isinstance(node, dict) else node
-    if kind in known:
-        if (weight := known[kind]) is None:
-            raise SchemaError("a schema with a type that contains itself")
-        return weight
-    if kind in ("array", "map"):
-        item = _weigh(node["items" if kind == "array" else "values"], known)
-        if item.surplus + (_BYTE.surplus if kind == "map" else 0) > 0:
+    if node not in known:
+        inside = [_weigh(each, known) for each in node.inside]
+        levels = 1 + max((each.levels for each in inside), default=0)
+        if levels > MAX_LEVELS:
+            raise SchemaError(_TOO_DEEP)
+        known[node] = _Weight(levels, _surplus(node, [each.surplus for each in inside]))
+    return known[node]
+
+
+def _surplus(node: Type, inside: list[int]) -> int:
+    if node.kind == "record":
+        return 1 + sum(inside)
+    if node.kind == "union":
+        return max(inside, default=0) - VALUES_PER_BYTE
+    if node.kind in ("array", "map"):
+        # A map's value comes with a key, which takes a byte at least.
+        if inside[0] - (VALUES_PER_BYTE - 1 if node.kind == "map" else 0) > 0:
             raise SchemaError("a schema with items that take no bytes")
-        return _around([item], _BYTE.surplus)
-    name = _name(node)
-    if name in _PRIMITIVES or name in _COMPLEX:
-        raise SchemaError(f"a schema with a type of its own named {name}")
-    known[name] = None
-    known[name] = weight = _named_weight(node, kind, known)
-    return weight
-
-
-def _named_weight(node: Schema, kind: str, known: dict[str, _Weight | None]) -> _Weight:
-    if kind == "enum":
-        return _BYTE
-    if kind == "fixed":
-        if not (isinstance(node["size"], int) and node["size"] >= 0):
+    elif node.kind == "fixed":
+        size = node.schema["size"]
+        if not (isinstance(size, int) and size >= 0):
             raise SchemaError("a schema with a fixed type of no size")
-        return _BYTE if node["size"] else _NO_BYTE
-    if len({_name(field) for field in node["fields"]}) < len(node["fields"]):
-        raise SchemaError("a schema with two fields of one name")
-    fields = [_weigh(field["type"], known) for field in node["fields"]]
-    return _around(fields, 1 + sum(each.surplus for each in fields))
-
-
-def _around(inside: Sequence[_Weight], surplus: int) -> _Weight:
-    levels = 1 + max((each.levels for each in inside), default=0)
-    if levels > MOST_LEVELS:
-        raise SchemaError(_TOO_DEEP)
-    return _Weight(levels, surplus)
-
-
-def _name(node: Schema) -> str:
-    """Return a type's or field's name, which may go to a terminal and into a header."""
-    name = node["name"]
-    if not isinstance(name, str) or not name.isprintable():
-        raise SchemaError("a schema with a name that is none")
-    return name
+        return 1 - VALUES_PER_BYTE if size else 1
+    return 1 if node.kind == "null" else 1 - VALUES_PER_BYTE
 
 
 def with_references(schema: Any, references: Mapping[str, Any]) -> Any:
@@ -301,19 +286,16 @@ def with_references(schema: Any, references: Mapping[str, Any]) -> Any:
         raise SchemaError(f"it refers to {error.name}, which is missing") from error
     except Exception as error:
         # fastavro raises no type of its own for what it cannot put together.
-        raise SchemaError(f"no Avro schema: {error}") from error
+        raise SchemaError(f"not a valid Avro schema: {error}") from error
 
 
-def _order(node: Any) -> None:
+def _order(root: Type) -> None:
     """Put a schema's attributes in one order: fastavro leaves them in another at every run."""
-    if isinstance(node, list):
-        for branch in node:
-            _order(branch)
-    elif isinstance(node, dict):
-        rest = {key: node.pop(key) for key in sorted(node) if not key.startswith("__")}
-        node |= {key: rest[key] for key in _FIRST if key in rest} | rest
-        for key in ("type", "items", "values", "fields"):
-            _order(node.get(key))
+    for node in walk(root):
+        for part in (node.schema, *(field.schema for field in node.fields)):
+            if isinstance(part, dict):
+                rest = {key: part.pop(key) for key in sorted(part) if not key.startswith("__")}
+                part |= {key: rest[key] for key in _FIRST if key in rest} | rest
 
 
 def plain_schema(schema: Schema) -> Schema:
@@ -333,5 +315,5 @@ def write_schema(schema: Schema, schema_id: int, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(plain_schema(schema), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        raise DataError(f"no file to write: {error.strerror}", where=str(path)) from error
+        raise not_written(path, error, option="--schemas") from error
     return path

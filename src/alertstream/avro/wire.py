@@ -26,3 +26,22 @@ def unpack(message: bytes) -> tuple[int, memoryview]:
     if len(message) < HEADER_SIZE or message[0] != 0:
         raise UndecodableError("no wire-format header")
     return _HEADER.unpack_from(message)[1], memoryview(message)[HEADER_SIZE:]
+
+
+def schema_id_of(message: bytes | None) -> int | None:
+    """Return the schema id that a message names; None for one that names none."""
+    try:
+        return unpack(message or b"")[0]
+    except UndecodableError:
+        return None
+
+
+def varint(number: int) -> bytes:
+    """Return a number in the zigzag encoding of Avro and of Kafka's records."""
+    number = number << 1 ^ number >> 63
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

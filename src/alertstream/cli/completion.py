@@ -134,17 +134,15 @@ def _fields(ctx: typer.Context, begun: str) -> list[str]:
 
     A record is there with a dot, too, so that a shell takes its name for unfinished.
     """
-    from alertstream.alert.fields import paths_of
+    from alertstream.alert.fields import dotted_paths
     from alertstream.alert.surveys import QUANTITIES
-    from alertstream.avro.codec import named_types
 
     level = begun.count(".")
     found = dict.fromkeys(sorted(QUANTITIES))
     schemas = _schemas(ctx)
     for schema_id in reversed(schemas.ids()):
         with suppress(Exception):
-            schema = schemas.by_id(schema_id)
-            found |= dict.fromkeys(paths_of(schema, named_types(schema)))
+            found |= dict.fromkeys(dotted_paths(schemas.by_id(schema_id)))
     shown: dict[str, None] = {}
     for path in found:
         parts = path.split(".")

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 
 from alertstream.alert.surveys import field_paths
-from alertstream.avro.codec import schema_id_of
 from alertstream.avro.registry import RegistrySchemas
 from alertstream.avro.schemas import Schemas
+from alertstream.avro.wire import schema_id_of
 from alertstream.errors import AlertStreamError, RegistryError
 from alertstream.kafka.admin import has_committed, topics
 from alertstream.kafka.connection import Connection

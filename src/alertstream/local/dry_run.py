@@ -14,14 +14,15 @@ from itertools import islice
 from pathlib import Path
 
 from alertstream.alert.alert import Alert
-from alertstream.avro.codec import Container, MessageDecoder, container_packer
+from alertstream.avro.container import ContainerFile
+from alertstream.avro.message_decoder import MessageDecoder
 from alertstream.avro.schemas import Schema, Schemas, full_name, version_id
 from alertstream.errors import DataError, UndecodableError
 from alertstream.filtering.account import FilterCounts
 from alertstream.filtering.engine import Judgement, Sieve
 from alertstream.kafka.messages import Message
 from alertstream.printing.printer import PrintOptions, line_of
-from alertstream.sending.sender import Packer, as_it_is, wire_packer
+from alertstream.sending.encoders import Encoder, container_encoder, unchanged, wire_encoder
 
 FIRST = 3
 """Alerts that are shown of what a filter lets through."""
@@ -62,7 +63,7 @@ def schemas_of(files: Sequence[Path]) -> list[Schema]:
     """
     found = []
     for path in files:
-        with Container(path) as container:
+        with ContainerFile(path) as container:
             if not container.holds_messages:
                 found.append(container.schema)
     return found
@@ -133,25 +134,29 @@ def _decided(judgement: Judgement, sieve: Sieve) -> Judgement:
 def _messages(
     path: Path, schemas: Schemas, found: Rehearsal, progress: Callable[[float], None]
 ) -> Iterator[Message]:
-    with Container(path) as container:
-        pack = _packer(container, schemas)
+    with ContainerFile(path) as container:
+        encode = _encoder(container, schemas)
         try:
             for number, body in enumerate(container):
-                yield Message(str(path), 0, number, 0, None, b"".join(pack(body)))
+                yield Message(str(path), 0, number, 0, None, b"".join(encode(body)))
                 progress(container.share_read)
         except DataError as error:
             found.error = found.error or error
 
 
-def _packer(container: Container, schemas: Schemas) -> Packer:
+def _encoder(container: ContainerFile, schemas: Schemas) -> Encoder:
     """Return how a file's messages are made: with their schema inside, if no id stands for it."""
     if container.holds_messages:
-        return as_it_is
+        return unchanged
     stated = version_id(full_name(container.schema))
     schema_id = container.schema_id if stated is None else stated
-    if schema_id is None or not schemas.foreseen or not schemas.has(schema_id, container.schema):
-        return container_packer(container.schema)
-    return wire_packer(schema_id)
+    if (
+        schema_id is None
+        or not schemas.known_in_advance
+        or not schemas.has(schema_id, container.schema)
+    ):
+        return container_encoder(container.schema)
+    return wire_encoder(schema_id)
 
 
 def _keep_first(

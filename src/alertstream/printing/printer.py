@@ -19,8 +19,8 @@ from alertstream.alert.cutouts import save_cutouts, save_picture
 from alertstream.alert.light_curve import detection_paths, light_curve_paths
 from alertstream.alert.surveys import cutout_paths, field_paths
 from alertstream.alert.text import PLAIN, Look, alert_text, heading, printable
-from alertstream.avro.codec import schema_id_of
 from alertstream.avro.schemas import Schemas
+from alertstream.avro.wire import schema_id_of
 from alertstream.errors import DataError, DeliveryError, Position, UndecodableError
 from alertstream.kafka.consumer import Consumer
 from alertstream.kafka.messages import ORIGIN, REASON, Message, Offsets, next_offsets

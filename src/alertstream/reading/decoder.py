@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
 from alertstream.alert.alert import Alert
-from alertstream.avro.codec import MessageDecoder
+from alertstream.avro.message_decoder import MessageDecoder
 from alertstream.avro.schemas import Schema, Schemas
 from alertstream.errors import Notice, UndecodableError
 from alertstream.kafka.messages import Message

@@ -11,8 +11,9 @@ from alertstream.avro.schemas import Schemas
 from alertstream.kafka.admin import TopicLayout, make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.producer import producer
+from alertstream.sending.encoders import message_encoders
 from alertstream.sending.schedule import Cadence, WallClock, bursts, visits_in
-from alertstream.sending.sender import SendOptions, VisitSent, packers
+from alertstream.sending.sender import SendOptions, VisitSent
 from alertstream.sending.sender import send as send_visits
 
 _log = logging.getLogger("alertstream")
@@ -43,10 +44,12 @@ async def send(
     connection = Connection.to(broker)
     given = [paths] if isinstance(paths, str | Path) else paths
     visits = visits_in([Path(each) for each in given])
-    made = packers(visits, schemas or Schemas(), schema_id=schema_id, subject=f"{topic}-value")
+    encoders = message_encoders(
+        visits, schemas or Schemas(), schema_id=schema_id, subject=f"{topic}-value"
+    )
     target = (await make_topics(connection, [topic], layout or TopicLayout()))[topic]
     options = SendOptions(target, interval, limit)
     clock, stop = WallClock(), asyncio.Event()
     due = bursts(visits, Cadence(interval, align=False), clock, stop)
     async with producer(connection, notice=_log.warning) as writing:
-        return await send_visits(writing, options, made, due, clock=clock, stop=stop)
+        return await send_visits(writing, options, encoders, due, clock=clock, stop=stop)

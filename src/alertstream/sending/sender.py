@@ -12,7 +12,6 @@ from collections.abc import (
     AsyncIterator,
     Callable,
     Generator,
-    Iterable,
     Iterator,
     Mapping,
     Sequence,
@@ -22,14 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from alertstream.alert.alert import Alert
-from alertstream.alert.surveys import field_paths, survey_of
-from alertstream.avro.codec import WHOLE, Container, Decoder, Part, container_packer
-from alertstream.avro.schemas import Schemas, write_schema
-from alertstream.avro.wire import pack
-from alertstream.errors import AlertStreamError, DataError, UndecodableError, UsageError
+from alertstream.alert.surveys import field_paths
+from alertstream.avro.blocks import WHOLE, Shard
+from alertstream.avro.container import ContainerFile
+from alertstream.avro.decoder import Decoder
+from alertstream.errors import AlertStreamError, DataError, UndecodableError
 from alertstream.kafka._aiokafka.batches import Records
 from alertstream.kafka.admin import Topic
 from alertstream.kafka.producer import DELIVERY_LIMIT, KafkaError, Producer, TooLargeError
+from alertstream.sending.encoders import Encoder
 from alertstream.sending.schedule import Burst, Clock, VisitFiles
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
@@ -40,13 +40,13 @@ class SendOptions:
 
     :param interval: seconds from a burst's start after which an acknowledgement is late; 0: never.
     :param limit: alerts of a visit at most; 0 sends all.
-    :param part: of each file, if others send the rest of it.
+    :param shard: of each file, if others send the rest of it.
     """
 
     topic: Topic
     interval: float = 0.0
     limit: int = 10_000
-    part: Part = WHOLE
+    shard: Shard = WHOLE
 
 
 @dataclass
@@ -83,58 +83,10 @@ Progress = Callable[[VisitSent, float], None]
 """Called as a visit is sent, with the share of its file that is read."""
 
 
-Packer = Callable[[bytes], tuple[bytes, ...]]
-"""Makes a message, in parts, of a record's bytes."""
-
-
-def packers(
-    visits: Iterable[VisitFiles],
-    schemas: Schemas,
-    *,
-    schema_id: int | None = None,
-    folder: Path | None = None,
-    subject: str | None = None,
-) -> dict[Path, Packer]:
-    """Look into every file before the first burst; return how each one's messages are made.
-
-    They are in the wire format, but for the files of a survey that sends container files, and
-    for files that hold whole messages, which are sent as they are.
-
-    :param schema_id: id to send under, instead of the one that follows from a file's schema.
-    :param folder: where to write the schema of a file, if ``schemas`` does not have it.
-    :param subject: under which a registry has the schemas.
-    :raises UsageError: there is an id for a file of whole messages.
-    :raises DataError: a file is no container file.
-    :raises SchemaError: no id follows from a file's schema, or it contradicts a known one.
-    :raises RegistryError: the registry that says the ids cannot be reached, or refuses.
-    """
-    found: dict[Path, Packer] = {}
-    for path in (path for visit in visits for path in visit.files):
-        with Container(path) as container:
-            schema, stated = container.schema, container.schema_id
-        if container.holds_messages:
-            if schema_id is not None:
-                raise UsageError(
-                    "the file holds whole messages, with their ids",
-                    where=str(path),
-                    todo="leave out --schema-id",
-                )
-            found[path] = as_it_is
-            continue
-        if schema_id is None and survey_of([each["name"] for each in schema["fields"]]).containers:
-            found[path] = container_packer(schema)
-            continue
-        number = schemas.id_for(schema, subject, stated) if schema_id is None else schema_id
-        found[path] = wire_packer(number)
-        if folder and not schemas.has(number, schema):
-            write_schema(schema, number, folder)
-    return found
-
-
 async def send(
     producer: Producer,
     options: SendOptions,
-    packers: dict[Path, Packer],
+    encoders: Mapping[Path, Encoder],
     bursts: AsyncIterator[Burst],
     *,
     clock: Clock,
@@ -152,7 +104,9 @@ async def send(
     total = VisitSent(visit="", file="")
     async for visit, start in bursts:
         deadline = start + (options.interval or float("inf"))
-        sent = await _Burst(producer, options, packers, clock, deadline, stop).send(visit, progress)
+        sent = await _Burst(producer, options, encoders, clock, deadline, stop).send(
+            visit, progress
+        )
         report(sent)
         total.add(sent)
     return total
@@ -171,24 +125,13 @@ def visit_line(visit: VisitSent) -> str:
     )
 
 
-def wire_packer(schema_id: int) -> Packer:
-    """Return what puts the header with a schema's id before a record's bytes."""
-    header = pack(schema_id, b"")
-    return lambda body: (header, body)
-
-
-def as_it_is(message: bytes) -> tuple[bytes, ...]:
-    """Return the one part of a message that is whole."""
-    return (message,)
-
-
 @dataclass
 class _Burst:
     """Sends one visit."""
 
     producer: Producer
     options: SendOptions
-    packers: Mapping[Path, Packer]
+    encoders: Mapping[Path, Encoder]
     clock: Clock
     deadline: float
     stop: asyncio.Event
@@ -217,19 +160,19 @@ class _Burst:
     ) -> Generator[tuple[bytes, ...], None, None]:
         """Yield the messages to send; a damaged file ends them."""
         left = self.options.limit or None
-        number, of = self.options.part
+        number, of = self.options.shard
         try:
             for done, path in enumerate(visit_files.files):
-                # Files of one block each shall not all be the first part's.
-                part = Part((number - done) % of, of)
-                with Container(path) as container:
-                    for body in container.records(left, part):
+                # Files of one block each must not all be in the first shard.
+                shard = Shard((number - done) % of, of)
+                with ContainerFile(path) as container:
+                    for body in container.records(left, shard):
                         if self.stop.is_set():
                             return
                         if visit.planned == 0:
                             visit.visit = _visit_of(container, body) or visit.visit
                         visit.planned += 1
-                        yield self.packers[path](body)
+                        yield self.encoders[path](body)
                         share = done + container.share_read
                         progress(visit, share / len(visit_files.files))
                     left = None if left is None else max(left - container.records_read, 0)
@@ -300,7 +243,7 @@ class _Burst:
         return answered
 
 
-def _visit_of(container: Container, body: bytes) -> str | None:
+def _visit_of(container: ContainerFile, body: bytes) -> str | None:
     """Return the visit that a file's first alert names."""
     if container.holds_messages:
         return None

@@ -30,7 +30,7 @@ from tests.support.samples import (
 )
 from tests.support.ztf import ztf_alert
 
-from alertstream.avro.codec import CONTAINER_MAGIC
+from alertstream.avro.blocks import CONTAINER_MAGIC
 from alertstream.avro.evolution import differences, obstacles
 from alertstream.avro.registry import Registry, RegistrySchemas
 from alertstream.avro.schemas import parsed
@@ -534,7 +534,7 @@ PAIRS: dict[str, tuple[dict[str, Any], dict[str, Any], str | None]] = {
     "values": (of({"type": "map", "values": "int"}), of({"type": "map", "values": "long"}), None),
     "array to map": (of({"type": "map", "values": "int"}), of({"type": "array", "items": "int"}),
                      "x: is written as map of int, which cannot be read as array of int"),
-    "symbol added": (of(enum("u", "g")), of(enum("u")), "x: g is not among the old symbols"),
+    "symbol added": (of(enum("u", "g")), of(enum("u")), "x: g is not one of the old symbols"),
     "symbol added, default": (of(enum("u", "g")), of(enum("u", default="u")), None),
     "symbol removed": (of(enum("u")), of(enum("u", "g")), None),
     "fixed": (of({**FIXED, "size": 8}), of(FIXED), "x: is written as fixed F (8 bytes)"),

@@ -85,7 +85,7 @@ def test_damaged_file_is_told_and_ends_with_1(
     alone = run("send", kafka, topic, *how)
     together = run("send", kafka, topic, *how, "--workers", 2)
     assert (alone.status, together.status) == (1, 1)
-    assert "damaged behind record" in together.err
+    assert "damaged after record" in together.err
     assert together.objects[0]["acknowledged"] == alone.objects[0]["acknowledged"] > 0
 
 

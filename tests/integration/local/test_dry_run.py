@@ -221,7 +221,7 @@ def test_dry_run_on_a_damaged_file(tmp_path: Path) -> None:
     tried = run("filter", "--dry-run", cut, "1")
     assert tried.status == 1
     assert "Filter001  all visits: 12 seen" in tried.lines[1]
-    assert "error: the file is damaged behind record 12" in tried.err
+    assert "error: the file is damaged after record 12" in tried.err
 
 
 def test_dry_run_takes_options_from_where_others_do(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_dry_run_ends_with_its_account_when_it_is_stopped(tmp_path: Path) -> Non
         (["--dry-run", DATA, "h:1", "t", "1"], 2, "takes no BROKER and TOPIC · h:1"),
         (["h:1", "t", "1", "--dry-run", DATA], 2, "takes no BROKER and TOPIC · h:1"),
         (["--dry-run", "/nonexistent", "1"], 1, "no such file or folder"),
-        (["--dry-run", "/dev/null", "1"], 1, "no Avro container file · /dev/null"),
+        (["--dry-run", "/dev/null", "1"], 1, "not an Avro container file · /dev/null"),
         (["--dry-run", DATA, "1", "--list"], 2, "exclude each other"),
         (["--new", "A", "--list"], 2, "exclude each other"),
         (["--list", "1"], 2, "--list and --new take no FILTER · 1"),

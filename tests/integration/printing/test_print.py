@@ -20,9 +20,9 @@ from tests.support.commands import run, send_visits, start, stop, until
 from tests.support.samples import body_of, official_schema, sample_alert, schema_id, write_container
 from tests.support.ztf import ztf_alert
 
-from alertstream.avro.codec import container_packer
 from alertstream.avro.wire import pack
 from alertstream.kafka.messages import ORIGIN, REASON
+from alertstream.sending.encoders import container_encoder
 
 
 def jsonable(value: Any) -> Any:
@@ -402,7 +402,7 @@ def test_alert_of_odd_types_is_undecodable(kafka: str, topic: str) -> None:
     fields = [{"name": "diaSource", "type": source}]
     schema = {"type": "record", "name": "odd", "fields": fields}
     raw_kafka.make(kafka, topic)
-    raw_kafka.write(kafka, topic, [b"".join(container_packer(schema)(b"\2\2\0"))])
+    raw_kafka.write(kafka, topic, [b"".join(container_encoder(schema)(b"\2\2\0"))])
     printed = run("print", kafka, topic, "--exit-on-eof")
     assert printed.status == 3
     assert "undecodable: fields of other types than a survey's" in printed.lines[1]

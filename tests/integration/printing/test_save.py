@@ -25,9 +25,7 @@ from tests.support.samples import (
 )
 from tests.support.ztf import ztf_alert
 
-from alertstream.avro.codec import (
-    container_packer,
-)
+from alertstream.sending.encoders import container_encoder
 
 QUIET = ("--fields", "snr", "--exit-on-eof")
 
@@ -173,10 +171,10 @@ def folder(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "make", "what"),
     [
-        ("night.avro", junk, "no whole Avro container file"),
-        ("night.avro", compressed, "a compressed file is not appended to"),
-        ("night.avro", damaged, "no whole Avro container file"),
-        ("night.avro", folder, "no file to read: Is a directory"),
+        ("night.avro", junk, "not an intact Avro container file"),
+        ("night.avro", compressed, "cannot append to a compressed file"),
+        ("night.avro", damaged, "not an intact Avro container file"),
+        ("night.avro", folder, "the file cannot be read (Is a directory)"),
         ("night.txt", None, "night.txt is no kind of file that is known"),
         ("night", None, "night is no kind of file that is known"),
     ],
@@ -335,7 +333,7 @@ def test_comma_separated_values(kafka: str, stream: str) -> None:
 def carried(name: str) -> bytes:
     """A message with a schema of this name in it."""
     schema = {"type": "record", "name": name, "fields": [{"name": "objectId", "type": "string"}]}
-    return b"".join(container_packer(schema)(b"\x02x"))
+    return b"".join(container_encoder(schema)(b"\x02x"))
 
 
 @pytest.mark.parametrize("name", ["a/b", "../../up", "n" * 300, "undecodable"])

@@ -21,8 +21,9 @@ from tests.support.samples import (
     write_container,
 )
 
-from alertstream.avro.codec import Container, container_packer
+from alertstream.avro.container import ContainerFile
 from alertstream.avro.wire import pack
+from alertstream.sending.encoders import container_encoder
 
 
 def test_every_record_arrives_unchanged(kafka: str, topic: str, visits: Path) -> None:
@@ -149,7 +150,7 @@ def test_schema_of_unknown_name_needs_an_id(kafka: str, topic: str, tmp_path: Pa
     path = write_container(tmp_path / "mine.avro", own, [{"n": 1}, {"n": 2}])
     refused = run("send", kafka, topic, "--data", path, "--interval", 0)
     assert refused.status == 1
-    assert refused.err.startswith("error: the schema mine.alert carries no version")
+    assert refused.err.startswith("error: the schema name mine.alert has no version")
     assert "--schema-id" in refused.err
     folder = tmp_path / "schemas"
     how = ("--interval", 0, "--schema-id", 4242, "--schemas", folder)
@@ -207,8 +208,8 @@ def test_ztf_files_are_sent_as_ztf_does(kafka: str, topic: str, tmp_path: Path) 
     assert run("send", kafka, topic, "--data", path, "--interval", 0).status == 0
     (message,) = raw_kafka.read(kafka, topic)
     assert list(fastavro.reader(BytesIO(message.value))) == [alert]
-    with Container(path) as container:
-        assert message.value == b"".join(container_packer(container.schema)(bodies_in(path)[0]))
+    with ContainerFile(path) as container:
+        assert message.value == b"".join(container_encoder(container.schema)(bodies_in(path)[0]))
 
 
 def test_missing_broker() -> None:
@@ -241,7 +242,7 @@ def test_file_that_is_no_avro_stops_everything_before_the_first_burst(
     (tmp_path / "b.avro").write_text("no Avro")
     sent = run("send", kafka, topic, "--data", tmp_path, "--interval", 0)
     assert sent.status == 1
-    assert sent.err.startswith(f"error: no Avro container file · {tmp_path / 'b.avro'}")
+    assert sent.err.startswith(f"error: not an Avro container file · {tmp_path / 'b.avro'}")
     assert raw_kafka.describe(kafka, topic) is None
 
 
@@ -257,7 +258,7 @@ def test_damaged_file_is_sent_up_to_the_damage(
     damaged, whole = sent.objects
     assert 40 < damaged["alerts"] < 80
     assert whole["alerts"] == 120
-    assert f"the file is damaged behind record {damaged['alerts']}" in sent.err
+    assert f"the file is damaged after record {damaged['alerts']}" in sent.err
     arrived = {message.value for message in raw_kafka.read(kafka, topic)}
     expected = [*bodies_in(first)[: damaged["alerts"]], *bodies_in(second)]
     assert arrived == {pack(1000, body) for body in expected}

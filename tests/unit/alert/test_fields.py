@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alertstream.alert.fields import paths_of, require_fields, type_at
+from alertstream.alert.fields import dotted_paths, missing_in, require_fields
 from alertstream.avro.schemas import Schemas, parsed
 from alertstream.errors import FilterError, SchemaError
 
@@ -26,22 +26,18 @@ SCHEMA = {
         {"name": "by_name", "type": {"type": "map", "values": "double"}},
     ],
 }
-TYPES: dict[str, Any] = {"own.inner": INNER}
 
 
 def require(*names: str, schemas: Schemas | None = None) -> None:
     require_fields(names, schemas or Schemas(), where="here")
 
 
-def test_paths_of_a_schema_go_through_unions_and_arrays() -> None:
+def test_dotted_paths_go_through_unions_and_arrays() -> None:
     paths = ["one", "one.snr", "one.m", "many", "many.snr", "many.m", "by_name"]
-    assert [*paths_of(SCHEMA, TYPES)] == paths
-    assert type_at(SCHEMA, ["many", "snr"], TYPES) == {"type": "array", "items": ["null", "float"]}
-    assert type_at(SCHEMA, ["by_name", "any"], TYPES) == "double"
-    for path in paths:
-        assert type_at(SCHEMA, path.split("."), TYPES) is not None
-    for path in ("snr", "one.snrr", "one.snr.x", "many.many", "", "one."):
-        assert type_at(SCHEMA, path.split("."), TYPES) is None
+    assert [*dotted_paths(parsed(SCHEMA))] == paths
+    assert missing_in(parsed(SCHEMA), [*paths, "by_name.any"]) == []
+    wrong = ["snr", "one.snrr", "one.snr.x", "many.many", "", "one."]
+    assert missing_in(parsed(SCHEMA), wrong) == wrong
 
 
 @pytest.mark.parametrize(

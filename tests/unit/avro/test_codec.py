@@ -14,17 +14,14 @@ from tests.support import samples
 from tests.support.samples import body_of, official_schema, sample_alert, schema_id, write_container
 
 from alertstream.alert.surveys import field_paths
-from alertstream.avro.codec import (
-    Container,
-    Decoder,
-    MessageDecoder,
-    container_packer,
-    open_container_message,
-    schema_id_of,
-)
+from alertstream.avro.blocks import open_container_message
+from alertstream.avro.container import ContainerFile
+from alertstream.avro.decoder import Decoder
+from alertstream.avro.message_decoder import MessageDecoder
 from alertstream.avro.schemas import Schemas, package_folder, parsed
-from alertstream.avro.wire import pack, unpack
+from alertstream.avro.wire import pack, schema_id_of, unpack
 from alertstream.errors import DataError, UndecodableError
+from alertstream.sending.encoders import container_encoder
 
 FITS = b"SIMPLE  =" + bytes(2880 - 9)
 WANTED = field_paths(["visit", "snr", "flux"])
@@ -51,7 +48,7 @@ def test_no_header(message: bytes) -> None:
 
 @pytest.mark.parametrize("version", samples.VERSIONS)
 def test_official_sample_decodes_as_fastavro_decodes_it(version: str) -> None:
-    with Container(samples.sample_file(version)) as container:
+    with ContainerFile(samples.sample_file(version)) as container:
         (body,) = container
     message = pack(schema_id(version), body)
     assert MessageDecoder(Schemas()).decode(message) == sample_alert(version)
@@ -138,7 +135,7 @@ def test_blocks_of_several_records_in_any_codec(codec: str, tmp_path: Path) -> N
     path = write_container(
         tmp_path / "many.avro", schema, alerts, codec=codec, sync_interval=50_000
     )
-    with Container(path) as container:
+    with ContainerFile(path) as container:
         bodies = list(container)
     assert bodies == [body_of(alert, "7.4") for alert in alerts]
 
@@ -148,7 +145,7 @@ def test_damaged_file_gives_what_comes_before_the_damage(tmp_path: Path) -> None
     path = write_container(tmp_path / "a.avro", official_schema("10.0"), alerts, sync_interval=1)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 7 // 10])
-    with Container(path) as container, pytest.raises(DataError, match="behind record 2 "):
+    with ContainerFile(path) as container, pytest.raises(DataError, match="after record 2 "):
         for body in container:
             assert body == body_of(alerts[0], "10.0")
 
@@ -157,13 +154,13 @@ def test_damaged_file_gives_what_comes_before_the_damage(tmp_path: Path) -> None
 def test_file_that_is_no_container(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.avro"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="no Avro container file"):
-        Container(path)
+    with pytest.raises(DataError, match="not an Avro container file"):
+        ContainerFile(path)
 
 
 def test_container_file_in_a_message() -> None:
     alert = sample_alert("10.0")
-    message = b"".join(container_packer(official_schema("10.0"))(body_of(alert, "10.0")))
+    message = b"".join(container_encoder(official_schema("10.0"))(body_of(alert, "10.0")))
     assert next(iter(fastavro.reader(BytesIO(message)))) == alert
     assert open_container_message(message)[1] == body_of(alert, "10.0")
     assert MessageDecoder(Schemas()).decode(message) == alert
@@ -185,23 +182,23 @@ def test_schemas_of_users_come_first(tmp_path: Path) -> None:
 def test_file_of_whole_messages(schema: Any, sync_interval: int, tmp_path: Path) -> None:
     messages = [pack(1000, b"body"), b"", b"garbage", b"\0" * 5000]
     path = write_container(tmp_path / "m.avro", schema, messages, sync_interval=sync_interval)
-    with Container(path) as container:
+    with ContainerFile(path) as container:
         assert container.holds_messages
         assert list(container) == messages
     content = path.read_bytes()
     path.write_bytes(content[:-100])
-    with Container(path) as container, pytest.raises(DataError, match="damaged behind record"):
+    with ContainerFile(path) as container, pytest.raises(DataError, match="damaged after record"):
         list(container)
 
 
 @pytest.mark.parametrize("schema", ["string", "null", ["bytes"], {"type": "array", "items": "int"}])
 def test_file_of_anything_else(schema: Any, tmp_path: Path) -> None:
     path = write_container(tmp_path / "m.avro", schema, [])
-    with pytest.raises(DataError, match="no usable schema in the file"):
-        Container(path)
+    with pytest.raises(DataError, match="the file's schema cannot be used"):
+        ContainerFile(path)
 
 
 def test_struct_layout_of_sample_message() -> None:
-    with Container(samples.sample_file("7.1")) as container:
+    with ContainerFile(samples.sample_file("7.1")) as container:
         (body,) = container
     assert struct.unpack(">bI", pack(schema_id("7.1"), body)[:5]) == (0, 701)

@@ -25,18 +25,14 @@ from hypothesis import strategies as st
 from tests.support.samples import body_of, official_schema, sample_alert, schema_id, write_container
 
 from alertstream.alert.surveys import field_paths
-from alertstream.avro.codec import (
-    LARGEST_BLOCK,
-    Container,
-    Decoder,
-    MessageDecoder,
-    container_packer,
-    open_container_message,
-    varint,
-)
+from alertstream.avro.blocks import MAX_BLOCK, open_container_message
+from alertstream.avro.container import ContainerFile
+from alertstream.avro.decoder import Decoder
+from alertstream.avro.message_decoder import MessageDecoder
 from alertstream.avro.schemas import Schemas, package_folder, parsed, read_schema
-from alertstream.avro.wire import pack
+from alertstream.avro.wire import pack, varint
 from alertstream.errors import DataError, SchemaError, UndecodableError
+from alertstream.sending.encoders import container_encoder
 
 FUZZ_TIMES = int(os.environ.get("FUZZ_TIMES", "1"))
 SECOND = 1.0
@@ -73,7 +69,7 @@ def alert_messages() -> list[bytes]:
         images = dict.fromkeys(("cutoutDifference", "cutoutScience", "cutoutTemplate"), image)
         body = body_of(sample_alert(version) | images, version)
         made.append(pack(schema_id(version), body))
-        made.append(b"".join(container_packer(Schemas().by_id(schema_id(version)))(body)))
+        made.append(b"".join(container_encoder(Schemas().by_id(schema_id(version)))(body)))
     return made
 
 
@@ -119,7 +115,7 @@ def read_or_refuse(path: Path) -> int:
     """Read a file; return how many records it gives."""
     count, begin = 0, time.process_time()
     try:
-        with Container(path) as container:
+        with ContainerFile(path) as container:
             for body in container:
                 assert isinstance(body, bytes)
                 count += 1
@@ -455,7 +451,7 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("codec", COMPRESS)
 def test_block_that_swells(codec: str, tmp_path: Path) -> None:
     schema = record("bytes")
-    size = 2 * LARGEST_BLOCK
+    size = 2 * MAX_BLOCK
     bomb = carried(schema, COMPRESS[codec](varint(size) + bytes(size)), codec)
     assert len(bomb) < size / 10
     gc.collect()
@@ -466,7 +462,7 @@ def test_block_that_swells(codec: str, tmp_path: Path) -> None:
         path = tmp_path / "bomb.avro"
         path.write_bytes(bomb)
         assert read_or_refuse(path) == 0
-        assert tracemalloc.get_traced_memory()[1] < 2.5 * LARGEST_BLOCK
+        assert tracemalloc.get_traced_memory()[1] < 2.5 * MAX_BLOCK
     finally:
         tracemalloc.stop()
     fine = carried(schema, COMPRESS[codec](varint(MEGABYTE) + bytes(MEGABYTE)), codec)

@@ -59,8 +59,8 @@ def no_http(handler: BaseHTTPRequestHandler) -> None:
         (RegistryError, answers(200, b"{}"), "not that of a registry"),
         (RegistryError, answers(200, b'{"schema": 1}'), "not that of a registry"),
         (SchemaError, answers(200, b'{"schema": "{"}'), "it is no JSON"),
-        (SchemaError, answers(200, b'{"schema": "{}"}'), "no Avro schema"),
-        (SchemaError, answers(200, b'{"schema": "\\"int\\""}'), "no schema of an Avro record"),
+        (SchemaError, answers(200, b'{"schema": "{}"}'), "not a valid Avro schema"),
+        (SchemaError, answers(200, b'{"schema": "\\"int\\""}'), "not the schema of an Avro record"),
         (SchemaError, answers(200, b'{"schema": "{}", "schemaType": "JSON"}'), "of JSON"),
         (RegistryError, answers(200, b'{"schema": "{}", "references": [1]}'), "not that of"),
         (RegistryError, answers(200, b'{"schema": "{}", "references": 1}'), "not that of"),
@@ -129,4 +129,4 @@ def test_verdicts_are_those_of_fastavro(new: str, old: str) -> None:
 
 def test_order_of_fields_is_a_difference() -> None:
     a, b = {"name": "a", "type": "int"}, {"name": "b", "type": "int"}
-    assert differences(schema(a, b), schema(b, a)) == ["~ the fields come in another order"]
+    assert differences(schema(a, b), schema(b, a)) == ["~ the fields are in a different order"]

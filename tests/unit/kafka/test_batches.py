@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
-from alertstream.avro.codec import varint
+from alertstream.avro.wire import varint
 from alertstream.kafka._aiokafka.batches import CODECS, OVERHEAD, Batch, Records
 
 ONE: list[tuple[Any, ...]] = [(1_700_000_000_000, b"value", None, [])]

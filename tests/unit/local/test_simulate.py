@@ -19,9 +19,9 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 from lsst.alert.packet import Schema, get_schema_path
 
-from alertstream.avro.codec import MessageDecoder, schema_id_of
+from alertstream.avro.message_decoder import MessageDecoder
 from alertstream.avro.schemas import Schemas
-from alertstream.avro.wire import pack
+from alertstream.avro.wire import pack, schema_id_of
 from alertstream.errors import DataError, SchemaError, UndecodableError, UsageError
 from alertstream.local.simulate.files import (
     FAULTS,
@@ -301,7 +301,7 @@ def test_schema_that_asks_for_more_leaves_no_file(tmp_path) -> None:
 
 def test_schema_of_something_else(tmp_path) -> None:
     other = {"type": "record", "name": "ztf.alert", "fields": [{"name": "jd", "type": "double"}]}
-    with pytest.raises(SchemaError, match="no schema of LSST alerts"):
+    with pytest.raises(SchemaError, match="not a schema of LSST alerts"):
         simulate(replace(SMALL, folder=tmp_path), other)
 
 

@@ -40,7 +40,7 @@ def schema_id_of_version(text: str) -> int:
 
 def _schema(text: str, schemas: Schemas) -> Schema:
     """Return the schema that an id, a version, or a file of a schema or of alerts means."""
-    from alertstream.avro.codec import Container
+    from alertstream.avro.container import ContainerFile
     from alertstream.avro.registry import RegistrySchemas
     from alertstream.avro.schemas import read_schema
 
@@ -48,7 +48,7 @@ def _schema(text: str, schemas: Schemas) -> Schema:
     if path.suffix == ".avsc":
         return read_schema(path)
     if path.is_file() or path.suffix == ".avro":
-        with Container(path) as container:
+        with ContainerFile(path) as container:
             return container.schema
     if isinstance(schemas, RegistrySchemas) and not text.isdecimal():
         raise UsageError(

@@ -78,7 +78,7 @@ def send(
 
     Example: alertstream send localhost:9092 alerts --interval 2
     """
-    from alertstream.avro.codec import Part
+    from alertstream.avro.blocks import Shard
     from alertstream.avro.schemas import package_folder
     from alertstream.cli import workers
     from alertstream.cli.event_loop import input_lines, run
@@ -86,13 +86,14 @@ def send(
     from alertstream.kafka import producer as kafka
     from alertstream.kafka.admin import TopicLayout, make_topics
     from alertstream.sending import sender
+    from alertstream.sending.encoders import message_encoders
     from alertstream.sending.schedule import Cadence, WallClock, bursts, visits_in
 
     number, of = options.part_of_visit(part)
     cadence, clock = Cadence(interval, align, repeat), WallClock()
     layout = TopicLayout(partitions, replication)
     visits = visits_in(data or [package_folder("data")])
-    packers = sender.packers(
+    encoders = message_encoders(
         visits,
         schemas,
         schema_id=schema_id,
@@ -110,7 +111,7 @@ def send(
 
     async def alone(stop: asyncio.Event) -> VisitSent:
         made = (await make_topics(connection, [topic], layout))[topic]
-        sends = sender.SendOptions(made, interval, limit, Part(number - 1, of))
+        sends = sender.SendOptions(made, interval, limit, Shard(number - 1, of))
         due = (
             workers.told_bursts(input_lines(), visits, stop)
             if sharing.is_worker
@@ -119,7 +120,7 @@ def send(
         async with kafka.producer(connection, compression=compression, notice=notice) as producer:
             with _told_progress() if sharing.is_worker else screen.send_progress() as show:
                 return await sender.send(
-                    *(producer, sends, packers, due),
+                    *(producer, sends, encoders, due),
                     clock=clock,
                     stop=stop,
                     progress=show,

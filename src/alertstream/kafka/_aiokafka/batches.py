@@ -16,7 +16,7 @@ from typing import Any
 import google_crc32c
 from aiokafka import codec
 
-from alertstream.avro.codec import varint
+from alertstream.avro.wire import varint
 
 Headers = Sequence[tuple[str, bytes | None]]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from statistics import fmean
 from typing import Any
 
-from alertstream.avro.schemas import Schema
+from alertstream.avro.schema_tree import Schema, tree, walk
 from alertstream.errors import SchemaError
 from alertstream.local.simulate.sky import (
     AB_ZERO,
@@ -57,28 +57,19 @@ class Forms:
     def __init__(self, schema: Schema) -> None:
         self._fields: dict[str, list[tuple[str, str, Any]]] = {}
         self._needed: dict[str, frozenset[str]] = {}
-        self._collect(schema)
+        for record in walk(tree(schema)):
+            if record.kind == "record":
+                self._fields[record.short_name] = [
+                    (name, _TODAY.get(name, name), False if "boolean" in kind.schema else None)
+                    for name, kind, _ in record.fields
+                ]
+                self._needed[record.short_name] = frozenset(
+                    _TODAY.get(name, name)
+                    for name, kind, _ in record.fields
+                    if "null" not in kind.schema
+                )
         if not self._fields.keys() >= {"alert", "diaSource"}:
-            raise SchemaError("no schema of LSST alerts")
-
-    def _collect(self, node: Any) -> None:
-        if isinstance(node, list):
-            for branch in node:
-                self._collect(branch)
-        elif isinstance(node, Mapping) and node["type"] == "array":
-            self._collect(node["items"])
-        elif isinstance(node, Mapping) and node["type"] == "record":
-            record = node["name"].rpartition(".")[2]
-            fields = [(field["name"], field["type"]) for field in node["fields"]]
-            self._fields[record] = [
-                (name, _TODAY.get(name, name), False if "boolean" in kind else None)
-                for name, kind in fields
-            ]
-            self._needed[record] = frozenset(
-                _TODAY.get(name, name) for name, kind in fields if "null" not in kind
-            )
-            for _, kind in fields:
-                self._collect(kind)
+            raise SchemaError("not a schema of LSST alerts")
 
     def fit(self, record: str, values: Values) -> Values | None:
         """Return ``values`` as this version's ``record``; None where it has no such record."""

@@ -17,17 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from alertstream.alert.alert import Alert
-from alertstream.avro.codec import (
-    CONTAINER_MAGIC,
-    ContainerTail,
-    container_header,
-    container_tail,
-    open_container_message,
-    schema_in,
-    varint,
-)
+from alertstream.avro.blocks import CONTAINER_MAGIC, container_header, open_container_message
+from alertstream.avro.container import ContainerTail, container_tail, schema_in
 from alertstream.avro.schemas import Schema, Schemas, canonical_fingerprint, full_name
-from alertstream.avro.wire import HEADER_SIZE, unpack
+from alertstream.avro.wire import HEADER_SIZE, unpack, varint
 from alertstream.errors import DataError
 from alertstream.kafka.admin import UNDECODABLE
 from alertstream.kafka.messages import Message
@@ -197,14 +190,14 @@ class _Recording:
         except OSError as error:
             raise not_written(path, error) from error
         tail: ContainerTail = container_tail(path)
-        self._marker = tail.marker
+        self._sync_marker = tail.sync_marker
         if tail.end < path.stat().st_size:
             notice(f"the file's last record was cut short, and is removed · {path}")
             self._file.truncate(tail.end)
         self._end = self._file.seek(tail.end)
 
     def append(self, body: bytes) -> None:
-        self._parts.append((varint(1), varint(len(body)), body, self._marker))
+        self._parts.append((varint(1), varint(len(body)), body, self._sync_marker))
 
     def flush(self) -> None:
         if not self._parts:

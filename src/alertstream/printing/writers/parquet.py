@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from alertstream.alert.alert import Alert
-from alertstream.alert.fields import type_at
 from alertstream.alert.surveys import QUANTITIES, SURVEYS
-from alertstream.avro.codec import CONTAINER_MAGIC, named_types, open_container_message, schema_in
-from alertstream.avro.schemas import Schema, Schemas
-from alertstream.avro.wire import unpack
+from alertstream.avro.message_decoder import writer_schema
+from alertstream.avro.schema_tree import Schema, Type, find, tree
+from alertstream.avro.schemas import Schemas
 from alertstream.errors import SchemaError, UndecodableError, UsageError
 from alertstream.kafka.messages import Message
 from alertstream.system.files import not_written, part_of
@@ -143,11 +143,7 @@ class ParquetTable:
         self._size = 0
 
     def _types(self, message: Message) -> list[tuple[str, Any]]:
-        value = message.value or b""
-        if value.startswith(CONTAINER_MAGIC):
-            own = schema_in(open_container_message(value)[0])
-        else:
-            own = self._schemas.by_id(unpack(value)[0])
+        own = writer_schema(message.value or b"", self._schemas)
         return [(name, self._type(name, own)) for name in self._fields]
 
     def _type(self, name: str, own: Schema) -> Any:
@@ -160,33 +156,30 @@ class ParquetTable:
             paths = [path for survey in SURVEYS for path in survey.paths.get(name, ())]
         others = (self._schemas.by_id(each) for each in reversed(self._schemas.ids()))
         for schema in (own, *others):
-            known = named_types(schema)
-            for path in paths:
-                found = type_at(schema, path, known)
-                if found is not None:
-                    return self._arrow_type(found, known)
+            root = tree(schema)
+            for match in chain.from_iterable(find(root, path) for path in paths):
+                found = self._arrow_type(match.type)
+                for _ in range(match.arrays):
+                    found = self._arrow.list_(found)
+                return found
         raise SchemaError(f"no schema has the field {name}", todo="check --fields")
 
-    def _arrow_type(self, node: Any, known: dict[str, Schema]) -> Any:
+    def _arrow_type(self, node: Type) -> Any:
         arrow = self._arrow
-        if isinstance(node, list):
-            rest = [each for each in node if each != "null"]
-            return self._arrow_type(rest[0], known) if len(rest) == 1 else arrow.string()
-        node = known.get(node, node) if isinstance(node, str) else node
-        kind = node if isinstance(node, str) else node["type"]
-        if isinstance(node, dict) and (unit := _UNITS.get(node.get("logicalType", ""))):
-            return arrow.timestamp(unit, tz="UTC")
-        if kind in _PRIMITIVES:
-            return getattr(arrow, _PRIMITIVES[kind])()
-        if kind == "array":
-            return arrow.list_(self._arrow_type(node["items"], known))
-        if kind == "map":
-            return arrow.map_(arrow.string(), self._arrow_type(node["values"], known))
-        if kind == "fixed":
-            return arrow.binary(node["size"])
-        if kind == "record":
-            members = [
-                (each["name"], self._arrow_type(each["type"], known)) for each in node["fields"]
-            ]
-            return arrow.struct(members)
+        if node.kind == "union":
+            rest = [each for each in node.inside if each.kind != "null"]
+            return self._arrow_type(rest[0]) if len(rest) == 1 else arrow.string()
+        logical = node.schema.get("logicalType", "") if isinstance(node.schema, dict) else ""
+        if logical in _UNITS:
+            return arrow.timestamp(_UNITS[logical], tz="UTC")
+        if node.kind in _PRIMITIVES:
+            return getattr(arrow, _PRIMITIVES[node.kind])()
+        if node.kind == "array":
+            return arrow.list_(self._arrow_type(node.inside[0]))
+        if node.kind == "map":
+            return arrow.map_(arrow.string(), self._arrow_type(node.inside[0]))
+        if node.kind == "fixed":
+            return arrow.binary(node.schema["size"])
+        if node.kind == "record":
+            return arrow.struct([(each.name, self._arrow_type(each.type)) for each in node.fields])
         return arrow.null()

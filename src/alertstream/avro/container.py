@@ -1,0 +1,172 @@
+"""Container files of alerts: each record's bytes as they are, and what it takes to append to one.
+
+A block normally holds one record, and then that block's bytes are what goes on the wire.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Self
+
+import fastavro
+
+from alertstream.avro.blocks import SCHEMA_ID, WHOLE, Blocks, Shard
+from alertstream.avro.decoder import Decoder
+from alertstream.avro.schema_tree import Schema
+from alertstream.avro.schemas import parsed
+from alertstream.errors import DataError, SchemaError, UndecodableError
+
+MESSAGES: Schema = {"type": "bytes"}
+"""Schema of a file that holds whole messages, with or without a header, instead of alerts."""
+
+
+class ContainerFile:
+    """An Avro container file, open for reading.
+
+    ``schema`` is the parsed writer schema, ``schema_id`` the id that a recorded file keeps. A file
+    of plain ``bytes`` holds whole messages, with or without a header, instead of alerts:
+    ``holds_messages``.
+
+    :raises DataError: the file cannot be opened, is not a container file, or has a schema that
+        nothing can be decoded with; when iterated, the file is damaged: the records before the
+        damage have been given by then.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.records_read = 0
+        try:
+            self._file: BinaryIO = path.open("rb")
+            self._size = path.stat().st_size or 1
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        try:
+            self._blocks = Blocks(self._file, self._size)
+            self.schema = schema_in(self._blocks.schema)
+            self.holds_messages = self.schema is MESSAGES
+            stated = self._blocks.meta.get(SCHEMA_ID)
+            self.schema_id = None if stated is None else int(stated)
+        except Exception as error:
+            self._file.close()
+            what = "not an Avro container file"
+            if isinstance(error, SchemaError):
+                what = f"the file's schema cannot be used: {error.what}"
+            raise DataError(what, where=str(path), todo="choose another file") from error
+
+    @property
+    def share_read(self) -> float:
+        """How much of the file has been read, 0 to 1."""
+        return self._file.tell() / self._size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield each record's bytes, in order, without decoding them; or each whole message."""
+        return self.records()
+
+    def records(self, limit: int | None = None, shard: Shard = WHOLE) -> Iterator[bytes]:
+        """Yield the records of a shard that are among the first ``limit`` of the file.
+
+        ``records_read`` says how far that went, those of other shards counted, too.
+        """
+        split = _split_messages if self.holds_messages else _split_records
+        self.records_read = 0
+        try:
+            for count, content in self._blocks.of_shard(shard):
+                if content is None:
+                    self.records_read += count
+                    bodies: Iterator[bytes] = iter(())
+                else:
+                    bodies = split(content, count, self.schema)
+                for body in bodies:
+                    if self.records_read == limit:
+                        return
+                    yield body
+                    self.records_read += 1
+                if limit is not None and self.records_read >= limit:
+                    return
+        except Exception as error:
+            raise DataError(
+                f"the file is damaged after record {self.records_read}",
+                where=str(self.path),
+                todo="what comes before is intact; fetch the file again for the rest",
+            ) from error
+
+
+def schema_in(text: bytes) -> Schema:
+    """Return a container file's schema, from its JSON.
+
+    :raises SchemaError: alerts cannot be decoded with it.
+    """
+    schema = json.loads(text)
+    return MESSAGES if schema in ("bytes", MESSAGES) else parsed(schema)
+
+
+def _split_records(block: bytes, count: int, schema: Schema) -> Iterator[bytes]:
+    if count == 1:
+        yield block
+        return
+    decoder = Decoder(schema)
+    end = 0
+    for _ in range(_possible(count, block)):
+        start, end = end, decoder.end_of_record(block, end)
+        yield block[start:end]
+    if end != len(block):
+        raise UndecodableError("trailing bytes after the last record of a block")
+
+
+def _split_messages(block: bytes, count: int, schema: Schema) -> Iterator[bytes]:
+    stream = BytesIO(block)
+    for _ in range(_possible(count, block)):
+        yield fastavro.schemaless_reader(stream, schema, None)
+
+
+def _possible(count: int, block: bytes) -> int:
+    if not 0 <= count <= len(block):
+        raise UndecodableError("a block with an impossible number of records")
+    return count
+
+
+class ContainerTail(NamedTuple):
+    """What it takes to append to a container file.
+
+    :param schema: the writer schema, as JSON.
+    :param sync_marker: what ends each block.
+    :param end: where the last whole block ends.
+    """
+
+    schema: bytes
+    sync_marker: bytes
+    end: int
+
+
+def container_tail(path: Path) -> ContainerTail:
+    """Find out what it takes to append to a container file.
+
+    :raises DataError: the file cannot be read, is not a container file, is compressed, or is
+        damaged elsewhere than in its last block.
+    """
+    try:
+        with path.open("rb") as file:
+            blocks = Blocks(file, path.stat().st_size)
+            tail = ContainerTail(blocks.schema, blocks.sync_marker, blocks.end())
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except Exception as error:
+        what = "not an intact Avro container file"
+        raise DataError(what, where=str(path), todo="choose another file") from error
+    if blocks.codec != b"null":
+        what = "cannot append to a compressed file"
+        raise DataError(what, where=str(path), todo="choose another file")
+    return tail
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"the file cannot be read ({error.strerror})", where=str(path))

@@ -1,0 +1,170 @@
+"""Avro bodies to alerts, whole or in part: what is not asked for is not decoded.
+
+An alert is mostly images and history. A decoder that needs only some fields stops after the last
+of them; that nothing is missing after it is then seen from the images that end the alert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from io import BytesIO
+from typing import Any
+
+import fastavro
+
+from alertstream.avro.schema_tree import Schema, Selection, Type, cut, select, tree, walk
+from alertstream.avro.wire import varint
+from alertstream.errors import SchemaError, UndecodableError
+
+_FITS_MAGIC = b"SIMPLE  ="
+_VARIABLE_LENGTH = ("array", "bytes", "enum", "int", "long", "map", "string", "union")
+
+
+class Decoder:
+    """Decodes the alerts written with one schema, whole or only some fields of them.
+
+    ``fields`` are dotted paths such as ``diaSource.snr``; a path to a record or an array takes
+    all of it, one through an array takes that field of each item. None decodes everything.
+    A path that the schema does not have is left out, so that a filter can name the fields of
+    several schema versions.
+    """
+
+    def __init__(self, schema: Schema, fields: Collection[str] | None = None) -> None:
+        root = tree(schema)
+        self._whole = schema
+        self._nothing = _prepared(cut(root, {}))
+        self._writer = schema
+        self._reader: Schema | None = None
+        self._images = 0
+        if fields is not None:
+            selected = select(root, [field.split(".") for field in fields])
+            self._writer = _cut_after_last(schema, root, selected)
+            self._reader = _prepared(cut(root, selected))
+            self._images = _trailing_images(schema, len(self._writer["fields"]))
+        self._image_sizes = [0] * self._images
+        self._stream = BytesIO if _notices_end(root) else _StrictBytes
+
+    def decode(self, message: bytes, start: int = 0) -> dict[str, Any]:
+        """Return the alert, or the fields of it that were asked for.
+
+        :param start: where in ``message`` the alert's body starts; it must end with it.
+        :raises UndecodableError: the body is cut short, has trailing bytes, or is otherwise
+            not what the schema says.
+        """
+        if self._writer is self._whole:
+            return self._read_to_the_end(message, start, self._reader)
+        # Of bytes, and of nothing else, this makes no copy.
+        stream = self._stream(message)
+        stream.seek(start)
+        alert = _read(stream, self._writer, self._reader, len(message))
+        if not self._images_fill(message, stream.tell()):
+            self._read_to_the_end(message, start, self._nothing)
+        return alert
+
+    def end_of_record(self, block: bytes, start: int) -> int:
+        """Return where the record that starts at ``start`` ends.
+
+        :raises UndecodableError: the block ends first.
+        """
+        stream = self._stream(block)
+        stream.seek(start)
+        _read(stream, self._whole, self._nothing, len(block))
+        return stream.tell()
+
+    def _read_to_the_end(self, message: bytes, start: int, reader: Schema | None) -> dict[str, Any]:
+        # fastavro takes a bytes field that the end cuts short for a shorter one; with a byte more
+        # than there should be, it goes too far instead.
+        stream = self._stream(message + b"\0")
+        stream.seek(start)
+        alert = _read(stream, self._whole, reader, len(message))
+        if stream.tell() < len(message):
+            raise UndecodableError("trailing bytes after the alert")
+        if stream.tell() > len(message):
+            raise UndecodableError("cut short")
+        return alert
+
+    def _images_fill(self, message: bytes, start: int) -> bool:
+        """Whether FITS images fill the last fields up to the message's last byte.
+
+        Walks back from the end, so it costs the same whatever the history; where it says no,
+        all has to be read to know.
+        """
+        end = len(message)
+        for index in range(self._images):
+            size = self._image_sizes[index]
+            if not message.startswith(_FITS_MAGIC, max(end - size, 0), end):
+                size = end - message.rfind(_FITS_MAGIC, start, end)
+            prefix = b"\x02" + varint(size)
+            if not message.endswith(prefix, start, max(end - size, 0)):
+                return False
+            self._image_sizes[index] = size
+            end -= size + len(prefix)
+        return self._images > 0 and end >= start
+
+
+def _read(stream: BytesIO, writer: Schema, reader: Schema | None, size: int) -> dict[str, Any]:
+    try:
+        alert: dict[str, Any] = fastavro.schemaless_reader(stream, writer, reader)
+    except Exception as error:
+        # What fastavro raises on bytes that are no alert is of any type.
+        cause = "cut short" if stream.tell() >= size else "not as its schema says"
+        raise UndecodableError(cause) from error
+    return alert
+
+
+class _StrictBytes(BytesIO):
+    """Bytes that cannot be read beyond their end.
+
+    fastavro skips numbers of fixed size that are not there, as many as an array claims to have;
+    from this it does not, but reads it more slowly.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        if size is not None and len(content) < size:
+            raise EOFError
+        return content
+
+
+def _notices_end(root: Type) -> bool:
+    """Whether fastavro cannot skip any array's items beyond the end of the bytes."""
+    return all(_has_length(each.inside[0]) for each in walk(root) if each.kind == "array")
+
+
+def _has_length(node: Type) -> bool:
+    """Whether a type starts with a number of variable length, or a field of it does."""
+    if node.kind == "record":
+        return any(_has_length(each) for each in node.inside)
+    return node.kind in _VARIABLE_LENGTH
+
+
+def _cut_after_last(schema: Schema, root: Type, selected: Selection) -> Schema:
+    """Return the schema up to the last top-level field that is selected."""
+    names = selected.get(root.name, ())
+    wanted = [index for index, field in enumerate(root.fields, 1) if field.name in names]
+    if not wanted:
+        return schema
+    fields = schema["fields"][: wanted[-1]]
+    return _prepared({"type": "record", "name": root.name, "fields": fields})
+
+
+def _trailing_images(schema: Schema, first: int) -> int:
+    """Return how many nullable bytes fields end the schema, from field ``first`` on."""
+    count = 0
+    for field in reversed(schema["fields"][first:]):
+        if field["type"] != ["null", "bytes"]:
+            break
+        count += 1
+    return count
+
+
+def _prepared(schema: Schema) -> Schema:
+    """Return a schema that was made of a parsed one in the form that fastavro decodes with.
+
+    :raises SchemaError: two names in it are the same without their namespaces.
+    """
+    try:
+        prepared: Schema = fastavro.parse_schema(schema)
+    except Exception as error:
+        raise SchemaError("a schema with ambiguous names") from error
+    return prepared
