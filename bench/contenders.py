@@ -35,7 +35,7 @@ from alertstream.kafka.subscription import Subscription
 from alertstream.monitoring.watch import Watch, watch_stream
 from alertstream.printing.printer import PrintOptions, print_stream
 from alertstream.sending.encoders import message_encoders
-from alertstream.sending.schedule import Cadence, WallClock, bursts, visits_in
+from alertstream.sending.schedule import Cadence, WallClock, bursts, files_of, visits_in
 from alertstream.sending.sender import SendOptions, send
 
 SCHEMA_ID = 1000
@@ -51,7 +51,7 @@ async def send_ours(
     connection, visits, clock = Connection(broker), visits_in([Path(path)]), WallClock()
     made = (await make_topics(connection, [topic], TopicLayout()))[topic]
     async with kafka.producer(connection, compression=codec) as producer:
-        options, how = SendOptions(made, limit=0), message_encoders(visits, Schemas())
+        options, how = SendOptions(made, limit=0), message_encoders(files_of(visits), Schemas())
         due = bursts(visits, Cadence(0, repeat=int(times)), clock, stop)
         total = await send(producer, options, how, due, clock=clock, stop=stop)
     assert total.failed == 0

@@ -31,7 +31,7 @@ from alertstream.local.simulate.files import SimulateOptions, simulate
 from alertstream.monitoring.watch import Watch, watch_stream
 from alertstream.printing.printer import PrintOptions, print_stream
 from alertstream.sending.encoders import message_encoders
-from alertstream.sending.schedule import Cadence, VisitFiles, WallClock, bursts, visits_in
+from alertstream.sending.schedule import Cadence, VisitFiles, WallClock, bursts, files_of, visits_in
 from alertstream.sending.sender import SendOptions, VisitSent, send, visit_line
 
 TOPIC = "alerts-simulated"
@@ -154,7 +154,7 @@ class _Stage:
             sent = await send(
                 sending,
                 SendOptions(made[TOPIC], self.cadence.interval),
-                message_encoders(self.visits, self.schemas),
+                message_encoders(files_of(self.visits), self.schemas),
                 bursts(self.visits, self.cadence, clock, stop),
                 clock=clock,
                 stop=stop,

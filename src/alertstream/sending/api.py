@@ -12,7 +12,7 @@ from alertstream.kafka.admin import TopicLayout, make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.producer import producer
 from alertstream.sending.encoders import message_encoders
-from alertstream.sending.schedule import Cadence, WallClock, bursts, visits_in
+from alertstream.sending.schedule import Cadence, WallClock, bursts, files_of, visits_in
 from alertstream.sending.sender import SendOptions, VisitSent
 from alertstream.sending.sender import send as send_visits
 
@@ -45,7 +45,7 @@ async def send(
     given = [paths] if isinstance(paths, str | Path) else paths
     visits = visits_in([Path(each) for each in given])
     encoders = message_encoders(
-        visits, schemas or Schemas(), schema_id=schema_id, subject=f"{topic}-value"
+        files_of(visits), schemas or Schemas(), schema_id=schema_id, subject=f"{topic}-value"
     )
     target = (await make_topics(connection, [topic], layout or TopicLayout()))[topic]
     options = SendOptions(target, interval, limit)

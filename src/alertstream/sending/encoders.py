@@ -16,7 +16,6 @@ from alertstream.avro.schema_tree import Schema
 from alertstream.avro.schemas import Schemas, write_schema
 from alertstream.avro.wire import pack, varint
 from alertstream.errors import UsageError
-from alertstream.sending.schedule import VisitFiles
 
 Encoder = Callable[[bytes], tuple[bytes, ...]]
 """Makes a message, in parts, of a record's bytes."""
@@ -41,7 +40,7 @@ def unchanged(message: bytes) -> tuple[bytes, ...]:
 
 
 def message_encoders(
-    visits: Iterable[VisitFiles],
+    files: Iterable[Path],
     schemas: Schemas,
     *,
     schema_id: int | None = None,
@@ -59,7 +58,7 @@ def message_encoders(
     :raises RegistryError: the registry that says the ids cannot be reached, or refuses.
     """
     found: dict[Path, Encoder] = {}
-    for path in (path for visit in visits for path in visit.files):
+    for path in files:
         with ContainerFile(path) as container:
             schema, stated = container.schema, container.schema_id
         if container.holds_messages:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -97,6 +97,11 @@ async def bursts(
             return
         yield visit, start
         previous = start
+
+
+def files_of(visits: Iterable[VisitFiles]) -> list[Path]:
+    """Return all files of visits, in order."""
+    return [path for visit in visits for path in visit.files]
 
 
 def _rounds(visits: Sequence[VisitFiles], repeat: int) -> Iterator[VisitFiles]:

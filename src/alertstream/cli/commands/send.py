@@ -87,14 +87,14 @@ def send(
     from alertstream.kafka.admin import TopicLayout, make_topics
     from alertstream.sending import sender
     from alertstream.sending.encoders import message_encoders
-    from alertstream.sending.schedule import Cadence, WallClock, bursts, visits_in
+    from alertstream.sending.schedule import Cadence, WallClock, bursts, files_of, visits_in
 
     number, of = options.part_of_visit(part)
     cadence, clock = Cadence(interval, align, repeat), WallClock()
     layout = TopicLayout(partitions, replication)
     visits = visits_in(data or [package_folder("data")])
     encoders = message_encoders(
-        visits,
+        files_of(visits),
         schemas,
         schema_id=schema_id,
         folder=schemas.keep_in,
