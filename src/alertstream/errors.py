@@ -13,7 +13,7 @@
     ├── RegistryError           a schema registry cannot be reached, or did not answer as it should
     ├── UndecodableError        one message or record is no alert
     ├── PictureError            a cutout is no image that can be shown
-    ├── FilterError             a filter is unknown, or its file or its code fails
+    ├── FilterError             a filter's file cannot be run, or its code fails
     └── DeliveryError           alerts were not acknowledged, or an account does not add up
 
 Every error is one line for people: what happened, where, and what to do about it.
@@ -111,7 +111,7 @@ class PictureError(AlertStreamError):
 
 
 class FilterError(AlertStreamError):
-    """A filter is unknown, or its file or its code fails."""
+    """A filter's file cannot be run, or its code fails."""
 
 
 class DeliveryError(AlertStreamError):

@@ -11,7 +11,7 @@ from tests.support.commands import Finished
 def own_filters(tmp_path: Path, code: str) -> Path:
     """Write a file of filters, with what stands before each of them."""
     path = tmp_path / "mine.py"
-    path.write_text(f"from alertstream.filtering.filters import AlertFilter\n{code}")
+    path.write_text(f"from alertstream import AlertFilter\n{code}")
     return path
 
 

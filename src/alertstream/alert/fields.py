@@ -10,7 +10,7 @@ from itertools import islice
 from alertstream.alert.surveys import QUANTITIES, SURVEYS
 from alertstream.avro.schema_tree import ITEMS, VALUES, Schema, fields_below, find, tree
 from alertstream.avro.schemas import Schemas
-from alertstream.errors import AlertStreamError, SchemaError
+from alertstream.errors import SchemaError, UsageError
 
 MAX_SUGGESTIONS = 20_000
 """Fields of a schema among which the nearest is looked for; LSST's have 1,000 to 1,500."""
@@ -25,7 +25,6 @@ def require_fields(
     more: Sequence[Schema] = (),
     *,
     where: str,
-    error: type[AlertStreamError] = SchemaError,
 ) -> None:
     """Check that names are quantities, or dotted paths that a schema has.
 
@@ -33,8 +32,7 @@ def require_fields(
 
     :param more: schemas that are known besides.
     :param where: what names the fields.
-    :param error: what is raised.
-    :raises AlertStreamError: no schema has a field.
+    :raises UsageError: no schema has a field.
     """
     if not schemas.known_in_advance:
         return
@@ -49,7 +47,7 @@ def require_fields(
         missing = missing_in(schema, missing)
     if missing:
         near = _nearest(missing[0], schemas, more)
-        raise error(
+        raise UsageError(
             f"no schema has the field {missing[0] or repr('')}",
             where=where,
             todo=f"did you mean {near}?"

@@ -162,7 +162,7 @@ class Sieve:
             except Exception as error:
                 judgement.failed[alert.visit, index] += 1
                 cause = error_line(error)
-                text = f"{each.topic} fails on an alert, which it rejects thereby: {cause}"
+                text = f"{each.topic} raised an error on an alert; the alert was rejected: {cause}"
                 self._report(f"{each.topic} {cause}", text)
 
     def _tell_missing(self, schema: Schema) -> None:

@@ -1,11 +1,11 @@
-"""Filters: what they are, the template's hundred, and how users' own are found.
+"""Filters: what they are, the hundred template filters, and how users' own are found.
 
 A filter is a class with a docstring and one method::
 
-    from alertstream.filtering.filters import AlertFilter
+    from alertstream import AlertFilter
 
     class BrightAndBlue(AlertFilter):
-        \"\"\"Certain detections brighter than magnitude 18 in g.\"\"\"
+        \"\"\"High-confidence detections brighter than magnitude 18 in g.\"\"\"
 
         fields = ("snr", "magnitude", "band")
 
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from alertstream.alert.alert import AB_ZERO, Alert
-from alertstream.errors import FilterError
+from alertstream.errors import FilterError, UsageError
 
 TEMPLATES = 100
 SNR_CUT = 5.0
@@ -66,17 +66,17 @@ class AlertFilter:
 
     @property
     def description(self) -> str:
-        """The first line of the class's docstring, empty without any."""
+        """The first line of the class's docstring; empty if there is none."""
         return (type(self).__doc__ or "").strip().partition("\n")[0]
 
     @property
     def declared_in(self) -> str:
-        """What names its fields, for errors."""
+        """What names its fields, for error messages."""
         return f"fields of {type(self).__name__}"
 
 
 class TemplateFilter(AlertFilter):
-    """Certain and bright: SNR > 5 and brighter than AB magnitude 20."""
+    """High-confidence and bright: SNR > 5 and brighter than AB magnitude 20."""
 
     fields = ("snr", "flux")
 
@@ -91,36 +91,36 @@ def template_filter(number: int) -> type[TemplateFilter]:
 
 
 def choose_filters(names: Sequence[str], files: Sequence[Path] = ()) -> list[AlertFilter]:
-    """Return the filters that ``names`` mean, each once, in the order in which they are named.
+    """Return the filters called ``names``, each once, in the order in which they are named.
 
     :param names: numbers (``1``), ranges (``1-100``) and class names; without any, all classes
         of ``files``.
-    :param files: users' Python files. They are code: they are run.
-    :raises FilterError: a name means no filter, or a file cannot be run.
+    :param files: users' Python files. They are code, and are run.
+    :raises UsageError: there is no filter of a name.
+    :raises FilterError: a file cannot be run, or defines no filter.
     """
     own = {name: found for file in files for name, found in load_filters(file).items()}
-    chosen: dict[str, Callable[[], AlertFilter]] = {}
+    chosen: dict[str, type[AlertFilter]] = {}
     for name in names or own:
-        chosen |= _meant(name, own)
-    return [_made(found) for found in chosen.values()]
+        chosen |= {name: own[name]} if name in own else _template_filters(name, own)
+    return [_instance(found) for found in chosen.values()]
 
 
-def _meant(name: str, own: dict[str, type[AlertFilter]]) -> dict[str, type[AlertFilter]]:
-    if name in own:
-        return {name: own[name]}
+def _template_filters(name: str, own: Iterable[str]) -> dict[str, type[AlertFilter]]:
+    """Return the template filters called ``name``, a number or a range, by class name."""
     numbers = re.fullmatch(r"(?:Filter)?(\d+)(?:-(?:Filter)?(\d+))?", name)
     if numbers:
         first, last = int(numbers[1]), int(numbers[2] or numbers[1])
         if 1 <= first <= last <= TEMPLATES:
             return {f"Filter{n:03}": template_filter(n) for n in range(first, last + 1)}
-        raise FilterError(
-            f"no filter has the number {name}", todo=f"give 1 to {TEMPLATES}, or a range as 1-10"
-        )
-    near = get_close_matches(name, [*own, "Filter001"], n=1)
-    known = f"its file has {', '.join(own)}" if own else "give the file it is in with --filters"
-    raise FilterError(
-        f"there is no filter {name}", todo=f"did you mean {near[0]}?" if near else known
-    )
+        todo = f"give a number from 1 to {TEMPLATES}, or a range such as 1-10"
+    elif near := get_close_matches(name, [*own, "Filter001"], n=1):
+        todo = f"did you mean {near[0]}?"
+    elif own:
+        todo = f"the file defines {', '.join(own)}"
+    else:
+        todo = "give the file that defines it with --filters"
+    raise UsageError(f"there is no filter {name}", todo=todo)
 
 
 def load_filters(file: Path) -> dict[str, type[AlertFilter]]:
@@ -130,16 +130,14 @@ def load_filters(file: Path) -> dict[str, type[AlertFilter]]:
     """
     spec = importlib.util.spec_from_file_location(f"alertstream_filters_{file.stem}", file)
     if spec is None or spec.loader is None:
-        raise FilterError("no Python file", where=str(file), todo="name it with .py at its end")
+        raise FilterError("not a Python file", where=str(file), todo="its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except FileNotFoundError as error:
-        if error.filename != spec.origin:
-            raise _failed(file, error) from error
-        raise FilterError("there is no such file", where=str(file)) from error
     except (Exception, SystemExit) as error:
-        raise _failed(file, error) from error
+        if isinstance(error, FileNotFoundError) and error.filename == spec.origin:
+            raise FilterError("there is no such file", where=str(file)) from error
+        raise _code_failed(error, str(file)) from error
     found = {
         name: value
         for name, value in vars(module).items()
@@ -157,21 +155,26 @@ def load_filters(file: Path) -> dict[str, type[AlertFilter]]:
     return found
 
 
-def _made(found: Callable[[], AlertFilter]) -> AlertFilter:
+def _instance(found: Callable[[], AlertFilter]) -> AlertFilter:
     try:
         made = found()
         topic, fields = made.topic, made.fields
-        texts = fields is None or all(isinstance(each, str) for each in fields)
+        names = not isinstance(fields, str) and all(isinstance(each, str) for each in fields or ())
     except Exception as error:
-        raise _failed(None, error) from error
-    if isinstance(fields, str) or not texts:
+        raise _code_failed(error) from error
+    if not names:
         raise FilterError(
-            "the fields are no names",
+            "the fields are not names",
             where=type(made).__name__,
-            todo='write them as in: fields = ("snr", "diaSource.reliability")',
+            todo='write them like this: fields = ("snr", "diaSource.reliability")',
         )
-    require_topic_name(topic)
+    if not is_topic_name(topic):
+        raise FilterError(f"{topic} {INVALID_TOPIC}", todo=VALID_TOPICS)
     return made
+
+
+INVALID_TOPIC = "is not a valid name for a topic"
+VALID_TOPICS = "use letters, digits, . _ and - only"
 
 
 def is_topic_name(name: str) -> bool:
@@ -179,24 +182,9 @@ def is_topic_name(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) is not None
 
 
-def require_topic_name(name: str) -> str:
-    """Return ``name`` if a topic can have it.
-
-    :raises FilterError: it cannot.
-    """
-    if not is_topic_name(name):
-        raise FilterError(
-            f"{name} cannot be a topic's name", todo="use letters, digits, . _ and - only"
-        )
-    return name
-
-
-def _failed(file: Path | None, error: BaseException) -> FilterError:
-    return FilterError(
-        f"the filter's code fails with {error_line(error)}",
-        where=str(file) if file else None,
-        todo="mend it and start again",
-    )
+def _code_failed(error: BaseException, where: str | None = None) -> FilterError:
+    what = f"the filter's code raised {error_line(error)}"
+    return FilterError(what, where=where, todo="fix it and rerun")
 
 
 def error_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""The file that one's own filter begins as: it runs at once, and has a test of itself."""
+"""The file that ``filter --new`` writes: a filter that runs at once, with tests of its own."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ TEXT = '''"""A filter for alertstream: change it, test it, try it on a file of a
     alertstream filter BROKER TOPIC --filters MyFilter.py
 """
 
-from alertstream.filtering.filters import AlertFilter
-from alertstream.alert.alert import Alert
+from alertstream import Alert, AlertFilter
 
 
-# The class's name is that of the topic that gets what passes.
+# Alerts that pass go to the topic of the class's name.
 class MyFilter(AlertFilter):
-    """Certain detections brighter than magnitude 19 in g or r."""
+    """High-confidence detections brighter than magnitude 19 in g or r."""
 
-    # All that passes() looks at, and nothing else is decoded: quantities, which every survey has
+    # What passes() looks at; nothing else is decoded. Quantities, which every survey has
     # (snr, magnitude, magnitude_error, flux, flux_error, band, ra, dec, mjd, visit, history,
-    # source_id, object_id), and dotted paths, such as "diaSource.reliability".
+    # source_id, object_id), or dotted paths, such as "diaSource.reliability".
     fields = ("snr", "magnitude", "band")
 
     def passes(self, alert):
-        # Quantities are attributes; what is at a path is alert.value("diaSource.reliability").
+        # Quantities are attributes; a path's value is alert.value("diaSource.reliability").
         # A quantity that an alert lacks is NaN or None: no comparison with it is true.
         return alert.snr > 10 and alert.magnitude < 19 and alert.band in ("g", "r")
 
@@ -51,15 +50,15 @@ _CLASS = re.compile(r"(?!(?:Alert|AlertFilter|True|False|None|Filter\d+)$)[A-Z][
 
 
 def write_filter(name: str, folder: Path) -> Path:
-    """Write a filter of the class ``name`` into ``folder``; return its file.
+    """Write a filter class called ``name`` into ``folder``; return its file.
 
-    :raises UsageError: no class can have the name.
-    :raises FilterError: there is such a file, or it cannot be written.
+    :raises UsageError: a filter cannot have this name.
+    :raises FilterError: the file exists already, or cannot be written.
     """
     if not _CLASS.fullmatch(name):
         raise UsageError(
-            f"{name or repr('')} is no name for a filter of one's own",
-            todo="give a class's name, as in: alertstream filter --new BrightAndBlue",
+            f"{name or repr('')} is not a valid filter name",
+            todo="give the name of a class, as in: alertstream filter --new BrightAndBlue",
         )
     path = folder / f"{name}.py"
     try:
@@ -67,10 +66,10 @@ def write_filter(name: str, folder: Path) -> Path:
             file.write(TEXT.replace("MyFilter", name))
     except FileExistsError:
         raise FilterError(
-            "there is such a file, which stays as it is",
+            "the file exists already, and was not changed",
             where=str(path),
             todo="choose another name or folder",
         ) from None
     except OSError as error:
-        raise FilterError(f"no file to write: {error.strerror}", where=str(path)) from error
+        raise FilterError(f"cannot write the file: {error.strerror}", where=str(path)) from error
     return path

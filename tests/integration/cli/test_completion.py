@@ -105,7 +105,7 @@ def test_nothing_is_asked() -> None:
 
 
 FILTERS = """
-from alertstream.filtering.filters import AlertFilter
+from alertstream import AlertFilter
 import alertstream.filtering.filters as those
 raise SystemExit("this file is run")
 class Base(AlertFilter): "Without passes."

@@ -15,17 +15,17 @@ NOWHERE = "127.0.0.1:1"
     [
         (
             ("filter", "--where", "diaSource.snrr > 5", "--output", "x"),
-            1,
+            2,
             "error: no schema has the field diaSource.snrr · --where 'diaSource.snrr > 5'"
             " · did you mean diaSource.snr?\n",
         ),
         (
             ("print", "--fields", "band, diaSource.bnad"),
-            1,
+            2,
             "error: no schema has the field diaSource.bnad · --fields"
             " · did you mean diaSource.band?\n",
         ),
-        (("print", "--fields", "snr,"), 1, "error: no schema has the field '' · --fields"),
+        (("print", "--fields", "snr,"), 2, "error: no schema has the field '' · --fields"),
         (("filter", "--where", "diaSource.snr > 5", "--output", "x"), 1, "Kafka cannot be reached"),
         (("filter", "--where", "candidate.x > 5", "--output", "x"), 1, "Kafka cannot be reached"),
         (("print", "--fields", "band,prvDiaSources.snr"), 1, "Kafka cannot be reached"),
@@ -45,23 +45,23 @@ def test_options_that_name_fields(command: tuple[str, ...], status: int, what: s
 
 
 @pytest.mark.parametrize(
-    ("fields", "what"),
+    ("fields", "status", "what"),
     [
-        ('("snr", "diaSource.bnad")', "no schema has the field diaSource.bnad · fields of Mine"),
-        ('"snr"', "the fields are no names · Mine"),
-        ("(1,)", "the fields are no names · Mine"),
-        ("7", "the filter's code fails with TypeError"),
-        ('("snr", "diaSource.band")', "Kafka cannot be reached"),
+        ('("snr", "diaSource.bnad")', 2, "no schema has the field diaSource.bnad · fields of Mine"),
+        ('"snr"', 1, "the fields are not names · Mine"),
+        ("(1,)", 1, "the fields are not names · Mine"),
+        ("7", 1, "the filter's code raised TypeError"),
+        ('("snr", "diaSource.band")', 1, "Kafka cannot be reached"),
     ],
 )
-def test_fields_that_a_class_declares(fields: str, what: str, tmp_path: Path) -> None:
+def test_fields_that_a_class_declares(fields: str, status: int, what: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(
-        "from alertstream.filtering.filters import AlertFilter\n"
+        "from alertstream import AlertFilter\n"
         f"class Mine(AlertFilter):\n    fields = {fields}\n"
         "    def passes(self, alert):\n        return True\n"
     )
     ended = run("filter", NOWHERE, "topic", "--filters", path)
-    assert (ended.status, ended.out) == (1, "")
+    assert (ended.status, ended.out) == (status, "")
     assert what in ended.err
     assert ended.err.count("\n") == 1

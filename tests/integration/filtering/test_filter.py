@@ -378,7 +378,7 @@ class Works{number}(AlertFilter):
         ),
         (
             "class Größer(AlertFilter):\n    def passes(self, alert): return True",
-            "Größer cannot be a topic's name",
+            "Größer is not a valid name for a topic",
         ),
     ],
 )
@@ -393,11 +393,11 @@ def test_bad_filter_file(kafka: str, stream: str, tmp_path: Path, code: str, wha
 @pytest.mark.parametrize(
     ("arguments", "status", "what"),
     [
-        (["0"], 1, "no filter has the number 0 · give 1 to 100"),
-        (["101"], 1, "no filter has the number 101"),
-        (["7-3"], 1, "no filter has the number 7-3"),
-        (["Filter01x"], 1, "did you mean Filter001?"),
-        (["Unknown"], 1, "there is no filter Unknown · give the file it is in with --filters"),
+        (["0"], 2, "there is no filter 0 · give a number from 1 to 100"),
+        (["101"], 2, "there is no filter 101"),
+        (["7-3"], 2, "there is no filter 7-3"),
+        (["Filter01x"], 2, "did you mean Filter001?"),
+        (["Unknown"], 2, "there is no filter Unknown · give the file that defines it"),
         (["1", "--filters", "/nonexistent/f.py"], 1, "there is no such file · /nonexistent/f.py"),
         ([], 2, "no filter is named"),
         (["1", "--cap", "-1"], 2, "'--cap'"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from alertstream.alert.alert import Alert
-from alertstream.errors import FilterError
+from alertstream.errors import UsageError
 from alertstream.filtering.expression import WhereFilter
 
 SOURCE = {"snr": 7.0, "psfFlux": 40_000.0, "band": "g", "isDipole": False, "x": None, "n": 0}
@@ -88,5 +88,5 @@ def test_declares_what_it_looks_at() -> None:
     ],
 )
 def test_what_is_no_such_expression(expression: str) -> None:
-    with pytest.raises(FilterError, match="--where cannot be understood"):
+    with pytest.raises(UsageError, match="--where is not a valid expression"):
         WhereFilter(expression, "topic")

@@ -9,7 +9,7 @@ from tests.support import samples
 
 from alertstream.alert.alert import Alert
 from alertstream.alert.surveys import QUANTITIES, field_paths
-from alertstream.errors import FilterError
+from alertstream.errors import UsageError
 from alertstream.filtering.filters import (
     AlertFilter,
     TemplateFilter,
@@ -37,7 +37,7 @@ def test_numbers_ranges_and_names() -> None:
 
 @pytest.mark.parametrize("name", ["0", "101", "3-2", "1-", "-1", "x", "Filter", "1-200"])
 def test_names_of_nothing(name: str) -> None:
-    with pytest.raises(FilterError):
+    with pytest.raises(UsageError):
         choose_filters([name])
 
 

@@ -236,10 +236,9 @@ def _require_fields(
     filters: Sequence[AlertFilter], schemas: Schemas, more: Sequence[Schema] = ()
 ) -> None:
     from alertstream.alert.fields import require_fields
-    from alertstream.errors import FilterError
 
     for each in filters:
-        require_fields(each.fields or (), schemas, more, where=each.declared_in, error=FilterError)
+        require_fields(each.fields or (), schemas, more, where=each.declared_in)
 
 
 def _list_filters(files: Sequence[Path], format: str) -> int:
