@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.protocol.group import LeaveGroupRequest
 
 from alertstream.avro.blocks import CONTAINER_MAGIC, open_container_message
+
+T = TypeVar("T")
 
 
 def read(broker: str, topic: str) -> list[Any]:
@@ -71,71 +74,61 @@ def write(broker: str, topic: str, messages: Iterable[bytes | None], **more: Any
 
 
 def make(broker: str, topic: str, partitions: int = 1, replication: int = 1, **config: str) -> None:
-    async def create() -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=broker)
-        await admin.start()
-        try:
-            new = NewTopic(topic, partitions, replication, topic_configs=config)
-            await admin.create_topics([new])
-        finally:
-            await admin.close()
+    async def create(admin: AIOKafkaAdminClient) -> None:
+        await admin.create_topics([NewTopic(topic, partitions, replication, topic_configs=config)])
 
-    asyncio.run(create())
+    _administer(broker, create)
 
 
 def delete(broker: str, topic: str) -> None:
-    async def remove() -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=broker)
-        await admin.start()
-        try:
-            await admin.delete_topics([topic])
-        finally:
-            await admin.close()
-
-    asyncio.run(remove())
+    _administer(broker, lambda admin: admin.delete_topics([topic]))
 
 
 def describe(broker: str, topic: str) -> dict[str, Any] | None:
-    async def ask() -> dict[str, Any] | None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=broker)
-        await admin.start()
-        try:
-            found = await admin.describe_topics()
-        finally:
-            await admin.close()
-        return next((each for each in found if each["topic"] == topic), None)
-
-    return asyncio.run(ask())
+    found = _administer(broker, lambda admin: admin.describe_topics())
+    return next((each for each in found if each["topic"] == topic), None)
 
 
 def committed(broker: str, group: str) -> dict[int, int]:
     """A group's committed offsets, by partition."""
-
-    async def ask() -> dict[int, int]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=broker)
-        await admin.start()
-        try:
-            offsets = await admin.list_consumer_group_offsets(group)
-        finally:
-            await admin.close()
-        return {partition.partition: each.offset for partition, each in offsets.items()}
-
-    return asyncio.run(ask())
+    offsets = _administer(broker, lambda admin: admin.list_consumer_group_offsets(group))
+    return {partition.partition: each.offset for partition, each in offsets.items()}
 
 
 def members(broker: str, group: str) -> int:
     """How many members a group has whose partitions are assigned."""
+    try:
+        state, found = _administer(broker, lambda admin: _members(admin, group))
+    except GroupCoordinatorNotAvailableError:
+        return 0
+    return len(found) if state == "Stable" else 0
 
-    async def ask() -> int:
+
+def dismiss(broker: str, group: str) -> None:
+    """Take the members out of a group that were killed: by itself, Kafka waits ten seconds."""
+
+    async def leave(admin: AIOKafkaAdminClient) -> None:
+        coordinator = await admin.find_coordinator(group)
+        for member in (await _members(admin, group))[1]:
+            await admin._send_request(LeaveGroupRequest(group, member), coordinator)
+
+    _administer(broker, leave)
+
+
+async def _members(admin: AIOKafkaAdminClient, group: str) -> tuple[str, list[str]]:
+    """A group's state, and the ids of its members."""
+    (response,) = await admin.describe_consumer_groups([group])
+    _, _, state, _, _, found, *_ = response.groups[0]
+    return state, [member for member, *_ in found]
+
+
+def _administer(broker: str, work: Callable[[AIOKafkaAdminClient], Awaitable[T]]) -> T:
+    async def connected() -> T:
         admin = AIOKafkaAdminClient(bootstrap_servers=broker)
         await admin.start()
         try:
-            (response,) = await admin.describe_consumer_groups([group])
-        except GroupCoordinatorNotAvailableError:
-            return 0
+            return await work(admin)
         finally:
             await admin.close()
-        _, _, state, _, _, there, *_ = response.groups[0]
-        return len(there) if state == "Stable" else 0
 
-    return asyncio.run(ask())
+    return asyncio.run(connected())

@@ -198,6 +198,7 @@ def test_group_knows_where_it_began_before_anything_came(
     killed = start("print", kafka, stream, *how)
     until(lambda: len(raw_kafka.committed(kafka, f"group-{stream}")) == 4, "its start is kept")
     stop(killed, signal.SIGKILL)
+    raw_kafka.dismiss(kafka, f"group-{stream}")
     path = sorted(visits.iterdir())[1]
     send_visits(kafka, stream, path)
     printed = run("print", kafka, stream, *how, "--exit-on-eof")

@@ -226,6 +226,7 @@ def test_table_is_there_when_it_is_whole(kafka: str, stream: str, tmp_path: Path
     assert killed.stdout is not None
     assert killed.stdout.readline()
     stop(killed, signal.SIGKILL)
+    raw_kafka.dismiss(kafka, group)
     assert not path.exists()
     assert sum(raw_kafka.committed(kafka, group).values()) == 0
     ended = start("print", kafka, stream, *how)
@@ -247,6 +248,7 @@ def test_page_of_a_group_is_there_before_its_offsets_move(
     assert killed.stdout is not None
     assert killed.stdout.readline()
     stop(killed, signal.SIGKILL)
+    raw_kafka.dismiss(kafka, group)
     assert not path.exists()
     assert sum(raw_kafka.committed(kafka, group).values()) == 0
     assert run("print", kafka, stream, *how).err.endswith(f"240 saved in {path}\n")
