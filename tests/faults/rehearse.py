@@ -39,9 +39,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from tests.support.arrivals import Account, Arrivals, Row, alerts_in
-from tests.support.machine import HUBS, METRICS, Machine
-from tests.support.stack import MIRROR, MIRROR_JARS, SWARM, Service, services
+from tests.support.deploy.arrivals import Account, Arrivals, Row, alerts_in
+from tests.support.deploy.machine import HUBS, METRICS, Machine
+from tests.support.deploy.stack import MIRROR, MIRROR_JARS, SWARM, Service, services
 
 from alertstream.errors import AlertStreamError
 from alertstream.local.broker.cluster import BrokerOptions, LocalBroker, local_broker

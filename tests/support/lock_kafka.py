@@ -22,7 +22,7 @@ LOCKS = {
     "src/alertstream/local/broker/kafka.lock.toml": (f"org.apache.kafka:kafka_2.13:{VERSION}",),
     "bench/kafka-tools.lock.toml": (f"org.apache.kafka:kafka-tools:{VERSION}",),
     "deploy/mirror/connect-mirror.lock.toml": (f"org.apache.kafka:connect-mirror:{VERSION}",),
-    "tests/support/strimzi.lock.toml": (
+    "tests/support/deploy/strimzi.lock.toml": (
         f"io.strimzi:crd-generator:{STRIMZI}",
         f"io.strimzi:api:{STRIMZI}",
     ),

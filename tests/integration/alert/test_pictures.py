@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from tests.support import raw_kafka
 from tests.support.commands import run, send_visits, start, stop, until
+from tests.support.html_page import Loaded
 from tests.support.images import BROKEN, GOOD
-from tests.support.page import Loaded
 from tests.support.samples import official_schema, sample_alert, write_container
 from tests.support.terminal import in_a_terminal
 from tests.support.ztf import ztf_alert

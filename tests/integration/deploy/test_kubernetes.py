@@ -12,9 +12,9 @@ import kubernetes_validate
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from tests.support import strimzi
 from tests.support.commands import run
-from tests.support.kubernetes import (
+from tests.support.deploy import strimzi
+from tests.support.deploy.kubernetes import (
     BASE,
     COMMANDS,
     FOLDER,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.support import stack
-from tests.support.machine import Machine
-from tests.support.stack import DEPLOY
+from tests.support.deploy import stack
+from tests.support.deploy.machine import Machine
+from tests.support.deploy.stack import DEPLOY
 
 ROOT = DEPLOY.parent
 PARTNER = {"PARTNER_BROKERS": "kafka.partner.example:9092"}

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 
 import pytest
-from tests.support import stack
-from tests.support.kubernetes import (
+from tests.support.deploy import stack
+from tests.support.deploy.kubernetes import (
     COMMANDS,
     container,
     named,
     pod,
     resources,
 )
-from tests.support.stack import mirror_settings
+from tests.support.deploy.stack import mirror_settings
 
 from alertstream.local.broker.configuration import server_properties
 from alertstream.local.broker.security import NODE

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.support import stack
-from tests.support.machine import HUBS
-from tests.support.stack import MIRROR, MIRROR_JARS, mirror_settings
+from tests.support.deploy import stack
+from tests.support.deploy.machine import HUBS
+from tests.support.deploy.stack import MIRROR, MIRROR_JARS, mirror_settings
 
 from alertstream.local.broker.configuration import server_properties
 from alertstream.local.broker.jars import kafka_version

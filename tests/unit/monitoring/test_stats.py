@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from alertstream.monitoring.stats import Latencies, TopicStats
+from alertstream.monitoring.stats import Latencies, TopicStats, VisitStats
 
 
 def test_percentiles_are_those_of_sorting() -> None:
@@ -69,3 +69,13 @@ def test_only_the_last_visits_are_kept() -> None:
     assert stats.alerts == 3000
     assert list(stats.visits)[-1] == 2999
     assert len(stats.visits) == 1000
+
+
+def test_late_alerts_are_counted() -> None:
+    stats = VisitStats()
+    stats.add(1_000_000, 1059.0)
+    stats.add(1_000_000, 1061.5)
+    found = stats.snapshot(1062.0)
+    assert (found["alerts"], found["late"], found["latency_max_ms"]) == (2, 1, 61_500)
+    assert (found["seconds"], found["complete"]) == (61.5, False)
+    assert stats.snapshot(1070.0)["complete"] is True

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from tests.support.html_page import Loaded
 from tests.support.images import GOOD, imaged
-from tests.support.page import Loaded
 
 from alertstream.alert.alert import Alert
 from alertstream.alert.pictures import Triplet, triplet

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from bench.capacity import STREAMS, Stream, costs_in, expectations, measured_seconds, need
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 FIGURES: dict[str, Any] = json.loads((DOCS / "curves.json").read_text(encoding="utf-8"))
 COSTS = costs_in(FIGURES)
 NIGHT = STREAMS[0]

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.stack import Service, command_line, kafka_properties
+from tests.support.deploy.stack import Service, command_line, kafka_properties
 
 from alertstream.kafka.connection import Connection
 from alertstream.local.broker.configuration import HOST
