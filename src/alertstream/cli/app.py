@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from alertstream.avro.schemas import Schemas
     from alertstream.kafka.connection import Connection
     from alertstream.local.broker.security import ListenerSecurity
-    from alertstream.local.simulate.files import Faults
+    from alertstream.local.simulate.faults import Faults
 
 app = typer.Typer(
     name="alertstream",
@@ -325,12 +325,13 @@ def simulate(
     Example: alertstream simulate night --visits 2 --alerts 100
     """
     from alertstream.cli.terminal import progress as screen
-    from alertstream.local.simulate import files as simulation
+    from alertstream.local.simulate.files import simulate as simulated
+    from alertstream.local.simulate.visits import SimulateOptions
 
     fewest, _, most = history.partition("-")
     if not (fewest.isdecimal() and (most or fewest).isdecimal()):
         raise UsageError(f"{history} is no history", todo="give a number, or two as in 0-100")
-    wanted = simulation.SimulateOptions(
+    wanted = SimulateOptions(
         folder=folder,
         visits=visits,
         alerts=alerts,
@@ -343,7 +344,7 @@ def simulate(
     found = schemas.by_id(schema_id)
     wrong = _faults(faults, schema_id, schemas) if faults else None
     with screen.simulate_progress(visits * alerts, alerts) as progress:
-        files = simulation.simulate(wanted, found, progress, wrong)
+        files = simulated(wanted, found, progress, wrong)
     for file in files:
         write_line(str(file))
     notice(f"{len(files)} visits of {alerts} alerts, {sum(f.stat().st_size for f in files)} bytes")
@@ -351,7 +352,7 @@ def simulate(
 
 
 def _faults(text: str, schema_id: int, schemas: Schemas) -> Faults:
-    from alertstream.local.simulate.files import FAULTS, Faults
+    from alertstream.local.simulate.faults import FAULTS, Faults
 
     named = [one_of("fault", kind.strip(), (*FAULTS, "all")) for kind in text.split(",")]
     kinds = FAULTS if "all" in named else tuple(dict.fromkeys(named))

@@ -1,150 +1,109 @@
-"""The cutouts of a simulated alert, and what is measured in them.
-
-Drawn without numpy: ``alertstream simulate`` needs no extra, and gives the same bytes everywhere.
-"""
+"""The cutouts of a simulated alert, and what is measured in them."""
 
 from __future__ import annotations
 
-import cmath
 import math
-import sys
-from array import array
 from dataclasses import dataclass
-from random import Random
 
-from alertstream.local.simulate.sky import ELECTRONS_PER_NJY, PIXEL, Object, Place, Visit
+import numpy as np
+from numpy.typing import NDArray
 
-Patch = list[tuple[int, float]]
+from alertstream.local.simulate.sky import ELECTRONS_PER_NJY, PIXEL, Field, Object, Place, Visit
+
+Image = NDArray[np.float64]
+"""Pixels in nJy: rows from the bottom, columns."""
 
 _SPARE_NOISE = 50_000
+_FITS_BLOCK = 2880
 
 
-@dataclass(frozen=True)
 class Noise:
-    """Long strips of pixels with nothing but noise in them, nJy; difference = science - template.
+    """Strips of noise, nJy: every cutout starts as a piece of them, since drawing takes longer."""
 
-    Every cutout starts as a piece of them: drawing fresh noise would take ten times as long.
-    """
-
-    template: array[float]
-    science: array[float]
-    difference: array[float]
-    size: int
-
-    @classmethod
-    def drawn(cls, rng: Random, visit: Visit, size: int) -> Noise:
-        """Draw a visit's noise, for cutouts of ``size`` pixels an edge."""
+    def __init__(self, rng: np.random.Generator, visit: Visit, size: int) -> None:
         # Sky noise of a PSF flux = noise of a pixel * sqrt(effective area of 4 pi sigma^2).
         pixel = visit.sky_error / math.sqrt(4 * math.pi * visit.sigma**2)
-        length = size * size + _SPARE_NOISE
-        template = array("f", (rng.gauss(0, pixel * 5 / 13) for _ in range(length)))
-        science = array("f", (rng.gauss(0, pixel * 12 / 13) for _ in range(length)))
-        difference = array("f", map(float.__sub__, science, template))
-        return cls(template, science, difference, size)
+        shares = np.array([[5 / 13], [12 / 13]])
+        self._strips = rng.standard_normal((2, size * size + _SPARE_NOISE)) * pixel * shares
+        self._size = size
 
-    def images(self, rng: Random) -> Images:
-        """Return three cutouts of one piece of the strips."""
-        first = rng.randrange(_SPARE_NOISE)
-        cut = slice(first, first + self.size * self.size)
-        return Images(self.template[cut], self.science[cut], self.difference[cut], self.size)
+    def images(self, rng: np.random.Generator) -> tuple[Image, Image]:
+        """Return template and science of nothing but noise."""
+        first, size = int(rng.integers(_SPARE_NOISE)), self._size
+        template, science = self._strips[:, first : first + size * size].copy()
+        return template.reshape(size, size), science.reshape(size, size)
 
 
 @dataclass(frozen=True)
-class Images:
-    """The three cutouts' pixels in nJy, row by row from the bottom."""
-
-    template: array[float]
-    science: array[float]
-    difference: array[float]
-    size: int
-
-    def draw(self, rng: Random, visit: Visit, thing: Object) -> Measured:
-        """Draw the object at the middle, what else is there, and measure what can be seen."""
-        x, y = (0.5 * (self.size - 1) + rng.uniform(-0.5, 0.5) for _ in "xy")
-        star = self._blob(x, y, visit.sigma)
-        for _ in range(rng.randrange(4)):
-            left, below = rng.uniform(0, self.size - 1), rng.uniform(0, self.size - 1)
-            flux = 10 * visit.sky_error * rng.paretovariate(1)
-            self._draw_constant(flux, left, below, visit.sigma)
-        if thing.kind == "supernova":
-            host = thing.flux * rng.uniform(2, 15)
-            self._draw_constant(host, x + rng.gauss(0, 3), y + rng.gauss(0, 3), 2 * visit.sigma)
-        self._draw_star(rng, thing, star, self._reference(rng, thing, star, (x, y), visit.sigma))
-        area = sum(weight * weight for _, weight in star)
-        fluxes = (
-            sum(image[index] * weight for index, weight in star) / area
-            for image in (self.difference, self.science, self.template)
-        )
-        return Measured(x, y, *fluxes)
-
-    def _reference(
-        self, rng: Random, thing: Object, star: Patch, place: tuple[float, float], sigma: float
-    ) -> Patch:
-        """Return the object as the template has it: an artefact's star is misplaced there."""
-        if thing.kind != "artefact":
-            return star
-        shift = cmath.rect(rng.uniform(0.4, 1.2), rng.uniform(0, math.tau))
-        return self._blob(place[0] + shift.real, place[1] + shift.imag, sigma)
-
-    def _draw_star(self, rng: Random, thing: Object, star: Patch, reference: Patch) -> None:
-        total = max(thing.template + thing.flux, 0)
-        for index, weight in star:
-            light = total * weight
-            light += math.sqrt(light / ELECTRONS_PER_NJY) * rng.gauss(0, 1)
-            self.science[index] += light
-            self.difference[index] += light
-        for index, weight in reference:
-            self.template[index] += thing.template * weight
-            self.difference[index] -= thing.template * weight
-
-    def _draw_constant(self, flux: float, x: float, y: float, sigma: float) -> None:
-        for index, weight in self._blob(x, y, sigma):
-            self.science[index] += flux * weight
-            self.template[index] += flux * weight
-
-    def _blob(self, x: float, y: float, sigma: float) -> Patch:
-        """Return the pixels of a round Gaussian of unit flux, and the share of each."""
-        columns, rows = self._profile(x, sigma), self._profile(y, sigma)
-        return [(row * self.size + column, b * a) for row, b in rows for column, a in columns]
-
-    def _profile(self, middle: float, sigma: float) -> list[tuple[int, float]]:
-        reach = 4 * sigma
-        first, last = max(math.ceil(middle - reach), 0), min(int(middle + reach), self.size - 1)
-        norm = 1 / (sigma * math.sqrt(math.tau))
-        return [
-            (pixel, norm * math.exp(-0.5 * ((pixel - middle) / sigma) ** 2))
-            for pixel in range(first, last + 1)
-        ]
-
-    def fits(self, header: bytes) -> dict[str, bytes]:
-        """Return the cutouts as FITS files under their names in an alert."""
-        images = {"Difference": self.difference, "Science": self.science}
-        images["Template"] = self.template
-        return {f"cutout{name}": _fits(header, image) for name, image in images.items()}
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The object's place in the cutouts, pixels from 0, and its PSF fluxes in them, nJy."""
+class Cutouts:
+    """Three images of an object at ``x``, ``y`` (pixels from 0), and its PSF flux in each, nJy."""
 
     x: float
     y: float
-    difference: float
-    science: float
-    template: float
+    images: dict[str, Image]
+    fluxes: dict[str, float]
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator, noise: Noise, visit: Visit, thing: Object) -> Cutouts:
+        """Draw an object at the middle, and what else is there."""
+        template, science = noise.images(rng)
+        size, sigma = len(template), visit.sigma
+        x, y = (size - 1) / 2 + rng.uniform(-0.5, 0.5, 2)
+        star = reference = _point(size, x, y, sigma)
+        if thing.kind == "artefact":
+            # The star is misplaced in the template.
+            shift, direction = rng.uniform(0.4, 1.2), rng.uniform(0, math.tau)
+            misplaced = x + shift * math.cos(direction), y + shift * math.sin(direction)
+            reference = _point(size, *misplaced, sigma)
+        for _ in range(rng.integers(4)):
+            left, below = rng.uniform(0, size - 1, 2)
+            neighbour = _point(size, left, below, sigma)
+            neighbour *= 10 * visit.sky_error * (1 + rng.pareto(1))
+            template += neighbour
+            science += neighbour
+        if thing.kind == "supernova":
+            left, below = rng.normal((x, y), 3)
+            host = _point(size, left, below, 2 * sigma)
+            host *= thing.flux * rng.uniform(2, 15)
+            template += host
+            science += host
+        light = max(thing.template + thing.flux, 0) * star
+        shot_noise = np.sqrt(light / ELECTRONS_PER_NJY)
+        science += light + shot_noise * rng.standard_normal(light.shape)
+        template += thing.template * reference
+        images = {"Difference": science - template, "Science": science, "Template": template}
+        area = (star * star).sum()
+        fluxes = {name: float((image * star).sum() / area) for name, image in images.items()}
+        return cls(float(x), float(y), images, fluxes)
+
+    def fits(self, header: bytes) -> dict[str, bytes]:
+        """Return the cutouts as FITS files under their names in an alert."""
+        return {
+            f"cutout{name}": _padded(header + image.astype(">f4").tobytes())
+            for name, image in self.images.items()
+        }
 
 
-def _fits(header: bytes, image: array[float]) -> bytes:
-    pixels = array("f", image)
-    if sys.byteorder == "little":
-        pixels.byteswap()
-    data = header + pixels.tobytes()
-    return data + bytes(-len(data) % 2880)
+def _point(size: int, x: float, y: float, sigma: float) -> Image:
+    """Return a round Gaussian of unit flux at ``x``, ``y``."""
+    pixels = np.arange(size)
+    norm = 1 / (sigma * math.sqrt(math.tau))
+    across, up = (norm * np.exp(-0.5 * ((pixels - middle) / sigma) ** 2) for middle in (x, y))
+    return np.outer(up, across)
 
 
-def fits_header(visit: Visit, place: Place, measured: Measured, size: int) -> bytes:
-    """Return a FITS header (FITS standard 4.0) of one block, with a tangential projection."""
-    cosine, sine = (PIXEL * part(place.angle) for part in (math.cos, math.sin))
+def _padded(content: bytes) -> bytes:
+    return content + bytes(-len(content) % _FITS_BLOCK)
+
+
+def fits_header(field: Field, place: Place, middle: tuple[float, float], size: int) -> bytes:
+    """Return a FITS header (FITS standard 4.0) of one block, with a tangential projection.
+
+    :param middle: where in the cutout the place is, pixels from 0.
+    """
+    # Each detector is turned a little by itself.
+    rotation = field.rotation + (place.detector % 11 - 5) * 1e-3
+    cosine, sine = PIXEL * math.cos(rotation), PIXEL * math.sin(rotation)
     cards: dict[str, str | float] = {
         "SIMPLE": "T",
         "BITPIX": -32,
@@ -157,20 +116,20 @@ def fits_header(visit: Visit, place: Place, measured: Measured, size: int) -> by
         "CTYPE2": "'DEC--TAN'",
         "CUNIT1": "'deg     '",
         "CUNIT2": "'deg     '",
-        "CRPIX1": measured.x + 1,
-        "CRPIX2": measured.y + 1,
+        "CRPIX1": middle[0] + 1,
+        "CRPIX2": middle[1] + 1,
         "CRVAL1": place.ra,
         "CRVAL2": place.dec,
         "CD1_1": -cosine,
         "CD1_2": sine,
         "CD2_1": sine,
         "CD2_2": cosine,
-        "VISIT": visit.id,
+        "VISIT": field.visit.id,
         "DETECTOR": place.detector,
-        "FILTER": f"'{visit.band:8}'",
+        "FILTER": f"'{field.visit.band:8}'",
     }
     text = "".join(_card(key, value) for key, value in cards.items()) + f"{'END':80}"
-    return f"{text:2880}".encode("ascii")
+    return f"{text:{_FITS_BLOCK}}".encode("ascii")
 
 
 def _card(key: str, value: str | float) -> str:
