@@ -30,8 +30,7 @@ from alertstream.kafka.connection import Connection
 from alertstream.local.broker.cluster import BrokerOptions, local_broker
 from alertstream.local.broker.jars import fetch_jars
 from alertstream.local.broker.java import find_java
-from alertstream.local.simulate.files import simulate
-from alertstream.local.simulate.visits import SimulateOptions
+from alertstream.local.simulate.files import SimulateOptions, simulate
 from bench import decode, end_to_end
 from bench.check import check_filtered, check_sent
 from bench.contest import CUTOUT_SIZE, Contender, ours, rounds, show

@@ -32,8 +32,7 @@ from alertstream.avro.wire import varint
 from alertstream.kafka.admin import TopicLayout, admin_client, make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.local.broker.cluster import BrokerOptions, local_broker
-from alertstream.local.simulate.files import simulate
-from alertstream.local.simulate.visits import SimulateOptions
+from alertstream.local.simulate.files import SimulateOptions, simulate
 from bench.contest import CUTOUT_SIZE, Contender, ours, rounds, show
 from bench.members import pauses, visit_seconds
 

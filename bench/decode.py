@@ -13,7 +13,7 @@ import fastavro
 from alertstream.alert.surveys import field_paths
 from alertstream.avro.decoder import Decoder
 from alertstream.avro.schemas import Schemas
-from alertstream.local.simulate.visits import SimulateOptions, visit_alerts
+from alertstream.local.simulate.files import SimulateOptions, visit_alerts
 
 HISTORIES = (0, 12, 100, 345)
 ALERTS = 40

@@ -325,8 +325,8 @@ def simulate(
     Example: alertstream simulate night --visits 2 --alerts 100
     """
     from alertstream.cli.terminal import progress as screen
+    from alertstream.local.simulate.files import SimulateOptions
     from alertstream.local.simulate.files import simulate as simulated
-    from alertstream.local.simulate.visits import SimulateOptions
 
     fewest, _, most = history.partition("-")
     if not (fewest.isdecimal() and (most or fewest).isdecimal()):

@@ -27,8 +27,7 @@ from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.subscription import Subscription
 from alertstream.local.broker.cluster import BrokerOptions, local_broker
 from alertstream.local.broker.jars import Progress
-from alertstream.local.simulate.files import simulate
-from alertstream.local.simulate.visits import SimulateOptions
+from alertstream.local.simulate.files import SimulateOptions, simulate
 from alertstream.monitoring.watch import Watch, watch_stream
 from alertstream.printing.printer import PrintOptions, print_stream
 from alertstream.sending.encoders import message_encoders

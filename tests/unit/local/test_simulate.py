@@ -24,8 +24,7 @@ from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import pack, schema_id_of
 from alertstream.errors import DataError, SchemaError, UndecodableError, UsageError
 from alertstream.local.simulate.faults import FAULTS, MANIFEST, UNDECODABLE, Faults
-from alertstream.local.simulate.files import simulate
-from alertstream.local.simulate.visits import SimulateOptions, visit_alerts
+from alertstream.local.simulate.files import SimulateOptions, simulate, visit_alerts
 
 ROOT = Path(__file__).parents[3]
 SMALL = SimulateOptions(Path(), visits=2, alerts=60, history=(0, 20), cutout_size=41)
