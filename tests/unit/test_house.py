@@ -52,16 +52,11 @@ MAX_MODULE, MAX_FUNCTION = 350, 80
 """In lines."""
 NOT_YET = {
     "avro/registry.py",
-    "cli/app.py",
-    "cli/commands/filter.py",
-    "cli/commands/print.py",
-    "cli/commands/send.py",
-    "cli/options.py",
     "kafka/consumer.py",
     "printing/printer.py",
 }
 """Modules that are too long, or have a function that is."""
-NOT_YET_FLAT = {"cli", "filtering", "kafka"}
+NOT_YET_FLAT = {"filtering", "kafka"}
 """Folders with too many floors."""
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.parent != SOURCE)
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
-from alertstream.cli.terminal.output import DONE, UNDECODABLE
 from alertstream.errors import AlertStreamError, Notice
 from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.pipeline import Report
@@ -32,8 +32,14 @@ Command = Callable[[int], Sequence[str]]
 
 LONGEST_LINE = 1024 * 1024
 """Bytes of a line that a worker writes."""
-WENT_WELL = (DONE, UNDECODABLE)
-"""Exit statuses of a worker that has done all that could be done."""
+
+
+def worker_command(*more: str) -> list[str]:
+    """Return this process's command once more, as that of one of its workers."""
+    given = sys.argv[1:]
+    end = given.index("--") if "--" in given else len(given)
+    added = ["--worker", "--workers", "1", "--format", "json", *more]
+    return [sys.executable, "-m", "alertstream", *given[:end], *added, *given[end:]]
 
 
 class WorkerError(AlertStreamError):
@@ -89,6 +95,7 @@ async def filter_with_workers(
     count: int,
     account: FilterAccount,
     *,
+    went_well: Collection[int],
     stop: asyncio.Event,
     report: Report,
     notice: Notice,
@@ -96,16 +103,24 @@ async def filter_with_workers(
     """Filter with so many processes; return each filter's counts of all visits.
 
     :param account: gets the sum of what the workers have counted.
+    :param went_well: exit statuses of a worker that has done all that could be done.
     :param report: called with each filter's counts when visits are over for all workers.
     :raises WorkerError: one could not go on; the others are ended then.
     """
+
+    async def filter_again(number: int) -> None:
+        while (status := await _filter(command(number), account, stop)) < 0 and not stop.is_set():
+            error = WorkerError(number, status)
+            notice(f"{error.what} and is restarted; what it counted after its last report is lost")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), RETRY)
+        if status not in went_well and not stop.is_set():
+            raise WorkerError(number, status)
+
     try:
         async with asyncio.TaskGroup() as tasks:
             reporting = tasks.create_task(_report_visits(account, report))
-            workers = [
-                tasks.create_task(_filter(command(number), number, account, stop, notice))
-                for number in range(1, count + 1)
-            ]
+            workers = [tasks.create_task(filter_again(number)) for number in range(1, count + 1)]
             await asyncio.wait(workers)
             reporting.cancel()
     except ExceptionGroup as errors:
@@ -124,38 +139,19 @@ async def _report_visits(account: FilterAccount, report: Report) -> None:
             await report(closed)
 
 
-async def _filter(
-    command: Sequence[str],
-    number: int,
-    account: FilterAccount,
-    stop: asyncio.Event,
-    notice: Notice,
-) -> None:
-    """Have a worker filter until it ends, and as often again as it is killed."""
-    while True:
-        async with worker(command, stop) as process:
-            await _add_counts(process, account)
-            status = await process.wait()
-        if status in WENT_WELL or stop.is_set():
-            return
-        error = WorkerError(number, status)
-        if status > 0:
-            raise error
-        notice(f"{error.what}: it is started again; what it had counted since its last is lost")
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), RETRY)
-
-
-async def _add_counts(process: Process, account: FilterAccount) -> None:
+async def _filter(command: Sequence[str], account: FilterAccount, stop: asyncio.Event) -> int:
+    """Have a worker filter until it ends, add what it counts, and return its exit status."""
     undecodable = 0
-    async for told in _objects(process):
-        counts = FilterCounts.from_json(told)
-        if counts.final:
-            # The same for each filter; all else has been added by visit.
-            undecodable = counts.undecodable
-        else:
-            account.add([counts])
-    account.undecodable += undecodable
+    async with worker(command, stop) as process:
+        async for reported in _objects(process):
+            counts = FilterCounts.from_json(reported)
+            if counts.final:
+                # The same for each filter; all else has been added by visit.
+                undecodable = counts.undecodable
+            else:
+                account.add([counts])
+        account.undecodable += undecodable
+        return await process.wait()
 
 
 async def send_with_workers(

@@ -182,12 +182,12 @@ def test_terminal_without_colour(kafka: str, stream: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "what"),
     [
-        (["--show-cutouts"], 2, "draws in a terminal, and the output goes to none"),
-        (["--show-cutouts", "--format", "json"], 2, "does not go with --format json"),
-        (["--show-cutouts", "--format", "csv"], 2, "does not go with --format csv"),
-        (["--stampFormat", "jpeg"], 2, "there is no stamp format jpeg · choose fits, png, both"),
-        (["--html", "/"], 2, "/ is no kind of file that is known"),
-        (["--html", ""], 2, ". is no kind of file that is known"),
+        (["--show-cutouts"], 2, "needs a terminal as its output"),
+        (["--show-cutouts", "--format", "json"], 2, "does not work with --format json"),
+        (["--show-cutouts", "--format", "csv"], 2, "does not work with --format csv"),
+        (["--stampFormat", "jpeg"], 2, "'jpeg' is not one of 'fits', 'png', 'both'"),
+        (["--html", "/"], 2, "/ is not a known kind of file"),
+        (["--html", ""], 2, ". is not a known kind of file"),
         (["--save", "page.htmlx"], 2, "end its name in .avro, .parquet or .html"),
         (["--html", "/dev/null/page.html"], 1, "the file cannot be written"),
     ],

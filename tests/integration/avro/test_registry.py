@@ -494,7 +494,7 @@ def test_register_list_and_show(registry: RegistryService, tmp_path: Path) -> No
     assert not differences(parsed(ours), parsed(json.loads(shown.out)))
     version = run("schema", "show", "9.0", "--registry", registry.url)
     assert version.status == 2
-    assert "a registry knows no version 9.0" in version.err
+    assert "a registry does not know version 9.0" in version.err
     (tmp_path / "bad.avsc").write_text("[]")
     assert failed(run("schema", "register", registry.url, tmp_path / "bad.avsc"), "bad.avsc")
     assert failed(run("schema", "register", registry.url, "99.9"), "unknown schema id 9909")
@@ -561,10 +561,10 @@ def test_verdicts_are_those_of_the_registry(name: str, registry: RegistryService
 def test_check_tells_which_and_why(tmp_path: Path) -> None:
     checked = run("schema", "check", "10.0", "9.0", "8.0", sample_file("10.0"))
     assert checked.status == 1
-    assert checked.lines[0] == "9.0: reads what is written with 10.0"
-    assert checked.lines[1] == "8.0: cannot read what is written with 10.0"
+    assert checked.lines[0] == "9.0: can read data written with 10.0"
+    assert checked.lines[1] == "8.0: cannot read data written with 10.0"
     assert checked.lines[2].startswith("  diaSource.time_processed: is missing")
-    assert checked.lines[-1].endswith("fakeAlert.avro: reads what is written with 10.0")
+    assert checked.lines[-1].endswith("fakeAlert.avro: can read data written with 10.0")
     assert run("schema", "check", "10.0", "9.0").status == 0
     assert run("schema", "check", "10.0").status == 2
 

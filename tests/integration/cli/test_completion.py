@@ -15,11 +15,14 @@ PATIENCE = 3.0
 
 
 def ask(line: str, **environment: str) -> list[str]:
-    """Press Tab behind a line in bash, which takes ``:`` and ``=`` for words of their own."""
+    """Press Tab after a line in bash, which takes ``:`` and ``=`` for words of their own.
+
+    Its script joins the words with line feeds.
+    """
     words = line.replace(":", " : ").replace("=", " = ").split(" ")
     words = [word for word in words[:-1] if word] + words[-1:]
     return answer(
-        "complete_bash", COMP_WORDS=" ".join(words), COMP_CWORD=f"{len(words) - 1}", **environment
+        "complete_bash", COMP_WORDS="\n".join(words), COMP_CWORD=f"{len(words) - 1}", **environment
     )
 
 
@@ -149,11 +152,9 @@ def test_fields_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_fields_in_an_expression() -> None:
-    asked = answer(
-        "complete_bash",
-        COMP_WORDS="alertstream filter HOST alerts --where 'diaSource.snr > 5 and diaSource.ban",
-        COMP_CWORD="5",
-    )
+    words = ["alertstream", "filter", "HOST", "alerts", "--where"]
+    words.append("'diaSource.snr > 5 and diaSource.ban")
+    asked = answer("complete_bash", COMP_WORDS="\n".join(words), COMP_CWORD="5")
     assert asked == ["diaSource.snr > 5 and diaSource.band"]
 
 

@@ -175,7 +175,7 @@ def test_no_more_workers_than_partitions(
     send_visits(kafka, topic, visits, partitions=1)
     filtered = run("filter", kafka, topic, *everything[1], "--workers", 8, "--exit-on-eof")
     assert filtered.status == 0
-    assert filtered.err == f"{topic} has partitions for 1 of 8 workers only\n"
+    assert filtered.err == f"{topic} has partitions for only 1 of 8 workers\n"
     assert totals(filtered)[everything[0]]["seen"] == 360
 
 
@@ -196,9 +196,9 @@ def test_a_reader_that_has_had_enough_ends_all(
     ("command", "options", "what"),
     [
         ("send", ["--workers", "0"], "--workers"),
-        ("send", ["--part", "3/2"], "3/2 is no part of a visit"),
-        ("send", ["--part", "0/2"], "0/2 is no part of a visit"),
-        ("send", ["--part", "half"], "half is no part of a visit"),
+        ("send", ["--part", "3/2"], "3/2 is not a valid part"),
+        ("send", ["--part", "0/2"], "0/2 is not a valid part"),
+        ("send", ["--part", "half"], "half is not a valid part"),
         ("filter", ["1", "--workers", "-1"], "--workers"),
     ],
 )

@@ -401,8 +401,8 @@ def test_bad_filter_file(kafka: str, stream: str, tmp_path: Path, code: str, wha
         (["1", "--filters", "/nonexistent/f.py"], 1, "there is no such file · /nonexistent/f.py"),
         ([], 2, "no filter is named"),
         (["1", "--cap", "-1"], 2, "'--cap'"),
-        (["1", "--delivery", "at-most-once"], 2, "choose exactly-once, at-least-once"),
-        (["1", "--from", "tomorrow"], 2, "tomorrow is no time to start from"),
+        (["1", "--delivery", "at-most-once"], 2, "not one of 'exactly-once', 'at-least-once'"),
+        (["1", "--from", "tomorrow"], 2, "tomorrow is not a valid --from"),
         (["1", "--schemas", "/dev/null"], 1, "--schemas takes a folder"),
     ],
 )

@@ -64,7 +64,7 @@ def test_clock_that_is_behind(kafka: str, topic: str) -> None:
         (["no.such.host.invalid:9092"], 1, "BAD host      no.such.host.invalid:9092 cannot be"),
         (["{}", "--registry", "http://127.0.0.1:1"], 1, "BAD registry  the schema registry cannot"),
         (["{}", "--security-protocol", "SSL"], 1, "BAD Kafka     no connection to Kafka: it ends"),
-        (["{}", "--format", "html"], 2, "choose text, json"),
+        (["{}", "--format", "html"], 2, "not one of 'text', 'json'"),
     ],
 )
 def test_what_is_wrong(kafka: str, arguments: list[str], status: int, what: str) -> None:

@@ -59,7 +59,7 @@ def test_whole_messages_have_their_ids(tmp_path: Path) -> None:
 def test_fault_that_is_none(tmp_path: Path) -> None:
     made = run("simulate", tmp_path, "--faults", "truncated,nonsense")
     assert (made.status, made.out) == (2, "")
-    assert "there is no fault nonsense · choose truncated, " in made.err
+    assert "nonsense is not a valid fault · choose truncated, " in made.err
 
 
 def test_consumers_account_for_all_faults(kafka: str, topic: str, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_plain_lines_where_there_is_no_terminal(kafka: str, stream: str) -> None
     [
         (["nowhere"], 1, "there is no topic nowhere"),
         ([], 2, "TOPIC"),
-        (["nowhere", "--format", "html"], 2, "choose live, text, json"),
+        (["nowhere", "--format", "html"], 2, "not one of 'live', 'text', 'json'"),
         (["nowhere", "--refresh", "0"], 2, "'--refresh'"),
     ],
 )

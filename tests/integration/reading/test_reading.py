@@ -163,14 +163,14 @@ def test_filter_of_daily_topics(kafka: str, topic: str, visits: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "what"),
     [
-        (("print", "t", "--until", "never"), 2, "never is no time to end at"),
-        (("print", "t", "--until", "-5"), 2, "-5 is no offset to end at"),
-        (("print", "t", "--from", "12h"), 2, "12h is no time to start from"),
-        (("filter", "Filter*", "1"), 2, "what passes Filter001 would come back to it"),
+        (("print", "t", "--until", "never"), 2, "never is not a valid --until"),
+        (("print", "t", "--until", "-5"), 2, "-5 is not a valid --until"),
+        (("print", "t", "--from", "12h"), 2, "12h is not a valid --from"),
+        (("filter", "Filter*", "1"), 2, "the output topic Filter001 is also an input"),
         (("print", "nothing-*", "--exit-on-eof"), 1, "no topic matches nothing-*"),
         (("print", "nothing"), 1, "there is no topic nothing"),
-        (("filter", "F*", "1"), 2, "what passes Filter001 would come back to it"),
-        (("filter", "Filter001", "1"), 2, "what passes Filter001 would come back to it"),
+        (("filter", "F*", "1"), 2, "the output topic Filter001 is also an input"),
+        (("filter", "Filter001", "1"), 2, "the output topic Filter001 is also an input"),
     ],
 )
 def test_wrong_arguments(kafka: str, arguments: list[str], status: int, what: str) -> None:

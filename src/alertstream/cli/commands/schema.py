@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alertstream.cli import options
-from alertstream.cli.completion import complete_versions
-from alertstream.cli.option_groups import command, group
+from alertstream.cli.options.completion import complete_versions
+from alertstream.cli.options.schemas import FolderOptions, RegistryLogin, SchemaOptions
 from alertstream.cli.terminal.output import DONE, FAILED, write_line
 from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
-    from alertstream.avro.registry import RegistrySchemas
     from alertstream.avro.schemas import Schema, Schemas
-
-schema_app = typer.Typer(rich_markup_mode=None, help="Show the schemas that are known.")
 
 SchemaName = Annotated[
     str,
@@ -26,19 +23,132 @@ SchemaName = Annotated[
 ]
 
 
-def schema_id_of_version(text: str) -> int:
-    """Return the id that an id (1000) or a version (10.0) means."""
-    from alertstream.avro.schemas import version_id
+@dataclass(frozen=True, kw_only=True)
+class SchemaList(SchemaOptions):
+    """List the known schemas, or the subjects of a registry.
 
-    found = version_id(f"lsst.v{text.replace('.', '_')}.alert")
-    if found is not None:
-        return found
-    if text.isdecimal():
-        return int(text)
-    raise UsageError(f"{text} is no schema version", todo="give one as in 10.0, or an id as 1000")
+    Example: alertstream schema list
+    """
+
+    def run(self) -> int:
+        """Write a line for each."""
+        from alertstream.avro.registry import RegistrySchemas
+        from alertstream.avro.schemas import full_name
+
+        schemas = self.known_schemas()
+        if isinstance(schemas, RegistrySchemas):
+            for each in schemas.registered():
+                write_line(f"{each.schema_id:>6}  {each.subject}  version {each.version}")
+            return DONE
+        for schema_id in schemas.ids():
+            write_line(f"{schema_id:>6}  {full_name(schemas.by_id(schema_id))}")
+        return DONE
 
 
-def _schema(text: str, schemas: Schemas) -> Schema:
+@dataclass(frozen=True, kw_only=True)
+class SchemaShow(SchemaOptions):
+    """Show a schema as JSON: a known one, or that of a file.
+
+    Example: alertstream schema show 10.0
+    """
+
+    schema: SchemaName
+
+    def run(self) -> int:
+        """Write the schema."""
+        from alertstream.avro.schemas import plain_schema
+
+        found = schema_named(self.schema, self.known_schemas())
+        write_line(json.dumps(plain_schema(found), indent=2))
+        return DONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemaRegister(RegistryLogin, FolderOptions):
+    """Register a schema, unless the registry has it, and show its id.
+
+    Example: alertstream schema register http://localhost:8081/apis/ccompat/v7 10.0
+    """
+
+    registry: Annotated[
+        str, typer.Argument(metavar="URL", help="The registry, as in https://HOST/schema-registry.")
+    ]
+    schema: Annotated[
+        str,
+        typer.Argument(
+            metavar="VERSION|FILE",
+            help="An LSST version, or a file with a schema.",
+            autocompletion=complete_versions,
+        ),
+    ]
+    subject: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Its subject; default: the schema's name.")
+    ] = None
+
+    def run(self) -> int:
+        """Register the schema and write its id."""
+        from alertstream.avro.schemas import full_name
+
+        found = schema_named(self.schema, self.known_schemas())
+        name = self.subject or full_name(found)
+        write_line(f"{self.schemas_of(self.registry).id_for(found, name):>6}  {name}")
+        return DONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemaDiff(SchemaOptions):
+    """Show how schema B differs: fields, types and defaults.
+
+    Example: alertstream schema diff 10.0 11.0
+    """
+
+    a: SchemaName
+    b: SchemaName
+
+    def run(self) -> int:
+        """Write a line for each difference."""
+        from alertstream.avro.evolution import differences
+
+        schemas = self.known_schemas()
+        for line in differences(schema_named(self.a, schemas), schema_named(self.b, schemas)):
+            write_line(line)
+        return DONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemaCheck(SchemaOptions):
+    """Check that readers with an OLD schema can read a NEW one's alerts.
+
+    This is what registries call FORWARD_TRANSITIVE.
+
+    Example: alertstream schema check 10.0 9.0
+    """
+
+    new: SchemaName
+    old: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="OLD", help="All of the earlier schemas.", autocompletion=complete_versions
+        ),
+    ]
+
+    def run(self) -> int:
+        """Write the obstacles; return 1 if there are any."""
+        from alertstream.avro.evolution import obstacles
+
+        schemas = self.known_schemas()
+        written = schema_named(self.new, schemas)
+        bad = 0
+        for each in self.old:
+            found = obstacles(written, schema_named(each, schemas))
+            bad += bool(found)
+            write_line(f"{each}: {'cannot' if found else 'can'} read data written with {self.new}")
+            for line in found:
+                write_line(f"  {line}")
+        return FAILED if bad else DONE
+
+
+def schema_named(text: str, schemas: Schemas) -> Schema:
     """Return the schema that an id, a version, or a file of a schema or of alerts means."""
     from alertstream.avro.container import ContainerFile
     from alertstream.avro.registry import RegistrySchemas
@@ -52,110 +162,33 @@ def _schema(text: str, schemas: Schemas) -> Schema:
             return container.schema
     if isinstance(schemas, RegistrySchemas) and not text.isdecimal():
         raise UsageError(
-            f"a registry knows no version {text}",
+            f"a registry does not know version {text}",
             todo="give an id: alertstream schema list --registry URL shows them",
         )
     return schemas.by_id(schema_id_of_version(text))
 
 
-@command(schema_app, "list")
-def schema_list(*, schemas: Schemas = group(options.schemas)) -> int:
-    """List the ids and names of the schemas that are known, or the subjects of a registry.
+def schema_id_of_version(text: str) -> int:
+    """Return the id that an id (1000) or a version (10.0) means.
 
-    Example: alertstream schema list
+    :raises UsageError: it is neither.
     """
-    from alertstream.avro.registry import RegistrySchemas
-    from alertstream.avro.schemas import full_name
+    from alertstream.avro.schemas import version_id
 
-    if isinstance(schemas, RegistrySchemas):
-        for each in schemas.registered():
-            write_line(f"{each.schema_id:>6}  {each.subject}  version {each.version}")
-        return DONE
-    for schema_id in schemas.ids():
-        write_line(f"{schema_id:>6}  {full_name(schemas.by_id(schema_id))}")
-    return DONE
-
-
-@command(schema_app, "show")
-def schema_show(*, schema: SchemaName, schemas: Schemas = group(options.schemas)) -> int:
-    """Show a schema as JSON: a known one, or that of a file.
-
-    Example: alertstream schema show 10.0
-    """
-    from alertstream.avro.schemas import plain_schema
-
-    write_line(json.dumps(plain_schema(_schema(schema, schemas)), indent=2))
-    return DONE
+    found = version_id(f"lsst.v{text.replace('.', '_')}.alert")
+    if found is not None:
+        return found
+    if text.isdecimal():
+        return int(text)
+    raise UsageError(
+        f"{text} is not a valid schema version", todo="give one as in 10.0, or an id as in 1000"
+    )
 
 
-@command(schema_app, "register")
-def schema_register(
-    *,
-    registry: RegistrySchemas = group(options.registry_schemas),
-    schema: Annotated[
-        str,
-        typer.Argument(
-            metavar="VERSION|FILE",
-            help="An LSST version, or a file with one.",
-            autocompletion=complete_versions,
-        ),
-    ],
-    subject: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Under which; default: the schema's name.")
-    ] = None,
-    schemas: Schemas = group(options.folders),
-) -> int:
-    """Register a schema, if the registry does not have it yet, and show its id.
-
-    Example: alertstream schema register http://localhost:8081/apis/ccompat/v7 10.0
-    """
-    from alertstream.avro.schemas import full_name
-
-    found = _schema(schema, schemas)
-    name = subject or full_name(found)
-    write_line(f"{registry.id_for(found, name):>6}  {name}")
-    return DONE
-
-
-@command(schema_app, "diff")
-def schema_diff(*, a: SchemaName, b: SchemaName, schemas: Schemas = group(options.schemas)) -> int:
-    """Show what is different in B: fields added and removed, other types and defaults.
-
-    Example: alertstream schema diff 10.0 11.0
-    """
-    from alertstream.avro.evolution import differences
-
-    for line in differences(_schema(a, schemas), _schema(b, schemas)):
-        write_line(line)
-    return DONE
-
-
-@command(schema_app, "check")
-def schema_check(
-    *,
-    new: SchemaName,
-    old: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="OLD",
-            help="The schemas before, all of them.",
-            autocompletion=complete_versions,
-        ),
-    ],
-    schemas: Schemas = group(options.schemas),
-) -> int:
-    """Tell whether who has an OLD schema can read what is written with NEW (FORWARD_TRANSITIVE).
-
-    Example: alertstream schema check 10.0 9.0
-    """
-    from alertstream.avro.evolution import obstacles
-
-    written = _schema(new, schemas)
-    bad = 0
-    for each in old:
-        found = obstacles(written, _schema(each, schemas))
-        bad += bool(found)
-        write_line(f"{each}: {'cannot read' if found else 'reads'} what is written with {new}")
-        for line in found:
-            write_line(f"  {line}")
-    return FAILED if bad else DONE
+COMMANDS = {
+    "list": SchemaList,
+    "show": SchemaShow,
+    "register": SchemaRegister,
+    "diff": SchemaDiff,
+    "check": SchemaCheck,
+}

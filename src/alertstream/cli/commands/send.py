@@ -1,161 +1,232 @@
-"""``alertstream send`` on the command line."""
+"""``alertstream send``."""
 
 from __future__ import annotations
 
-import asyncio
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from alertstream.cli import options
-from alertstream.cli.option_groups import choice, group, worker_command
-from alertstream.cli.parameters import Format, TopicName
+from alertstream.cli.options.schemas import SchemaOptions
+from alertstream.cli.options.shared import IsWorker, KafkaOptions, TextOrJson, TopicName, Workers
 from alertstream.cli.terminal.output import DONE, FAILED, as_json, notice, write_error, write_line
+from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
-    from alertstream.avro.schemas import Schemas
+    import asyncio
+
     from alertstream.kafka.connection import Connection
+    from alertstream.sending.encoders import Encoder
+    from alertstream.sending.schedule import VisitFiles
     from alertstream.sending.sender import VisitSent
 
-PROGRESS_TOLD = 0.2
-"""Seconds after which a worker tells again how far it is."""
+PROGRESS_EVERY = 0.2
+"""Seconds after which a worker reports again how far it is."""
 
 
-def send(
-    *,
-    connection: Connection = group(options.connection),
-    topic: TopicName,
+_visits = partial(typer.Option, rich_help_panel="Visits")
+_topic = partial(typer.Option, rich_help_panel="Topic")
+_schemas = partial(typer.Option, rich_help_panel="Schemas")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Send(KafkaOptions, SchemaOptions):
+    """Send alerts to a topic, one burst per visit.
+
+    A visit is a file, or a folder of files.
+
+    Example: alertstream send localhost:9092 alerts --interval 2
+    """
+
+    topic: TopicName
     data: Annotated[
         list[Path] | None,
-        typer.Option(
+        _visits(
             metavar="PATH",
             help="Avro container file of a visit, or folder of these, or of folders with one "
             "visit's files each; repeatable.",
         ),
-    ] = None,
+    ] = None
     interval: Annotated[
-        float, typer.Option(min=0, help="Seconds from burst to burst; 0: as fast as possible.")
-    ] = 39.0,
+        float,
+        _visits(min=0, metavar="SECONDS", help="From burst to burst; 0: as fast as possible."),
+    ] = 39.0
     align: Annotated[
-        bool, typer.Option(help="Start bursts at multiples of the interval on the clock.")
-    ] = True,
-    limit: Annotated[int, typer.Option(min=0, help="Alerts of a visit at most; 0: all.")] = 10_000,
+        bool, _visits(help="Start bursts at multiples of the interval on the clock.")
+    ] = True
+    limit: Annotated[int, _visits(min=0, metavar="N", help="Most alerts per visit; 0: all.")] = (
+        10_000
+    )
     part: Annotated[
         str | None,
-        typer.Option(
-            metavar="I/N", help="Send this part of each visit, as 2/3; others send the rest."
+        _visits(
+            metavar="I/N", help="Send this part of each visit, as in 2/3; others send the rest."
         ),
-    ] = None,
-    sharing: options.Sharing = group(options.sharing, shared=False),
-    repeat: Annotated[int, typer.Option(min=0, help="Times over the data; 0: for ever.")] = 1,
+    ] = None
+    workers: Workers = 1
+    worker: IsWorker = False
+    repeat: Annotated[
+        int, _visits(min=0, metavar="N", help="How often to send all the data; 0: forever.")
+    ] = 1
     partitions: Annotated[
-        int, typer.Option(min=1, help="Partitions of the topic, if it has to be made.")
-    ] = 4,
+        int, _topic(min=1, metavar="N", help="Partitions of the topic, if it has to be created.")
+    ] = 4
     replication: Annotated[
-        int | None, typer.Option(min=1, help="Copies of it; default: 3, if there are 3 brokers.")
-    ] = None,
+        int | None,
+        _topic(
+            min=1, metavar="N", help="Its replication factor; default: 3, if there are 3 brokers."
+        ),
+    ] = None
     compression: Annotated[
-        str,
-        choice("compression", ("none", "gzip", "snappy", "lz4", "zstd")),
-    ] = "none",
+        Literal["none", "gzip", "snappy", "lz4", "zstd"],
+        _topic(metavar="CODEC", case_sensitive=False, help="none, gzip, snappy, lz4 or zstd."),
+    ] = "none"
     schema_id: Annotated[
-        int | None, typer.Option(min=0, max=2**32 - 1, help="Send under this schema id.")
-    ] = None,
-    schemas: Schemas = group(options.schemas),
+        int | None, _schemas(min=0, max=2**32 - 1, metavar="ID", help="Send under this schema id.")
+    ] = None
     subject: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="Where --registry has the schemas; default: TOPIC-value."
-        ),
-    ] = None,
-    format: Format = "text",
-) -> int:
-    """Send alerts to a topic: one file a visit, or one folder, and one burst a visit.
+        _schemas(metavar="NAME", help="Where --registry has the schemas; default: TOPIC-value."),
+    ] = None
+    format: TextOrJson = "text"
 
-    Example: alertstream send localhost:9092 alerts --interval 2
-    """
-    from alertstream.avro.blocks import Shard
-    from alertstream.avro.schemas import package_folder
-    from alertstream.cli import workers
-    from alertstream.cli.event_loop import input_lines, run
-    from alertstream.cli.terminal import progress as screen
-    from alertstream.kafka import producer as kafka
-    from alertstream.kafka.admin import TopicLayout, make_topics
-    from alertstream.sending import sender
-    from alertstream.sending.encoders import message_encoders
-    from alertstream.sending.schedule import Cadence, WallClock, bursts, files_of, visits_in
+    def run(self) -> int:
+        """Send all visits; return 1 if any alert was not acknowledged."""
+        from alertstream.avro.schemas import package_folder
+        from alertstream.cli.event_loop import run
+        from alertstream.sending.encoders import message_encoders
+        from alertstream.sending.schedule import files_of, visits_in
+        from alertstream.sending.sender import visit_line
 
-    number, of = options.part_of_visit(part)
-    cadence, clock = Cadence(interval, align, repeat), WallClock()
-    layout = TopicLayout(partitions, replication)
-    visits = visits_in(data or [package_folder("data")])
-    encoders = message_encoders(
-        files_of(visits),
-        schemas,
-        schema_id=schema_id,
-        folder=schemas.keep_in,
-        subject=subject or f"{topic}-value",
-    )
+        part = part_of_visit(self.part)
+        connection, schemas = self.connection(), self.known_schemas()
+        visits = visits_in(self.data or [package_folder("data")])
+        encoders = message_encoders(
+            files_of(visits),
+            schemas,
+            schema_id=self.schema_id,
+            folder=schemas.keep_in,
+            subject=self.subject or f"{self.topic}-value",
+        )
+        if self.workers > 1:
+            total = run(lambda stop: self._share(connection, part, visits, stop))
+        else:
+            total = run(lambda stop: self._send(connection, part, visits, encoders, stop))
+        if not self.worker:
+            notice(f"sent: {visit_line(total)}")
+        return FAILED if total.error else DONE
 
-    def report(visit: VisitSent) -> None:
-        if format == "json":
+    async def _send(
+        self,
+        connection: Connection,
+        part: tuple[int, int],
+        visits: Sequence[VisitFiles],
+        encoders: dict[Path, Encoder],
+        stop: asyncio.Event,
+    ) -> VisitSent:
+        """Send in this process: when visits are due, or when it is told to, as a worker."""
+        from alertstream.avro.blocks import Shard
+        from alertstream.cli.event_loop import input_lines
+        from alertstream.cli.terminal.progress import send_progress
+        from alertstream.cli.workers import told_bursts
+        from alertstream.kafka.admin import TopicLayout, make_topics
+        from alertstream.kafka.producer import producer
+        from alertstream.sending.schedule import Cadence, WallClock, bursts
+        from alertstream.sending.sender import SendOptions, send
+
+        clock, layout = WallClock(), TopicLayout(self.partitions, self.replication)
+        topic = (await make_topics(connection, [self.topic], layout))[self.topic]
+        number, of = part
+        cadence = Cadence(self.interval, self.align, self.repeat)
+        due = (
+            told_bursts(input_lines(), visits, stop)
+            if self.worker
+            else bursts(visits, cadence, clock, stop)
+        )
+        async with producer(connection, compression=self.compression, notice=notice) as sending:
+            with _reported_progress() if self.worker else send_progress() as progress:
+                return await send(
+                    sending,
+                    SendOptions(topic, self.interval, self.limit, Shard(number - 1, of)),
+                    encoders,
+                    due,
+                    clock=clock,
+                    stop=stop,
+                    progress=progress,
+                    report=self._report,
+                )
+
+    async def _share(
+        self,
+        connection: Connection,
+        part: tuple[int, int],
+        visits: Sequence[VisitFiles],
+        stop: asyncio.Event,
+    ) -> VisitSent:
+        """Have workers send a part of each visit when it is due."""
+        from alertstream.cli.terminal.progress import send_progress
+        from alertstream.cli.workers import send_with_workers, worker_command
+        from alertstream.kafka.admin import TopicLayout, make_topics
+        from alertstream.sending.schedule import Cadence, WallClock, bursts
+
+        number, of = part
+
+        def command(worker: int) -> list[str]:
+            return worker_command("--part", f"{number + of * (worker - 1)}/{of * self.workers}")
+
+        await make_topics(connection, [self.topic], TopicLayout(self.partitions, self.replication))
+        due = bursts(visits, Cadence(self.interval, self.align, self.repeat), WallClock(), stop)
+        with send_progress() as progress:
+            return await send_with_workers(
+                command,
+                self.workers,
+                visits,
+                due,
+                stop=stop,
+                progress=progress,
+                report=self._report,
+            )
+
+    def _report(self, visit: VisitSent) -> None:
+        from alertstream.sending.sender import visit_line
+
+        if self.format == "json":
             write_line(as_json(_visit_json(visit)))
         else:
-            write_line(f"visit {visit.visit}: {sender.visit_line(visit)}")
+            write_line(f"visit {visit.visit}: {visit_line(visit)}")
         if visit.error:
             write_error(visit.error)
 
-    async def alone(stop: asyncio.Event) -> VisitSent:
-        made = (await make_topics(connection, [topic], layout))[topic]
-        sends = sender.SendOptions(made, interval, limit, Shard(number - 1, of))
-        due = (
-            workers.told_bursts(input_lines(), visits, stop)
-            if sharing.is_worker
-            else bursts(visits, cadence, clock, stop)
-        )
-        async with kafka.producer(connection, compression=compression, notice=notice) as producer:
-            with _told_progress() if sharing.is_worker else screen.send_progress() as show:
-                return await sender.send(
-                    *(producer, sends, encoders, due),
-                    clock=clock,
-                    stop=stop,
-                    progress=show,
-                    report=report,
-                )
 
-    async def together(stop: asyncio.Event) -> VisitSent:
-        await make_topics(connection, [topic], layout)
-        due = bursts(visits, cadence, clock, stop)
-        with screen.send_progress() as show:
-            return await workers.send_with_workers(
-                *(part_for, sharing.workers, visits, due), stop=stop, progress=show, report=report
-            )
+def part_of_visit(text: str | None) -> tuple[int, int]:
+    """Return which part of each visit, from 1 on, of how many; all of it without ``text``.
 
-    def part_for(worker: int) -> list[str]:
-        return worker_command("--part", f"{number + of * (worker - 1)}/{of * sharing.workers}")
-
-    total = run(together if sharing.workers > 1 else alone)
-    if not sharing.is_worker:
-        notice(f"sent: {sender.visit_line(total)}")
-    return FAILED if total.error else DONE
+    :raises UsageError: it is not a valid part.
+    """
+    found = re.fullmatch(r"(\d{1,4})/(\d{1,4})", text or "1/1")
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise UsageError(f"{text} is not a valid part", todo="give it as in 2/3, the second third")
+    return int(found[1]), int(found[2])
 
 
 @contextmanager
-def _told_progress() -> Iterator[Callable[[VisitSent, float], None]]:
-    """Give what tells whoever has started this worker how far it is, now and then."""
-    told = 0.0
+def _reported_progress() -> Iterator[Callable[[VisitSent, float], None]]:
+    """Give what reports now and then to whoever has started this worker how far it is."""
+    reported = 0.0
 
-    def tell(visit: VisitSent, share: float) -> None:
-        nonlocal told
-        if time.monotonic() - told > PROGRESS_TOLD:
-            told = time.monotonic()
+    def report(visit: VisitSent, share: float) -> None:
+        nonlocal reported
+        if time.monotonic() - reported > PROGRESS_EVERY:
+            reported = time.monotonic()
             write_line(as_json({"share": share, "acknowledged": visit.acknowledged}))
 
-    yield tell
+    yield report
 
 
 def _visit_json(visit: VisitSent) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The monitor's screen: topics, their last visits, and the groups that read them."""
+"""The monitor's live screen: topics, their last visits, and the groups that read them."""
 
 from __future__ import annotations
 
@@ -24,40 +24,32 @@ from alertstream.cli.terminal.output import end_waiting
 from alertstream.monitoring.stats import BUDGET
 
 Figures = dict[str, Any]
+Row = tuple[Sequence[str], dict[str, str]]
+"""Names, which are cut where there is no room, and what is shown by column, which is not."""
 
-VISITS_SHOWN = 5
-GROUPS_SHOWN = 8
-LINES_AROUND = 4
+MAX_VISITS = 5
+MAX_GROUPS = 8
+TABLE_LINES = 4
 """Lines that a table takes besides its rows; as many are above and below all of them."""
+SPARKS = 16
+"""Refreshes of which a topic's line shows how many alerts came."""
 WIDE, NARROW = 100, 72
-"""Columns of a terminal from which on everything is shown, and below which little is."""
-VISIT_WIDTH = 13
-LONGEST_NAME = 36
-VISIT_COLUMNS = {
-    "alerts": 0,
-    "took": WIDE,
-    "median": NARROW,
-    "p99": 50,
-    "longest": WIDE,
-    f"over {BUDGET:.0f} s": 0,
-}
-"""What is shown of a visit, and from how wide a terminal on."""
-TOPIC_COLUMNS = {
-    "alerts": 0,
+SHOWN_FROM = {
     "share": NARROW,
     "MB": NARROW,
-    "alerts/s": 0,
-    "lately": WIDE,
-    "undecodable": 0,
+    "median": NARROW,
+    "recently": WIDE,
+    "took": WIDE,
+    "longest": WIDE,
+    "p99": 50,
 }
-"""What is shown of a topic, and from how wide a terminal on."""
-BESIDE_NAMES = {WIDE: 87, NARROW: 64, 0: 50}
-"""From how wide a terminal on how many of its columns are for all but a name."""
-BESIDE_SPARKS = 64
-"""Columns of a wide terminal that are for all but a topic's name and its sparks."""
-SPARKS = 30
-"""Refreshes of which a topic's line shows how many alerts came."""
-_ORDERS = ("as named", "by alerts", "by rate", "by name")
+"""Columns of a table that need so wide a terminal; others are always shown."""
+ORDERS: dict[str, Callable[[tuple[str, Figures]], Any] | None] = {
+    "as named": None,
+    "by alerts": lambda topic: -topic[1]["alerts"],
+    "by rate": lambda topic: -topic[1]["alerts_per_second"],
+    "by name": lambda topic: topic[0],
+}
 
 
 class MonitorScreen:
@@ -69,38 +61,44 @@ class MonitorScreen:
     def __init__(self, console: Console, first: str | None) -> None:
         self._console = console
         self._first = first
-        self._came: dict[str, deque[int]] = {}
+        self._recently: dict[str, deque[int]] = {}
         self._totals: dict[str, int] = {}
-        self._order = 0
         self._figures: Figures = {}
-        self.paused = False
-        self.notice = ""
-        """The last line for the user."""
+        self._orders = deque(ORDERS)
+        self._paused = False
+        self._notice = ""
 
-    def take(self, figures: Figures) -> None:
-        """Take new figures; while paused, they are counted and not shown."""
+    async def show(self, figures: Figures) -> None:
+        """Show new figures; while paused, they are counted and not shown."""
         for topic, stats in figures["topics"].items():
-            came = self._came.setdefault(topic, deque(maxlen=SPARKS))
+            recently = self._recently.setdefault(topic, deque(maxlen=SPARKS))
             if topic in self._totals:
-                came.append(stats["alerts"] - self._totals[topic])
+                recently.append(stats["alerts"] - self._totals[topic])
             self._totals[topic] = stats["alerts"]
-        if not self.paused or not self._figures or figures.get("final"):
+        if not self._paused or not self._figures or figures.get("final"):
             self._figures = figures
+
+    def notice(self, text: str) -> None:
+        """Show a line for the user, until there is another one."""
+        self._notice = text
 
     def sort(self) -> None:
         """Show the topics in the next order."""
-        self._order = (self._order + 1) % len(_ORDERS)
+        self._orders.rotate(-1)
+
+    def pause(self) -> None:
+        """Stop showing new figures, or go on with it."""
+        self._paused = not self._paused
 
     def __rich__(self) -> RenderableType:
         """Return all that is shown."""
         if not self._figures:
             return Text("waiting for Kafka")
-        parts: list[RenderableType] = [self._head(), self._topics(), self._visits()]
-        if self._figures["groups"]:
-            parts.append(self._groups())
-        if self.notice:
-            parts.append(Text(self.notice, style="yellow"))
-        parts.append(Text(f"p pause · s sort ({_ORDERS[self._order]}) · q quit", style="dim"))
+        tables = (self._topics(), self._visits(), self._groups())
+        parts: list[RenderableType] = [self._head(), *(each for each in tables if each.columns)]
+        if self._notice:
+            parts.append(Text(self._notice, style="yellow"))
+        parts.append(Text(f"p pause · s sort ({self._orders[0]}) · q quit", style="dim"))
         return Group(*parts)
 
     def _head(self) -> Text:
@@ -108,121 +106,97 @@ class MonitorScreen:
         head = Text(f"alertstream monitor · {at}", style="bold")
         if not self._figures["connected"]:
             head.append(" · no connection to Kafka", style="bold red")
-        if self.paused:
+        if self._paused:
             head.append(" · paused", style="bold yellow")
         return head
 
     def _sorted(self) -> list[tuple[str, Figures]]:
         topics = list(self._figures["topics"].items())
-        keys: dict[int, Callable[[tuple[str, Figures]], Any]] = {
-            1: lambda each: -each[1]["alerts"],
-            2: lambda each: -each[1]["alerts_per_second"],
-            3: lambda each: each[0],
-        }
-        return sorted(topics, key=keys[self._order]) if self._order in keys else topics
-
-    @property
-    def _longest_name(self) -> int:
-        """Return how long names may be, so that all numbers find room."""
-        width = self._console.width
-        beside = next(columns for least, columns in BESIDE_NAMES.items() if width >= least)
-        return min(max(width - beside, 4), LONGEST_NAME)
-
-    def _sparks(self, topic: str) -> str:
-        room = max(self._console.width - BESIDE_SPARKS - self._longest_name, 0)
-        return sparkline([*self._came[topic]][-room:])
-
-    def _that_fit(self, columns: dict[str, int]) -> list[str]:
-        return [name for name, least in columns.items() if self._console.width >= least]
-
-    def _table(self, first: str, others: Sequence[str]) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        names = self._longest_name
-        most = {"visit": VISIT_WIDTH, "topic": names, "consumer group": names}
-        table.add_column(first, no_wrap=True, max_width=most[first])
-        for name in others:
-            table.add_column(name, justify="right", no_wrap=True, max_width=most.get(name))
-        return table
+        key = ORDERS[self._orders[0]]
+        return sorted(topics, key=key) if key else topics
 
     def _topics(self) -> Table:
-        names = self._that_fit(TOPIC_COLUMNS)
-        table = self._table("topic", names)
-        topics = self._figures["topics"]
-        whole = topics[self._first]["alerts"] if self._first in topics else 0
+        first = self._figures["topics"].get(self._first, {"alerts": 0})["alerts"]
+        rows: list[Row] = []
         for topic, stats in self._sorted():
-            share = f"{stats['alerts'] / whole:.1%}" if whole and topic != self._first else ""
-            bad = f"{stats['undecodable']:,}"
-            shown = (
-                f"{stats['alerts']:,}",
-                share,
-                f"{stats['bytes'] / 1e6:,.1f}",
-                f"{stats['alerts_per_second']:,.0f}",
-                self._sparks(topic),
-                f"[red]{bad}[/]" if stats["undecodable"] else bad,
-            )
-            cells = dict(zip(TOPIC_COLUMNS, shown, strict=True))
-            table.add_row(_name(topic), *(cells[name] for name in names))
-        return table
+            has_share = first and topic != self._first
+            cells = {
+                "alerts": f"{stats['alerts']:,}",
+                "share": f"{stats['alerts'] / first:.1%}" if has_share else "",
+                "MB": f"{stats['bytes'] / 1e6:,.1f}",
+                "alerts/s": f"{stats['alerts_per_second']:,.0f}",
+                "recently": sparkline(self._recently[topic]),
+                "undecodable": _alarming(stats["undecodable"], "red"),
+            }
+            rows.append(((topic,), cells))
+        return self._table(("topic",), rows)
 
     def _visits(self) -> Table:
-        names = self._that_fit(VISIT_COLUMNS)
-        table = self._table("visit", ["topic", *names])
-        table.columns[0].min_width = VISIT_WIDTH
-        table.columns[1].justify = "left"
-        shown = [
-            (visit, topic, stats)
-            for topic, of_topic in self._sorted()
-            for visit, stats in list(of_topic["visits"].items())[-VISITS_SHOWN:]
-        ]
-        shown.sort(key=lambda each: each[2]["first"] or 0)
-        latest = list(dict.fromkeys(visit for visit, *_ in shown))[-self._visits_that_fit() :]
-        for visit in latest:
-            for number, (_, topic, stats) in enumerate(each for each in shown if each[0] == visit):
-                cells = _visit_cells(stats)
-                shown_visit = _name(visit if number == 0 else "")
-                table.add_row(shown_visit, _name(topic), *(cells[name] for name in names))
-        return table
+        visits: dict[str, list[tuple[str, Figures]]] = {}
+        for topic, of_topic in self._sorted():
+            for visit, stats in list(of_topic["visits"].items())[-MAX_VISITS:]:
+                visits.setdefault(visit, []).append((topic, stats))
+        in_order = sorted(
+            visits, key=lambda visit: min(each["first"] or 0 for _, each in visits[visit])
+        )
+        rows: list[Row] = []
+        for visit in in_order[-self._visits_that_fit() :]:
+            for number, (topic, stats) in enumerate(visits[visit]):
+                rows.append((("" if number else visit, topic), _visit_cells(stats)))
+        return self._table(("visit", "topic"), rows)
 
     def _visits_that_fit(self) -> int:
-        """Return of how many visits there is room, with a line for each topic."""
-        topics = len(self._figures["topics"])
+        """Return how many visits there is room for, with a line for each topic."""
+        topics = max(len(self._figures["topics"]), 1)
         lags = sum(map(len, self._figures["groups"].values()))
-        groups = min(lags, GROUPS_SHOWN + 1) + LINES_AROUND if lags else 0
-        room = self._console.height - 2 * LINES_AROUND - topics - groups - LINES_AROUND
-        return min(max(room // max(topics, 1), 1), VISITS_SHOWN)
+        groups = min(lags, MAX_GROUPS + 1) + TABLE_LINES if lags else 0
+        room = self._console.height - 3 * TABLE_LINES - topics - groups
+        return min(max(room // topics, 1), MAX_VISITS)
 
     def _groups(self) -> Table:
-        table = self._table("consumer group", ["topic", "lag"])
-        table.columns[1].justify = "left"
         lags = [
-            (behind, group, topic)
+            (lag, group, topic)
             for group, of_group in self._figures["groups"].items()
-            for topic, behind in of_group.items()
+            for topic, lag in of_group.items()
         ]
         lags.sort(key=lambda each: (-each[0], each[1:]))
-        for behind, group, topic in lags[:GROUPS_SHOWN]:
-            table.add_row(_name(group), _name(topic), f"[yellow]{behind:,}[/]" if behind else "0")
-        if len(lags) > GROUPS_SHOWN:
-            table.add_row(f"and {len(lags) - GROUPS_SHOWN} more", "", "")
+        rows: list[Row] = [
+            ((group, topic), {"lag": _alarming(lag, "yellow")})
+            for lag, group, topic in lags[:MAX_GROUPS]
+        ]
+        if len(lags) > MAX_GROUPS:
+            rows.append(((f"and {len(lags) - MAX_GROUPS} more", ""), {"lag": ""}))
+        return self._table(("consumer group", "topic"), rows)
+
+    def _table(self, names: Sequence[str], rows: Sequence[Row]) -> Table:
+        """Return a table; where the terminal is too narrow for it, names are cut, numbers not."""
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        width = self._console.width
+        shown = [each for each in rows[0][1] if width >= SHOWN_FROM.get(each, 0)] if rows else []
+        for name in names if rows else ():
+            table.add_column(name, overflow="ellipsis")
+        for name in shown:
+            table.add_column(name, justify="right", no_wrap=True)
+        for of_row, cells in rows:
+            # Whoever makes a topic or a group chooses its name freely.
+            texts = [Text(printable(each)) for each in of_row]
+            table.add_row(*texts, *(cells[each] for each in shown))
         return table
-
-
-def _name(text: str) -> Text:
-    """Return a name as it may be shown: whoever makes a topic or a group chooses it freely."""
-    return Text(printable(text))
 
 
 def _visit_cells(stats: Figures) -> dict[str, str]:
-    """Return what the columns show of a visit, in the order of ``VISIT_COLUMNS``."""
-    arriving = "" if stats["complete"] else " …"
-    late = f"{stats['late']:,}"
-    cells = (
-        f"{stats['alerts']:,}{arriving}",
-        f"{stats['seconds']:,.1f} s",
-        *(_latency(stats[f"latency_{name}_ms"]) for name in ("p50", "p99", "max")),
-        f"[red]{late}[/]" if stats["late"] else late,
-    )
-    return dict(zip(VISIT_COLUMNS, cells, strict=True))
+    return {
+        "alerts": f"{stats['alerts']:,}{'' if stats['complete'] else ' …'}",
+        "took": f"{stats['seconds']:,.1f} s",
+        "median": _latency(stats["latency_p50_ms"]),
+        "p99": _latency(stats["latency_p99_ms"]),
+        "longest": _latency(stats["latency_max_ms"]),
+        f"over {BUDGET:.0f} s": _alarming(stats["late"], "red"),
+    }
+
+
+def _alarming(count: int, colour: str) -> str:
+    return f"[{colour}]{count:,}[/]" if count else "0"
 
 
 def _latency(milliseconds: int | None) -> str:
@@ -241,38 +215,35 @@ def sparkline(values: Sequence[int]) -> str:
 
 
 @contextmanager
-def monitor_screen(first: str | None, quit_: Callable[[], None]) -> Iterator[MonitorScreen]:
-    """Show the screen for as long as the context lasts; take figures with its ``take``.
+def monitor_screen(first: str | None, end: Callable[[], None]) -> Iterator[MonitorScreen]:
+    """Show the screen for as long as the context lasts; it is given figures to show.
 
-    :param quit_: called when the user wants to end it.
+    :param end: called when the user wants to end it.
     """
     end_waiting()
     console = Console(file=sys.stdout)
     shown = MonitorScreen(console, first)
-
-    def on_key(key: str) -> None:
-        match key.lower():
-            case "q":
-                quit_()
-            case "p":
-                shown.paused = not shown.paused
-            case "s":
-                shown.sort()
-
-    with Live(shown, console=console, refresh_per_second=4), _keys(on_key):
+    actions = {"q": end, "p": shown.pause, "s": shown.sort}
+    with Live(shown, console=console, refresh_per_second=4), _keys(actions):
         yield shown
 
 
 @contextmanager
-def _keys(on_key: Callable[[str], None]) -> Iterator[None]:
-    """Call ``on_key`` with each key that is pressed, if there is someone who can press one."""
+def _keys(actions: dict[str, Callable[[], None]]) -> Iterator[None]:
+    """Do what belongs to each key that is pressed, if there is someone who can press one."""
     keyboard = _keyboard()
     if keyboard is None:
         yield
         return
+
+    def on_key() -> None:
+        action = actions.get(os.read(keyboard, 1).decode(errors="replace").lower())
+        if action is not None:
+            action()
+
     before = termios.tcgetattr(keyboard)
     loop = asyncio.get_running_loop()
-    loop.add_reader(keyboard, lambda: on_key(os.read(keyboard, 1).decode(errors="replace")))
+    loop.add_reader(keyboard, on_key)
     tty.setcbreak(keyboard)
     try:
         yield

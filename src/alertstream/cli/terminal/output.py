@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import io
 import json
+import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alertstream.cli.event_loop import in_thread
 from alertstream.errors import AlertStreamError, DataError
+
+if TYPE_CHECKING:
+    import asyncio
 
 DONE, FAILED, UNDECODABLE, INTERRUPTED = 0, 1, 3, 130
 """Exit statuses; 2 is wrong usage. Other errors bring their own."""
@@ -161,11 +163,39 @@ async def write_lines(lines: Iterable[str], stop: asyncio.Event) -> None:
             rest = rest[os.write(sys.stdout.fileno(), rest) :]
 
     try:
-        await unless(stop, in_thread(write))
+        await unless(stop, _in_thread(write))
     except BrokenPipeError as error:
         raise ReaderGone from error
     except TimeoutError:
         raise DataError("the output is not taken", todo="see what reads it") from None
+
+
+async def _in_thread(work: Callable[[], None]) -> None:
+    """Return when ``work`` is done, by a thread that does not keep the process from ending."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def finish(error: Exception | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        result = None
+        try:
+            work()
+        except Exception as error:
+            result = error
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(finish, result)
+
+    threading.Thread(target=run, daemon=True).start()
+    await done
 
 
 def as_json(value: dict[str, Any]) -> str:
@@ -177,6 +207,14 @@ def notice(text: str) -> None:
     """Write a line to standard error, for people who want to know."""
     if not is_quiet():
         _to_people(text)
+
+
+class NoticeHandler(logging.Handler):
+    """Shows what the package logs as notices."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a line."""
+        notice(record.getMessage())
 
 
 def write_error(error: AlertStreamError | str) -> None:

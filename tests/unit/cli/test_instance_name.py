@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from alertstream.cli.event_loop import instance_name
+from alertstream.cli.instance_name import instance_name
 
 
 @pytest.fixture(autouse=True)

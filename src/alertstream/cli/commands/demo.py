@@ -1,0 +1,74 @@
+"""``alertstream demo``."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from alertstream.cli.options.shared import Options
+from alertstream.cli.terminal.output import DONE, notice, write_line
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from alertstream.local.demo import DemoSummary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo(Options):
+    """Try everything at once on a local Kafka.
+
+    Simulates visits, sends them, filters them, watches and prints.
+
+    Example: alertstream demo --visits 1
+    """
+
+    visits: Annotated[int, typer.Option(min=1, max=100, metavar="N", help="How many visits.")] = 3
+    alerts: Annotated[int, typer.Option(min=1, metavar="N", help="Alerts per visit.")] = 200
+
+    def run(self) -> int:
+        """Run the demonstration and show its summary."""
+        from alertstream.cli.event_loop import run
+
+        _show(run(self._demo))
+        return DONE
+
+    async def _demo(self, stop: asyncio.Event) -> DemoSummary:
+        from alertstream.cli.terminal.look import look
+        from alertstream.cli.terminal.progress import fetch_progress, simulate_progress
+        from alertstream.filtering.filters import choose_filters
+        from alertstream.local.demo import DemoOptions, demo
+
+        wanted = DemoOptions(choose_filters(["1-3"]), self.visits, self.alerts, look=look())
+        with (
+            fetch_progress() as fetching,
+            simulate_progress(self.visits * self.alerts, self.alerts) as simulating,
+        ):
+            return await demo(
+                wanted,
+                stop=stop,
+                write=write_line,
+                notice=notice,
+                fetching=fetching,
+                simulating=simulating,
+            )
+
+
+def _show(summary: DemoSummary) -> None:
+    """Show what the demonstration has sent, seen, passed and printed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="what became of the alerts", title_justify="left")
+    for name in ("topic", "sent or passed", "capped", "seen by monitor", "printed"):
+        table.add_column(name, justify="left" if name == "topic" else "right")
+    seen = {name: stats["alerts"] for name, stats in summary.monitored["topics"].items()}
+    table.add_row(summary.topic, f"{summary.sent.acknowledged} sent", "", str(seen[summary.topic]))
+    for counts in summary.filtered:
+        topic, passed = counts.filter, f"{counts.passed} of {counts.seen} passed"
+        printed = str(summary.printed[topic])
+        table.add_row(topic, passed, str(counts.capped), str(seen[topic]), printed)
+    Console(file=sys.stdout).print(table)

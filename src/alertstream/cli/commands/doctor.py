@@ -1,0 +1,60 @@
+"""``alertstream doctor``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from alertstream.cli.options.schemas import SchemaOptions
+from alertstream.cli.options.shared import Broker, ReadingOptions, TextOrJson, complete_topics
+from alertstream.cli.terminal.output import DONE, FAILED, as_json, wait_on, write_line
+
+if TYPE_CHECKING:
+    from alertstream.local.doctor import Finding, Patient
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doctor(ReadingOptions, SchemaOptions):
+    """Find out why a stream cannot be read.
+
+    Checks host, rights, topic, registry, clock and schema.
+
+    Example: alertstream doctor localhost:9092 alerts
+    """
+
+    broker: Broker = "localhost:9092"
+    topic: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TOPIC", help="The topic to be read.", autocompletion=complete_topics
+        ),
+    ] = None
+    format: TextOrJson = "text"
+
+    def run(self) -> int:
+        """Show each finding as it is made; return 1 if something is wrong."""
+        from alertstream.cli.event_loop import run, until_stopped
+        from alertstream.local.doctor import Patient
+
+        patient = Patient(self.connection(), self.topic, self.group_or(None), self.known_schemas())
+        bad: list[Finding] = []
+        run(lambda stop: until_stopped(self._examine(patient, bad), stop))
+        return FAILED if bad else DONE
+
+    async def _examine(self, patient: Patient, bad: list[Finding]) -> None:
+        from alertstream.local.doctor import examine
+        from alertstream.sending.schedule import WallClock
+
+        async for found in examine(patient, WallClock()):
+            if found.good is False:
+                bad.append(found)
+            write_line(as_json(asdict(found)) if self.format == "json" else _line(found))
+            wait_on("checking the rest")
+
+
+def _line(found: Finding) -> str:
+    mark = {True: "ok", False: "BAD", None: "-"}[found.good]
+    todo = f" · {found.todo}" if found.todo else ""
+    return f"{mark:4}{found.name:10}{found.what}{todo}"

@@ -1,0 +1,174 @@
+"""``alertstream monitor``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from alertstream.cli.options.schemas import SchemaOptions
+from alertstream.cli.options.shared import ReadingOptions, complete_topics
+from alertstream.cli.terminal.output import DONE, UNDECODABLE, as_json, notice, write_lines
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from alertstream.avro.schemas import Schemas
+    from alertstream.cli.terminal.live import MonitorScreen
+    from alertstream.kafka.connection import Connection
+    from alertstream.kafka.subscription import Subscription
+    from alertstream.monitoring.watch import Watch
+
+
+_output = partial(typer.Option, rich_help_panel="Output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Monitor(ReadingOptions, SchemaOptions):
+    """Watch topics: rates, latency by visit, and lag of their groups.
+
+    Example: alertstream monitor localhost:9092 alerts Filter001
+    """
+
+    topics: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TOPIC",
+            help="The topics, or patterns such as 'alerts-*'.",
+            autocompletion=complete_topics,
+        ),
+    ]
+    refresh: Annotated[
+        float, _output(min=0.1, metavar="SECONDS", help="Time between refreshes.")
+    ] = 1.0
+    metrics_port: Annotated[
+        int | None,
+        _output(min=0, max=65535, metavar="PORT", help="Serve the figures to Prometheus."),
+    ] = None
+    metrics_address: Annotated[
+        str, _output(metavar="HOST", help="Where to serve them; 0.0.0.0: everywhere.")
+    ] = "127.0.0.1"
+    format: Annotated[
+        Literal["live", "text", "json"] | None,
+        _output(
+            metavar="FORMAT",
+            case_sensitive=False,
+            help="live, text or json; default: live in a terminal.",
+        ),
+    ] = None
+
+    def run(self) -> int:
+        """Watch until the end, or a signal."""
+        from alertstream.cli.event_loop import run
+        from alertstream.monitoring.watch import Watch
+        from alertstream.sending.schedule import WallClock
+
+        connection, schemas = self.connection(), self.known_schemas()
+        watch = Watch(tuple(dict.fromkeys(self.topics)), WallClock())
+        subscription = self.subscription(*watch.topics)
+        final = run(lambda stop: self._watch(connection, subscription, schemas, watch, stop))
+        undecodable = sum(stats["undecodable"] for stats in final["topics"].values())
+        return UNDECODABLE if undecodable else DONE
+
+    async def _watch(
+        self,
+        connection: Connection,
+        subscription: Subscription,
+        schemas: Schemas,
+        watch: Watch,
+        stop: asyncio.Event,
+    ) -> dict[str, Any]:
+        from alertstream.kafka.consumer import subscribe
+        from alertstream.kafka.groups import groups
+        from alertstream.monitoring.watch import watch_stream
+
+        await self.notice_start(connection, subscription)
+        with self._metrics(watch), self._display(watch, stop) as display:
+            async with (
+                groups(connection) as found,
+                subscribe(
+                    connection,
+                    subscription,
+                    stop=stop,
+                    notice=display.notice,
+                    connected=watch.set_connected,
+                ) as consumer,
+            ):
+                return await watch_stream(
+                    consumer,
+                    schemas,
+                    watch,
+                    stop=stop,
+                    refresh=self.refresh,
+                    groups=found,
+                    show=display.show,
+                    notice=display.notice,
+                )
+
+    def _metrics(self, watch: Watch) -> AbstractContextManager[None]:
+        """Serve the figures to Prometheus for as long as the context lasts, if that is wanted."""
+        if self.metrics_port is None:
+            return nullcontext()
+        from alertstream.monitoring.prometheus import metrics_server
+
+        return metrics_server(self.metrics_port, self.metrics_address, lambda: watch.last)
+
+    def _display(
+        self, watch: Watch, stop: asyncio.Event
+    ) -> AbstractContextManager[MonitorScreen | Lines]:
+        """Give what shows the figures: a live screen, or lines."""
+        format = self.format or ("live" if sys.stdout.isatty() else "text")
+        if format != "live":
+            return nullcontext(Lines(format, stop))
+        from alertstream.cli.terminal.live import monitor_screen
+
+        return monitor_screen(next(iter(watch.stats), None), stop.set)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Shows the monitor's figures as lines, text or JSON, each time that they come."""
+
+    format: str
+    stop: asyncio.Event
+
+    async def show(self, figures: dict[str, Any]) -> None:
+        """Write the figures."""
+        as_lines = [as_json(figures)] if self.format == "json" else monitor_lines(figures)
+        await write_lines(as_lines, self.stop)
+
+    def notice(self, text: str) -> None:
+        """Write a line for the user."""
+        notice(text)
+
+
+def monitor_lines(figures: dict[str, Any]) -> list[str]:
+    """Return the monitor's figures as a line for each topic."""
+    clock = time.strftime("%H:%M:%S", time.localtime(figures["time"]))
+    lines = []
+    for topic, stats in figures["topics"].items():
+        line = (
+            f"{clock}  {topic}  {stats['alerts']:,} alerts  {stats['bytes'] / 1e6:,.1f} MB"
+            f"  {stats['alerts_per_second']:,.0f}/s"
+        )
+        if stats["undecodable"]:
+            line += f"  {stats['undecodable']} undecodable"
+        for visit, of_visit in list(stats["visits"].items())[-1:]:
+            line += (
+                f"  visit {visit}: {of_visit['alerts']} alerts,"
+                f" latency {_milliseconds(of_visit['latency_p50_ms'])} median,"
+                f" {_milliseconds(of_visit['latency_p99_ms'])} p99"
+            )
+        lines.append(line)
+    return lines
+
+
+def _milliseconds(value: int | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value} ms" if value < 10_000 else f"{value / 1000:,.0f} s"

@@ -1,0 +1,102 @@
+"""``alertstream simulate``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from alertstream.cli.commands.schema import schema_id_of_version
+from alertstream.cli.options.completion import complete_versions
+from alertstream.cli.options.schemas import FolderOptions
+from alertstream.cli.terminal.output import DONE, notice, write_line
+from alertstream.errors import UsageError
+
+if TYPE_CHECKING:
+    from alertstream.avro.schemas import Schemas
+    from alertstream.local.simulate.faults import Faults
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulate(FolderOptions):
+    """Simulate visits: container files of realistic alerts to send.
+
+    Example: alertstream simulate night --visits 2 --alerts 100
+    """
+
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Gets one file per visit.")]
+    visits: Annotated[int, typer.Option(metavar="N", help="How many visits.")] = 4
+    alerts: Annotated[int, typer.Option(metavar="N", help="Alerts per visit.")] = 1000
+    schema: Annotated[
+        str,
+        typer.Option(
+            metavar="VERSION",
+            help="Version of LSST's alert schema.",
+            autocompletion=complete_versions,
+        ),
+    ] = "10.0"
+    history: Annotated[
+        str, typer.Option(metavar="N-N", help="Earlier sources per alert: a number or a range.")
+    ] = "0-100"
+    cutout_size: Annotated[
+        int, typer.Option(metavar="N", help="Edge length of a cutout in pixels.")
+    ] = 91
+    seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same files.")] = 1
+    faults: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND[,KIND…]",
+            help="Add what breaks consumers, one of each kind per visit: all, truncated, "
+            "trailing, unknown-id, no-header, garbage, empty, oversize, duplicate, schema-change.",
+        ),
+    ] = None
+
+    def run(self) -> int:
+        """Write the files."""
+        from alertstream.cli.terminal.progress import simulate_progress
+        from alertstream.local.simulate.files import SimulateOptions, simulate
+
+        schema_id, schemas = schema_id_of_version(self.schema), self.known_schemas()
+        wanted = SimulateOptions(
+            folder=self.folder,
+            visits=self.visits,
+            alerts=self.alerts,
+            schema=self.schema,
+            history=_range(self.history),
+            cutout_size=self.cutout_size,
+            seed=self.seed,
+        )
+        schema = schemas.by_id(schema_id)
+        faults = _faults(self.faults, schema_id, schemas) if self.faults else None
+        with simulate_progress(self.visits * self.alerts, self.alerts) as progress:
+            files = simulate(wanted, schema, progress, faults)
+        for file in files:
+            write_line(str(file))
+        size = sum(file.stat().st_size for file in files)
+        notice(f"visits: {len(files)}, alerts per visit: {self.alerts}, bytes: {size}")
+        return DONE
+
+
+def _range(text: str) -> tuple[int, int]:
+    fewest, _, most = text.partition("-")
+    if not (fewest.isdecimal() and (most or fewest).isdecimal()):
+        raise UsageError(
+            f"{text} is not a valid --history", todo="give a number, or two as in 0-100"
+        )
+    return int(fewest), int(most or fewest)
+
+
+def _faults(text: str, schema_id: int, schemas: Schemas) -> Faults:
+    from alertstream.local.simulate.faults import FAULTS, Faults
+
+    named = tuple(dict.fromkeys(kind.strip() for kind in text.split(",")))
+    for kind in named:
+        if kind not in (*FAULTS, "all"):
+            raise UsageError(
+                f"{kind} is not a valid fault", todo=f"choose {', '.join(FAULTS)} or all"
+            )
+    near = min(set(schemas.ids()) - {schema_id}, key=lambda each: (abs(each - schema_id), -each))
+    kinds = FAULTS if "all" in named else named
+    return Faults(kinds, schema_id, (schemas.by_id(near), near))

@@ -1,0 +1,69 @@
+"""A consumer's name in its group that is the same when it is started again: by lock files."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import TextIO
+from uuid import getnode, uuid4
+
+MAX_INSTANCES = 1000
+"""Processes of a group on one machine that get a name which they have again."""
+
+
+@contextmanager
+def instance_name(group: str) -> Iterator[str]:
+    """Give a name for this process in a consumer group, the same when it is started again.
+
+    The first process of the group on this machine has number 0, a second one at the same time 1.
+    A lock file, which the system releases even for a process that is killed, says which are taken.
+    """
+    machine = f"{socket.gethostname()}-{_machine()}"
+    key = sha256(f"{group} {machine}".encode()).hexdigest()[:16]
+    for number in range(MAX_INSTANCES):
+        path = Path(tempfile.gettempdir()) / f"alertstream-{key}-{number}.lock"
+        lock = _locked(path)
+        if lock is not None:
+            with lock:
+                try:
+                    yield f"{group}-{machine}-{number}"
+                finally:
+                    path.unlink(missing_ok=True)
+            return
+    yield f"{group}-{machine}-{uuid4().hex}"
+
+
+def _locked(path: Path) -> TextIO | None:
+    """Return a file that nobody else has locked; None if somebody has, or it cannot be opened."""
+    try:
+        lock = path.open("a")
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Who had it before may have removed it meanwhile, and another have made it anew.
+        if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+            return lock
+    except OSError:
+        pass
+    lock.close()
+    return None
+
+
+def _machine() -> str:
+    """Return what only processes have in common that see each other's lock files.
+
+    Containers may have one host name and one hardware address, on two machines even.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+    except OSError:
+        boot = f"{getnode():x}"
+    folder = Path(tempfile.gettempdir()).stat()
+    return sha256(f"{boot} {folder.st_dev} {folder.st_ino}".encode()).hexdigest()[:12]

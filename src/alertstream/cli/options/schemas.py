@@ -1,0 +1,94 @@
+"""Options that say where schemas are looked up: in folders, or in a registry."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from alertstream.cli.options.shared import Options, password_in
+
+if TYPE_CHECKING:
+    from alertstream.avro.registry import RegistrySchemas
+    from alertstream.avro.schemas import Schemas
+
+_schemas = partial(typer.Option, rich_help_panel="Schemas")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderOptions(Options):
+    """Where schemas are looked up that no registry has to know."""
+
+    schemas: Annotated[
+        list[Path] | None,
+        _schemas(
+            metavar="DIR",
+            help="Folder with .avsc files, searched before the package's own; send keeps new "
+            "schemas in the first; repeatable.",
+        ),
+    ] = None
+
+    def known_schemas(self) -> "Schemas":
+        """Return where schemas are looked up."""
+        from alertstream.avro.schemas import Schemas
+
+        return Schemas(self.schemas or ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistryLogin(Options):
+    """How to log in to a schema registry."""
+
+    registry_username: Annotated[
+        str | None, _schemas(metavar="NAME", help="User name for the registry.")
+    ] = None
+    registry_password_file: Annotated[
+        Path | None,
+        _schemas(
+            metavar="FILE", help="File with its password; or set ALERTSTREAM_REGISTRY_PASSWORD."
+        ),
+    ] = None
+    registry_ca_file: Annotated[
+        Path | None, _schemas(metavar="FILE", help="Certificates to trust for it, PEM.")
+    ] = None
+
+    def schemas_of(self, url: str, folders: Sequence[Path] | None = None) -> "RegistrySchemas":
+        """Return the schemas of a registry, and of folders.
+
+        :raises UsageError: an option is invalid, or the password file cannot be read.
+        """
+        from platformdirs import user_cache_path
+
+        from alertstream.avro.registry import Registry, RegistrySchemas
+
+        password = os.environ.get("ALERTSTREAM_REGISTRY_PASSWORD")
+        if self.registry_username and self.registry_password_file:
+            password = password_in(self.registry_password_file, "--registry-password-file")
+        registry = Registry(url, self.registry_username, password, self.registry_ca_file)
+        return RegistrySchemas(registry, folders or (), user_cache_path("alertstream") / "registry")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistryOption(FolderOptions):
+    """The registry, which stands in the help before how to log in to it."""
+
+    registry: Annotated[
+        str | None, _schemas(metavar="URL", help="Schema registry that says what an id means.")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemaOptions(RegistryLogin, RegistryOption):
+    """Where schemas are looked up: in a registry, if one is given, and in folders."""
+
+    def known_schemas(self) -> "Schemas":
+        """Return where schemas are looked up.
+
+        :raises UsageError: an option is invalid, or the password file cannot be read.
+        """
+        if self.registry is None:
+            return super().known_schemas()
+        return self.schemas_of(self.registry, self.schemas)

@@ -1,0 +1,296 @@
+"""Options that commands share: each group is a dataclass, which commands inherit from.
+
+A command is a dataclass, too: typer makes one of the command line, and then it is run. Nothing
+heavy is imported here, so that help comes at once. There is no ``from __future__ import
+annotations``, as typer evaluates these where a command is defined, not here.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from alertstream.cli.options.completion import quietly
+from alertstream.cli.options.settings import warn_if_open
+from alertstream.errors import UsageError
+
+if TYPE_CHECKING:
+    from alertstream.kafka.connection import Connection
+    from alertstream.kafka.subscription import Subscription
+
+_log = logging.getLogger("alertstream")
+_output = partial(typer.Option, rich_help_panel="Output")
+_connection = partial(typer.Option, rich_help_panel="Connection")
+_what_to_read = partial(typer.Option, rich_help_panel="What to read")
+
+TOPICS_TIMEOUT = 0.7
+"""Seconds in which Kafka must list its topics, for a shell to complete them."""
+
+
+@quietly
+def complete_topics(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    """Offer the topics of the broker that the command line, or its profile, names."""
+    import asyncio
+
+    from alertstream.kafka.admin import topics
+
+    async def known() -> dict[str, int]:
+        values: dict[str, Any] = {
+            each.name: ctx.params.get(each.name) for each in fields(KafkaOptions)
+        }
+        connection = KafkaOptions(**values | {"context": ctx}).connection()
+        async with asyncio.timeout(TOPICS_TIMEOUT):
+            return await topics(connection)
+
+    given = ctx.params.get("topics") or ()
+    hidden = () if incomplete.startswith("_") else ("_",)
+    there = sorted(asyncio.run(known()))
+    return (each for each in there if each not in given and not each.startswith(hidden))
+
+
+Broker = Annotated[
+    str, typer.Argument(metavar="BROKER", help="Kafka's address, HOST:PORT; several with commas.")
+]
+TopicName = Annotated[
+    str, typer.Argument(metavar="TOPIC", help="The topic.", autocompletion=complete_topics)
+]
+TopicOrPattern = Annotated[
+    str,
+    typer.Argument(
+        metavar="TOPIC",
+        help="The topic, or a pattern such as 'alerts-*'.",
+        autocompletion=complete_topics,
+    ),
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=1, metavar="N", help="Processes that share the work.", allow_from_autoenv=False
+    ),
+]
+IsWorker = Annotated[bool, typer.Option("--worker", hidden=True, allow_from_autoenv=False)]
+TextOrJson = Annotated[
+    Literal["text", "json"],
+    _output(
+        metavar="FORMAT",
+        case_sensitive=False,
+        help="text, for people, or json, one object per line.",
+    ),
+]
+Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every command takes."""
+
+    context: typer.Context
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show errors only: no notices, no bars.")
+    ] = False
+
+    def run(self) -> int:
+        """Do what the command is for; return its exit status."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class KafkaOptions(Options):
+    """How to reach Kafka."""
+
+    broker: Broker
+    security_protocol: Annotated[
+        Protocol,
+        _connection(
+            metavar="PROTOCOL",
+            case_sensitive=False,
+            help="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.",
+        ),
+    ] = "PLAINTEXT"
+    sasl_mechanism: Annotated[
+        Mechanism,
+        _connection(
+            metavar="MECHANISM", case_sensitive=False, help="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+        ),
+    ] = "SCRAM-SHA-512"
+    username: Annotated[str | None, _connection(metavar="NAME", help="User name for SASL.")] = None
+    password_file: Annotated[
+        Path | None,
+        _connection(metavar="FILE", help="File with the password; or set ALERTSTREAM_PASSWORD."),
+    ] = None
+    ca_file: Annotated[
+        Path | None,
+        _connection(metavar="FILE", help="Certificates to trust, PEM; default: the system's."),
+    ] = None
+    cert_file: Annotated[
+        Path | None, _connection(metavar="FILE", help="The client's certificate, PEM.")
+    ] = None
+    key_file: Annotated[
+        Path | None, _connection(metavar="FILE", help="Its key, if that is in a separate file.")
+    ] = None
+
+    def connection(self) -> "Connection":
+        """Return how to reach Kafka.
+
+        :raises UsageError: an option is invalid, or the password file cannot be read.
+        """
+        from alertstream.kafka.connection import Connection
+
+        protocol, password = self.security_protocol, self._password()
+        if not protocol.startswith("SASL") and (self.username or password):
+            _notice_unused(protocol, "user name and password are", "SASL_SSL")
+        if not protocol.endswith("SSL") and (self.ca_file or self.cert_file or self.key_file):
+            _notice_unused(protocol, "certificates are", "SASL_SSL or SSL")
+        return Connection(
+            bootstrap=self.broker,
+            security_protocol=protocol,
+            sasl_mechanism=self.sasl_mechanism,
+            username=self.username,
+            password=password,
+            ca_file=self.ca_file,
+            cert_file=self.cert_file,
+            key_file=self.key_file,
+        )
+
+    def _password(self) -> str | None:
+        """Return the password: of a file that is named, else the environment, else configured."""
+        source = self.context.get_parameter_source("password_file")
+        configured = source is not None and source.name == "DEFAULT_MAP"
+        in_environment = os.environ.get("ALERTSTREAM_PASSWORD")
+        if in_environment and (self.password_file is None or configured):
+            return in_environment
+        if self.password_file is not None:
+            return password_in(self.password_file, "--password-file")
+        password = self.context.lookup_default("password")
+        return None if password is None else str(password)
+
+
+def _notice_unused(protocol: str, what: str, needed: str) -> None:
+    _log.warning(
+        f"notice: {what} not used with {protocol} · to use them, add --security-protocol {needed}"
+    )
+
+
+def password_in(file: Path, option: str) -> str:
+    """Return the password that a file holds.
+
+    :raises UsageError: it cannot be read, or is empty.
+    """
+    try:
+        password = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"the password file cannot be read ({getattr(error, 'strerror', 'not text')})",
+            where=str(file),
+            todo=f"check {option}",
+        ) from error
+    if not password:
+        raise UsageError("the password file is empty", where=str(file), todo="write it there")
+    warn_if_open(file)
+    return password
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions(KafkaOptions):
+    """How topics are read: as which group, where from, and how far."""
+
+    group: Annotated[
+        str | None,
+        _what_to_read(
+            "--group",
+            "-g",
+            metavar="NAME",
+            help="Consumer group that remembers what was read (filter always has one).",
+        ),
+    ] = None
+    from_: Annotated[
+        str | None,
+        _what_to_read(
+            "--from",
+            metavar="WHERE",
+            help="Where to start: earliest (default), latest, a time, or an offset; -100: the "
+            "last 100 offsets of each partition.",
+        ),
+    ] = None
+    until: Annotated[
+        str | None, _what_to_read(metavar="WHERE", help="Stop before this time or offset.")
+    ] = None
+    exit_on_eof: Annotated[
+        bool, _what_to_read("--exit-on-eof", help="Stop at what is the end of the topic now.")
+    ] = False
+    group_prefix: Annotated[
+        str, _what_to_read(metavar="TEXT", help="What group names must begin with on this Kafka.")
+    ] = ""
+
+    def group_or(self, default: str | None) -> str | None:
+        """Return the group's name, or ``default`` with the prefix that names must have here.
+
+        :raises UsageError: the name lacks the prefix.
+        """
+        prefix = self.group_prefix
+        if self.group and not self.group.startswith(prefix):
+            raise UsageError(
+                f"the group {self.group} does not begin with {prefix}",
+                todo=f"choose one that does, as in --group {prefix}{self.group}",
+            )
+        return self.group or (default and f"{prefix}{default}")
+
+    def subscription(
+        self, *topics: str, group: str | None = None, instance: str | None = None
+    ) -> "Subscription":
+        """Return what is read, as ``group`` unless the user has named one.
+
+        :raises UsageError: an option is invalid.
+        """
+        from alertstream.kafka.subscription import Subscription
+
+        end = None if self.until is None else _time_or_offset(self.until, "--until")
+        if isinstance(end, int) and end < 0:
+            raise UsageError(f"{end} is not a valid --until", todo="give an offset ≥ 0, or a time")
+        return Subscription(
+            topics, self.group_or(group), start_of(self.from_), end, self.exit_on_eof, instance
+        )
+
+    async def notice_start(self, connection: "Connection", subscription: "Subscription") -> None:
+        """Say so if ``--from`` has no effect because the group goes on where it stopped."""
+        from alertstream.kafka.admin import has_committed
+
+        group = subscription.group
+        if (
+            self.from_ is not None
+            and group
+            and await has_committed(connection, group, subscription.topics)
+        ):
+            _log.warning(f"the group {group} continues where it stopped: --from has no effect")
+
+
+def start_of(text: str | None) -> str | int | datetime:
+    """Return where to start: ``earliest``, ``latest``, an offset, or a time (ISO 8601, UTC).
+
+    :raises UsageError: it is none of these.
+    """
+    if text in (None, "earliest", "latest"):
+        return text or "earliest"
+    return _time_or_offset(text, "--from", "earliest, latest, ")
+
+
+def _time_or_offset(text: str, option: str, others: str = "") -> int | datetime:
+    # A day without its dashes would be a number, too, and is taken for an offset.
+    if re.fullmatch(r"-?\d{1,18}", text):
+        return int(text)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(
+            f"{text} is not a valid {option}",
+            todo=f"give {others}an offset, or a time such as 2026-11-24T21:30",
+        ) from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
