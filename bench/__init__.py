@@ -1,1 +1,1 @@
-"""The benchmark: ``python -m bench`` measures alertstream beside what people use today."""
+"""The benchmark: ``python -m bench`` measures alertstream against what people use today."""

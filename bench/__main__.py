@@ -1,4 +1,4 @@
-"""Measure alertstream beside what people use today, on one local Kafka, in one run.
+"""Measure alertstream against what people use today, on one local Kafka, in one run.
 
 ::
 
@@ -6,8 +6,8 @@
     python -m bench                       # everything, a visit of 2,000 alerts
     python -m bench send --alerts 10000   # one part, a whole visit
 
-Contenders take turns, several rounds; each runs in a process of its own. The table has medians,
-their spread (least to most), the ratio to the first line, and the largest memory. ``--out`` gets
+Contenders take turns for several rounds; each runs in its own process. The table has medians,
+their spread (minimum to maximum), the ratio to the first line, and peak memory. ``--out`` gets
 the figures as JSON and a chart.
 """
 
@@ -40,7 +40,7 @@ HISTORIES = (0, 345)
 
 
 def producer_performance(broker: str, alerts: int, size: int) -> Contender:
-    """Return Kafka's own measuring tool: it sends messages of one size, made in memory."""
+    """Return Kafka's own benchmark: it sends messages of one size, made in memory."""
     lock = Path(__file__).with_name("kafka-tools.lock.toml")
     jars = fetch_jars(lock, notice=print)
     quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"
@@ -57,7 +57,7 @@ def producer_performance(broker: str, alerts: int, size: int) -> Contender:
 
 
 def senders(broker: str, path: Path, alerts: int) -> list[Contender]:
-    """Return who sends the visit in ``path``."""
+    """Return the contenders that send the visit in ``path``."""
     found = [
         ours("alertstream send", "send_ours", broker, "send-ours", path),
         ours("librdkafka, raw bytes ready in memory", "send_librdkafka", broker, "send-raw", path),
@@ -67,7 +67,7 @@ def senders(broker: str, path: Path, alerts: int) -> list[Contender]:
 
 
 def readers(broker: str) -> list[Contender]:
-    """Return who reads or filters the topic ``visit``."""
+    """Return the contenders that read or filter the topic ``visit``."""
     return [
         ours("alertstream filter 1-100", "filter_ours", broker, "visit", "1-100"),
         ours("alertstream filter 1", "filter_ours", broker, "visit", "1"),
@@ -81,7 +81,7 @@ def readers(broker: str) -> list[Contender]:
 
 
 async def histories(broker: str, folder: Path, alerts: int, count: int) -> list[Contender]:
-    """Measure a filter on alerts with no history and with a long one; seconds are for 100 MB."""
+    """Measure a filter on alerts without a history and with a long one, in seconds per 100 MB."""
     found: list[Contender] = []
     megabytes: list[float] = []
     for history in HISTORIES:
@@ -100,7 +100,7 @@ async def histories(broker: str, folder: Path, alerts: int, count: int) -> list[
 
 
 async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Run the parts that are asked for; return all figures."""
+    """Run the requested parts; return all figures."""
     figures: dict[str, Any] = {"alerts": options.alerts, "rounds": options.rounds}
     simulation = SimulateOptions(
         folder, 1, options.alerts, history=(0, 24), cutout_size=CUTOUT_SIZE
@@ -142,7 +142,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Parse the command line, measure, and write what was measured."""
+    """Parse the command line, measure, and write the figures."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("parts", nargs="*", default=list(PARTS), metavar=f"{{{','.join(PARTS)}}}")
@@ -151,11 +151,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for bench.json and bench.svg")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
-        parser.error(f"there is no part {', '.join(unknown)}")
+        parser.error(f"not a valid part: {', '.join(unknown)}")
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="alertstream-bench-") as folder:
         figures = asyncio.run(measure(options, Path(folder)))
-    print(f"\n{time.monotonic() - begin:.0f} s in all", file=sys.stderr)
+    print(f"\n{time.monotonic() - begin:.0f} s in total", file=sys.stderr)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "bench.json").write_text(json.dumps(figures, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""What a stream needs of network, disks, processors and brokers, by what was measured.
+"""What a stream needs of network, disks, processors and brokers, from measured costs.
 
 ::
 
@@ -27,11 +27,11 @@ DISK = 500e6
 CORES = 16
 """Processors of a broker."""
 USED = 0.5
-"""Share of each that is planned for: the rest is for peaks, and for a broker that is down."""
+"""Share of each that is used in the plan: the rest is for peaks, and for a broker that is down."""
 PARTITIONS = 12
-"""Partitions that a topic has at least: 2, 3, 4 and 6 members share them alike."""
+"""Fewest partitions of a topic: 2, 3, 4 and 6 members share them evenly."""
 MEASURED_ON = 2
-"""Processors of the machine that the curves are from."""
+"""Processors of the machine on which the curves were measured."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def costs_in(figures: dict[str, Any]) -> Costs:
     costs = figures["costs"]
     one, hundred = costs["filter 1"], costs["filter 1-100"]
     passed = 99 * 20 / figures["alerts"]
-    # A filter more may cost less than measurements scatter.
+    # One more filter may cost less than the measurements' scatter.
     judge = max(hundred["client"] - one["client"], 0.0) / 99
     alert, filter_ = _apart(figures)
     write = costs["send"]["kafka"]
@@ -143,7 +143,7 @@ def costs_in(figures: dict[str, Any]) -> Costs:
 
 
 def _apart(figures: dict[str, Any]) -> tuple[float, float]:
-    """Return what a filter takes for an alert, and for a GB: two sizes of alerts were measured."""
+    """Return a filter's cost per alert, and per GB: two sizes of alerts were measured."""
     sizes = figures["small_alert_bytes"], figures["alert_bytes"]
     points = "filter 1, small alerts", "filter 1"
     small, large = (
@@ -212,7 +212,7 @@ def plan(streams: Sequence[Stream], costs: Costs) -> str:
 
 
 def check(figures: dict[str, Any]) -> str:
-    """Return the table of curves beside the seconds that the costs make one expect."""
+    """Return the table of curves, with the seconds expected from the costs."""
     rows = [["what", "expected, s", "measured, s", "measured / expected"]]
     for curve, point, expected in expectations(figures):
         measured = measured_seconds(figures, curve, point)
@@ -222,7 +222,7 @@ def check(figures: dict[str, Any]) -> str:
 
 
 def expectations(figures: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
-    """Yield points of curves, and how long they would take if all processors were always busy."""
+    """Yield points of curves, and how long they would take with all processors always busy."""
     costs, alerts, size = costs_in(figures), figures["alerts"], figures["alert_bytes"]
     visit = Stream(alerts=alerts, size=size)
     small = Stream(alerts=alerts, size=figures["small_alert_bytes"])
@@ -277,7 +277,7 @@ def tables() -> dict[str, str]:
 
 
 def main() -> None:
-    """Print the tables, or what the stream needs that the command line describes."""
+    """Print the tables, or what the stream on the command line needs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     for each in fields(Stream)[1:]:

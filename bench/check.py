@@ -1,4 +1,4 @@
-"""What the contenders have written is the same: every alert, as often as it was sent."""
+"""Checks that all contenders have written the same: every alert, as often as it was sent."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ async def contents(connection: Connection, topic: str) -> Counter[int]:
 
 
 async def check_sent(connection: Connection, path: Path, runs: int) -> None:
-    """Compare what the senders have written, in so many runs; ProducerPerformance makes its own."""
+    """Compare what the senders wrote in all runs; ProducerPerformance makes its own messages."""
     alerts = bodies(path)
     wanted = Counter({alert: count * runs for alert, count in alerts.items()})
     for topic in ("send-ours", "send-raw", "send-original"):
         if await contents(connection, topic) != wanted:
             raise SystemExit(f"{topic} does not have every alert {runs} times")
     if (await contents(connection, "send-java")).total() != wanted.total():
-        raise SystemExit("send-java does not have as many messages")
+        raise SystemExit("send-java has another number of messages")
 
 
 async def check_filtered(connection: Connection, path: Path, ours: int, original: int) -> None:
-    """Compare what the filters have let through: 20 alerts of the visit in each run, no others.
+    """Compare what the filters let pass: 20 alerts of the visit in each run, and no others.
 
     Which 20 differs: those that come first, of four partitions.
     """

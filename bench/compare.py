@@ -1,11 +1,11 @@
-"""Measure this checkout beside another one, on one local Kafka, in one run.
+"""Measure this checkout against another one, on one local Kafka, in one run.
 
 ::
 
     python -m bench.compare ../before --python ../before/venv/bin/python
 
-Both take turns, several rounds, with the same visit. The table has the medians and their ratio: of
-1.05, this checkout takes 5 % longer. Noise of a few per cent is normal: see the spread.
+Both take turns for several rounds, with the same visit. The table has the medians and their ratio:
+1.05 means that this checkout takes 5 % longer. A few per cent of noise is normal: see the spread.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ PARTS: dict[str, tuple[str, ...]] = {
     "print": ("print_ours", "visit"),
     "monitor": ("monitor_ours", "visit"),
 }
-"""A contender of ``contenders.py`` and its arguments behind the broker's address."""
+"""A contender of ``contenders.py`` and its arguments after the broker's address."""
 
 
 def of(checkout: Path, python: Path, contender: str, *arguments: object) -> Contender:
-    """Return a contender that another checkout runs."""
+    """Return a contender of another checkout."""
     module = "bench" if (checkout / "bench").exists() else "tests.bench"
     paths = os.pathsep.join((str(checkout / "src"), str(checkout)))
     command = ["env", f"PYTHONPATH={paths}", str(python), "-P", "-m", f"{module}.contenders"]
@@ -81,7 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("checkout", type=lambda text: Path(text).absolute())
-    parser.add_argument("--python", type=Path, default=sys.executable, help="with its libraries")
+    parser.add_argument("--python", type=Path, default=sys.executable, help="its interpreter")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--alerts", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)

@@ -1,4 +1,4 @@
-"""One contender of the benchmark, in a process of its own: prints what it measured as JSON.
+"""One contender of the benchmark, in its own process: prints its measurements as JSON.
 
 The clock runs from the first message to the last acknowledgement or offset; connecting and joining
 a group come before it, for all of them alike.
@@ -47,7 +47,7 @@ Seconds = float
 async def send_ours(
     stop: asyncio.Event, broker: str, topic: str, path: str, times: str = "1", codec: str = "none"
 ) -> Seconds:
-    """``alertstream send`` of one file, or so many times, as fast as possible."""
+    """``alertstream send`` of one file, ``times`` times, as fast as possible."""
     connection, visits, clock = Connection(broker), visits_in([Path(path)]), WallClock()
     made = (await make_topics(connection, [topic], TopicLayout()))[topic]
     async with kafka.producer(connection, compression=codec) as producer:
@@ -75,7 +75,7 @@ def send_original(broker: str, topic: str, path: str) -> Seconds:
 
 
 def send_librdkafka(broker: str, topic: str, path: str) -> Seconds:
-    """Hand messages that are ready in memory to librdkafka, acknowledged by all replicas."""
+    """Hand messages from memory to librdkafka, acknowledged by all replicas."""
     from confluent_kafka import Producer
 
     with ContainerFile(Path(path)) as container:
@@ -129,7 +129,7 @@ async def filter_ours(
 
 
 def _filters(names: str) -> list[AlertFilter]:
-    """Return the template's filters, however many: ``1-250``."""
+    """Return the template's filters of any range, such as ``1-250``."""
     first, _, last = names.partition("-")
     return [template_filter(number)() for number in range(int(first), int(last or first) + 1)]
 
@@ -172,7 +172,7 @@ def read_librdkafka(broker: str, topic: str) -> Seconds:
 
 
 def read_many(broker: str, topic: str, count: str) -> Seconds:
-    """Read raw bytes with librdkafka as so many subscribers, each of whom gets all of it."""
+    """Read raw bytes with librdkafka as ``count`` subscribers, each of which gets everything."""
     from confluent_kafka import Consumer
 
     consumers = [Consumer(_reading(broker, number)) for number in range(int(count))]
@@ -191,7 +191,7 @@ def _reading(broker: str, number: int = 0) -> dict[str, Any]:
     return {
         "bootstrap.servers": broker,
         "group.id": f"bench-{time.time_ns()}-{number}",
-        # As much as fifty of them have room for.
+        # What fifty of them have memory for.
         "queued.max.messages.kbytes": 16 * 1024,
         "auto.offset.reset": "earliest",
         "enable.partition.eof": True,
@@ -199,7 +199,7 @@ def _reading(broker: str, number: int = 0) -> dict[str, Any]:
 
 
 def _consumed(consumer: Any, topic: str) -> tuple[Any, Any]:
-    """Return the first message, when it has come, and the others up to the topic's end."""
+    """Wait for the first message; return it, and the others up to the topic's end."""
     partitions = len(consumer.list_topics(topic).topics[topic].partitions)
     consumer.subscribe([topic])
 
@@ -224,7 +224,7 @@ def _chain(first: Any, rest: Any) -> Any:
 
 
 async def read_aiokafka(stop: asyncio.Event, broker: str, topic: str) -> Seconds:
-    """Read raw bytes with aiokafka, with its own settings."""
+    """Read raw bytes with aiokafka, with its default settings."""
     async with AIOKafkaConsumer(bootstrap_servers=broker, auto_offset_reset="earliest") as consumer:
         return await _read_to_end(consumer, topic)
 
@@ -299,9 +299,9 @@ def main() -> None:
 
 
 def peak_memory(process: int | str = "self") -> float | None:
-    """Return the most memory that a process had, MB; None where the system does not tell.
+    """Return the peak memory of a process, MB; None where the system does not report it.
 
-    What ``wait4`` tells of a process counts the memory of the one that has started it, too.
+    ``wait4`` counts the memory of the parent process, too.
     """
     status = Path(f"/proc/{process}/status")
     if not status.exists():

@@ -1,4 +1,4 @@
-"""Contenders, each in a process of its own, and the table of what was measured of them."""
+"""Contenders, each in its own process, and the table of their figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CUTOUT_SIZE = 103
 
 @dataclass
 class Contender:
-    """Who takes part, and what was measured of it, a figure a round."""
+    """A contender, and its figures, one a round."""
 
     name: str
     command: list[str]
@@ -27,7 +27,7 @@ class Contender:
     cpu: list[float] = field(default_factory=list)
 
     def add(self, other: Contender) -> None:
-        """Take what was measured of another one as its own."""
+        """Add the figures of another one."""
         self.seconds += other.seconds
         self.megabytes += other.megabytes
         self.cpu += other.cpu
@@ -62,7 +62,7 @@ def ours(name: str, contender: str, *arguments: object) -> Contender:
 
 
 def rounds(contenders: Sequence[Contender], count: int) -> None:
-    """Let all take turns, ``count`` times, after a warm-up that does not count."""
+    """Let all take turns ``count`` times, after a warm-up that does not count."""
     for number in range(count + 1):
         for each in contenders:
             each.measure()

@@ -48,7 +48,7 @@ SMALL = 43
 
 @dataclass(frozen=True)
 class Visit:
-    """What is sent to a topic: a file, so many times, and how."""
+    """What is sent to a topic: a file, how often, and how."""
 
     name: str
     path: Path
@@ -59,7 +59,7 @@ class Visit:
 
 @dataclass
 class Bench:
-    """What all curves are measured with: Kafka, its folder, a visit's file, and how often."""
+    """What all curves share: Kafka, its folder, a visit's file, and the number of rounds."""
 
     connection: Connection
     data_dir: Path
@@ -87,7 +87,7 @@ class Bench:
         return next(place.iterdir())
 
     async def topic(self, partitions: int = 4) -> str:
-        """Make a topic that nothing was sent to."""
+        """Make an empty topic."""
         self.topics += 1
         name = f"curve-{self.topics}"
         await make_topics(self.connection, [name], TopicLayout(partitions))
@@ -99,7 +99,7 @@ class Bench:
             await admin.delete_topics([topic])
 
     async def send(self, visit: Visit) -> tuple[str, Contender]:
-        """Send a visit to a topic of its own; return the topic, and what that has taken."""
+        """Send a visit to its own topic; return the topic, and the contender with its figures."""
         topic = await self.topic(visit.partitions)
         how = (self.broker, topic, visit.path, visit.times, visit.codec)
         sending = ours(f"send, {visit.name}", "send_ours", *how)
@@ -127,7 +127,7 @@ class Bench:
         print("bytes in Kafka:", ", ".join(f"{name} {size}" for name, size in stored.items()))
 
     async def read(self, title: str, path: Path, how: str, points: Mapping[str, object]) -> None:
-        """Measure who reads a visit, in turns.
+        """Measure the readers of a visit, in turns.
 
         :param how: the contender of ``contenders.py``.
         :param points: by name, what each is given besides broker and topic.
@@ -150,7 +150,7 @@ def _bytes_of(data_dir: Path, topic: str) -> int:
 
 
 async def visits(bench: Bench) -> None:
-    """Measure visits of a tenth of the alerts, of all, of ten times as many, and ten visits."""
+    """Measure visits with a tenth of the alerts, all, and ten times as many, and ten visits."""
     few, whole = bench.file(bench.alerts // 10, SMALL), bench.file(bench.alerts, SMALL)
     bench.figures["small_alert_bytes"] = whole.stat().st_size / bench.alerts
     many = bench.folder / "many.avro"
@@ -168,7 +168,7 @@ async def visits(bench: Bench) -> None:
 
 
 def _repeat(path: Path, times: int, target: Path) -> None:
-    """Write a container file with all records of another, so many times."""
+    """Write a container file with all records of another, several times."""
     marker = bytes(16)
     with target.open("wb") as file:
         for number in range(times):
@@ -200,13 +200,13 @@ async def compression(bench: Bench) -> None:
 
 
 async def subscribers(bench: Bench) -> None:
-    """Measure how long 1, 10 and 50 subscribers take to have a fifth of a visit, unfiltered."""
+    """Measure how long 1, 10 and 50 subscribers take to read a fifth of a visit, unfiltered."""
     points = {f"{count} subscribers": count for count in SUBSCRIBERS}
     await bench.read("subscribers", bench.file(bench.alerts // 5), "read_many", points)
 
 
 async def workers(bench: Bench) -> None:
-    """Measure a visit from its first alert to its last offset committed, with 1 and 2 workers."""
+    """Measure a visit from its first alert to its last committed offset, with 1 and 2 workers."""
     path = bench.file(bench.alerts)
     measured = {count: Contender(f"{count} workers, 100 filters", []) for count in WORKERS}
     for number in range(bench.rounds + 1):
@@ -223,7 +223,7 @@ async def workers(bench: Bench) -> None:
 
 
 async def members(bench: Bench) -> None:
-    """Measure for how long no partition moves on when a member of a group joins, or goes."""
+    """Measure how long all partitions stand still when a member of a group joins or leaves."""
     found = [await pauses(bench.connection, await bench.topic()) for _ in range(bench.rounds)]
     print(f"\nmembers: longest time without a commit, s, {bench.rounds} rounds")
     for what in found[0]:
@@ -233,7 +233,7 @@ async def members(bench: Bench) -> None:
 
 
 async def costs(bench: Bench) -> None:
-    """Measure seconds of a processor for a GB that is sent, read, filtered, kept three times."""
+    """Measure processor seconds per GB that is sent, read, filtered, replicated three times."""
     path = bench.file(bench.alerts)
     size = path.stat().st_size / 1e9
     found: dict[str, dict[str, float]] = {}
@@ -264,10 +264,10 @@ async def costs(bench: Bench) -> None:
         await make_topics(Connection(three.bootstrap), ["copies"], TopicLayout(replication=3))
         sending = ours("", "send_ours", three.bootstrap, "copies", fifth)
         pids, gigabytes = list(three.pids.values()), fifth.stat().st_size / 1e9
-        # Java compiles what it runs often: at first, that is most of what it does.
+        # At first, Java spends most of its time compiling.
         await asyncio.to_thread(rounds, [sending], WARM_UPS)
         found["send, 3 copies"] = await _cost(sending, pids, gigabytes, bench.rounds)
-    print("\ncosts: seconds of a processor for a GB, medians")
+    print("\ncosts: processor seconds per GB, medians")
     print(f"{'':40} {'client':>8} {'Kafka':>8}")
     for name, cost in found.items():
         print(f"{name:40} {cost['client']:8.2f} {cost['kafka']:8.2f}")
@@ -277,7 +277,7 @@ async def costs(bench: Bench) -> None:
 async def _cost(
     contender: Contender, kafka: Sequence[int], gigabytes: float, rounds: int
 ) -> dict[str, float]:
-    """Return what a contender and Kafka's processes take for a GB, after a warm-up."""
+    """Return the processor time of a contender and of Kafka per GB, after a warm-up."""
     spent: list[float] = []
     contender.cpu.clear()
     for _ in range(rounds + 1):
@@ -291,7 +291,7 @@ async def _cost(
 
 
 def _processor_seconds(process: int) -> float:
-    """Return what a process has taken of a processor so far, s (proc(5), ``stat``)."""
+    """Return the processor time of a process so far, s (proc(5), ``stat``)."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -303,7 +303,7 @@ CURVES: dict[str, Callable[[Bench], Awaitable[None]]] = {
 
 
 def keep(figures: dict[str, Any], folder: Path) -> None:
-    """Write figures, and those that are there of other curves; draw them all."""
+    """Write figures, keep those of other curves, and draw them all."""
     from bench.chart import draw_curves
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -315,7 +315,7 @@ def keep(figures: dict[str, Any], folder: Path) -> None:
 
 
 async def measure(options: argparse.Namespace, folder: Path) -> None:
-    """Measure the curves that are asked for."""
+    """Measure the requested curves."""
     data_dir = folder / "kafka"
     async with local_broker(BrokerOptions(port=0, data_dir=data_dir), notice=print) as broker:
         bench = Bench(
@@ -332,7 +332,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> None:
 
 
 def main() -> None:
-    """Parse the command line, measure, and write what was measured."""
+    """Parse the command line, measure, and write the figures."""
     parser = argparse.ArgumentParser(prog="python -m bench.curves", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""What decoding costs: whole, and as far as the template filter needs it."""
+"""The cost of decoding: whole alerts, and the fields that the template filter needs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ ALERTS = 40
 
 
 def measure() -> dict[str, Any]:
-    """Print and return microseconds an alert, by the number of earlier sources."""
+    """Print and return microseconds per alert, by the number of earlier sources."""
     schema = Schemas().by_id(1000)
     whole = Decoder(schema)
     part = Decoder(schema, field_paths(["visit", "snr", "flux"]))
     found: dict[str, Any] = {}
     print(
-        f"\ndecode: microseconds an alert\n{'history':>8} {'whole':>9} {'in part':>9} {'bytes':>9}"
+        f"\ndecode: microseconds per alert\n{'history':>8} {'whole':>9} {'in part':>9} {'bytes':>9}"
     )
     for history in HISTORIES:
         options = SimulateOptions(Path(), 1, ALERTS, history=(history, history), cutout_size=103)

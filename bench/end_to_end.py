@@ -51,7 +51,7 @@ async def _one(connection: Connection, path: Path, topic: str) -> dict[str, floa
         as_json = ("--format", "json")
         filtering = await _start("filter", broker, topic, FILTERS, "--group", topic, *as_json)
         printing = await _start("print", broker, WATCHED, "--from", "latest", *as_json)
-        # Both have to be members of their groups, at the topics' ends, before the burst.
+        # Both must have joined their groups, at the topics' ends, before the burst.
         await asyncio.sleep(4)
         how = ("--data", path, "--interval", 0, "--limit", 0, *as_json)
         sent = json.loads(await _output(await _start("send", broker, topic, *how)))

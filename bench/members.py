@@ -1,4 +1,4 @@
-"""What it takes that a consumer group has several members, each in a process of its own."""
+"""What it costs that a consumer group has several members, each in its own process."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from bench.contenders import peak_memory
 
 FILTERS = "1-100"
 LOOK = 0.02
-"""Seconds from one look at a group's offsets to the next."""
+"""Interval at which a group's offsets are read, s."""
 SPAN = 6.0
-"""Seconds for which offsets are watched after something has happened."""
+"""Time for which offsets are watched after an event, s."""
 
 
 async def visit_seconds(
@@ -108,7 +108,7 @@ async def _until_members(admin: AIOKafkaAdminClient, group: str, count: int) -> 
 
 @asynccontextmanager
 async def _member(broker: str, topic: str, workers: int = 1) -> AsyncIterator[Process]:
-    """Give a filter of a group that is named as the topic."""
+    """Run a filter whose group is named like the topic."""
     how = ("--workers", workers, "--group", topic)
     command = (sys.executable, "-m", "alertstream", "filter", broker, topic, FILTERS, *how)
     process = await _start(*command)

@@ -1,4 +1,4 @@
-"""One real Kafka for the whole session, started by the command that users start it with."""
+"""One real Kafka for the whole session, started with ``alertstream broker``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Kafka of one node."""
+    """The address of a Kafka with one node."""
     ready = tmp_path_factory.mktemp("kafka") / "ready"
     process = start("broker", "--port", 0, "--ready-file", ready)
     try:
@@ -29,7 +29,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryService]:
-    """A schema registry that answers."""
+    """A real schema registry."""
     from tests.support.registry_service import RegistryService
 
     service = RegistryService(tmp_path_factory.mktemp("registry"))
@@ -45,13 +45,13 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def topic(request: pytest.FixtureRequest) -> str:
-    """A topic's name that no other test uses."""
+    """A topic name that no other test uses."""
     return f"{request.node.originalname.removeprefix('test_')}-{next(_numbers)}"
 
 
 @pytest.fixture(scope="session")
 def visits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with three small simulated visits, of 120 alerts each."""
+    """A folder with three small simulated visits of 120 alerts each."""
     folder = tmp_path_factory.mktemp("visits")
     size = ("--cutout-size", 21, "--history", "0-8")
     made = run("simulate", folder, "--visits", 3, "--alerts", 120, *size)
@@ -60,7 +60,7 @@ def visits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what the tests of faults have counted."""
+    """Show the counts of the fault tests."""
     lines = [
         value
         for outcome in ("passed", "failed")

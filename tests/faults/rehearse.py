@@ -60,20 +60,20 @@ TOOLS = {
 }
 ALERTS_SEEN = re.compile(r'^alertstream_alerts_total\{topic="alerts"\} (\S+)', re.M)
 RESTART_DELAY = 1.0
-"""Seconds until what has failed is started again."""
+"""Until a failed service is started again, s."""
 MIRRORING = "topic-partitions central->partner"
-"""What the mirror's log says when it begins to copy."""
+"""The mirror's log line when it begins to copy."""
 START_LIMIT = 60.0
-"""Seconds that the mirror and the monitor get to start."""
+"""For the mirror and the monitor to start, s."""
 SEND_LIMIT = 60.0
-"""Seconds that a visit may be late."""
+"""For a visit to be sent, s."""
 PATIENCE = 90.0
-"""Seconds that everything has to arrive once the last visit was sent."""
+"""For everything to arrive once the last visit is sent, s."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is rehearsed.
+    """The size of a rehearsal.
 
     :param interval: from visit to visit, s.
     :param filters: replicas of all hundred.
@@ -93,7 +93,7 @@ class Plan:
 
 
 class Swarm:
-    """The stack's services as processes; what fails is started again, as Swarm does it."""
+    """The stack's services as processes; as in Swarm, what fails is started again."""
 
     def __init__(self, machine: Machine, stack: dict[str, Service]) -> None:
         self._machine = machine
@@ -105,7 +105,7 @@ class Swarm:
 
     @property
     def filters(self) -> str:
-        """Which filters there are: ``1-100``."""
+        """The range of filters: ``1-100``."""
         return str(self._stack["filters"]["command"][-1])
 
     def hubs(self) -> LocalBroker:
@@ -117,7 +117,7 @@ class Swarm:
         )
 
     def make_tools(self) -> None:
-        """Write those scripts of Kafka's image that the stack calls."""
+        """Write the scripts of Kafka's image that the stack calls."""
         folder = self._machine.folder / "bin"
         folder.mkdir()
         java = shlex.join(self._command(TOOL_JARS))
@@ -136,7 +136,7 @@ class Swarm:
         try:
             await child.watch
         finally:
-            # What a script has started does not end with it.
+            # A script's children outlive it.
             with suppress(ProcessLookupError):
                 os.killpg(child.process.pid, signal.SIGKILL)
         if child.process.returncode:
@@ -182,12 +182,12 @@ class Swarm:
 
 
 def say(text: str) -> None:
-    """Tell who waits what is going on."""
+    """Report progress."""
     print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr)
 
 
 def simulate(machine: Machine, plan: Plan) -> Counter[str]:
-    """Make up the visits; return the digests of all alerts."""
+    """Simulate the visits; return the digests of all alerts."""
     size = ("--visits", plan.visits, "--alerts", plan.alerts, "--history", "0-4")
     _alertstream("simulate", machine.here("/data"), *size, "--cutout-size", 21)
     files = Path(machine.here("/data")).glob("*.avro")
@@ -195,7 +195,7 @@ def simulate(machine: Machine, plan: Plan) -> Counter[str]:
 
 
 def dry_run(machine: Machine, filters: str) -> dict[str, int]:
-    """Return how many alerts each filter lets pass, in one process, without Kafka."""
+    """Return how many alerts pass each filter, in one process, without Kafka."""
     lines = _alertstream("filter", "--dry-run", machine.here("/data"), filters, "--format", "json")
     each = [json.loads(line) for line in lines.splitlines()]
     return {line["filter"]: line["passed"] for line in each if line.get("final")}
@@ -210,7 +210,7 @@ def _alertstream(*arguments: object) -> str:
 
 
 def partner_users(machine: Machine) -> Path:
-    """Write who may come in at the partner's: the mirror."""
+    """Write the users of the partner's cluster: the mirror."""
     users = machine.folder / "partner-users"
     users.touch(mode=0o600)
     users.write_text(f"mirror:{machine.secret('partner').read_text()}\n")
@@ -226,7 +226,7 @@ async def until(condition: Callable[[], Any], limit: float) -> bool:
 
 
 def visits_sent(sender: Child) -> list[dict[str, Any]]:
-    """What the sender has written: an object a visit."""
+    """The sender's output: an object per visit."""
     whole, _, _ = sender.log().rpartition("\n")
     return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
@@ -252,7 +252,7 @@ class Rehearsal:
     account: Account
 
     async def run(self) -> list[Row]:
-        """Send the visits, with what goes wrong meanwhile; return the account."""
+        """Send the visits, inject the faults, and return the account."""
         plan = self.plan
         partner = self.account.partner
         async with self.account.central.counting(), partner.counting():
@@ -276,7 +276,7 @@ class Rehearsal:
                 await self._sent(sender, plan.visits)
                 say("all visits are sent; waiting until they have arrived everywhere")
                 await until(self._arrived, PATIENCE)
-                say("ending all parts")
+                say("stopping everything")
                 await mirror.end(signal.SIGKILL)
             except BaseException:
                 await self.swarm.end(signal.SIGKILL)
@@ -287,7 +287,7 @@ class Rehearsal:
         return [*self.account.rows(), Row("processes ended well", len(ended), well)]
 
     async def _started(self, mirror: Child) -> None:
-        """Wait for those that are to see the first visit: the mirror, and the monitor."""
+        """Wait for the mirror and the monitor, which must see the first visit."""
         address = self.machine.here(str(METRICS))
         for name, condition in {
             "mirror": lambda: MIRRORING in mirror.log(),
@@ -299,7 +299,7 @@ class Rehearsal:
     async def _sent(self, sender: Child, visits: int) -> None:
         limit = SEND_LIMIT + visits * self.plan.interval
         if not await until(lambda: len(visits_sent(sender)) >= visits, limit):
-            raise SystemExit(f"the sender does not get on:\n{sender.log()}")
+            raise SystemExit(f"the sender makes no progress:\n{sender.log()}")
 
     def _arrived(self) -> bool:
         self.account.seen = metrics(self.machine.here(str(METRICS))) or 0
@@ -317,7 +317,7 @@ async def rehearse(plan: Plan, folder: Path) -> list[Row]:
     sent = simulate(machine, plan)
     users = ListenerSecurity("SASL_PLAINTEXT", users_file=partner_users(machine))
     async with local_broker(BrokerOptions(port=0, security=users), notice=say) as partner:
-        say("the partner's cluster is there; starting three hubs")
+        say("the partner's cluster is ready; starting three hubs")
         swarm = Swarm(machine, stack_for(plan, partner.bootstrap))
         hubs = swarm.hubs()
         try:
@@ -366,17 +366,15 @@ def plan_from(arguments: Sequence[str] | None) -> Plan:
     """Return what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.rehearse", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    normal = Plan()
-    parser.add_argument("--visits", type=int, default=normal.visits, help="3 or more")
-    parser.add_argument("--alerts", type=int, default=normal.alerts, help="of each visit")
-    parser.add_argument("--interval", type=float, default=normal.interval, help="s, visit to visit")
-    parser.add_argument("--filters", type=int, default=normal.filters, help="replicas")
-    parser.add_argument("--consumers", type=int, nargs="+", default=normal.consumers, help="which")
-    parser.add_argument("--partitions", type=int, default=normal.partitions)
-    parser.add_argument(
-        "--kill", type=int, choices=(1, 2, 3), default=normal.kill, help="which hub"
-    )
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="new, for logs and data")
+    normal, add = Plan(), parser.add_argument
+    add("--visits", type=int, default=normal.visits, help="3 or more")
+    add("--alerts", type=int, default=normal.alerts, help="in each visit")
+    add("--interval", type=float, default=normal.interval, help="seconds from visit to visit")
+    add("--filters", type=int, default=normal.filters, help="replicas of the filters")
+    add("--consumers", type=int, nargs="+", default=normal.consumers, help="some of 1 to 100")
+    add("--partitions", type=int, default=normal.partitions)
+    add("--kill", type=int, choices=(1, 2, 3), default=normal.kill, help="the hub to kill")
+    add("--keep", type=Path, metavar="FOLDER", help="a new folder for logs and data")
     plan = Plan(**vars(parser.parse_args(arguments)))
     if plan.visits < 3 or not set(plan.consumers) <= set(range(1, 101)):
         parser.error("at least 3 visits, and consumers from 1 to 100")
@@ -396,13 +394,13 @@ def _folder(kept: Path | None) -> Iterator[Path]:
 def main() -> None:
     """Rehearse, and exit with 1 if a count is wrong."""
     plan = plan_from(None)
-    # Hubs that cannot be reached are what this is about.
+    # Unreachable hubs are the point of this.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         with _folder(plan.keep) as folder:
             rows = asyncio.run(rehearse(plan, folder))
     except FileExistsError as error:
-        raise SystemExit(f"error: there is such a folder · {plan.keep} · name a new one") from error
+        raise SystemExit(f"error: the folder exists · {plan.keep} · choose a new one") from error
     except AlertStreamError as error:
         raise SystemExit(f"error: {error}") from error
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Minutes of alerts at full speed while brokers, filters and printers are killed at random.
+"""Alerts at full speed for minutes, while brokers, filters and printers are killed at random.
 
 ::
 
@@ -41,11 +41,11 @@ PARTITIONS = 4
 BURSTS = 10
 MOST_BEHIND = 3000
 KEPT = str(512 * 1024 * 1024)
-"""Bytes of a partition that Kafka keeps: readers are ahead of what is removed."""
+"""Bytes that Kafka keeps of a partition: readers keep up with deletion."""
 
 
 class Subscriber:
-    """Reads what has passed, committed only, without alertstream; counts where it comes from."""
+    """Reads filtered, committed messages without alertstream; counts their origins."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -71,7 +71,7 @@ class Subscriber:
 
 @dataclass
 class Worker:
-    """A command that is killed and started again; ``memory`` is the most that each life had, MB."""
+    """A command that is killed and restarted; ``memory`` is the peak of each run, MB."""
 
     name: str
     launch: Callable[[], subprocess.Popen[str]]
@@ -101,7 +101,7 @@ class Worker:
 
 
 def send_burst(address: str, visits: Path) -> int:
-    """Send a burst at full speed; return how many alerts it had."""
+    """Send a burst at full speed; return the number of alerts."""
     how = ("--interval", 0, "--repeat", BURSTS, "--format", "json")
     sent = run("send", address, STREAM, "--data", visits, *how, limit=150)
     if sent.status:
@@ -110,7 +110,7 @@ def send_burst(address: str, visits: Path) -> int:
 
 
 async def soak(cluster: Cluster, folder: Path, minutes: float, rng: random.Random) -> bool:
-    """Send and kill for so long; return whether nothing is missing and nothing doubled."""
+    """Send and kill for some minutes; return whether nothing is lost or duplicated."""
     visits, lines = folder / "visits", folder / "printed"
     assert (
         run("simulate", visits, *("--visits", 3, "--alerts", 300, "--cutout-size", 21)).status == 0
@@ -198,7 +198,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     options = parser.parse_args()
-    # Nodes that cannot be reached are what this is about.
+    # Unreachable nodes are the point of this.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     print(f"seed {options.seed}", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder, running_cluster() as cluster:

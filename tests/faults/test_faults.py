@@ -1,4 +1,4 @@
-"""What may happen to a cluster and to those who use it: nothing is lost, nothing doubled.
+"""Fault injection into a cluster and its users: nothing is lost, nothing is duplicated.
 
 Each test adds a line to the table that ends the session: fault, alerts sent, received once, lost,
 doubled, as counted in what subscribers read.
@@ -44,7 +44,7 @@ _launched: list[subprocess.Popen[str]] = []
 
 @pytest.fixture(autouse=True)
 def healed(cluster: Cluster) -> Iterator[None]:
-    """All nodes are up before the next test, and nothing of this one runs any more."""
+    """Before the next test, all nodes are up, and nothing of this one runs."""
     yield
     for process in _launched:
         if process.returncode is None:
@@ -65,7 +65,7 @@ Account = Callable[[Iterable[Any], Iterable[Any]], None]
 
 @pytest.fixture
 def account(request: pytest.FixtureRequest, record_property: Callable[[str, Any], None]) -> Account:
-    """Check that a subscriber has everything once, and put it into the table."""
+    """Check that a subscriber received everything once, and add it to the table."""
 
     def check(sent: Iterable[Any], received: Iterable[Any]) -> None:
         wanted, found = Counter(sent), Counter(received)
@@ -80,7 +80,7 @@ def account(request: pytest.FixtureRequest, record_property: Callable[[str, Any]
 
 
 def bodies(visits: Path) -> list[bytes]:
-    """All alerts that are sent, as often as they are."""
+    """All alerts, as often as they are sent."""
     each: list[bytes] = []
     for path in sorted(visits.glob("*.avro")):
         each += bodies_in(path)
@@ -201,7 +201,7 @@ def test_filter_frozen_until_another_has_its_partitions(
     frozen.send_signal(signal.SIGCONT)
     assert frozen.stderr is not None
     assert "read again" in frozen.stderr.readline()
-    # What it has left open is aborted then; until that, nothing behind it can be read.
+    # Its open transaction is aborted then; until that, nothing after it can be read.
     until(lambda: len(cluster.read(f"{topic}-passed")) >= SENT, "all can be read")
     account(places(cluster.read(topic)), origins(cluster.read(f"{topic}-passed")))
     assert stop(other).status == stop(frozen).status == 0
@@ -310,7 +310,7 @@ def test_disk_full(topic: str, visits: Path, account: Account, tmp_path: Path) -
     assert 0 < acknowledged < SENT
     with running_cluster(nodes=1, data_dir=tmp_path) as lone:
         kept = places(lone.read(topic))
-    # What was not acknowledged may be there or not; what was, is.
+    # Unacknowledged alerts may be there or not; acknowledged ones are.
     assert len(kept) >= acknowledged
     account(range(acknowledged), range(min(len(kept), acknowledged)))
 
@@ -322,7 +322,7 @@ def test_subscriber_that_does_not_read(
     which = ("--group", f"{topic}-slow", "--count", SENT)
     printing = launch("print", cluster.address, topic, *which, "--format", "json", "--cutouts")
     all_is_sent(start_send(cluster, topic, visits))
-    # A group misses a member that says nothing for 10 s.
+    # A group notices a silent member after 10 s.
     time.sleep(15)
     assert resident(printing) < 200e6
     ended = finish(printing)
@@ -346,12 +346,12 @@ def test_output_that_nobody_takes(cluster: Cluster, topic: str, visits: Path) ->
 
 
 def writes(process: subprocess.Popen[str]) -> bool:
-    """Whether there is something in the pipe that a command writes to."""
+    """Whether there is unread output in a command's pipe."""
     return bool(select.select([process.stdout], [], [], 0)[0])
 
 
 def resident(process: subprocess.Popen[str]) -> float:
-    """The bytes of memory that a process has; 0 where the system does not tell."""
+    """The memory of a process, bytes; 0 where the system does not report it."""
     status = Path(f"/proc/{process.pid}/status")
     if not status.exists():
         return 0.0

@@ -1,4 +1,4 @@
-"""A real Kafka of three nodes on which tests inflict what happens to clusters."""
+"""A real Kafka cluster of three nodes, for fault injection."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Cluster:
         return asyncio.run(_leader(self.address, topic, partition))
 
     def make(self, topic: str, replication: int = len(NODES)) -> None:
-        """Make a topic of which all nodes have a copy, most of which must be there."""
+        """Make a topic with a replica on each node, most of which must be in sync."""
         needed = str((replication + 1) // 2)
         make(self.address, topic, 4, replication, **{"min.insync.replicas": needed})
 

@@ -26,7 +26,7 @@ LIMIT = 90
 FOR_PYTHON = ("PYTHON", "LC_", "LANG")
 """Variables that Python looks at when it starts."""
 JAVA_STARTS_FAST = "-XX:TieredStopAtLevel=1"
-"""Less compiling: a Kafka of tests starts in 60 % of the processor time."""
+"""Less compiling: Kafka starts in 60 % of the processor time."""
 
 
 @dataclass
@@ -51,17 +51,17 @@ def _no_constant(name: str) -> None:
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    # Test runners set the width of a terminal that a command does not have.
+    # Test runners set a terminal's width, which these commands do not have.
     foreign = ("ALERTSTREAM_", "COLUMNS", "LINES")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
     fixed = {"XDG_CONFIG_HOME": "/nonexistent", "JAVA_TOOL_OPTIONS": JAVA_STARTS_FAST}
-    # Where matplotlib is installed, astropy imports it, and it would make that folder.
+    # Where matplotlib is installed, astropy imports it, and it would create that folder.
     fixed["MPLCONFIGDIR"] = tempfile.gettempdir()
     return kept | fixed | more
 
 
 def start(*arguments: object, out: Path | None = None, **environment: str) -> subprocess.Popen[str]:
-    """Start the installed ``alertstream``; ``out`` gets what it writes, to look at meanwhile."""
+    """Start the installed ``alertstream``; ``out`` gets its output, to be read while it runs."""
     with (out or Path(os.devnull)).open("w") as file:
         return subprocess.Popen(
             [COMMAND, *map(str, arguments)],
@@ -89,7 +89,7 @@ def _without_traceback(finished: Finished) -> Finished:
 
 
 def run(*arguments: object, limit: float = LIMIT, **environment: str) -> Finished:
-    """Run a command to its end: in a Python that has imported it already, if that will do."""
+    """Run a command to its end, in a process that has imported it already if possible."""
     if any(name.startswith(FOR_PYTHON) for name in environment):
         return finish(start(*arguments, **environment), limit)
     given = [str(each) for each in arguments]
@@ -100,14 +100,14 @@ def run(*arguments: object, limit: float = LIMIT, **environment: str) -> Finishe
 
 
 def send_visits(broker: str, topic: str, *data: Path, partitions: int = 4) -> None:
-    """Send files, or folders of them, for a test of something else than ``alertstream send``."""
+    """Send files, or folders of files, for a test of anything but ``alertstream send``."""
     layout = TopicLayout(partitions)
     sent = asyncio.run(alertstream.send(broker, topic, data, layout=layout))
     assert sent.acknowledged == sent.planned > 0, sent.error
 
 
 def until(condition: Callable[[], Any], what: str, limit: float = 30) -> Any:
-    """Wait for a condition; return what it gives."""
+    """Wait until a condition is true; return its value."""
     give_up = time.monotonic() + limit
     while not (result := condition()):
         assert time.monotonic() < give_up, f"not in {limit} s: {what}"
@@ -121,7 +121,7 @@ def stop(process: subprocess.Popen[str], how: signal.Signals = signal.SIGINT) ->
 
 
 def one_error(ended: Finished, *words: str, status: int = 1) -> None:
-    """The command has failed with nothing but one line, that has all of these words."""
+    """The command failed, and wrote nothing but one line, which has all of these words."""
     assert ended.status == status, ended
     assert ended.out == ""
     (line,) = ended.err.splitlines()

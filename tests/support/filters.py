@@ -1,4 +1,4 @@
-"""Filters of a test's own, and what a run of filters says of them."""
+"""Files of filters for tests, and the counts that ``filter`` reports."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tests.support.commands import Finished
 
 
 def own_filters(tmp_path: Path, code: str) -> Path:
-    """Write a file of filters, with what stands before each of them."""
+    """Write a file of filters; the import of ``AlertFilter`` is added."""
     path = tmp_path / "mine.py"
     path.write_text(f"from alertstream import AlertFilter\n{code}")
     return path
 
 
 def own_filter(tmp_path: Path, name: str, body: str, fields: str = "None") -> Path:
-    """Write a file with one filter, by its name and the body of ``passes``."""
+    """Write a file with one filter, from its name and the body of ``passes``."""
     code = f"""
 class {name}(AlertFilter):
     \"\"\"A test's.\"\"\"
@@ -28,5 +28,5 @@ class {name}(AlertFilter):
 
 
 def totals(finished: Finished) -> dict[str, dict[str, Any]]:
-    """What ``filter --format json`` says at the end, by filter."""
+    """The final counts of ``filter --format json``, by filter."""
     return {each["filter"]: each for each in finished.objects if each.get("final")}

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 
 class Loaded(HTMLParser):
-    """What a page has: elements, what they load, and their texts."""
+    """A page's elements, their attributes, and its text."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ def fits_file(pixels: Any, **cards: Any) -> bytes:
 
 
 def header(**cards: object) -> bytes:
-    """A FITS header with just these cards, and room for some pixels behind it."""
+    """A FITS header with just these cards, and space for some pixels after it."""
     stated = {"SIMPLE": "T", "BITPIX": -32, "NAXIS": 2, "NAXIS1": 3, "NAXIS2": 3} | cards
     lines = [f"{key:8}= {value!s:>20}" for key, value in stated.items()]
     return "".join(f"{line:80}" for line in [*lines, "END"]).ljust(2880).encode() + bytes(2880)
@@ -84,7 +84,7 @@ BROKEN = {
 
 
 def imaged(**values: Any) -> Alert:
-    """An alert of LSST with these values beside its source, cutouts for example."""
+    """An LSST alert with these values besides its source, for example cutouts."""
     source = {"diaSourceId": 7, "ra": 10.0, "dec": -30.0, "band": "r", "snr": 12.3}
     source |= {"psfFlux": 3630.78, "psfFluxErr": 36.3, "midpointMjdTai": 61000.5}
     return Alert({"diaSource": source, **values})

@@ -1,9 +1,7 @@
-"""Write the lock files anew: all jars of the local Kafka, its tools and its mirror, with sha256.
+"""Write the lock files of all jars: the local Kafka, its tools, its mirror, and Strimzi.
 
-And those that know what Strimzi's resources may look like. Run
-``python -m tests.support.lock_kafka``
-after changing ``VERSION`` or ``STRIMZI``. It resolves their dependencies
-through jgo (about 20 s and 43 MB the first time) and needs the network.
+Run ``python -m tests.support.lock_kafka`` after changing ``VERSION`` or ``STRIMZI``. It resolves
+dependencies with jgo (about 20 s and 43 MB the first time) and needs the network.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Make the folder ``schemas/`` from the official schemas that ``lsst-alert-packet`` carries.
+"""Make the folder ``schemas/`` from the official schemas in ``lsst-alert-packet``.
 
 When a new version of the schemas is published::
 
@@ -143,7 +143,7 @@ DOC: dict[str, dict[str, str]] = {
     },
 }
 
-# What a decoder needs of a schema; what else the official files hold ends here.
+# What a decoder needs; everything else in the official files is dropped.
 _KEPT = (
     "type",
     "name",

@@ -1,4 +1,4 @@
-"""Runs commands in processes whose imports are already done: in a fifth of the processor time.
+"""Runs commands in processes that have imported them already, in a fifth of the processor time.
 
 A server imports what commands need and waits on a pipe; for each command it forks. Everything
 else is as in a process of its own: environment, folder, output, signals and exit status.
@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 SLOW = ("alertstream.local", "alertstream.alert.pictures", "alertstream.printing")
-"""What few commands need, and takes long to import."""
+"""Modules that few commands need, and that are slow to import."""
 LIBRARIES = ("aiohttp", "aiokafka", "fastavro", "rich.progress", "rich.table", "uvloop")
 
 
@@ -32,7 +32,7 @@ def run(
 ) -> tuple[int | None, str, str]:
     """Run a command; return its exit status, output and errors.
 
-    The status is None if it had to be killed because it ran longer than ``limit`` seconds.
+    The status is None if it ran longer than ``limit`` seconds and was killed.
     """
     with TemporaryDirectory() as folder:
         out, err = Path(folder) / "out", Path(folder) / "err"
@@ -93,7 +93,7 @@ def _serve() -> None:
 def _become(
     arguments: list[str], environment: dict[str, str], folder: str, out: str, err: str
 ) -> None:
-    """Be a command, and exit as it does."""
+    """Turn this process into a command, which exits."""
     from alertstream.__main__ import main
 
     write = os.O_WRONLY | os.O_CREAT
@@ -109,6 +109,6 @@ def _become(
 
 
 if __name__ == "__main__":
-    # A Ctrl-C in the tests' terminal is for the tests.
+    # Ctrl-C in the terminal is meant for the tests.
     with suppress(KeyboardInterrupt):
         _serve()

@@ -1,4 +1,4 @@
-"""Processes as Linux shows them: where they work, and where they listen."""
+"""Processes as Linux shows them: their folder, and the addresses they listen on."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
-"""127.0.0.1, as ``listens_on`` says it."""
+"""127.0.0.1, in the form of ``listens_on``."""
 
 
 def inside(folder: Path) -> dict[int, str]:
-    """The processes that work in a folder, as Kafka and all that belongs to it do, by id."""
+    """The processes whose working folder is in a folder, as Kafka's are: names by id."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         # It may end while we look.
@@ -21,7 +21,7 @@ def inside(folder: Path) -> dict[int, str]:
 
 
 def listens_on(pid: int) -> list[str]:
-    """The addresses that a process listens on, in the digits of the kernel's tables."""
+    """The addresses that a process listens on, in hexadecimal as the kernel shows them."""
     sockets = set()
     for each in Path(f"/proc/{pid}/fd").iterdir():
         # It may be closed while we look.

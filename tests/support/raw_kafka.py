@@ -1,4 +1,4 @@
-"""Topics as Kafka has them: raw messages, read and written without alertstream."""
+"""Raw messages, topics and groups, without alertstream."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def values(messages: Iterable[Any]) -> list[bytes]:
 
 
 def bodies(broker: str, topic: str) -> list[bytes]:
-    """The alerts of a topic as they are encoded, without what is around them, sorted."""
+    """The encoded alerts of a topic, without header or container, sorted."""
     return sorted(
         open_container_message(value)[1] if value.startswith(CONTAINER_MAGIC) else value[5:]
         for value in values(read(broker, topic))
@@ -96,7 +96,7 @@ def committed(broker: str, group: str) -> dict[int, int]:
 
 
 def members(broker: str, group: str) -> int:
-    """How many members a group has whose partitions are assigned."""
+    """The number of members of a group whose partitions are assigned."""
     try:
         state, found = _administer(broker, lambda admin: _members(admin, group))
     except GroupCoordinatorNotAvailableError:
@@ -105,7 +105,7 @@ def members(broker: str, group: str) -> int:
 
 
 def dismiss(broker: str, group: str) -> None:
-    """Take the members out of a group that were killed: by itself, Kafka waits ten seconds."""
+    """Remove killed members from a group, which Kafka itself does after ten seconds."""
 
     async def leave(admin: AIOKafkaAdminClient) -> None:
         coordinator = await admin.find_coordinator(group)

@@ -1,4 +1,4 @@
-"""A real schema registry, Apicurio, from its Maven archive; and, apart from it, a broken one."""
+"""A real schema registry, Apicurio, from its Maven archive; and HTTP servers that misbehave."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def program() -> Path:
         try:
             scratch.rename(folder)
         except OSError:
-            # Another process of the tests was faster.
+            # Another test process was faster.
             shutil.rmtree(scratch)
     return folder
 
 
 def free_port() -> int:
-    """A port that stays free while nobody listens: none that a connection is given at random."""
+    """A port that stays free: not one of those that the system gives to connections."""
     while True:
         port = random.randrange(20_000, 32_000)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -59,7 +59,7 @@ def free_port() -> int:
 
 
 def ask(method: str, url: str, content: Any = None) -> Any:
-    """Ask a registry without alertstream; None is a refusal."""
+    """Send a request to a registry; return None if it is refused."""
     body = None if content is None else json.dumps(content).encode()
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, body, headers, method=method)
@@ -72,7 +72,7 @@ def ask(method: str, url: str, content: Any = None) -> Any:
 
 @dataclass
 class RegistryService:
-    """Apicurio on a port of its own; what it has outlives a stop."""
+    """Apicurio on its own port; its data outlives a stop."""
 
     folder: Path
     port: int = field(default_factory=free_port)
@@ -126,7 +126,7 @@ Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 
 @contextmanager
 def server(answer: Answer, tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[str]:
-    """An HTTP server, in a thread, that treats every request the same way; its address."""
+    """The address of an HTTP server, in a thread, that treats all requests alike."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -160,7 +160,7 @@ def reply(
 
 
 def pass_on(handler: http.server.BaseHTTPRequestHandler, url: str) -> None:
-    """Answer with what the real registry at ``url`` answers."""
+    """Pass a request on to the real registry at ``url``."""
     size = int(handler.headers.get("Content-Length") or 0)
     body = handler.rfile.read(size) or None
     headers = {"Content-Type": "application/json"}

@@ -59,6 +59,6 @@ def write_container(path: Path, schema: dict[str, Any], alerts: list[Any], **mor
 
 
 def bodies_in(path: Path) -> list[bytes]:
-    """A file's alerts as they are encoded: decoded, NaN would be different from itself."""
+    """The encoded alerts of a file: once decoded, NaN would not equal itself."""
     with ContainerFile(path) as container:
         return list(container)

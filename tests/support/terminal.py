@@ -1,4 +1,4 @@
-"""The installed command in a terminal that answers nothing."""
+"""The installed command in a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.support.commands import COMMAND, Finished, clean_environment
 
 TERMINAL = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "NO_COLOR": ""}
 ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-"""A terminal that knows no more than ASCII."""
+"""A terminal for ASCII only."""
 
 
 def in_a_terminal(
     *arguments: object, columns: int = 80, stdout: Path | None = None, **environment: str
 ) -> Finished:
-    """Run the command with its output on a terminal, and its errors beside it.
+    """Run the command with its output on a terminal, and its errors in a pipe.
 
     :param stdout: a file that gets the output; then the errors are on the terminal.
     """
@@ -39,7 +39,7 @@ def in_a_terminal(
     ):
         os.close(side)
         parts = []
-        # Linux says EIO when the other side is gone.
+        # Linux raises EIO when the other side is closed.
         try:
             while part := os.read(terminal, 65536):
                 parts.append(part)

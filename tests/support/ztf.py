@@ -1,4 +1,4 @@
-"""Alerts as ZTF sends them: each a whole Avro container file, with gzipped FITS stamps."""
+"""Alerts as ZTF sends them: each is an Avro container file, with gzipped FITS stamps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from alertstream.sending.encoders import container_encoder
 
 
 def ztf_alert(**names: str) -> tuple[dict[str, Any], bytes]:
-    """An alert of ZTF whose three cutouts have these file names, and the message that has it."""
+    """A ZTF alert whose three cutouts have these file names, and its message."""
     pixels = np.arange(9, dtype=">f4").reshape(3, 3)
     stream = BytesIO()
     fits.PrimaryHDU(pixels).writeto(stream)

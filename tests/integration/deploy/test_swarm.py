@@ -60,7 +60,7 @@ def test_a_rehearsal_refuses_what_cannot_be_meant(tmp_path: Path) -> None:
     assert rehearsal("--kill", 4).returncode == 2
     kept = rehearsal("--keep", tmp_path)
     assert kept.returncode == 1
-    assert kept.stderr == f"error: there is such a folder · {tmp_path} · name a new one\n"
+    assert kept.stderr == f"error: the folder exists · {tmp_path} · choose a new one\n"
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What was to arrive in a rehearsal, and what did, counted without alertstream's own commands."""
+"""What should arrive in a rehearsal, and what did, counted without alertstream's commands."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SCHEMA_ID = 1000
 
 
 def digest(message: bytes) -> str:
-    """Return what stands for a message's bytes."""
+    """Return a message's digest."""
     return sha256(message).hexdigest()
 
 
 def alerts_in(path: Path) -> Counter[str]:
-    """Return digests of a file's alerts, as the messages that they are sent as."""
+    """Return the digests of a file's alerts, as messages."""
     with ContainerFile(path) as container:
         return Counter(digest(pack(SCHEMA_ID, body)) for body in container)
 
@@ -50,7 +50,7 @@ class Arrival:
 
     @classmethod
     def of(cls, message: Any) -> Self:
-        """Return what is to be known of a message of aiokafka's."""
+        """Convert a message of aiokafka's."""
         return cls(
             message.partition,
             message.key,
@@ -62,14 +62,14 @@ class Arrival:
 
     @property
     def origin(self) -> tuple[int, int]:
-        """Partition and offset of the alert that a filter has let pass."""
+        """Partition and offset of the original of a filtered alert."""
         origin = json.loads(dict(self.headers)[ORIGIN])
         return origin["partition"], origin["offset"]
 
 
 @dataclass
 class Arrivals:
-    """All committed messages of a cluster: the stream, and what has passed filters."""
+    """All committed messages of a cluster: the stream and the filtered streams."""
 
     connection: Connection
     messages: dict[str, list[Arrival]] = field(default_factory=lambda: defaultdict(list))
@@ -80,7 +80,7 @@ class Arrivals:
 
     @asynccontextmanager
     async def counting(self) -> AsyncIterator[None]:
-        """Read for as long as the context lasts, and then what is still there."""
+        """Read as long as the context lasts, and then to the end."""
         enough = asyncio.Event()
         async with AIOKafkaConsumer(
             **self.connection.settings(),
@@ -114,7 +114,7 @@ class Arrivals:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the account: how much was to be somewhere, and how much is."""
+    """A line of the account: how much is expected in one place, and how much is there."""
 
     what: str
     expected: int
@@ -128,7 +128,7 @@ class Row:
 
     @classmethod
     def compare(cls, what: str, expected: Counter[Any], found: Counter[Any]) -> Self:
-        """Return the line for things that can be told from each other."""
+        """Return the line for things that can be told apart."""
         surplus = (found - expected).total()
         return cls(what, expected.total(), (expected & found).total(), surplus)
 
@@ -153,7 +153,7 @@ class Account:
     seen: int = 0
 
     def everywhere(self) -> bool:
-        """Return whether as much has arrived as was to, right or wrong."""
+        """Return whether as much has arrived as is expected, right or wrong."""
         expected = self.sent.total() + sum(self.passed.values())
         return (
             min(self.central.count(), self.partner.count()) >= expected
@@ -166,7 +166,7 @@ class Account:
         return alerts_in(path) if path.exists() else Counter()
 
     def rows(self) -> Iterator[Row]:
-        """Give the account, line by line."""
+        """Yield the lines of the account."""
         stream = self.central.messages[STREAM]
         yield Row("sent and acknowledged", self.sent.total(), self.acknowledged)
         yield Row.compare("on the hubs", self.sent, Counter(each.value for each in stream))
@@ -180,7 +180,7 @@ class Account:
         yield self._ordered()
 
     def _filtered(self) -> Row:
-        """Count what has passed, if it is, byte for byte, the alert that it says it was."""
+        """Count filtered alerts that equal their originals, byte for byte."""
         alerts = {(each.partition, each.offset): each for each in self.central.messages[STREAM]}
         once = too_many = 0
         for topic, expected in self.passed.items():
@@ -193,7 +193,7 @@ class Account:
         return Row(what, sum(self.passed.values()), once, too_many)
 
     def _mirrored(self, what: str, topics: Iterable[str]) -> Row:
-        """Count copies: they have the same partition, key, bytes, headers and timestamp."""
+        """Count copies with the same partition, key, bytes, headers and timestamp."""
         central, partner = (
             Counter((topic, each) for topic in topics for each in side.messages[topic])
             for side in (self.central, self.partner)

@@ -1,4 +1,4 @@
-"""Kubernetes' files: each resource as it is written."""
+"""The Kubernetes resources, as written in the files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Resource = dict[str, Any]
 
 
 def resources(folder: str) -> list[Resource]:
-    """The resources that a kustomization names itself, before anything is changed in them."""
+    """The resources that a kustomization lists itself, before its patches."""
     kustomization = yaml.safe_load((FOLDER / folder / "kustomization.yaml").read_text("utf-8"))
     files = [FOLDER / folder / name for name in kustomization["resources"] if name[0] != "."]
     return [each for file in files for each in yaml.safe_load_all(file.read_text("utf-8"))]
@@ -30,7 +30,7 @@ def named(kind: str, name: str) -> Resource:
 
 
 def pod(name: str) -> Resource:
-    """What a workload's pods are made from."""
+    """The pod template of a workload."""
     [found] = [
         each
         for each in BASE
@@ -41,7 +41,7 @@ def pod(name: str) -> Resource:
 
 
 def container(name: str) -> Resource:
-    """The one container of a workload's pods."""
+    """The only container in a workload's pods."""
     [found] = pod(name)["containers"]
     return dict(found)
 

@@ -1,4 +1,4 @@
-"""One machine in place of the Swarm's twelve: where the stack's names and paths are here."""
+"""One machine in place of the Swarm's twelve: maps the stack's names and paths to local ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECRETS = ("node", "observatory", "subscriber", "partner")
 
 @dataclass
 class Machine:
-    """This machine in place of twelve: where the stack's names and paths are here.
+    """This machine in place of twelve: the stack's names and paths, mapped to local ones.
 
     :param temporary: whether the folder goes if this Python is killed.
     """
@@ -55,21 +55,21 @@ class Machine:
         return Path(self.places["/run/secrets"]) / f"{user}-password"
 
     def login(self, user: str, address: str, mechanism: str) -> Connection:
-        """Return how a user comes in; the partner knows the mirror only."""
+        """Return how a user connects; the partner's only user is the mirror."""
         name = "mirror" if user == "partner" else user
         return Connection(address, "SASL_PLAINTEXT", mechanism, name, self.secret(user).read_text())
 
     def saved(self, consumer: int) -> Path:
-        """Return the file that a consumer writes."""
+        """Return the output file of a consumer."""
         return Path(self.here(f"/saved/Filter{consumer:03}.avro"))
 
     def here(self, text: str) -> str:
-        """Return a text of the stack with what is called otherwise here."""
+        """Return a text of the stack with local names and paths."""
         names = "|".join(map(re.escape, sorted(self.places, key=len, reverse=True)))
         return re.sub(rf"(?<!\w)(?:{names})\b", lambda found: self.places[found[0]], text)
 
     def hub(self, number: int, service: Service, java: Sequence[str]) -> Node:
-        """Make a hub of the stack; it listens where the others look for it."""
+        """Make a hub of the stack, at the address that the others expect."""
         name = HUBS[number - 1]
         folder = self.folder / name
         node = Node(
@@ -88,7 +88,7 @@ class Machine:
         return node
 
     def child(self, name: str, service: Service, *more: str, number: int = 1) -> Child:
-        """Make a replica of a service, by its number; ``more`` comes behind its command."""
+        """Make a replica of a service, by its number; ``more`` is appended to its command."""
         path = (str(self.folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"])
         own = {"PATH": os.pathsep.join(path), "XDG_CONFIG_HOME": str(self.folder)}
         foreign = {key: each for key, each in os.environ.items() if "ALERTSTREAM_" not in key}

@@ -1,4 +1,4 @@
-"""What a Swarm stack file says, read as Docker reads it."""
+"""A Swarm stack file, read as Docker reads it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SWARM = DEPLOY / "swarm"
 MIRROR = DEPLOY / "mirror"
 MIRROR_JARS = MIRROR / "connect-mirror.lock.toml"
 NO_PROPERTY = ("KAFKA_HEAP_OPTS",)
-"""Variables that begin as Kafka's properties do, and are for the script that starts it."""
+"""Variables that look like Kafka's properties, but are for its start script."""
 
 Service = dict[str, Any]
 
 
 def services(file: Path, variables: Mapping[str, str] = os.environ) -> dict[str, Service]:
-    """Return a stack's services, with ``${NAME:-default}`` and ``$$`` put in.
+    """Return a stack's services, with ``${NAME:-default}`` and ``$$`` replaced.
 
     :raises KeyError: the stack asks for a variable that is not there.
     """
@@ -39,7 +39,7 @@ def _filled(node: Any, variables: Mapping[str, str]) -> Any:
 
 
 def filled(text: str, variables: Mapping[str, str]) -> str:
-    """Return a text with variables in their places.
+    """Return a text with its variables replaced.
 
     :raises KeyError: one is asked for (``${NAME:?why}``) that is not there.
     """
@@ -55,7 +55,7 @@ def filled(text: str, variables: Mapping[str, str]) -> str:
 
 
 def kafka_properties(service: Service) -> dict[str, str]:
-    """Return Kafka's properties, as its image makes them of a service's environment."""
+    """Return Kafka's properties, as its image derives them from a service's environment."""
     return {
         _property(name): value
         for name, value in service["environment"].items()
@@ -69,7 +69,7 @@ def _property(variable: str) -> str:
 
 
 def command_line(service: Service) -> list[str]:
-    """Return what a service runs."""
+    """Return a service's command line."""
     return [*service["entrypoint"], *service["command"]]
 
 

@@ -1,4 +1,4 @@
-"""What Strimzi's resources may look like, as its own generator says from its own classes."""
+"""The schemas of Strimzi's resources, from its own generator and classes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KUBERNETES = "--target-kube 1.30+ --crd-api-version v1"
 
 
 def schemas(folder: Path) -> dict[str, dict[str, Any]]:
-    """The schema of each kind, version v1, which takes no field that it does not name.
+    """The schema of each kind, version v1, which allows no other fields.
 
     The first time, 44 MB are fetched.
     """
@@ -49,7 +49,7 @@ def _schema(definition: Path) -> dict[str, Any]:
 
 
 def _close(schema: dict[str, Any]) -> None:
-    """Let objects have only the fields that are named, as the server prunes others."""
+    """Allow only named fields in objects: the server prunes others."""
     if schema.get("x-kubernetes-preserve-unknown-fields"):
         return
     named = schema.get("properties", {})
