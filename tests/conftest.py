@@ -69,7 +69,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         if name == "account"
     ]
     if lines:
-        head = ("fault", "alerts sent", "received once", "lost", "doubled")
+        head = ("fault", "alerts sent", "received once", "lost", "duplicated")
         terminalreporter.section("accounts")
         for fault, *counts in (head, *lines):
             shown = "".join(f"{count:>15}" for count in counts)

@@ -5,13 +5,13 @@
     pip install -e '.[test]'
     python -m tests.faults.rehearse
 
-What ``swarm/stack.yaml``, ``swarm/mirror.yaml`` and ``mirror/mm2.properties`` say is run, setting
-by setting and command by command, as processes instead of containers: three hubs with passwords
-and rights, the set-up, the sender, filters 1-100 in two replicas, some of the hundred consumers,
-the monitor, and the mirror to a second cluster. Visits of small simulated alerts are sent through
-it. In the middle a hub and the mirror are killed (SIGKILL), and later they are started again. The
-end is a table of what was to arrive where, and what did. Exit status 1 if something is missing, or
-there twice.
+The services of ``swarm/stack.yaml`` and ``swarm/mirror.yaml`` run with all their settings and
+commands, and with ``mirror/mm2.properties``, as processes instead of containers: three hubs with
+passwords and access rights, the set-up, the sender, filters 1-100 in two replicas, some of the
+hundred consumers, the monitor, and the mirror to a second cluster. Visits of small simulated alerts
+are sent. Midway a hub and the mirror are killed (SIGKILL); later they are restarted. At the end, a
+table shows what should have arrived where, and what did. Exit status 1 if something is missing or
+duplicated.
 """
 
 from __future__ import annotations

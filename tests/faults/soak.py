@@ -5,11 +5,11 @@
     pip install -e '.[test]'
     python -m tests.faults.soak --minutes 5
 
-A cluster of three nodes; bursts of alerts, each as soon as the filter has caught up with most of
-the last; a filter that lets everything pass, exactly once; a printer of what passes. Every 20 s
-one of them is killed (SIGKILL): a node, the filter or the printer; it is started again. The end is
-a table: what was sent, what a subscriber that reads committed messages has received once, not at
-all or twice, and what was printed (at least once). Exit status 1 if something is lost or doubled.
+There is a cluster of three nodes, a sender of bursts that waits until the filter has caught up with
+most of the last one, a filter that lets everything pass exactly once, and a printer of its output.
+Every 20 s a node, the filter or the printer is killed (SIGKILL) and restarted. At the end, a table
+shows what was sent, what a subscriber to committed messages received once, not at all or twice, and
+what was printed (at least once). Exit status 1 if something is lost or duplicated.
 """
 
 from __future__ import annotations
@@ -158,9 +158,9 @@ async def soak(cluster: Cluster, folder: Path, minutes: float, rng: random.Rando
     lost = (sent_places - subscriber.received).total()
     printed = sum(len(set_of.read_text().splitlines()) for set_of in lines.iterdir())
     print(f"{seconds:.0f} s, {sent / seconds:.0f} alerts/s, killed: {dict(Counter(killed))}")
-    print(f"{'':24}{'alerts sent':>14}{'received once':>15}{'lost':>8}{'doubled':>9}")
-    print(f"{'sent':24}{sent:14}{sum(there.values()):15}{sent - sum(there.values()):8}{0:9}")
-    print(f"{'filtered, committed':24}{sent:14}{sent - lost:15}{lost:8}{doubled:9}")
+    print(f"{'':24}{'alerts sent':>14}{'received once':>15}{'lost':>8}{'duplicated':>11}")
+    print(f"{'sent':24}{sent:14}{sum(there.values()):15}{sent - sum(there.values()):8}{0:11}")
+    print(f"{'filtered, committed':24}{sent:14}{sent - lost:15}{lost:8}{doubled:11}")
     print(f"{'printed, at least once':24}{sent:14}{printed:15}")
     for worker in (filtering, printing):
         print(

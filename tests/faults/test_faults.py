@@ -1,7 +1,7 @@
 """Fault injection into a cluster and its users: nothing is lost, nothing is duplicated.
 
 Each test adds a line to the table that ends the session: fault, alerts sent, received once, lost,
-doubled, as counted in what subscribers read.
+duplicated, as counted at a subscriber.
 """
 
 from __future__ import annotations
