@@ -33,7 +33,7 @@ from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.subscription import Subscription
 from alertstream.monitoring.watch import Watch, watch_stream
-from alertstream.printing.printer import PrintOptions, print_stream
+from alertstream.printing.printer import Printer, PrintOptions, print_stream
 from alertstream.sending.encoders import message_encoders
 from alertstream.sending.schedule import Cadence, WallClock, bursts, files_of, visits_in
 from alertstream.sending.sender import SendOptions, send
@@ -248,7 +248,8 @@ async def print_ours(stop: asyncio.Event, broker: str, topic: str) -> Seconds:
     subscription = Subscription((topic,), exit_on_eof=True)
     async with subscribe(Connection(broker), subscription) as stream:
         begin = time.perf_counter()
-        await print_stream(stream, Schemas(), PrintOptions(format="json"), stop=stop, write=drop)
+        printer = Printer(Schemas(), PrintOptions(format="json"), drop)
+        await print_stream(stream, printer, stop=stop)
         return time.perf_counter() - begin
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from alertstream.alert.alert import Alert
+from alertstream.alert.alert import Alert, printable
 from alertstream.alert.stamps import Pixels, Stamp, read_stamp
 from alertstream.errors import PictureError
 from alertstream.system.extras import extra
@@ -109,7 +109,16 @@ def triplet(alert: Alert) -> Triplet | None:
             causes[name] = error.what
     if not stamps and not causes:
         return None
-    panels = {name: Panel(_in_grey(level), stamps[name]) for name, level in _levels(stamps)}
+    difference = stamps.get("Difference")
+    direct = [stamp for stamp in stamps.values() if stamp is not difference]
+    # Science and template share a scale if they share a unit.
+    shared = len({stamp.unit for stamp in direct if stamp.unit}) == 1
+    panels = {}
+    for name, stamp in stamps.items():
+        together = direct if shared and stamp is not difference else [stamp]
+        values = np.concatenate([each.pixels.ravel() for each in together])
+        level = _brightness(stamp.pixels, values, signed=stamp is difference)
+        panels[name] = Panel(_in_grey(level), stamp)
     return Triplet(panels, causes, caption)
 
 
@@ -117,60 +126,29 @@ def _caption(alert: Alert) -> tuple[str, str]:
     magnitude = " mag" if alert.magnitude > 0 else ""
     time = alert.utc if math.isfinite(alert.mjd) else "-"
     parts = (
-        f"{alert.band or '-'}",
+        printable(f"{alert.band or '-'}", MAX_TEXT),
         f"{' '.join(alert.brightness.split())}{magnitude}",
         f"SNR {alert.snr:.1f}" if math.isfinite(alert.snr) else "SNR -",
         time if time.startswith(("MJD", "-")) else f"{time} UTC",
     )
-    return _short("  ·  ".join(map(_short, parts)), MAX_CAPTION), _short(f"{alert.source_id}")
+    return printable("  ·  ".join(parts), MAX_CAPTION), printable(f"{alert.source_id}", MAX_TEXT)
 
 
-def _short(text: str, longest: int = MAX_TEXT) -> str:
-    """Return a text from a stream as a line that has its place."""
-    line = "".join(each if each.isprintable() else "?" for each in text[: longest + 1])
-    return line if len(line) <= longest else f"{line[:longest]}..."
+def _brightness(pixels: Pixels, values: Pixels, *, signed: bool) -> Pixels:
+    """Return brightness, 0 to 1: an asinh of pixels from below the sky to the brightest.
 
-
-def _levels(stamps: Mapping[str, Stamp]) -> list[tuple[str, Pixels]]:
-    """Return brightness, 0 to 1; science and template share a scale if they share a unit."""
-    brightness = [stamps[name] for name in ("Science", "Template") if name in stamps]
-    shared = len({each.unit for each in brightness if each.unit}) == 1
-    levels = []
-    for name, stamp in stamps.items():
-        if name == "Difference":
-            levels.append((name, _about_zero(stamp.pixels)))
-        else:
-            together = [each.pixels for each in brightness] if shared else [stamp.pixels]
-            levels.append((name, _above_sky(stamp.pixels, together)))
-    return levels
-
-
-def _about_zero(pixels: Pixels) -> Pixels:
-    """Return brightness, 0 to 1: 0.5 where a difference is zero, more where it is positive."""
-    noise = float(mad_std(pixels, ignore_nan=True))
-    end = max(_top(np.abs(pixels)), 6 * noise) or 1.0
-    return 0.5 + 0.5 * _stretched(pixels / end, 3 * noise / end)
-
-
-def _above_sky(pixels: Pixels, together: list[Pixels]) -> Pixels:
-    """Return brightness, 0 to 1, from below the sky to the brightest of all images ``together``."""
-    values = np.concatenate([each.ravel() for each in together])
+    :param values: the pixels that are to be seen on the same scale.
+    :param signed: zero is in the middle, as in a difference.
+    """
     noise = float(mad_std(values, ignore_nan=True))
-    low = float(np.nanmedian(values)) - 2 * noise
-    height = max(_top(values) - low, 12 * noise) or 1.0
-    return _stretched((pixels - low) / height, 4 * noise / height)
-
-
-def _top(values: Pixels) -> float:
-    """Return the brightness that only outliers exceed."""
-    return float(AsymmetricPercentileInterval(0, 99.8).get_limits(values)[1])
-
-
-def _stretched(values: Pixels, linear: float) -> Pixels:
-    """Return values, -1 to 1, stretched: linear up to ``linear`` and logarithmic beyond."""
+    low = 0.0 if signed else float(np.nanmedian(values)) - 2 * noise
+    # Outliers may be brighter. What has nothing but noise is not stretched as far as it goes.
+    _, top = AsymmetricPercentileInterval(0, 99.8).get_limits(np.abs(values) if signed else values)
+    height = max(float(top) - low, (6 if signed else 12) * noise) or 1.0
+    linear = (3 if signed else 4) * noise / height
     stretch = AsinhStretch(max(linear, 1e-4) if linear else 1.0)
-    stretched: Pixels = stretch(values, clip=False)
-    return stretched
+    level: Pixels = stretch((pixels - low) / height, clip=False)
+    return 0.5 + 0.5 * level if signed else level
 
 
 def _in_grey(level: Pixels) -> Image.Image:

@@ -7,9 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from alertstream.alert.alert import Alert
+from alertstream.alert.alert import Alert, printable
 from alertstream.alert.light_curve import MAX_VALUE, Measurement, light_curve
 
+SHOWN = (
+    *("source_id", "object_id", "mjd", "ra", "dec", "band"),
+    *("magnitude", "magnitude_error", "flux", "snr", "history"),
+)
+"""The quantities that a line of text shows."""
 BARS = "▁▂▃▄▅▆▇█"
 """From faint to bright."""
 LIMIT = "↓"
@@ -164,10 +169,3 @@ def _heights(alert: Alert, values: Sequence[float]) -> Callable[[float], int]:
     # What is constant has one bar's height, and is not between two.
     low, high = low - 3 * spare, high + 4 * spare
     return lambda value: round((sign * value - low) / ((high - low) or 1.0) * (len(BARS) - 1))
-
-
-def printable(text: str) -> str:
-    """Return text from a stream without anything that a terminal would take for a command."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

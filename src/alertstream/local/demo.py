@@ -29,7 +29,7 @@ from alertstream.local.broker.cluster import BrokerOptions, local_broker
 from alertstream.local.broker.jars import Progress
 from alertstream.local.simulate.files import SimulateOptions, simulate
 from alertstream.monitoring.watch import Watch, watch_stream
-from alertstream.printing.printer import PrintOptions, print_stream
+from alertstream.printing.printer import Printer, PrintOptions, print_stream
 from alertstream.sending.encoders import message_encoders
 from alertstream.sending.schedule import Cadence, VisitFiles, WallClock, bursts, files_of, visits_in
 from alertstream.sending.sender import SendOptions, VisitSent, send, visit_line
@@ -176,9 +176,8 @@ class _Stage:
 
         subscription = Subscription((topic,), exit_on_eof=True)
         async with subscribe(self.connection, subscription) as stream:
-            account = await print_stream(
-                stream, self.schemas, self.printed, stop=asyncio.Event(), write=keep
-            )
+            printer = Printer(self.schemas, self.printed, keep)
+            account = await print_stream(stream, printer, stop=asyncio.Event())
         for line in lines[: SHOWN + 1] if first else ():
             write(line)
         return account.printed

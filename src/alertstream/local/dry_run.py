@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -21,14 +20,14 @@ from alertstream.errors import DataError, UndecodableError
 from alertstream.filtering.account import FilterCounts
 from alertstream.filtering.engine import Judgement, Sieve
 from alertstream.kafka.messages import Message
-from alertstream.printing.printer import PrintOptions, line_of
+from alertstream.printing.lines import LineFormat
 from alertstream.sending.encoders import Encoder, container_encoder, unchanged, wire_encoder
 
 FIRST = 3
 """Alerts that are shown of what a filter lets through."""
 READ_TOGETHER = 16
 """Messages that are read before they are judged."""
-PRINTED = PrintOptions()
+PRINTED = LineFormat()
 
 
 @dataclass
@@ -76,7 +75,7 @@ async def rehearse(
     stop: asyncio.Event,
     notice: Callable[[str], None] = lambda text: None,
     progress: Callable[[float], None] = lambda share: None,
-    printed: PrintOptions = PRINTED,
+    printed: LineFormat = PRINTED,
 ) -> Rehearsal:
     """Judge all records of files, until ``stop``.
 
@@ -87,7 +86,6 @@ async def rehearse(
     """
     found = Rehearsal(first={each.topic: [] for each in sieve.options.filters})
     decoder = MessageDecoder(sieve.schemas, printed.paths())
-    show = partial(line_of, options=printed)
     for done, path in enumerate(files):
 
         def told(share: float, done: int = done) -> None:
@@ -111,7 +109,7 @@ async def rehearse(
                 found.timed += len(batch)
             together = READ_TOGETHER
             for judgement in judgements:
-                _keep_first(judgement, decoder, found, show)
+                _keep_first(judgement, decoder, found, printed.alert_line)
             # A signal has its turn.
             await asyncio.sleep(0)
             if stop.is_set():

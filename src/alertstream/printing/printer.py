@@ -1,442 +1,268 @@
-"""A topic to a person or a program: every Nth alert as a line of text or JSON, and its images."""
+"""A topic to people, programs and files: select, render, write, commit, batch by batch."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import csv
-import io
-import json
-import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
-from alertstream.alert.alert import Alert
-from alertstream.alert.cutouts import save_cutouts, save_picture
-from alertstream.alert.light_curve import detection_paths, light_curve_paths
 from alertstream.alert.surveys import cutout_paths, field_paths
-from alertstream.alert.text import PLAIN, Look, alert_text, heading, printable
+from alertstream.alert.text import SHOWN
 from alertstream.avro.schemas import Schemas
-from alertstream.avro.wire import schema_id_of
-from alertstream.errors import DataError, DeliveryError, Position, UndecodableError
+from alertstream.errors import DataError, DeliveryError, Notice, UndecodableError
 from alertstream.kafka.consumer import Consumer
-from alertstream.kafka.messages import ORIGIN, REASON, Message, Offsets, next_offsets
-from alertstream.reading.decoder import AlertDecoder, ReportedOnce, Undecodable, decodable
+from alertstream.kafka.messages import Message, Offsets, next_offsets
+from alertstream.printing.lines import LineFormat
+from alertstream.printing.writers.writer import Writer
+from alertstream.reading.decoder import (
+    AlertDecoder,
+    ReceivedAlert,
+    ReportedOnce,
+    Undecodable,
+    decodable,
+)
 
 if TYPE_CHECKING:
     from alertstream.alert.pictures import Triplet
 
-WRITTEN_TOGETHER = 1_000_000
+MAX_PENDING = 1_000_000
 """Characters of lines that are written at once."""
-SHOWN = (
-    "source_id",
-    "object_id",
-    "mjd",
-    "ra",
-    "dec",
-    "band",
-    "magnitude",
-    "magnitude_error",
-    "flux",
-    "snr",
-    "history",
-)
-"""Quantities that a line of text shows."""
-HEX_SHOWN = 32
-"""Bytes that a text shows of an undecodable message."""
-_ORIGIN = (("topic", str), ("partition", int), ("offset", int), ("timestamp", int))
 
 
-@dataclass(frozen=True)
-class PrintOptions:
-    """Which alerts to show, and how.
+@dataclass(frozen=True, kw_only=True)
+class PrintOptions(LineFormat):
+    """Which messages to show, and how.
 
-    :param interval: every how many-th alert.
-    :param count: how many at most, with undecodable ones; 0 is no limit.
-    :param json: a line of JSON a message, instead of text for people.
-    :param fields: dotted paths and quantities to show; empty is everything (JSON) or a summary.
-    :param images: JSON has bytes in base64, instead of just their number.
-    :param stamp_dir: folder that gets the cutouts as files.
-    :param stamp_format: as which: FITS as they came (``fits``), a picture (``png``), or both.
-    :param pictures: pictures are drawn for other purposes, too.
-    :param light_curves: the alert's history is shown elsewhere.
-    :param visit: the visit whose alerts are shown alone, with what is undecodable.
-    :param look: how text for people looks.
+    :param interval: show only every how many-th message.
+    :param count: how many at most, undecodable ones included; 0 is no limit.
+    :param visit: show only this visit's alerts, and what is undecodable.
     """
 
     interval: int = 1
     count: int = 0
-    format: str = "text"
-    fields: tuple[str, ...] = ()
-    images: bool = False
-    stamp_dir: Path | None = None
-    stamp_format: str = "fits"
-    pictures: bool = False
-    light_curves: bool = False
     visit: int | None = None
-    look: Look = PLAIN
-
-    @property
-    def json(self) -> bool:
-        """Whether a line is an object in JSON."""
-        return self.format == "json"
-
-    def paths(self) -> set[str] | None:
-        """Return the fields to decode; None is all."""
-        if self.json and not self.fields:
-            return None
-        paths = field_paths([*(self.fields or SHOWN), *(["visit"] if self.visit else [])])
-        if self.format == "text" and not self.fields:
-            paths |= detection_paths()
-        if self.stamp_dir or self.draws:
-            paths |= field_paths(SHOWN if self.draws else ["source_id"])
-            paths |= cutout_paths()
-        if self.light_curves:
-            paths |= light_curve_paths()
-        return paths
-
-    @property
-    def draws(self) -> bool:
-        """Whether pictures are drawn."""
-        return self.pictures or (self.stamp_dir is not None and self.stamp_format != "fits")
 
 
 @dataclass
 class PrintAccount:
     """What became of the messages: ``read == printed + skipped + undecodable``.
 
-    ``stamps`` and ``pictures`` are files, ``not_shown`` are cutouts that are no images; ``saved``
-    has for each saver how many it has taken, and the files where they are.
+    :param not_shown: cutouts that no picture shows.
+    :param files: what each writer has saved, in a line for people.
     """
 
     read: int = 0
     printed: int = 0
     undecodable: int = 0
-    stamps: int = 0
-    pictures: int = 0
     not_shown: int = 0
-    saved: list[tuple[int, list[Path]]] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
 
     @property
     def shown(self) -> int:
-        """Messages of which there is a line."""
+        """Messages that were shown."""
         return self.printed + self.undecodable
 
     @property
     def skipped(self) -> int:
-        """Messages between those that were to be shown."""
+        """Messages that were not to be shown."""
         return self.read - self.shown
 
-
-class Saver(Protocol):
-    """Takes alerts and what is undecodable, to save it in files.
-
-    ``durable`` says that what is flushed stays, whatever comes after; else it stays once all is
-    closed. ``draws`` says that it wants pictures, and ``saved`` counts what it has taken.
-    """
-
-    durable: bool
-    keeps_undecodable: bool
-
-    @property
-    def draws(self) -> bool:
-        """Whether pictures are wanted."""
-
-    @property
-    def saved(self) -> int:
-        """Alerts and messages that were taken, as far as flushed."""
-
-    def prepare(
-        self, message: Message, alert: Alert, picture: Triplet | None
-    ) -> Callable[[], None]:
-        """Return what takes an alert, so that all savers take it or none does.
-
-        :raises UndecodableError, ArithmeticError, TypeError, ValueError: it has odd types.
-        """
-
-    def add_undecodable(self, message: Message) -> None:
-        """Take a message that is no alert."""
-
-    def flush(self) -> None:
-        """Write what was taken."""
-
-    def close(self) -> list[Path]:
-        """Write the rest; return the files."""
-
-
-Draw = Callable[["Triplet"], str]
+    def as_lines(self) -> list[str]:
+        """Return the account for people."""
+        sums = (
+            f"{self.read} read = {self.printed} printed + {self.skipped} skipped"
+            f" + {self.undecodable} undecodable"
+        )
+        if self.not_shown:
+            sums += f", {self.not_shown} cutouts cannot be shown"
+        return [sums, *self.files]
 
 
 async def print_stream(
-    consumer: Consumer,
-    schemas: Schemas,
-    options: PrintOptions,
-    *,
-    stop: asyncio.Event,
-    write: Callable[[list[str]], Awaitable[None]],
-    notice: Callable[[str], None] = lambda text: None,
-    savers: Sequence[Saver] = (),
-    draw: Draw | None = None,
+    consumer: Consumer, printer: Printer, *, stop: asyncio.Event
 ) -> PrintAccount:
-    """Show alerts, and what of undecodable messages is known, until ``stop`` or the stream's end.
+    """Show alerts, and what of undecodable messages is known, until ``stop`` or the topic's end.
 
     The group's offsets move when what they stand for is written.
 
-    :param write: takes lines of output, without their ends; it may take its time.
-    :param notice: called when a message cannot be decoded or a cutout not shown, once per cause.
-    :param savers: take what is shown; they are closed at the end.
-    :param draw: returns a picture as text that draws it in a terminal.
-    :raises DataError: a cutout or another file cannot be written.
+    :raises DataError: a file cannot be written.
     :raises DeliveryError: other than what was shown has been saved.
     """
-    account = PrintAccount()
-    decoder = AlertDecoder(schemas, options.paths(), notice)
-    lines = _heading(options)
-    show = _Showing(options, account, ReportedOnce(notice), lines.append, savers, draw)
-    unsaved: Offsets = {}
-
-    async def refuse_others() -> None:
-        if unsaved:
-            raise DataError(
-                "the group has got another member, which reads again what no file has yet",
-                todo="save as .avro, or let one member alone save a table",
-            )
-
-    async def hand_over() -> None:
-        if lines:
-            taken = lines.copy()
-            lines.clear()
-            await write(taken)
-        for saver in savers:
-            await asyncio.to_thread(saver.flush)
-
-    batches = consumer.batches(stop, after_rebalance=refuse_others)
-    async for batch in decodable(batches, decoder, stop):
+    batches = consumer.batches(stop, after_rebalance=printer.require_saved)
+    async for batch in decodable(batches, printer.decoder, stop):
         async with consumer.rebalance_lock:
-            done = 0
-            for message in batch:
-                done += 1
-                account.read += 1
-                if (account.read - 1) % options.interval:
-                    continue
-                alert = decoder.decode(message)
-                if not isinstance(alert, Undecodable):
-                    if options.visit is not None and alert.visit != options.visit:
-                        continue
-                    try:
-                        if options.draws:
-                            # A picture takes some 20 ms, and Kafka must hear of us meanwhile.
-                            await asyncio.to_thread(show, message, alert)
-                        else:
-                            show(message, alert)
-                    except UndecodableError as error:
-                        alert = decoder.reject(message, error.what)
-                if isinstance(alert, Undecodable):
-                    account.undecodable += 1
-                    _show_undecodable(message, alert.cause, options, lines.append)
-                    for saver in savers:
-                        saver.add_undecodable(message)
-                if (options.count and account.shown >= options.count) or stop.is_set():
-                    break
-                if sum(map(len, lines)) > WRITTEN_TOGETHER:
-                    await hand_over()
-            await hand_over()
-            unsaved |= next_offsets(batch[:done])
-            if all(saver.durable for saver in savers):
-                await consumer.commit(unsaved)
-                unsaved = {}
-        if options.count and account.shown >= options.count:
+            await printer.show(batch, stop)
+            await printer.flush()
+            if printer.is_durable:
+                await consumer.commit(printer.take_offsets())
+        if printer.is_done:
             break
-    for saver in savers:
-        files = await asyncio.to_thread(saver.close)
-        account.saved.append((saver.saved, files))
-        if saver.saved != (account.shown if saver.keeps_undecodable else account.printed):
-            raise DeliveryError(
-                f"{account.shown} shown, but {saver.saved} saved",
-                todo="this should not happen: please report it",
-            )
-    await consumer.commit(unsaved)
-    return account
+    await printer.close()
+    await consumer.commit(printer.take_offsets())
+    return printer.account
 
 
-def _heading(options: PrintOptions) -> list[str]:
-    if options.format == "csv":
-        return [csv_line(options.fields or SHOWN)]
-    return [] if options.json or options.fields else [heading(options.look)]
+class Printer:
+    """Shows messages as lines and in files: each message in all of them, or in none.
 
+    :param write: takes lines, without their ends; it may take its time.
+    :param writers: take what is shown to files; they are closed at the end.
+    :param draw: returns cutouts as text that draws them in a terminal.
+    :param notice: called when a message cannot be decoded or a cutout not shown, once per cause.
+    """
 
-@dataclass(frozen=True)
-class _Showing:
-    """Shows an alert: its line, its cutouts as files, its picture wherever that is wanted."""
+    def __init__(
+        self,
+        schemas: Schemas,
+        options: PrintOptions,
+        write: Callable[[list[str]], Awaitable[None]],
+        *,
+        writers: Sequence[Writer] = (),
+        draw: Callable[[Triplet], str] | None = None,
+        notice: Notice = lambda text: None,
+    ) -> None:
+        self.account = PrintAccount()
+        self._options = options
+        self._write = write
+        self._writers = writers
+        self._draw = draw
+        self.decoder = AlertDecoder(schemas, self._paths(), notice)
+        self._report = ReportedOnce(notice)
+        self._lines = options.heading()
+        self._pending = 0
+        self._offsets: Offsets = {}
 
-    options: PrintOptions
-    account: PrintAccount
-    report: ReportedOnce
-    write: Callable[[str], None]
-    savers: Sequence[Saver] = ()
-    draw: Draw | None = None
-
-    def __call__(self, message: Message, alert: Alert) -> None:
-        line = line_of(message, alert, self.options)
-        try:
-            shown = self._picture(alert)
-            taken = [saver.prepare(message, alert, shown) for saver in self.savers]
-        except (ArithmeticError, TypeError, ValueError) as error:
-            raise UndecodableError("fields of other types than a survey's") from error
-        for take in taken:
-            take()
-        if self.options.stamp_dir:
-            self._save(alert, shown, self.options.stamp_dir)
-        self.write(line)
-        if shown:
-            self._tell(message, shown)
-            if self.draw:
-                self.write(self.draw(shown))
-        self.account.printed += 1
+    def _paths(self) -> set[str] | None:
+        """Return the dotted paths to decode; None is all."""
+        paths = self._options.paths()
+        if paths is None:
+            return None
+        if self._options.visit is not None:
+            paths |= field_paths(["visit"])
+        if self._draw:
+            paths |= field_paths(SHOWN) | cutout_paths()
+        return paths.union(*(writer.paths() for writer in self._writers))
 
     @property
-    def _drawn(self) -> bool:
-        """Whether there is anywhere for a picture to go."""
-        if self.options.stamp_dir and self.options.stamp_format != "fits":
-            return True
-        return self.draw is not None or any(saver.draws for saver in self.savers)
+    def is_done(self) -> bool:
+        """Whether as many are shown as are to be."""
+        return 0 < self._options.count <= self.account.shown
 
-    def _picture(self, alert: Alert) -> Triplet | None:
-        if not self._drawn:
+    @property
+    def is_durable(self) -> bool:
+        """Whether what is flushed is saved, and not only once all is closed."""
+        return all(writer.durable for writer in self._writers)
+
+    async def show(self, batch: Sequence[Message], stop: asyncio.Event) -> None:
+        """Show the messages of a batch that are to be shown, until ``stop``."""
+        done = 0
+        for message in batch:
+            done += 1
+            self.account.read += 1
+            if (self.account.read - 1) % self._options.interval == 0:
+                await self._show_message(message)
+            if self.is_done or stop.is_set():
+                break
+            if self._pending > MAX_PENDING:
+                await self.flush()
+        self._offsets |= next_offsets(batch[:done])
+
+    async def _show_message(self, message: Message) -> None:
+        alert = self.decoder.decode(message)
+        if isinstance(alert, Undecodable):
+            self._show_undecodable(alert)
+        elif self._options.visit is None or alert.visit == self._options.visit:
+            try:
+                if self._draws:
+                    # A picture takes some 20 ms, and Kafka must hear of this group meanwhile.
+                    await asyncio.to_thread(self._show_alert, alert)
+                else:
+                    self._show_alert(alert)
+            except UndecodableError as error:
+                self._show_undecodable(self.decoder.reject(message, error.what))
+
+    @property
+    def _draws(self) -> bool:
+        """Whether there is anywhere for a picture to go."""
+        return self._draw is not None or any(each.wants_pictures for each in self._writers)
+
+    def _show_alert(self, alert: ReceivedAlert) -> None:
+        message = alert.message
+        line = self._options.alert_line(message, alert)
+        try:
+            triplet = self._triplet(alert)
+            taken = [each.prepare(alert, triplet) for each in self._writers]
+        except (ArithmeticError, TypeError, ValueError) as error:
+            raise UndecodableError("fields of unexpected types") from error
+        for take in taken:
+            take()
+        self._add(line)
+        if triplet:
+            self._report_hidden(message, triplet)
+            if self._draw:
+                self._add(self._draw(triplet))
+        self.account.printed += 1
+
+    def _triplet(self, alert: ReceivedAlert) -> Triplet | None:
+        if not self._draws:
             return None
         from alertstream.alert.pictures import triplet
 
         return triplet(alert)
 
-    def _save(self, alert: Alert, shown: Triplet | None, folder: Path) -> None:
-        wanted = self.options.stamp_format
-        # What no picture shows is kept as it came, so that nothing is lost.
-        only = shown.causes if shown and wanted == "png" else None
-        if wanted != "png" or only:
-            self.account.stamps += len(save_cutouts(alert, folder, only))
-        if shown and wanted != "fits":
-            from alertstream.alert.pictures import picture, png
-
-            save_picture(alert, png(picture(shown)), folder)
-            self.account.pictures += 1
-
-    def _tell(self, message: Message, shown: Triplet) -> None:
-        for cause in shown.causes.values():
+    def _report_hidden(self, message: Message, triplet: Triplet) -> None:
+        kept = any(writer.keeps_cutouts for writer in self._writers)
+        for cause in triplet.causes.values():
             self.account.not_shown += 1
-            kept = " · kept as it is" if self.options.stamp_dir else ""
-            self.report(cause, f"cutout that cannot be shown: {cause} · {message.position}{kept}")
+            text = f"cutout cannot be shown: {cause} · {message.position}"
+            self._report(cause, f"{text} · kept as FITS" if kept else text)
 
+    def _show_undecodable(self, undecodable: Undecodable) -> None:
+        self.account.undecodable += 1
+        self._add(*self._options.undecodable_lines(*undecodable))
+        for writer in self._writers:
+            writer.add_undecodable(undecodable.message)
 
-def line_of(message: Message, alert: Alert, options: PrintOptions) -> str:
-    """Return the line that shows an alert.
+    def _add(self, *lines: str) -> None:
+        self._lines += lines
+        self._pending += sum(map(len, lines))
 
-    :raises UndecodableError: it has fields of other types than a survey's.
-    """
-    try:
-        return _line(message, alert, options)
-    except (ArithmeticError, TypeError, ValueError) as error:
-        raise UndecodableError("fields of other types than a survey's") from error
+    async def flush(self) -> None:
+        """Write what is shown so far, as far as that is of use before all is there."""
+        if self._lines:
+            lines, self._lines, self._pending = self._lines, [], 0
+            await self._write(lines)
+        for writer in self._writers:
+            await asyncio.to_thread(writer.flush)
 
+    async def require_saved(self) -> None:
+        """Refuse a rebalance while what was read is in no file yet.
 
-def _line(message: Message, alert: Alert, options: PrintOptions) -> str:
-    shown: dict[str, Any] = alert
-    if options.format == "csv":
-        return csv_line([plain(alert.value(name)) for name in options.fields or SHOWN])
-    if options.fields:
-        shown = {name: alert.value(name) for name in options.fields}
-    if options.json:
-        return json_line(message, {"alert": plain(shown, images=options.images)})
-    if options.fields:
-        return printable("  ".join(f"{name}={plain(value)}" for name, value in shown.items()))
-    return alert_text(alert, options.look)
+        :raises DataError: another member would read it again.
+        """
+        if self._offsets:
+            raise DataError(
+                "another member joined the group, and would read again what is not saved yet",
+                todo="save as .avro, or save other files in a group of one member",
+            )
 
+    def take_offsets(self) -> Offsets:
+        """Return the offsets after what was shown since the last time, once it is saved."""
+        offsets, self._offsets = self._offsets, {}
+        return offsets
 
-def _show_undecodable(
-    message: Message, cause: str, options: PrintOptions, write: Callable[[str], None]
-) -> None:
-    """Show what is known of a message: why it was set aside, if it was, and where it comes from."""
-    if options.format == "csv":
-        return
-    headers = dict(message.headers)
-    reason = (headers.get(REASON) or b"").decode(errors="replace") or cause
-    origin, content = _origin(headers.get(ORIGIN)), message.value or b""
-    if options.json:
-        known = {"alert": None, "undecodable": reason, "origin": origin, "size": len(content)}
-        if options.images:
-            known["content"] = base64.b64encode(content).decode()
-        write(json_line(message, known))
-        return
-    parts = [f"{message.position}  undecodable: {reason}"]
-    if origin:
-        place = Position(origin["topic"], origin["partition"], origin["offset"])
-        parts.append(f"from {place} of {_milliseconds(origin['timestamp'])}")
-    schema_id = schema_id_of(content)
-    parts += [f"{len(content)} bytes"] + ([] if schema_id is None else [f"schema id {schema_id}"])
-    write(printable(" · ".join(parts)))
-    if content:
-        rest = " …" if len(content) > HEX_SHOWN else ""
-        write(f"    {content[:HEX_SHOWN].hex(' ')}{rest}")
+    async def close(self) -> None:
+        """Close all files.
 
-
-def _origin(header: bytes | None) -> dict[str, Any] | None:
-    """Return where a copied message comes from; None if no header says so, or says it wrongly."""
-    try:
-        stated = json.loads(header or b"")
-        origin = {name: stated[name] for name, kind in _ORIGIN if type(stated[name]) is kind}
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None
-    if len(origin) < len(_ORIGIN):
-        return None
-    return origin | {"topic": printable(origin["topic"])}
-
-
-def _milliseconds(timestamp: int) -> str:
-    try:
-        return f"{datetime.fromtimestamp(timestamp / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    except (OverflowError, OSError, ValueError):
-        return f"{timestamp} ms"
-
-
-def plain(value: Any, *, images: bool = False) -> Any:
-    """Return a decoded value as strict JSON can hold it.
-
-    NaN and infinities become null, times ISO 8601, bytes their number or (``images``) base64.
-    """
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode() if images else f"<{len(value)} bytes>"
-    if isinstance(value, dict):
-        return {key: plain(item, images=images) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item, images=images) for item in value]
-    if value is None or isinstance(value, str | int):
-        return value
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
-
-
-def json_line(message: Message, known: dict[str, Any]) -> str:
-    """Return a message and what is known of its content as a line of strict JSON."""
-    return json.dumps(
-        {
-            "topic": message.topic,
-            "partition": message.partition,
-            "offset": message.offset,
-            "timestamp": message.timestamp,
-            "schema_id": schema_id_of(message.value),
-            **known,
-        },
-        allow_nan=False,
-        ensure_ascii=False,
-    )
-
-
-def csv_line(values: Iterable[Any]) -> str:
-    """Return plain values as a line of CSV (RFC 4180); null is empty, a list is JSON."""
-    cells = [json.dumps(each) if isinstance(each, dict | list) else each for each in values]
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(cells)
-    return line.getvalue()
+        :raises DeliveryError: other than what was shown has been saved.
+        """
+        for writer in self._writers:
+            files = await asyncio.to_thread(writer.close)
+            self.account.files.append(writer.summary(files))
+            expected = self.account.shown if writer.keeps_undecodable else self.account.printed
+            if writer.saved != expected:
+                raise DeliveryError(
+                    f"{expected} were to be saved, but {writer.saved} were",
+                    todo="this should not happen: please report it",
+                )

@@ -32,14 +32,16 @@ def test_pictures_become_files(kafka: str, stream: str, tmp_path: Path) -> None:
     how = ("--stampDir", tmp_path, "--exit-on-eof")
     printed = run("print", kafka, stream, 30, *how, "--stampFormat", "png")
     assert printed.status == 0, printed.err
-    assert printed.err.endswith("4 printed + 116 skipped + 0 undecodable, 4 pictures saved\n")
+    assert printed.err.endswith(
+        f"4 printed + 116 skipped + 0 undecodable\n4 pictures saved in {tmp_path}\n"
+    )
     numbers = {line.split()[0] for line in printed.lines[1:]}
     assert {path.name for path in tmp_path.iterdir()} == {f"{each}.png" for each in numbers}
     for path in tmp_path.iterdir():
         with Image.open(path) as image:
             assert (image.format, image.size) == ("PNG", (752, 310))
     both = run("print", kafka, stream, "-n", 3, *how, "--stamp-format", "both")
-    assert both.err.endswith(", 9 cutouts saved, 3 pictures saved\n")
+    assert both.err.endswith(f"\n9 cutouts and 3 pictures saved in {tmp_path}\n")
     assert len(list(tmp_path.glob("*.fits"))) == 9
 
 
@@ -51,7 +53,7 @@ def test_picture_of_a_ztf_alert(kafka: str, topic: str, tmp_path: Path) -> None:
     how = ("--stampDir", folder, "--stampFormat", "both", "--html", page)
     printed = run("print", kafka, topic, "--exit-on-eof", *how)
     assert printed.status == 0, printed.err
-    assert "3 cutouts saved, 1 pictures saved" in printed.err
+    assert f"3 cutouts and 1 pictures saved in {folder}\n" in printed.err
     assert (folder / "1060135832015015002.png").exists()
     assert len(list(folder.iterdir())) == 4
     assert "now: MJD 58814.13583, r, 18.632 ± 0.135 mag" in page.read_text()
@@ -81,12 +83,14 @@ def test_broken_cutouts_are_told_once_and_kept(
     printed = run("print", kafka, topic, "--exit-on-eof", *how)
     assert printed.status == 0, printed.err
     assert len(printed.lines) == count + 1
-    assert f"{count} pictures saved, {count} cutouts cannot be shown" in printed.err
+    assert f"undecodable, {count} cutouts cannot be shown\n" in printed.err
+    cutouts = count if kind == "png" else 2 * count
+    assert f"{cutouts} cutouts and {count} pictures saved in {folder}\n" in printed.err
     assert f"{count} saved in " in printed.err
-    told = [line for line in printed.err.splitlines() if "cutout that cannot be shown" in line]
+    told = [line for line in printed.err.splitlines() if "cutout cannot be shown" in line]
     causes = [line.split(": ")[1].split(" · ")[0] for line in told]
     assert len(causes) == len(set(causes)) >= 8
-    assert all(line.endswith("kept as it is") for line in told)
+    assert all(line.endswith("kept as FITS") for line in told)
     for alert in alerts:
         number = alert["diaSource"]["diaSourceId"]
         saved = folder / f"{number}-Difference.fits"
@@ -103,7 +107,7 @@ def test_alerts_without_cutouts_have_no_picture(kafka: str, topic: str, tmp_path
     how = ("--stampDir", tmp_path / "stamps", "--stampFormat", "png", "--html", tmp_path / "p.html")
     printed = run("print", kafka, topic, "--exit-on-eof", *how)
     assert printed.status == 0
-    assert "1 printed + 0 skipped + 0 undecodable, 0 pictures saved" in printed.err
+    assert "1 printed + 0 skipped + 0 undecodable\n0 pictures saved in" in printed.err
     assert not (tmp_path / "stamps").exists()
     assert "img" not in Loaded((tmp_path / "p.html").read_text()).tags
 

@@ -406,7 +406,7 @@ def test_alert_of_odd_types_is_undecodable(kafka: str, topic: str) -> None:
     raw_kafka.write(kafka, topic, [b"".join(container_encoder(schema)(b"\2\2\0"))])
     printed = run("print", kafka, topic, "--exit-on-eof")
     assert printed.status == 3
-    assert "undecodable: fields of other types than a survey's" in printed.lines[1]
+    assert "undecodable: fields of unexpected types" in printed.lines[1]
     (each,) = run("print", kafka, topic, "--exit-on-eof", "--format", "json").objects
     assert each["alert"] == {"diaSource": {"psfFlux": [1]}}
 

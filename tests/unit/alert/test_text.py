@@ -21,7 +21,7 @@ from alertstream.alert.text import (
     heading,
     sexagesimal,
 )
-from alertstream.printing.printer import PrintOptions
+from alertstream.printing.lines import LineFormat
 
 COLOURED = Look(0, mark=lambda text, band: f"<{band}:{text}>", draw=lambda text, band: f"<{text}>")
 
@@ -179,8 +179,8 @@ def test_nothing_that_a_terminal_would_obey(text: str) -> None:
 
 
 def test_text_decodes_no_more_than_it_shows() -> None:
-    paths = PrintOptions().paths()
+    paths = LineFormat().paths()
     assert paths is not None
     assert not [each for each in paths if each.startswith(("cutout", "prvDiaForced", "diaObject"))]
-    for other in (PrintOptions(format="csv"), PrintOptions(fields=("snr",))):
+    for other in (LineFormat(format="csv"), LineFormat(fields=("snr",))):
         assert not detection_paths() & (other.paths() or set())

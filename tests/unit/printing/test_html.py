@@ -25,7 +25,7 @@ from alertstream.printing.writers.html import (
     MAX_POINTS,
     TOP,
     WIDTH,
-    Page,
+    HtmlPage,
     Plot,
     plot,
 )
@@ -43,7 +43,7 @@ def plotted(alert: Alert) -> Plot:
 
 def drawn(alert: Alert, tmp_path: Path) -> Loaded:
     """The page of an alert, whose only drawing is its light curve."""
-    with Page(tmp_path / "page.html", "alerts") as page:
+    with HtmlPage(tmp_path / "page.html", "alerts") as page:
         put(page, alert)
         (path,) = page.close()
     return Loaded(path.read_text())
@@ -125,13 +125,13 @@ EVIL = [
 ]
 
 
-def put(page: Page, alert: Alert, drawn: Triplet | None = None) -> None:
-    page.prepare(MESSAGE, alert, drawn)()
+def put(page: HtmlPage, alert: Alert, drawn: Triplet | None = None) -> None:
+    page.prepare(alert, drawn)()
 
 
 def test_page_escapes_what_comes_from_a_stream(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
-    with Page(path, EVIL[4]) as page:
+    with HtmlPage(path, EVIL[4]) as page:
         for text in EVIL:
             alert = imaged(cutoutScience=GOOD, prvDiaSources=[earlier(band=text)])
             alert["diaSource"] |= {"diaSourceId": text, "diaObjectId": text, "band": text}
@@ -149,7 +149,7 @@ def test_page_escapes_what_comes_from_a_stream(tmp_path: Path) -> None:
 
 def test_page_loads_nothing(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
-    with Page(path, "alerts") as page:
+    with HtmlPage(path, "alerts") as page:
         for alert in (imaged(cutoutScience=GOOD), imaged(), imaged(cutoutScience=b"junk")):
             put(page, alert, triplet(alert))
         page.close()
@@ -169,7 +169,7 @@ def test_page_loads_nothing(tmp_path: Path) -> None:
 
 
 def test_page_without_positions_has_no_links(tmp_path: Path) -> None:
-    with Page(tmp_path / "page.html", "alerts") as page:
+    with HtmlPage(tmp_path / "page.html", "alerts") as page:
         for ra, dec in ((None, None), (math.nan, 0.0), (10.0, 91.0), (1e300, -1e300)):
             alert = imaged()
             alert["diaSource"] |= {"ra": ra, "dec": dec}
@@ -179,11 +179,11 @@ def test_page_without_positions_has_no_links(tmp_path: Path) -> None:
 
 
 def test_page_is_bounded_and_says_so(tmp_path: Path) -> None:
-    with Page(tmp_path / "page.html", "alerts", limit=3) as page:
+    with HtmlPage(tmp_path / "page.html", "alerts", limit=3) as page:
         for _ in range(5):
             put(page, imaged())
         (path,) = page.close()
-    assert (page.shown, page.more, page.draws) == (3, 2, False)
+    assert (page.saved, page.wants_pictures) == (5, False)
     loaded = Loaded(path.read_text())
     assert loaded.tags.count("tr") == 4
     assert "3 alerts, and 2 more that this page leaves out" in loaded.text
@@ -192,21 +192,21 @@ def test_page_is_bounded_and_says_so(tmp_path: Path) -> None:
 
 def test_page_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "new" / "page.html"
-    with pytest.raises(ZeroDivisionError), Page(path, "alerts") as page:
+    with pytest.raises(ZeroDivisionError), HtmlPage(path, "alerts") as page:
         put(page, imaged())
         assert not path.exists()
         raise ZeroDivisionError
     assert list(path.parent.iterdir()) == []
     with pytest.raises(DataError, match="choose another --save"):
-        Page(tmp_path, "alerts")
+        HtmlPage(tmp_path, "alerts")
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="choose another --save"):
-        Page(tmp_path / "file" / "page.html", "alerts")
+        HtmlPage(tmp_path / "file" / "page.html", "alerts")
 
 
 @pytest.mark.parametrize("odd", [{"psfFlux": "x"}, {"midpointMjdTai": []}, {"psfFluxErr": {}}])
 def test_history_of_odd_types_is_no_row(tmp_path: Path, odd: dict[str, Any]) -> None:
-    with Page(tmp_path / "page.html", "alerts") as page:
+    with HtmlPage(tmp_path / "page.html", "alerts") as page:
         with pytest.raises((TypeError, ValueError)):
             put(page, imaged(prvDiaSources=[earlier(**odd)]))
         (path,) = page.close()

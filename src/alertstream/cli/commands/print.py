@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,16 +19,12 @@ from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
+    from alertstream.alert.pictures import Triplet
     from alertstream.avro.schemas import Schemas
-    from alertstream.printing.printer import Draw, PrintAccount, PrintOptions
-    from alertstream.printing.writers.avro_file import Recorder
-    from alertstream.printing.writers.html import Page
-    from alertstream.printing.writers.parquet import ParquetTable
-
-    Saver = Recorder | ParquetTable | Page
-
-PAGES = (".html", ".htm")
+    from alertstream.printing.printer import PrintAccount, PrintOptions
+    from alertstream.printing.writers.writer import Writer
 
 
 _what_to_show = partial(typer.Option, rich_help_panel="What to show")
@@ -114,47 +109,46 @@ class Print(ReadingOptions, SchemaOptions):
     def run(self) -> int:
         """Show, and save, until the end or a signal."""
         from alertstream.alert.fields import require_fields
+        from alertstream.printing.writers import writer_for
+        from alertstream.printing.writers.cutout_files import CutoutFolder
 
         printed, schemas = self._printed(), self.known_schemas()
         require_fields(printed.fields, schemas, where="--fields")
         if self.stamp_format != "fits" and self.stamp_dir is None:
             notice("--stampFormat has no effect without --stampDir")
-        if printed.draws:
-            # Where its libraries are missing, this says so before anything is read.
-            importlib.import_module("alertstream.alert.pictures")
         with ExitStack() as stack:
-            savers: list[Saver] = []
+            writers: list[Writer] = []
+            if self.stamp_dir:
+                writers.append(CutoutFolder(self.stamp_dir, self.stamp_format))
             for path in self.save or ():
-                savers.append(_saver(path, self.topic, printed, schemas))
-                stack.enter_context(savers[-1])
-            account = self._print(printed, schemas, savers)
-        _notice_account(account, printed)
+                writer = writer_for(path, self.topic, printed.fields, schemas, notice)
+                writers.append(stack.enter_context(writer))
+            account = self._print(printed, schemas, writers)
+        for line in account.as_lines():
+            notice(line)
         return UNDECODABLE if account.undecodable else DONE
 
     def _printed(self) -> PrintOptions:
         from alertstream.cli.terminal.look import look
         from alertstream.printing.printer import PrintOptions
 
-        pages = any(path.suffix in PAGES for path in self.save or ())
         return PrintOptions(
             interval=self.interval,
             count=self.count,
             format=self.format,
             fields=tuple(each.strip() for each in self.fields.split(",")) if self.fields else (),
             images=self.cutouts,
-            stamp_dir=self.stamp_dir,
-            stamp_format=self.stamp_format,
-            pictures=self.show_cutouts or pages,
-            light_curves=pages,
             visit=self.visit,
             look=look(),
         )
 
-    def _print(self, printed: PrintOptions, schemas: Schemas, savers: list[Saver]) -> PrintAccount:
+    def _print(
+        self, printed: PrintOptions, schemas: Schemas, writers: list[Writer]
+    ) -> PrintAccount:
         from alertstream.cli.event_loop import run
         from alertstream.cli.terminal.progress import reading_progress
         from alertstream.kafka.consumer import subscribe
-        from alertstream.printing.printer import print_stream
+        from alertstream.printing.printer import Printer, print_stream
 
         connection, subscription = self.connection(), self.subscription(self.topic)
         draw = self._drawing() if self.show_cutouts else None
@@ -165,31 +159,23 @@ class Print(ReadingOptions, SchemaOptions):
             async def write(lines: list[str]) -> None:
                 await write_lines(lines, stop)
 
+            printer = Printer(schemas, printed, write, writers=writers, draw=draw, notice=notice)
             with reading_progress() as progress:
                 async with subscribe(
                     connection, subscription, stop=stop, notice=notice, progress=progress
                 ) as consumer:
-                    return await print_stream(
-                        consumer,
-                        schemas,
-                        printed,
-                        stop=stop,
-                        write=write,
-                        notice=notice,
-                        savers=savers,
-                        draw=draw,
-                    )
+                    return await print_stream(consumer, printer, stop=stop)
 
         try:
             return run(main)
         except ReaderGone:
             # What is durable is so already, as far as it was shown.
-            for each in savers:
+            for each in writers:
                 if not each.durable:
                     each.close()
             raise
 
-    def _drawing(self) -> Draw:
+    def _drawing(self) -> Callable[[Triplet], str]:
         """Return what draws cutouts in the terminal.
 
         :raises UsageError: there is none, or what it gets is not text for people.
@@ -204,40 +190,3 @@ class Print(ReadingOptions, SchemaOptions):
         if not sys.stdout.isatty():
             raise UsageError("--show-cutouts needs a terminal as its output", todo=elsewhere)
         return cutout_drawing()
-
-
-def _saver(path: Path, topic: str, printed: PrintOptions, schemas: Schemas) -> Saver:
-    """Return what saves alerts in a file of the kind that its name ends with."""
-    from alertstream.printing.printer import SHOWN
-    from alertstream.printing.writers.avro_file import Recorder
-    from alertstream.printing.writers.html import Page
-    from alertstream.printing.writers.parquet import ParquetTable
-
-    if path.suffix == ".avro":
-        return Recorder(path, schemas, notice)
-    if path.suffix == ".parquet":
-        return ParquetTable(path, printed.fields or SHOWN, schemas)
-    if path.suffix in PAGES:
-        return Page(path, topic, notice)
-    raise UsageError(
-        f"{path.name or path} is not a known kind of file",
-        todo="end its name in .avro, .parquet or .html; for a table as text: --format csv > FILE",
-    )
-
-
-def _notice_account(account: PrintAccount, printed: PrintOptions) -> None:
-    """Report what became of the messages."""
-    parts = [
-        f"{account.read} read = {account.printed} printed + {account.skipped} skipped"
-        f" + {account.undecodable} undecodable"
-    ]
-    if printed.stamp_dir and (printed.stamp_format != "png" or account.stamps):
-        parts.append(f"{account.stamps} cutouts saved")
-    if printed.stamp_dir and printed.stamp_format != "fits":
-        parts.append(f"{account.pictures} pictures saved")
-    if account.not_shown:
-        parts.append(f"{account.not_shown} cutouts cannot be shown")
-    notice(", ".join(parts))
-    for count, files in account.saved:
-        saved = f"{count} saved in {', '.join(map(str, files))}"
-        notice(saved if files else "nothing matched: no file written")

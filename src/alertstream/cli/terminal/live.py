@@ -19,7 +19,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from alertstream.alert.text import BARS, printable
+from alertstream.alert.alert import printable
+from alertstream.alert.text import BARS
 from alertstream.cli.terminal.output import end_waiting
 from alertstream.monitoring.stats import BUDGET
 

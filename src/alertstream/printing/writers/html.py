@@ -17,11 +17,21 @@ from pathlib import Path
 from typing import Any, Self
 
 from alertstream.alert.alert import Alert
-from alertstream.alert.light_curve import BAND_COLOURS, MAX_VALUE, Measurement, light_curve
+from alertstream.alert.light_curve import (
+    BAND_COLOURS,
+    MAX_VALUE,
+    Measurement,
+    light_curve,
+    light_curve_paths,
+)
 from alertstream.alert.pictures import NAMES, Triplet, png, strip
-from alertstream.kafka.messages import Message
+from alertstream.alert.surveys import cutout_paths, field_paths
+from alertstream.alert.text import SHOWN
+from alertstream.errors import Notice
+from alertstream.printing.writers.writer import Writer
+from alertstream.reading.decoder import ReceivedAlert
 from alertstream.system.extras import extra
-from alertstream.system.files import not_written, part_of
+from alertstream.system.files import part_of, writing
 
 with extra("images", "pages"):
     from jinja2 import Environment, FileSystemLoader
@@ -38,25 +48,17 @@ LEFT, RIGHT, TOP, BOTTOM = 58, 300, 14, 102
 MAX_TEXT, MAX_BAND, MAX_BANDS = 60, 8, 8
 
 
-class Page:
-    """Writes alerts to a page, which is there when it is whole, and not before.
+class HtmlPage(Writer):
+    """Writes alerts to a page, which is there when it is complete, and not before.
 
     :param path: the file that it becomes.
     :param topic: where the alerts are from.
-    :param notice: told how many have found no room.
-    :raises UsageError: jinja2 is not installed.
+    :param notice: called with how many alerts the page has no room for.
     :raises DataError: the file cannot be written.
     """
 
-    durable = False
-    keeps_undecodable = False
-
     def __init__(
-        self,
-        path: Path,
-        topic: str,
-        notice: Callable[[str], None] = lambda text: None,
-        limit: int = MAX_ALERTS,
+        self, path: Path, topic: str, notice: Notice = lambda text: None, limit: int = MAX_ALERTS
     ) -> None:
         self._template = _template()
         self._path = path
@@ -64,89 +66,62 @@ class Page:
         self._notice = notice
         self._limit = limit
         self._nonce = secrets.token_urlsafe(16)
-        self.shown = self.more = 0
-        try:
+        with writing(path):
             if path.is_dir():
                 raise IsADirectoryError(21, "it is a folder")
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._part.open("w", encoding="utf-8", errors="replace")
             self._file.write(self._template.head(topic, self._nonce))
-        except OSError as error:
-            raise not_written(path, error) from error
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
         self._part.unlink(missing_ok=True)
 
-    @property
-    def draws(self) -> bool:
-        """Whether there is room for more pictures."""
-        return self.shown < self._limit
+    def paths(self) -> set[str]:
+        """Return all that a row shows."""
+        return field_paths(SHOWN) | cutout_paths() | light_curve_paths()
 
     @property
-    def saved(self) -> int:
-        """Alerts that were taken, those among them that have found no room."""
-        return self.shown + self.more
+    def wants_pictures(self) -> bool:
+        """Whether there is room for one more alert."""
+        return self.saved < self._limit
 
-    def prepare(
-        self, message: Message, alert: Alert, picture: Triplet | None
-    ) -> Callable[[], None]:
-        """Return what takes an alert: its row, or that there is one more without room.
+    def prepare(self, alert: ReceivedAlert, triplet: Triplet | None) -> Callable[[], None]:
+        """Return what takes an alert: its row, or that there is one more without room."""
+        return partial(self._add, self._row(alert, triplet) if self.wants_pictures else "")
 
-        :raises ArithmeticError, TypeError, ValueError: its fields have odd types.
-        """
-        return partial(self._add, self._row(alert, picture) if self.draws else None)
-
-    def _row(self, alert: Alert, picture: Triplet | None) -> str:
-        images = png(strip(picture, EDGE, GAP)) if picture else b""
-        described = _described(picture) if picture else ""
+    def _row(self, alert: Alert, triplet: Triplet | None) -> str:
+        images = png(strip(triplet, EDGE, GAP)) if triplet else b""
+        described = _described(triplet) if triplet else ""
         row = self._template.row(
             alert, _target(alert), base64.b64encode(images).decode(), described, plot(alert)
         )
         return str(row)
 
-    def _add(self, row: str | None) -> None:
-        if row is None:
-            self.more += 1
-            return
-        try:
+    def _add(self, row: str) -> None:
+        with writing(self._path):
             self._file.write(row)
-        except OSError as error:
-            raise not_written(self._path, error) from error
-        self.shown += 1
-
-    def add_undecodable(self, message: Message) -> None:
-        """Leave out what is no alert: it has no row."""
-
-    def flush(self) -> None:
-        """Wait: the page is written when it is whole."""
+        self.saved += 1
 
     def close(self) -> list[Path]:
-        """Write the rest; return the file, which is there now.
-
-        :raises DataError: the page cannot be written.
-        """
+        """Write the rest; return the file, which is there now."""
+        shown = min(self.saved, self._limit)
+        more = self.saved - shown
         written = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
-        tail = self._template.tail(self.shown, self.more, self._limit, written, self._nonce)
-        try:
-            self._file.write(tail)
+        with writing(self._path):
+            self._file.write(self._template.tail(shown, more, self._limit, written, self._nonce))
             self._file.close()
             self._part.replace(self._path)
-        except OSError as error:
-            raise not_written(self._path, error) from error
-        if self.more:
-            self._notice(f"{self.more} alerts have no room on {self._path}: it has {self.shown}")
+        if more:
+            self._notice(f"{self._path} shows the first {shown} alerts; {more} more are not on it")
         return [self._path]
 
 
-def _described(picture: Triplet) -> str:
+def _described(triplet: Triplet) -> str:
     absent = [
-        f"{name.lower()}: {picture.causes.get(name, 'none')}"
+        f"{name.lower()}: {triplet.causes.get(name, 'none')}"
         for name in NAMES
-        if name not in picture.panels
+        if name not in triplet.panels
     ]
     return "; ".join(["science, template, difference", *absent])
 

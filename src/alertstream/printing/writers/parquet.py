@@ -3,183 +3,159 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from alertstream.alert.alert import Alert
-from alertstream.alert.surveys import QUANTITIES, SURVEYS
+from alertstream.alert.surveys import QUANTITIES, SURVEYS, field_paths
 from alertstream.avro.message_decoder import writer_schema
 from alertstream.avro.schema_tree import Schema, Type, find, tree
 from alertstream.avro.schemas import Schemas
-from alertstream.errors import SchemaError, UndecodableError, UsageError
-from alertstream.kafka.messages import Message
-from alertstream.system.files import not_written, part_of
+from alertstream.errors import SchemaError, UndecodableError
+from alertstream.printing.writers.writer import Writer
+from alertstream.reading.decoder import ReceivedAlert
+from alertstream.system.extras import extra
+from alertstream.system.files import part_of, writing
 
 if TYPE_CHECKING:
     from alertstream.alert.pictures import Triplet
 
-ROWS = 10_000
-"""Rows that are written together, as a row group."""
-ROOM = 64 * 1024 * 1024
-"""Bytes of messages whose rows are written together."""
+with extra("parquet", "Parquet files"):
+    import pyarrow
+    import pyarrow.parquet
 
-_INTEGERS = ("source_id", "visit", "history")
-_AS_STATED = ("object_id",)
-"""Quantities of the type that each survey gives them."""
+MAX_ROWS, MAX_SIZE = 10_000, 64 * 1024 * 1024
+"""Rows that are written together, as a row group, and bytes of messages that they come from."""
+
+_QUANTITIES = {
+    "source_id": pyarrow.int64(),
+    "visit": pyarrow.int64(),
+    "history": pyarrow.int64(),
+    "band": pyarrow.string(),
+}
+"""Types of quantities that are not measured; an ``object_id`` has that of each survey."""
 _PRIMITIVES = {
-    "boolean": "bool_",
-    "int": "int32",
-    "long": "int64",
-    "float": "float32",
-    "double": "float64",
-    "bytes": "binary",
-    "string": "string",
-    "enum": "string",
+    "boolean": pyarrow.bool_(),
+    "int": pyarrow.int32(),
+    "long": pyarrow.int64(),
+    "float": pyarrow.float32(),
+    "double": pyarrow.float64(),
+    "bytes": pyarrow.binary(),
+    "string": pyarrow.string(),
+    "enum": pyarrow.string(),
 }
 _UNITS = {"timestamp-millis": "ms", "timestamp-micros": "us"}
 
 
-class ParquetTable:
-    """Writes a row an alert, into a file that is there when it is whole, and not before.
+class ParquetFile(Writer):
+    """Writes a row an alert, into a file that is there when it is complete, and not before.
 
     The columns have the types that the first alert's schema gives the fields, or another schema
     that is known: 64-bit ids stay integers, and a column that is null throughout keeps its type.
 
     :param fields: dotted paths and quantities, a column each.
-    :raises UsageError: pyarrow is not installed.
     """
 
-    durable = False
-    draws = False
-    keeps_undecodable = False
-
     def __init__(self, path: Path, fields: Sequence[str], schemas: Schemas) -> None:
-        try:
-            import pyarrow
-            import pyarrow.parquet
-        except ImportError as error:
-            raise UsageError(
-                "Parquet files need pyarrow", todo="pip install 'alertstream[parquet]'"
-            ) from error
-        self._arrow = pyarrow
         self._path = path
         self._part = part_of(path)
         self._fields = fields
         self._schemas = schemas
-        self._writer: Any = None
-        self._columns: Any = None
+        self._writer: pyarrow.parquet.ParquetWriter | None = None
+        self._columns: pyarrow.Schema | None = None
         self._rows: list[dict[str, Any]] = []
         self._size = 0
-        self.saved = 0
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         if self._writer is not None:
             self._writer.close()
         self._part.unlink(missing_ok=True)
 
-    def prepare(
-        self, message: Message, alert: Alert, picture: Triplet | None = None
-    ) -> Callable[[], None]:
-        """Return what takes an alert's row.
+    def paths(self) -> set[str]:
+        """Return the columns' fields."""
+        return field_paths(self._fields)
 
-        :raises UndecodableError: its fields have other types than the columns.
-        """
+    def prepare(self, alert: ReceivedAlert, triplet: Triplet | None) -> Callable[[], None]:
+        """Return what takes an alert's row, if its fields have the types of the columns."""
         if self._columns is None:
-            self._columns = self._arrow.schema(self._types(message))
+            own = writer_schema(alert.message.value or b"", self._schemas)
+            columns = [(name, _column_type(name, own, self._schemas)) for name in self._fields]
+            self._columns = pyarrow.schema(columns)
         try:
             row = {name: alert.value(name) for name in self._fields}
-            self._arrow.RecordBatch.from_pylist([row], schema=self._columns)
-        except (ArithmeticError, TypeError, ValueError, self._arrow.ArrowException) as error:
-            raise UndecodableError("fields of other types than the table's columns") from error
+            pyarrow.RecordBatch.from_pylist([row], schema=self._columns)
+        except (ArithmeticError, TypeError, ValueError, pyarrow.ArrowException) as error:
+            raise UndecodableError("fields whose types differ from the table's columns") from error
+        return partial(self._take, row, len(alert.message.value or b""))
 
-        def take() -> None:
-            self._rows.append(row)
-            self._size += len(message.value or b"")
-
-        return take
-
-    def add_undecodable(self, message: Message) -> None:
-        """Leave out what is no alert: it has no row."""
+    def _take(self, row: dict[str, Any], size: int) -> None:
+        self._rows.append(row)
+        self._size += size
 
     def flush(self) -> None:
-        """Write what was taken, if it is enough for a row group.
-
-        :raises DataError: it cannot be written.
-        """
-        if len(self._rows) >= ROWS or self._size >= ROOM:
+        """Write what was taken, if it is enough for a row group."""
+        if len(self._rows) >= MAX_ROWS or self._size >= MAX_SIZE:
             self._write()
 
     def close(self) -> list[Path]:
-        """Write the rest; return the file, which is whole now. Without alerts there is none.
-
-        :raises DataError: it cannot be written.
-        """
+        """Write the rest; return the file, which is complete now. Without alerts there is none."""
         if self._columns is None:
             return []
-        self._write()
-        try:
-            self._writer.close()
+        writer = self._write()
+        with writing(self._path):
+            writer.close()
             self._writer = None
             self._part.replace(self._path)
-        except OSError as error:
-            raise not_written(self._path, error) from error
         return [self._path]
 
-    def _write(self) -> None:
-        try:
+    def _write(self) -> pyarrow.parquet.ParquetWriter:
+        with writing(self._path):
             if self._writer is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._writer = self._arrow.parquet.ParquetWriter(self._part, self._columns)
-            table = self._arrow.Table.from_pylist(self._rows, schema=self._columns)
+                self._writer = pyarrow.parquet.ParquetWriter(self._part, self._columns)
+            table = pyarrow.Table.from_pylist(self._rows, schema=self._columns)
             self._writer.write_table(table)
-            self.saved += table.num_rows
-        except OSError as error:
-            raise not_written(self._path, error) from error
+        self.saved += len(self._rows)
         self._rows.clear()
         self._size = 0
+        return self._writer
 
-    def _types(self, message: Message) -> list[tuple[str, Any]]:
-        own = writer_schema(message.value or b"", self._schemas)
-        return [(name, self._type(name, own)) for name in self._fields]
 
-    def _type(self, name: str, own: Schema) -> Any:
-        if name in QUANTITIES and name not in _AS_STATED:
-            if name in _INTEGERS:
-                return self._arrow.int64()
-            return self._arrow.string() if name == "band" else self._arrow.float64()
-        paths = [tuple(name.split("."))]
-        if name in QUANTITIES:
-            paths = [path for survey in SURVEYS for path in survey.paths.get(name, ())]
-        others = (self._schemas.by_id(each) for each in reversed(self._schemas.ids()))
-        for schema in (own, *others):
-            root = tree(schema)
-            for match in chain.from_iterable(find(root, path) for path in paths):
-                found = self._arrow_type(match.type)
-                for _ in range(match.arrays):
-                    found = self._arrow.list_(found)
-                return found
-        raise SchemaError(f"no schema has the field {name}", todo="check --fields")
+def _column_type(name: str, own: Schema, schemas: Schemas) -> Any:
+    """Return the type of a field by a schema, or by the newest that has it.
 
-    def _arrow_type(self, node: Type) -> Any:
-        arrow = self._arrow
-        if node.kind == "union":
-            rest = [each for each in node.inside if each.kind != "null"]
-            return self._arrow_type(rest[0]) if len(rest) == 1 else arrow.string()
-        logical = node.schema.get("logicalType", "") if isinstance(node.schema, dict) else ""
-        if logical in _UNITS:
-            return arrow.timestamp(_UNITS[logical], tz="UTC")
-        if node.kind in _PRIMITIVES:
-            return getattr(arrow, _PRIMITIVES[node.kind])()
-        if node.kind == "array":
-            return arrow.list_(self._arrow_type(node.inside[0]))
-        if node.kind == "map":
-            return arrow.map_(arrow.string(), self._arrow_type(node.inside[0]))
-        if node.kind == "fixed":
-            return arrow.binary(node.schema["size"])
-        if node.kind == "record":
-            return arrow.struct([(each.name, self._arrow_type(each.type)) for each in node.fields])
-        return arrow.null()
+    :raises SchemaError: none has it.
+    """
+    if name in QUANTITIES and name != "object_id":
+        return _QUANTITIES.get(name, pyarrow.float64())
+    paths = [tuple(name.split("."))]
+    if name in QUANTITIES:
+        paths = [path for survey in SURVEYS for path in survey.paths.get(name, ())]
+    others = (schemas.by_id(each) for each in reversed(schemas.ids()))
+    for schema in (own, *others):
+        root = tree(schema)
+        for match in chain.from_iterable(find(root, path) for path in paths):
+            found = _arrow_type(match.type)
+            for _ in range(match.arrays):
+                found = pyarrow.list_(found)
+            return found
+    raise SchemaError(f"no schema has the field {name}", todo="check --fields")
+
+
+def _arrow_type(node: Type) -> Any:
+    if node.kind == "union":
+        rest = [each for each in node.inside if each.kind != "null"]
+        return _arrow_type(rest[0]) if len(rest) == 1 else pyarrow.string()
+    logical = node.schema.get("logicalType", "") if isinstance(node.schema, dict) else ""
+    if logical in _UNITS:
+        return pyarrow.timestamp(_UNITS[logical], tz="UTC")
+    if node.kind == "array":
+        return pyarrow.list_(_arrow_type(node.inside[0]))
+    if node.kind == "map":
+        return pyarrow.map_(pyarrow.string(), _arrow_type(node.inside[0]))
+    if node.kind == "fixed":
+        return pyarrow.binary(node.schema["size"])
+    if node.kind == "record":
+        return pyarrow.struct([(each.name, _arrow_type(each.type)) for each in node.fields])
+    return _PRIMITIVES.get(node.kind, pyarrow.null())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from alertstream.alert.alert import Alert
-from alertstream.alert.cutouts import save_cutouts
+from alertstream.printing.writers.cutout_files import save_cutouts
 
 NASTY = [
     *("../../x", "/etc/passwd", "a\0b", "a" * 300, "...", ".", "..", "", " ", "-", "a/b", "a\\b"),

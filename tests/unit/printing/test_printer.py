@@ -1,0 +1,193 @@
+"""What is shown, saved and committed of batches of messages, in which order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pyarrow.parquet
+import pytest
+from tests.support.samples import body_of, sample_alert
+from tests.support.ztf import ztf_alert
+
+from alertstream.avro.schemas import Schemas
+from alertstream.avro.wire import pack
+from alertstream.errors import DataError, UsageError
+from alertstream.kafka.messages import Message, Offsets
+from alertstream.printing.printer import PrintAccount, Printer, PrintOptions, print_stream
+from alertstream.printing.writers import writer_for
+from alertstream.printing.writers.cutout_files import CutoutFolder
+from alertstream.printing.writers.writer import Writer
+
+
+def message(offset: int, **source: Any) -> Message:
+    """An alert of schema 10.0 with these values in its diaSource."""
+    alert = sample_alert("10.0")
+    alert["diaSource"] = alert["diaSource"] | source
+    return Message("alerts", 0, offset, 1_000, None, pack(1000, body_of(alert, "10.0")))
+
+
+def junk(offset: int) -> Message:
+    return Message("alerts", 0, offset, 1_000, None, b"junk")
+
+
+class Batches:
+    """Gives batches as a consumer does, and keeps what happens in between."""
+
+    def __init__(self, *batches: list[Message], rebalanced: bool = False) -> None:
+        self.events: list[Any] = []
+        self.rebalance_lock = asyncio.Lock()
+        self._batches = batches
+        self._rebalanced = rebalanced
+
+    async def batches(
+        self, stop: asyncio.Event, after_rebalance: Callable[[], Awaitable[None]]
+    ) -> AsyncIterator[list[Message]]:
+        for batch in self._batches:
+            if not stop.is_set():
+                yield batch
+                if self._rebalanced:
+                    await after_rebalance()
+
+    async def commit(self, offsets: Offsets) -> None:
+        if offsets:
+            self.events.append([offset for offset, _ in offsets.values()])
+
+    async def write(self, lines: list[str]) -> None:
+        self.events += lines
+
+
+def printed(
+    batches: Batches, writers: Sequence[Writer] = (), notices: Any = None, **options: Any
+) -> PrintAccount:
+    options = {"format": "json", "fields": ("source_id",)} | options
+    notice = [].append if notices is None else notices.append
+    printer = Printer(
+        Schemas(), PrintOptions(**options), batches.write, writers=writers, notice=notice
+    )
+    run = print_stream(batches, printer, stop=asyncio.Event())  # type: ignore[arg-type]
+    return asyncio.run(run)
+
+
+def ids(events: list[Any]) -> list[Any]:
+    """Ids of what was shown, and what was committed."""
+    return [
+        json.loads(each)["alert"]["source_id"] if isinstance(each, str) else each for each in events
+    ]
+
+
+def numbered(first: int, last: int) -> list[Message]:
+    return [message(number, diaSourceId=number, visit=number % 2) for number in range(first, last)]
+
+
+def test_a_batch_is_committed_once_it_is_shown() -> None:
+    batches = Batches(numbered(0, 2), [], numbered(2, 3))
+    account = printed(batches)
+    assert ids(batches.events) == [0, 1, [2], 2, [3]]
+    assert account.as_lines() == ["3 read = 3 printed + 0 skipped + 0 undecodable"]
+
+
+def test_interval_count_and_visit_select() -> None:
+    every_third = Batches(numbered(0, 4), numbered(4, 8))
+    assert printed(every_third, interval=3).skipped == 5
+    assert ids(every_third.events) == [0, 3, [4], 6, [8]]
+    two = Batches(numbered(0, 4), numbered(4, 8))
+    assert printed(two, count=2).read == 2
+    assert ids(two.events) == [0, 1, [2]]
+    odd = Batches(numbered(0, 4))
+    account = printed(odd, visit=1)
+    assert (account.printed, account.skipped) == (2, 2)
+    assert ids(odd.events) == [1, 3, [4]]
+
+
+def test_undecodable_messages_are_shown_and_reported_once() -> None:
+    batches, notices = Batches([junk(0), message(1), junk(2)]), []
+    account = printed(batches, notices=notices)
+    assert [json.loads(each)["alert"] is None for each in batches.events[:3]] == [True, False, True]
+    assert notices == ["undecodable message: no wire-format header · alerts[0]@0"]
+    assert account.as_lines() == ["3 read = 1 printed + 0 skipped + 2 undecodable"]
+    assert printed(Batches([junk(0)]), format="csv").undecodable == 1
+
+
+def test_files_that_stay_are_written_before_a_commit(tmp_path: Path) -> None:
+    path = tmp_path / "night.avro"
+    with writer_for(path, "alerts", (), Schemas(), print) as writer:
+        batches = Batches([message(0), junk(1)], [message(2)], rebalanced=True)
+        account = printed(batches, [writer])
+    assert batches.events[2] == [2]
+    beside = tmp_path / "night-undecodable.avro"
+    assert account.as_lines()[1:] == [f"3 saved in {beside}, {path}"]
+    with path.open("rb") as file:
+        assert len(list(fastavro.reader(file))) == 2
+    with beside.open("rb") as file:
+        assert list(fastavro.reader(file)) == [b"junk"]
+
+
+@pytest.mark.parametrize("name", ["night.parquet", "night.html"])
+def test_files_that_are_complete_at_the_end_are_committed_then(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with writer_for(path, "alerts", ("source_id",), Schemas(), print) as writer:
+        batches = Batches(numbered(0, 2), numbered(2, 3))
+        account = printed(batches, [writer])
+    assert ids(batches.events) == [0, 1, 2, [3]]
+    assert account.files == [f"3 saved in {path}"]
+    assert path.exists()
+
+
+def test_a_member_that_comes_meanwhile_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "night.parquet"
+    with writer_for(path, "alerts", ("source_id",), Schemas(), print) as writer:
+        batches = Batches(numbered(0, 2), numbered(2, 3), rebalanced=True)
+        with pytest.raises(DataError, match="another member joined the group"):
+            printed(batches, [writer])
+    assert ids(batches.events) == [0, 1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_one_file_refuses_no_file_has(tmp_path: Path) -> None:
+    ztf = Message("alerts", 0, 1, 0, None, ztf_alert(Science="s", Template="t", Difference="d")[1])
+    paths = [tmp_path / f"night.{kind}" for kind in ("avro", "html", "parquet")]
+    # Its table has numbers for objects, or texts: not both.
+    fields = ("object_id",)
+    writers = [writer_for(path, "alerts", fields, Schemas(), print) for path in paths]
+    account = printed(Batches([message(0, diaObjectId=5), ztf]), writers, fields=fields)
+    assert (account.printed, account.undecodable) == (1, 1)
+    for writer in writers:
+        writer.__exit__()
+    assert pyarrow.parquet.read_table(paths[2]).to_pylist() == [{"object_id": 5}]
+    assert paths[1].read_text().count("<tr>") == 2
+    assert len(list(tmp_path.glob("night-undecodable.avro"))) == 1
+
+
+def test_nothing_is_said_as_such(tmp_path: Path) -> None:
+    with writer_for(tmp_path / "night.avro", "alerts", (), Schemas(), print) as writer:
+        account = printed(Batches(numbered(0, 2)), [writer], visit=77)
+    assert account.files == ["nothing matched: no file written"]
+    with pytest.raises(UsageError, match=r"night\.txt is not a known kind of file"):
+        writer_for(tmp_path / "night.txt", "alerts", (), Schemas(), print)
+
+
+@pytest.mark.parametrize(
+    ("form", "saved", "files"),
+    [("fits", "1 cutouts", 1), ("png", "1 cutouts and 1 pictures", 2)],
+)
+def test_cutouts_that_no_picture_shows_are_kept(
+    tmp_path: Path, form: str, saved: str, files: int
+) -> None:
+    alert = sample_alert("10.0") | {"cutoutDifference": b"junk"}
+    alert |= {"cutoutScience": None, "cutoutTemplate": None}
+    content = pack(1000, body_of(alert, "10.0"))
+    batches, notices = Batches([Message("alerts", 0, 7, 0, None, content)]), []
+    account = printed(batches, [CutoutFolder(tmp_path, form)], notices)
+    assert account.files == [f"{saved} saved in {tmp_path}"]
+    assert len(list(tmp_path.iterdir())) == files
+    assert account.not_shown == len(notices) == (form == "png")
+    if form == "png":
+        (notice,) = notices
+        text = "cutout cannot be shown: not a FITS file · alerts[0]@7 · kept as FITS"
+        assert notice == text
+        assert account.as_lines()[0].endswith(" undecodable, 1 cutouts cannot be shown")
