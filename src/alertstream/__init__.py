@@ -1,7 +1,9 @@
 """Send, filter, print and monitor a sky survey's alert stream on Apache Kafka.
 
-For programs there are :func:`read` and :func:`send`, and what these take: :class:`Connection`,
-:class:`Alert`; filters are classes of :class:`AlertFilter`.
+For programs there are :func:`read` and :func:`send`, and what these take and give:
+:class:`Connection`, :class:`Alert`, :class:`ReceivedAlert`; filters are classes of
+:class:`AlertFilter`, and all errors are of the family of :class:`AlertStreamError`. Everything else
+is internal, and may move.
 """
 
 from __future__ import annotations
@@ -9,9 +11,24 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from alertstream.errors import (
+    AlertStreamError,
+    BrokerError,
+    DataError,
+    DeliveryError,
+    FilterError,
+    LocalBrokerError,
+    PictureError,
+    RegistryError,
+    SchemaError,
+    SecurityError,
+    TopicError,
+    UndecodableError,
+    UsageError,
+)
+
 if TYPE_CHECKING:
     from alertstream.alert.alert import Alert
-    from alertstream.errors import AlertStreamError
     from alertstream.filtering.filters import AlertFilter
     from alertstream.kafka.connection import Connection
     from alertstream.reading.api import read
@@ -24,8 +41,20 @@ __all__ = [
     "Alert",
     "AlertFilter",
     "AlertStreamError",
+    "BrokerError",
     "Connection",
+    "DataError",
+    "DeliveryError",
+    "FilterError",
+    "LocalBrokerError",
+    "PictureError",
     "ReceivedAlert",
+    "RegistryError",
+    "SchemaError",
+    "SecurityError",
+    "TopicError",
+    "UndecodableError",
+    "UsageError",
     "__version__",
     "read",
     "send",
@@ -34,7 +63,6 @@ __all__ = [
 _HOMES = {
     "Alert": "alert.alert",
     "AlertFilter": "filtering.filters",
-    "AlertStreamError": "errors",
     "Connection": "kafka.connection",
     "ReceivedAlert": "reading.decoder",
     "read": "reading.api",
