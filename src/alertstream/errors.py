@@ -3,7 +3,7 @@
 ::
 
     AlertStreamError            exit status 1
-    ├── UsageError              exit status 2: an option or argument cannot be meant
+    ├── UsageError              exit status 2: an option or argument is invalid
     ├── BrokerError             Kafka cannot be reached, or did not answer as it should
     │   ├── SecurityError       credentials, certificates or rights were refused
     │   └── TopicError          a topic is missing, exists already, or cannot be made
@@ -11,8 +11,8 @@
     ├── DataError               a file or folder of alerts cannot be read or written
     ├── SchemaError             a schema is unknown, malformed or contradicts another
     ├── RegistryError           a schema registry cannot be reached, or did not answer as it should
-    ├── UndecodableError        one message or record is no alert
-    ├── PictureError            a cutout is no image that can be shown
+    ├── UndecodableError        a message or record cannot be decoded as an alert
+    ├── PictureError            a cutout cannot be shown as an image
     ├── FilterError             a filter's file cannot be run, or its code fails
     └── DeliveryError           alerts were not acknowledged, or an account does not add up
 
@@ -66,7 +66,7 @@ def _one_line(text: str) -> str:
 
 
 class UsageError(AlertStreamError):
-    """An option or argument cannot be meant as it was given."""
+    """An option or argument is invalid."""
 
     exit_status = 2
 
@@ -103,7 +103,7 @@ class RegistryError(AlertStreamError):
 
 
 class UndecodableError(AlertStreamError):
-    """A message or record is no alert: ``what`` is the cause, the same for all of its kind."""
+    """A message or record is not an alert: ``what`` is the cause, the same for all of its kind."""
 
 
 class PictureError(AlertStreamError):

@@ -51,7 +51,7 @@ app = typer.Typer(
     name="alertstream",
     cls=Root,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Options can also be set in the environment, as ALERTSTREAM_<OPTION> or "
     "ALERTSTREAM_<COMMAND>_<OPTION>, and in a TOML file.",
 )

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from alertstream.cli.options.settings import warn_if_open
-from alertstream.cli.options.shared import Options, Protocol
+from alertstream.cli.options.shared import Options, Protocol, option_group
 from alertstream.cli.terminal.output import DONE, notice, write_line
 
 if TYPE_CHECKING:
     from alertstream.local.broker.cluster import BrokerOptions
 
 
-_connection = partial(typer.Option, rich_help_panel="Connection")
+_options = option_group("Options")
+_connection = option_group("Connection")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,58 +26,44 @@ class Broker(Options):
     Example: alertstream broker --data-dir kafka
     """
 
-    port: Annotated[
-        int, typer.Option(metavar="PORT", help="Port of the first node; 0 picks free ones.")
-    ] = 9092
-    nodes: Annotated[
-        int, typer.Option(metavar="N", help="1, or 3 for a cluster with three replicas.")
-    ] = 1
+    port: Annotated[int, _options("Port of the first node; 0 picks free ones.", "PORT")] = 9092
+    nodes: Annotated[int, _options("1, or 3 for a cluster with three replicas.", "N")] = 1
     data_dir: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Where topics are kept; default: a temporary folder."),
+        Path | None, _options("Where topics are kept; default: a temporary folder.", "DIR")
     ] = None
     ready_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="File that gets the address once Kafka is ready."),
+        Path | None, _options("File that gets the address once Kafka is ready.", "FILE")
     ] = None
-    log_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Kafka's log.")] = None
-    java: Annotated[Path | None, typer.Option(metavar="FILE", help="The java to run it with.")] = (
-        None
-    )
+    log_file: Annotated[Path | None, _options("Kafka's log.", "FILE")] = None
+    java: Annotated[Path | None, _options("The java executable to use.", "FILE")] = None
     security_protocol: Annotated[
         Protocol,
         _connection(
-            metavar="PROTOCOL",
-            case_sensitive=False,
-            help="What clients use: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.",
+            "What clients use: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.",
+            "PROTOCOL",
             allow_from_autoenv=False,
         ),
     ] = "PLAINTEXT"
     cert_file: Annotated[
-        Path | None,
-        _connection(
-            metavar="FILE", help="The server's certificate, PEM.", allow_from_autoenv=False
-        ),
+        Path | None, _connection("The server's certificate, PEM.", "FILE", allow_from_autoenv=False)
     ] = None
     key_file: Annotated[
         Path | None,
-        _connection(
-            metavar="FILE", help="Its key, if that is in a separate file.", allow_from_autoenv=False
-        ),
+        _connection("Its key, if that is in a separate file.", "FILE", allow_from_autoenv=False),
     ] = None
     ca_file: Annotated[
         Path | None,
         _connection(
-            metavar="FILE",
-            help="Require a client certificate that one of these has signed.",
+            "Require a client certificate that one of these has signed.",
+            "FILE",
             allow_from_autoenv=False,
         ),
     ] = None
     users: Annotated[
         Path | None,
         _connection(
-            metavar="FILE",
-            help="File with lines NAME:PASSWORD; the first user may do everything.",
+            "File with lines NAME:PASSWORD; the first user may do everything.",
+            "FILE",
             allow_from_autoenv=False,
         ),
     ] = None

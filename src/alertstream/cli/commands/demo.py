@@ -6,15 +6,16 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from alertstream.cli.options.shared import Options
+from alertstream.cli.options.shared import Options, option_group
 from alertstream.cli.terminal.output import DONE, notice, write_line
 
 if TYPE_CHECKING:
     import asyncio
 
     from alertstream.local.demo import DemoSummary
+
+
+_options = option_group("Options")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,8 @@ class Demo(Options):
     Example: alertstream demo --visits 1
     """
 
-    visits: Annotated[int, typer.Option(min=1, max=100, metavar="N", help="How many visits.")] = 3
-    alerts: Annotated[int, typer.Option(min=1, metavar="N", help="Alerts per visit.")] = 200
+    visits: Annotated[int, _options("How many visits.", "N", min=1, max=100)] = 3
+    alerts: Annotated[int, _options("Alerts per visit.", "N", min=1)] = 200
 
     def run(self) -> int:
         """Run the demonstration and show its summary."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -27,6 +26,7 @@ from alertstream.cli.options.shared import (
     TextOrJson,
     TopicOrPattern,
     Workers,
+    option_group,
 )
 from alertstream.cli.terminal.output import (
     DONE,
@@ -48,13 +48,15 @@ if TYPE_CHECKING:
     from alertstream.kafka.connection import Connection
 
 
-_filters = partial(typer.Option, rich_help_panel="Filters")
-_without_kafka = partial(typer.Option, rich_help_panel="Without Kafka")
+_filters = option_group("Filters")
+_without_kafka = option_group("Without Kafka")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filter(ReadingOptions, SchemaOptions):
-    """Filter a topic: what a filter passes goes to the topic of its name.
+    """Filter a topic into smaller ones, one per filter.
+
+    Alerts that a filter passes go to the topic of its name.
 
     Example: alertstream filter localhost:9092 alerts 1-3 --exit-on-eof
     """
@@ -71,38 +73,36 @@ class Filter(ReadingOptions, SchemaOptions):
     ] = None
     filters: Annotated[
         list[Path] | None,
-        _filters(metavar="FILE", help="Python file with filters; its code is run; repeatable."),
+        _filters("Python file with filters; its code is run; repeatable.", "FILE"),
     ] = None
     where: Annotated[
         str | None,
         _filters(
-            metavar="EXPRESSION",
-            help="A filter, as in: diaSource.snr > 5 and band == 'g'",
+            "Filter expression, as in: diaSource.snr > 5 and band == 'g'",
+            "EXPRESSION",
             autocompletion=complete_where,
         ),
     ] = None
-    output: Annotated[
-        str | None, _filters(metavar="TOPIC", help="The topic that gets what --where passes.")
-    ] = None
+    output: Annotated[str | None, _filters("The topic that gets what --where passes.", "TOPIC")] = (
+        None
+    )
     cap: Annotated[
-        int, _filters(min=0, metavar="N", help="Most alerts per visit and filter; 0: no limit.")
+        int, _filters("Maximum alerts per visit and filter; 0: no limit.", "N", min=0)
     ] = 20
     delivery: Annotated[
-        Literal["exactly-once", "at-least-once"],
-        _filters(metavar="HOW", case_sensitive=False, help="exactly-once or at-least-once."),
+        Literal["exactly-once", "at-least-once"], _filters("exactly-once or at-least-once.", "HOW")
     ] = "exactly-once"
     workers: Workers = 1
     worker: IsWorker = False
-    list_: Annotated[bool, _without_kafka("--list", help="List the filters.")] = False
+    list_: Annotated[bool, _without_kafka("List the filters.", names=("--list",))] = False
     dry_run: Annotated[
         Path | None,
         _without_kafka(
-            metavar="PATH",
-            help="Try filters on a container file, or a folder of them, and write nothing.",
+            "Try filters on a container file, or a folder of them, and write nothing.", "PATH"
         ),
     ] = None
     new: Annotated[
-        str | None, _without_kafka(metavar="CLASS", help="Write a filter to start from.")
+        str | None, _without_kafka("Write a template for a filter of this name.", "CLASS")
     ] = None
     format: TextOrJson = "text"
 

@@ -6,13 +6,12 @@ import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from alertstream.cli.options.schemas import SchemaOptions
-from alertstream.cli.options.shared import ReadingOptions, complete_topics
+from alertstream.cli.options.shared import ReadingOptions, complete_topics, option_group
 from alertstream.cli.terminal.output import DONE, UNDECODABLE, as_json, notice, write_lines
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from alertstream.monitoring.watch import Watch
 
 
-_output = partial(typer.Option, rich_help_panel="Output")
+_output = option_group("Output")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,23 +42,16 @@ class Monitor(ReadingOptions, SchemaOptions):
             autocompletion=complete_topics,
         ),
     ]
-    refresh: Annotated[
-        float, _output(min=0.1, metavar="SECONDS", help="Time between refreshes.")
-    ] = 1.0
+    refresh: Annotated[float, _output("Time between refreshes.", "SECONDS", min=0.1)] = 1.0
     metrics_port: Annotated[
-        int | None,
-        _output(min=0, max=65535, metavar="PORT", help="Serve the figures to Prometheus."),
+        int | None, _output("Serve the figures to Prometheus.", "PORT", min=0, max=65535)
     ] = None
     metrics_address: Annotated[
-        str, _output(metavar="HOST", help="Where to serve them; 0.0.0.0: everywhere.")
+        str, _output("Address to serve them on; 0.0.0.0: all interfaces.", "HOST")
     ] = "127.0.0.1"
     format: Annotated[
         Literal["live", "text", "json"] | None,
-        _output(
-            metavar="FORMAT",
-            case_sensitive=False,
-            help="live, text or json; default: live in a terminal.",
-        ),
+        _output("live, text or json; default: live in a terminal.", "FORMAT"),
     ] = None
 
     def run(self) -> int:

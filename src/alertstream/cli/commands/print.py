@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,7 +12,7 @@ import typer
 
 from alertstream.cli.options.completion import complete_fields
 from alertstream.cli.options.schemas import SchemaOptions
-from alertstream.cli.options.shared import ReadingOptions, TopicOrPattern
+from alertstream.cli.options.shared import ReadingOptions, TopicOrPattern, option_group
 from alertstream.cli.terminal.output import DONE, UNDECODABLE, ReaderGone, notice, write_lines
 from alertstream.errors import UsageError
 
@@ -27,9 +26,9 @@ if TYPE_CHECKING:
     from alertstream.printing.writers.writer import Writer
 
 
-_what_to_show = partial(typer.Option, rich_help_panel="What to show")
-_files = partial(typer.Option, rich_help_panel="Files to write")
-_output = partial(typer.Option, rich_help_panel="Output")
+_what_to_show = option_group("What to show")
+_files = option_group("Files to write")
+_output = option_group("Output")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,66 +43,53 @@ class Print(ReadingOptions, SchemaOptions):
         int, typer.Argument(metavar="INTERVAL", min=1, help="Show only every INTERVALth alert.")
     ] = 1
     count: Annotated[
-        int,
-        _what_to_show("--count", "-n", min=0, metavar="N", help="Stop after so many; 0: no limit."),
+        int, _what_to_show("Stop after so many; 0: no limit.", "N", names=("--count", "-n"), min=0)
     ] = 0
-    visit: Annotated[
-        int | None, _what_to_show(metavar="VISIT", help="Show only this visit's alerts.")
-    ] = None
+    visit: Annotated[int | None, _what_to_show("Show only this visit's alerts.", "VISIT")] = None
     fields: Annotated[
         str | None,
         _what_to_show(
-            metavar="PATH[,PATH…]",
-            help="Show only these: dotted paths, separated by commas.",
+            "Show only these: dotted paths, separated by commas.",
+            "PATH[,PATH…]",
             autocompletion=complete_fields,
         ),
     ] = None
     cutouts: Annotated[
         bool,
         _what_to_show(
-            "--cutouts",
-            help="In JSON, show images and undecodable messages in base64, not just their size.",
+            "In JSON, show images and undecodable messages in base64, not just their size.",
+            names=("--cutouts",),
         ),
     ] = False
     show_cutouts: Annotated[
-        bool, _what_to_show("--show-cutouts", help="Draw the cutouts in the terminal.")
+        bool, _what_to_show("Draw the cutouts in the terminal.", names=("--show-cutouts",))
     ] = False
     save: Annotated[
         list[Path] | None,
         _files(
-            "--save",
-            "--html",
-            metavar="FILE",
-            help="Save what is shown: .avro, which send can replay; .parquet, a table of "
+            "Save what is shown: .avro, which send can replay; .parquet, a table of "
             "--fields; .html, a page with pictures and light curves; repeatable.",
+            "FILE",
+            names=("--save", "--html"),
         ),
     ] = None
     stamp_dir: Annotated[
         Path | None,
         _files(
-            "--stampDir",
-            "--stamp-dir",
-            metavar="DIR",
-            help="Folder that gets the cutouts as files.",
+            "Folder that gets the cutouts as files.", "DIR", names=("--stampDir", "--stamp-dir")
         ),
     ] = None
     stamp_format: Annotated[
         Literal["fits", "png", "both"],
         _files(
-            "--stampFormat",
-            "--stamp-format",
-            metavar="FORMAT",
-            case_sensitive=False,
-            help="fits, files as they came; png, one picture per alert; or both.",
+            "fits, files as they came; png, one picture per alert; or both.",
+            "FORMAT",
+            names=("--stampFormat", "--stamp-format"),
         ),
     ] = "fits"
     format: Annotated[
         Literal["text", "json", "csv"],
-        _output(
-            metavar="FORMAT",
-            case_sensitive=False,
-            help="text, for people; json, one object per line; or csv, a table.",
-        ),
+        _output("text, for people; json, one object per line; or csv, a table.", "FORMAT"),
     ] = "text"
 
     def run(self) -> int:

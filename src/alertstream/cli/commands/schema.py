@@ -11,6 +11,7 @@ import typer
 
 from alertstream.cli.options.completion import complete_versions
 from alertstream.cli.options.schemas import FolderOptions, RegistryLogin, SchemaOptions
+from alertstream.cli.options.shared import option_group
 from alertstream.cli.terminal.output import DONE, FAILED, write_line
 from alertstream.errors import UsageError
 
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
 
 SchemaName = Annotated[
     str,
-    typer.Argument(metavar="ID|VERSION|FILE", help="Which one.", autocompletion=complete_versions),
+    typer.Argument(metavar="ID|VERSION|FILE", help="The schema.", autocompletion=complete_versions),
 ]
+
+
+_options = option_group("Options")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +85,9 @@ class SchemaRegister(RegistryLogin, FolderOptions):
             autocompletion=complete_versions,
         ),
     ]
-    subject: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Its subject; default: the schema's name.")
-    ] = None
+    subject: Annotated[str | None, _options("Its subject; default: the schema's name.", "NAME")] = (
+        None
+    )
 
     def run(self) -> int:
         """Register the schema and write its id."""
@@ -128,7 +132,7 @@ class SchemaCheck(SchemaOptions):
     old: Annotated[
         list[str],
         typer.Argument(
-            metavar="OLD", help="All of the earlier schemas.", autocompletion=complete_versions
+            metavar="OLD", help="All earlier schemas.", autocompletion=complete_versions
         ),
     ]
 

@@ -7,14 +7,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
 from alertstream.cli.options.schemas import SchemaOptions
-from alertstream.cli.options.shared import IsWorker, KafkaOptions, TextOrJson, TopicName, Workers
+from alertstream.cli.options.shared import (
+    IsWorker,
+    KafkaOptions,
+    TextOrJson,
+    TopicName,
+    Workers,
+    option_group,
+)
 from alertstream.cli.terminal.output import DONE, FAILED, as_json, notice, write_error, write_line
 from alertstream.errors import UsageError
 
@@ -30,9 +34,9 @@ PROGRESS_EVERY = 0.2
 """Seconds after which a worker reports again how far it is."""
 
 
-_visits = partial(typer.Option, rich_help_panel="Visits")
-_topic = partial(typer.Option, rich_help_panel="Topic")
-_schemas = partial(typer.Option, rich_help_panel="Schemas")
+_visits = option_group("Visits")
+_topic = option_group("Topic")
+_schemas = option_group("Schemas")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,51 +52,40 @@ class Send(KafkaOptions, SchemaOptions):
     data: Annotated[
         list[Path] | None,
         _visits(
-            metavar="PATH",
-            help="Avro container file of a visit, or folder of these, or of folders with one "
+            "Avro container file of a visit, or folder of these, or of folders with one "
             "visit's files each; repeatable.",
+            "PATH",
         ),
     ] = None
     interval: Annotated[
-        float,
-        _visits(min=0, metavar="SECONDS", help="From burst to burst; 0: as fast as possible."),
+        float, _visits("From burst to burst; 0: as fast as possible.", "SECONDS", min=0)
     ] = 39.0
-    align: Annotated[
-        bool, _visits(help="Start bursts at multiples of the interval on the clock.")
-    ] = True
-    limit: Annotated[int, _visits(min=0, metavar="N", help="Most alerts per visit; 0: all.")] = (
-        10_000
+    align: Annotated[bool, _visits("Start bursts at multiples of the interval on the clock.")] = (
+        True
     )
+    limit: Annotated[int, _visits("Maximum alerts per visit; 0: all.", "N", min=0)] = 10_000
     part: Annotated[
-        str | None,
-        _visits(
-            metavar="I/N", help="Send this part of each visit, as in 2/3; others send the rest."
-        ),
+        str | None, _visits("Send this part of each visit, as in 2/3; others send the rest.", "I/N")
     ] = None
     workers: Workers = 1
     worker: IsWorker = False
-    repeat: Annotated[
-        int, _visits(min=0, metavar="N", help="How often to send all the data; 0: forever.")
-    ] = 1
+    repeat: Annotated[int, _visits("How often to send all the data; 0: forever.", "N", min=0)] = 1
     partitions: Annotated[
-        int, _topic(min=1, metavar="N", help="Partitions of the topic, if it has to be created.")
+        int, _topic("Partitions of the topic, if it has to be created.", "N", min=1)
     ] = 4
     replication: Annotated[
         int | None,
-        _topic(
-            min=1, metavar="N", help="Its replication factor; default: 3, if there are 3 brokers."
-        ),
+        _topic("Its replication factor; default: 3, if there are 3 brokers.", "N", min=1),
     ] = None
     compression: Annotated[
         Literal["none", "gzip", "snappy", "lz4", "zstd"],
-        _topic(metavar="CODEC", case_sensitive=False, help="none, gzip, snappy, lz4 or zstd."),
+        _topic("none, gzip, snappy, lz4 or zstd.", "CODEC"),
     ] = "none"
     schema_id: Annotated[
-        int | None, _schemas(min=0, max=2**32 - 1, metavar="ID", help="Send under this schema id.")
+        int | None, _schemas("Send under this schema id.", "ID", min=0, max=2**32 - 1)
     ] = None
     subject: Annotated[
-        str | None,
-        _schemas(metavar="NAME", help="Where --registry has the schemas; default: TOPIC-value."),
+        str | None, _schemas("Where --registry has the schemas; default: TOPIC-value.", "NAME")
     ] = None
     format: TextOrJson = "text"
 

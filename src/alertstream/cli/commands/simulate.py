@@ -11,12 +11,16 @@ import typer
 from alertstream.cli.commands.schema import schema_id_of_version
 from alertstream.cli.options.completion import complete_versions
 from alertstream.cli.options.schemas import FolderOptions
+from alertstream.cli.options.shared import option_group
 from alertstream.cli.terminal.output import DONE, notice, write_line
 from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
     from alertstream.avro.schemas import Schemas
     from alertstream.local.simulate.faults import Faults
+
+
+_options = option_group("Options")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,30 +30,26 @@ class Simulate(FolderOptions):
     Example: alertstream simulate night --visits 2 --alerts 100
     """
 
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Gets one file per visit.")]
-    visits: Annotated[int, typer.Option(metavar="N", help="How many visits.")] = 4
-    alerts: Annotated[int, typer.Option(metavar="N", help="Alerts per visit.")] = 1000
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder that gets one file per visit.")
+    ]
+    visits: Annotated[int, _options("How many visits.", "N")] = 4
+    alerts: Annotated[int, _options("Alerts per visit.", "N")] = 1000
     schema: Annotated[
         str,
-        typer.Option(
-            metavar="VERSION",
-            help="Version of LSST's alert schema.",
-            autocompletion=complete_versions,
-        ),
+        _options("Version of LSST's alert schema.", "VERSION", autocompletion=complete_versions),
     ] = "10.0"
-    history: Annotated[
-        str, typer.Option(metavar="N-N", help="Earlier sources per alert: a number or a range.")
-    ] = "0-100"
-    cutout_size: Annotated[
-        int, typer.Option(metavar="N", help="Edge length of a cutout in pixels.")
-    ] = 91
-    seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same files.")] = 1
+    history: Annotated[str, _options("Earlier sources per alert: a number or a range.", "N-N")] = (
+        "0-100"
+    )
+    cutout_size: Annotated[int, _options("Edge length of a cutout in pixels.", "N")] = 91
+    seed: Annotated[int, _options("The same seed gives the same files.", "N")] = 1
     faults: Annotated[
         str | None,
-        typer.Option(
-            metavar="KIND[,KIND…]",
-            help="Add what breaks consumers, one of each kind per visit: all, truncated, "
+        _options(
+            "Add messages that break consumers, one of each kind per visit: all, truncated, "
             "trailing, unknown-id, no-header, garbage, empty, oversize, duplicate, schema-change.",
+            "KIND[,KIND…]",
         ),
     ] = None
 

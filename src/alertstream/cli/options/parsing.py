@@ -22,8 +22,9 @@ from alertstream.errors import AlertStreamError
 ROOT_OPTIONS = ("--config", "--profile", "--broker")
 """Options of the program itself that take a value; they may stand after the command, too."""
 GROUPS = (
-    *("Arguments", "Visits", "Filters", "Without Kafka", "What to read", "What to show"),
-    *("Files to write", "Topic", "Connection", "Schemas", "Output", "Options"),
+    *("Arguments", "Options", "Visits", "Filters", "Without Kafka", "What to read"),
+    *("What to show", "Files to write", "Topic", "Connection", "Schemas", "Processes"),
+    *("Output", "General"),
 )
 """The headings in a command's help (typer's ``rich_help_panel``), in their order."""
 
@@ -76,8 +77,13 @@ class Command(TyperCommand):
         """Write arguments and options, each group under its heading."""
         groups: dict[str, list[tuple[str, str]]] = {name: [] for name in GROUPS}
         for each in self.get_params(ctx):
-            default = "Arguments" if isinstance(each, TyperArgument) else "Options"
-            if record := each.get_help_record(ctx):
+            record = each.get_help_record(ctx)
+            if record is None:
+                continue
+            if isinstance(each, TyperArgument):
+                groups["Arguments"].append((each.metavar or each.name, record[1]))
+            else:
+                default = "General" if each.name == "help" else "Options"
                 groups[getattr(each, "rich_help_panel", None) or default].append(record)
         for name, records in groups.items():
             if records:

@@ -3,19 +3,16 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from alertstream.cli.options.shared import Options, password_in
+from alertstream.cli.options.shared import Options, option_group, password_in
 
 if TYPE_CHECKING:
     from alertstream.avro.registry import RegistrySchemas
     from alertstream.avro.schemas import Schemas
 
-_schemas = partial(typer.Option, rich_help_panel="Schemas")
+_schemas = option_group("Schemas")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +22,9 @@ class FolderOptions(Options):
     schemas: Annotated[
         list[Path] | None,
         _schemas(
-            metavar="DIR",
-            help="Folder with .avsc files, searched before the package's own; send keeps new "
+            "Folder with .avsc files, searched before the package's own; send keeps new "
             "schemas in the first; repeatable.",
+            "DIR",
         ),
     ] = None
 
@@ -42,17 +39,13 @@ class FolderOptions(Options):
 class RegistryLogin(Options):
     """How to log in to a schema registry."""
 
-    registry_username: Annotated[
-        str | None, _schemas(metavar="NAME", help="User name for the registry.")
-    ] = None
+    registry_username: Annotated[str | None, _schemas("User name for the registry.", "NAME")] = None
     registry_password_file: Annotated[
         Path | None,
-        _schemas(
-            metavar="FILE", help="File with its password; or set ALERTSTREAM_REGISTRY_PASSWORD."
-        ),
+        _schemas("File with its password; or set ALERTSTREAM_REGISTRY_PASSWORD.", "FILE"),
     ] = None
     registry_ca_file: Annotated[
-        Path | None, _schemas(metavar="FILE", help="Certificates to trust for it, PEM.")
+        Path | None, _schemas("Certificates to trust for it, PEM.", "FILE")
     ] = None
 
     def schemas_of(self, url: str, folders: Sequence[Path] | None = None) -> "RegistrySchemas":
@@ -75,9 +68,7 @@ class RegistryLogin(Options):
 class RegistryOption(FolderOptions):
     """The registry, which stands in the help before how to log in to it."""
 
-    registry: Annotated[
-        str | None, _schemas(metavar="URL", help="Schema registry that says what an id means.")
-    ] = None
+    registry: Annotated[str | None, _schemas("Schema registry to look up ids in.", "URL")] = None
 
 
 @dataclass(frozen=True, kw_only=True)

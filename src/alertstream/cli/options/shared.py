@@ -8,10 +8,9 @@ annotations``, as typer evaluates these where a command is defined, not here.
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -26,9 +25,29 @@ if TYPE_CHECKING:
     from alertstream.kafka.subscription import Subscription
 
 _log = logging.getLogger("alertstream")
-_output = partial(typer.Option, rich_help_panel="Output")
-_connection = partial(typer.Option, rich_help_panel="Connection")
-_what_to_read = partial(typer.Option, rich_help_panel="What to read")
+
+
+def option_group(heading: str) -> Callable[..., Any]:
+    """Return what makes options that stand below a heading of the help.
+
+    It takes an option's help, what stands for its value (``metavar``), its ``names`` if they do not
+    follow from the field's, and what else ``typer.Option`` takes. Choices are case-insensitive.
+    """
+
+    def option(
+        help: str, metavar: str | None = None, names: Sequence[str] = (), **more: Any
+    ) -> Any:
+        more |= {"help": help, "metavar": metavar, "rich_help_panel": heading}
+        return typer.Option(*names, case_sensitive=False, **more)
+
+    return option
+
+
+_processes = option_group("Processes")
+_general = option_group("General")
+_output = option_group("Output")
+_connection = option_group("Connection")
+_what_to_read = option_group("What to read")
 
 TOPICS_TIMEOUT = 0.7
 """Seconds in which Kafka must list its topics, for a shell to complete them."""
@@ -42,9 +61,8 @@ def complete_topics(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     from alertstream.kafka.admin import topics
 
     async def known() -> dict[str, int]:
-        values: dict[str, Any] = {
-            each.name: ctx.params.get(each.name) for each in fields(KafkaOptions)
-        }
+        names = [each.name for each in fields(KafkaOptions)]
+        values: dict[str, Any] = {name: ctx.params.get(name) for name in names}
         connection = KafkaOptions(**values | {"context": ctx}).connection()
         async with asyncio.timeout(TOPICS_TIMEOUT):
             return await topics(connection)
@@ -70,19 +88,11 @@ TopicOrPattern = Annotated[
     ),
 ]
 Workers = Annotated[
-    int,
-    typer.Option(
-        min=1, metavar="N", help="Processes that share the work.", allow_from_autoenv=False
-    ),
+    int, _processes("Processes that share the work.", "N", min=1, allow_from_autoenv=False)
 ]
 IsWorker = Annotated[bool, typer.Option("--worker", hidden=True, allow_from_autoenv=False)]
 TextOrJson = Annotated[
-    Literal["text", "json"],
-    _output(
-        metavar="FORMAT",
-        case_sensitive=False,
-        help="text, for people, or json, one object per line.",
-    ),
+    Literal["text", "json"], _output("text, for people, or json, one object per line.", "FORMAT")
 ]
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -93,9 +103,7 @@ class Options:
     """What every command takes."""
 
     context: typer.Context
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Show errors only: no notices, no bars.")
-    ] = False
+    quiet: Annotated[bool, _general("Show errors only.", names=("--quiet", "-q"))] = False
 
     def run(self) -> int:
         """Do what the command is for; return its exit status."""
@@ -108,33 +116,21 @@ class KafkaOptions(Options):
 
     broker: Broker
     security_protocol: Annotated[
-        Protocol,
-        _connection(
-            metavar="PROTOCOL",
-            case_sensitive=False,
-            help="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.",
-        ),
+        Protocol, _connection("PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.", "PROTOCOL")
     ] = "PLAINTEXT"
     sasl_mechanism: Annotated[
-        Mechanism,
-        _connection(
-            metavar="MECHANISM", case_sensitive=False, help="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
-        ),
+        Mechanism, _connection("PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.", "MECHANISM")
     ] = "SCRAM-SHA-512"
-    username: Annotated[str | None, _connection(metavar="NAME", help="User name for SASL.")] = None
+    username: Annotated[str | None, _connection("User name for SASL.", "NAME")] = None
     password_file: Annotated[
-        Path | None,
-        _connection(metavar="FILE", help="File with the password; or set ALERTSTREAM_PASSWORD."),
+        Path | None, _connection("File with the password; or set ALERTSTREAM_PASSWORD.", "FILE")
     ] = None
     ca_file: Annotated[
-        Path | None,
-        _connection(metavar="FILE", help="Certificates to trust, PEM; default: the system's."),
+        Path | None, _connection("Certificates to trust, PEM; default: the system's.", "FILE")
     ] = None
-    cert_file: Annotated[
-        Path | None, _connection(metavar="FILE", help="The client's certificate, PEM.")
-    ] = None
+    cert_file: Annotated[Path | None, _connection("The client's certificate, PEM.", "FILE")] = None
     key_file: Annotated[
-        Path | None, _connection(metavar="FILE", help="Its key, if that is in a separate file.")
+        Path | None, _connection("Its key, if that is in a separate file.", "FILE")
     ] = None
 
     def connection(self) -> "Connection":
@@ -205,29 +201,26 @@ class ReadingOptions(KafkaOptions):
     group: Annotated[
         str | None,
         _what_to_read(
-            "--group",
-            "-g",
-            metavar="NAME",
-            help="Consumer group that remembers what was read (filter always has one).",
+            "Consumer group that remembers what was read (filter always has one).",
+            "NAME",
+            names=("--group", "-g"),
         ),
     ] = None
     from_: Annotated[
         str | None,
         _what_to_read(
-            "--from",
-            metavar="WHERE",
-            help="Where to start: earliest (default), latest, a time, or an offset; -100: the "
+            "Where to start: earliest (default), latest, a time, or an offset; -100: the "
             "last 100 offsets of each partition.",
+            "WHERE",
+            names=("--from",),
         ),
     ] = None
-    until: Annotated[
-        str | None, _what_to_read(metavar="WHERE", help="Stop before this time or offset.")
-    ] = None
+    until: Annotated[str | None, _what_to_read("Stop before this time or offset.", "WHERE")] = None
     exit_on_eof: Annotated[
-        bool, _what_to_read("--exit-on-eof", help="Stop at what is the end of the topic now.")
+        bool, _what_to_read("Stop at the current end of the topic.", names=("--exit-on-eof",))
     ] = False
     group_prefix: Annotated[
-        str, _what_to_read(metavar="TEXT", help="What group names must begin with on this Kafka.")
+        str, _what_to_read("What group names must begin with on this Kafka.", "TEXT")
     ] = ""
 
     def group_or(self, default: str | None) -> str | None:
