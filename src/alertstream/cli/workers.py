@@ -27,9 +27,8 @@ from alertstream.sending.sender import Progress, VisitSent
 from alertstream.system.cancellation import unless
 from alertstream.system.process import end_process
 
-Command = Callable[[int], Sequence[str]]
-"""Gives the command line of a worker, by its number."""
-
+Command = Sequence[str]
+"""The command line of a worker."""
 LONGEST_LINE = 1024 * 1024
 """Bytes of a line that a worker writes."""
 
@@ -52,7 +51,7 @@ class WorkerError(AlertStreamError):
 
 
 @asynccontextmanager
-async def worker(command: Sequence[str], stop: asyncio.Event) -> AsyncIterator[Process]:
+async def worker(command: Command, stop: asyncio.Event) -> AsyncIterator[Process]:
     """Give a process that is ended by ``stop``, or else at the end of the context.
 
     It is in a session of its own, so that Ctrl-C reaches it by way of ``stop`` only.
@@ -91,8 +90,7 @@ async def _objects(process: Process) -> AsyncIterator[dict[str, Any]]:
 
 
 async def filter_with_workers(
-    command: Command,
-    count: int,
+    commands: Sequence[Command],
     account: FilterAccount,
     *,
     went_well: Collection[int],
@@ -100,7 +98,7 @@ async def filter_with_workers(
     report: Report,
     notice: Notice,
 ) -> list[FilterCounts]:
-    """Filter with so many processes; return each filter's counts of all visits.
+    """Filter with several processes; return each filter's counts of all messages.
 
     :param account: gets the sum of what the workers have counted.
     :param went_well: exit statuses of a worker that has done all that could be done.
@@ -108,8 +106,8 @@ async def filter_with_workers(
     :raises WorkerError: one could not go on; the others are ended then.
     """
 
-    async def filter_again(number: int) -> None:
-        while (status := await _filter(command(number), account, stop)) < 0 and not stop.is_set():
+    async def filter_again(number: int, command: Command) -> None:
+        while (status := await _filter(command, account, stop)) < 0 and not stop.is_set():
             error = WorkerError(number, status)
             notice(f"{error.what} and is restarted; what it counted after its last report is lost")
             with suppress(TimeoutError):
@@ -120,13 +118,15 @@ async def filter_with_workers(
     try:
         async with asyncio.TaskGroup() as tasks:
             reporting = tasks.create_task(_report_visits(account, report))
-            workers = [tasks.create_task(filter_again(number)) for number in range(1, count + 1)]
+            workers = [
+                tasks.create_task(filter_again(number, command))
+                for number, command in enumerate(commands, 1)
+            ]
             await asyncio.wait(workers)
             reporting.cancel()
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
-    closed = account.close_visits(all_of_them=True)
-    if closed:
+    if closed := account.close_visits(all_of_them=True):
         await report(closed)
     return account.totals()
 
@@ -134,12 +134,11 @@ async def filter_with_workers(
 async def _report_visits(account: FilterAccount, report: Report) -> None:
     while True:
         await asyncio.sleep(POLL)
-        closed = account.close_visits()
-        if closed:
+        if closed := account.close_visits():
             await report(closed)
 
 
-async def _filter(command: Sequence[str], account: FilterAccount, stop: asyncio.Event) -> int:
+async def _filter(command: Command, account: FilterAccount, stop: asyncio.Event) -> int:
     """Have a worker filter until it ends, add what it counts, and return its exit status."""
     undecodable = 0
     async with worker(command, stop) as process:
@@ -155,8 +154,7 @@ async def _filter(command: Sequence[str], account: FilterAccount, stop: asyncio.
 
 
 async def send_with_workers(
-    command: Command,
-    count: int,
+    commands: Sequence[Command],
     visits: Sequence[VisitFiles],
     bursts: AsyncIterator[Burst],
     *,
@@ -164,20 +162,17 @@ async def send_with_workers(
     progress: Progress,
     report: Callable[[VisitSent], None],
 ) -> VisitSent:
-    """Send each visit with so many processes at once, when it is due; return the sum of all.
+    """Send each visit with several processes at once, when it is due; return the sum of all.
 
     :param report: called when all of them have sent their part of a visit.
     """
     places = {visit: place for place, visit in enumerate(visits)}
     total = VisitSent("", "")
     async with AsyncExitStack() as stack:
-        workers = [
-            await stack.enter_async_context(worker(command(number), stop))
-            for number in range(1, count + 1)
-        ]
+        workers = [await stack.enter_async_context(worker(each, stop)) for each in commands]
         async for visit, start in bursts:
             sent = VisitSent(visit.path.stem, str(visit.path))
-            burst = _SharedBurst(sent, [0.0] * count, [0] * count, progress)
+            burst = _SharedBurst(sent, [0.0] * len(workers), [0] * len(workers), progress)
             told = json.dumps({"visit": places[visit], "start": start})
             parts = [burst.part(each, number, told) for number, each in enumerate(workers, 1)]
             await asyncio.gather(*parts)

@@ -151,7 +151,7 @@ def test_worker_that_is_killed_is_started_again(
     until(lambda: judged() == 720, "all is judged")
     ended = stop(filtering)
     assert ended.status == 0
-    assert "was killed (signal 9): it is started again" in ended.err
+    assert "was killed (signal 9) and is restarted" in ended.err
     passed = raw_kafka.read(kafka, name)
     assert len(passed) == 150 and len({*values(passed)}) > 100
 

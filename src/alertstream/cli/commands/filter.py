@@ -230,8 +230,7 @@ class Filter(ReadingOptions, SchemaOptions):
                 count = f"{partitions} of {self.workers} workers"
                 notice(f"{self.topic} has partitions for only {count}")
             return await filter_with_workers(
-                lambda _: worker_command(),
-                min(self.workers, partitions or self.workers),
+                [worker_command()] * min(self.workers, partitions or self.workers),
                 FilterAccount([each.topic for each in wanted.filters]),
                 went_well=(DONE, UNDECODABLE),
                 stop=stop,

@@ -97,7 +97,7 @@ class Send(KafkaOptions, SchemaOptions):
         from alertstream.sending.schedule import files_of, visits_in
         from alertstream.sending.sender import visit_line
 
-        part = part_of_visit(self.part)
+        part_of_visit(self.part)
         connection, schemas = self.connection(), self.known_schemas()
         visits = visits_in(self.data or [package_folder("data")])
         encoders = message_encoders(
@@ -107,10 +107,7 @@ class Send(KafkaOptions, SchemaOptions):
             folder=schemas.keep_in,
             subject=self.subject or f"{self.topic}-value",
         )
-        if self.workers > 1:
-            total = run(lambda stop: self._share(connection, part, visits, stop))
-        else:
-            total = run(lambda stop: self._send(connection, part, visits, encoders, stop))
+        total = run(lambda stop: self._send(connection, visits, encoders, stop))
         if not self.worker:
             notice(f"sent: {visit_line(total)}")
         return FAILED if total.error else DONE
@@ -118,16 +115,15 @@ class Send(KafkaOptions, SchemaOptions):
     async def _send(
         self,
         connection: Connection,
-        part: tuple[int, int],
         visits: Sequence[VisitFiles],
         encoders: dict[Path, Encoder],
         stop: asyncio.Event,
     ) -> VisitSent:
-        """Send in this process: when visits are due, or when it is told to, as a worker."""
+        """Send visits, or have workers send them: when they are due, or as a worker is told."""
         from alertstream.avro.blocks import Shard
         from alertstream.cli.event_loop import input_lines
         from alertstream.cli.terminal.progress import send_progress
-        from alertstream.cli.workers import told_bursts
+        from alertstream.cli.workers import send_with_workers, told_bursts
         from alertstream.kafka.admin import TopicLayout, make_topics
         from alertstream.kafka.producer import producer
         from alertstream.sending.schedule import Cadence, WallClock, bursts
@@ -135,56 +131,28 @@ class Send(KafkaOptions, SchemaOptions):
 
         clock, layout = WallClock(), TopicLayout(self.partitions, self.replication)
         topic = (await make_topics(connection, [self.topic], layout))[self.topic]
-        number, of = part
-        cadence = Cadence(self.interval, self.align, self.repeat)
         due = (
             told_bursts(input_lines(), visits, stop)
             if self.worker
-            else bursts(visits, cadence, clock, stop)
+            else bursts(visits, Cadence(self.interval, self.align, self.repeat), clock, stop)
         )
-        async with producer(connection, compression=self.compression, notice=notice) as sending:
-            with _reported_progress() if self.worker else send_progress() as progress:
-                return await send(
-                    sending,
-                    SendOptions(topic, self.interval, self.limit, Shard(number - 1, of)),
-                    encoders,
-                    due,
-                    clock=clock,
-                    stop=stop,
-                    progress=progress,
-                    report=self._report,
-                )
+        with _reported_progress() if self.worker else send_progress() as progress:
+            how: Any = {"stop": stop, "progress": progress, "report": self._report}
+            if self.workers > 1:
+                commands = self._worker_commands()
+                return await send_with_workers(commands, visits, due, **how)
+            number, of = part_of_visit(self.part)
+            options = SendOptions(topic, self.interval, self.limit, Shard(number - 1, of))
+            async with producer(connection, compression=self.compression, notice=notice) as sending:
+                return await send(sending, options, encoders, due, clock=clock, **how)
 
-    async def _share(
-        self,
-        connection: Connection,
-        part: tuple[int, int],
-        visits: Sequence[VisitFiles],
-        stop: asyncio.Event,
-    ) -> VisitSent:
-        """Have workers send a part of each visit when it is due."""
-        from alertstream.cli.terminal.progress import send_progress
-        from alertstream.cli.workers import send_with_workers, worker_command
-        from alertstream.kafka.admin import TopicLayout, make_topics
-        from alertstream.sending.schedule import Cadence, WallClock, bursts
+    def _worker_commands(self) -> list[list[str]]:
+        """Return the command of each worker: with its part of what is this process's part."""
+        from alertstream.cli.workers import worker_command
 
-        number, of = part
-
-        def command(worker: int) -> list[str]:
-            return worker_command("--part", f"{number + of * (worker - 1)}/{of * self.workers}")
-
-        await make_topics(connection, [self.topic], TopicLayout(self.partitions, self.replication))
-        due = bursts(visits, Cadence(self.interval, self.align, self.repeat), WallClock(), stop)
-        with send_progress() as progress:
-            return await send_with_workers(
-                command,
-                self.workers,
-                visits,
-                due,
-                stop=stop,
-                progress=progress,
-                report=self._report,
-            )
+        number, of = part_of_visit(self.part)
+        parts = [f"{number + of * worker}/{of * self.workers}" for worker in range(self.workers)]
+        return [worker_command("--part", part) for part in parts]
 
     def _report(self, visit: VisitSent) -> None:
         from alertstream.sending.sender import visit_line
