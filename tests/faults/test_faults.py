@@ -342,7 +342,7 @@ def test_output_that_nobody_takes(cluster: Cluster, topic: str, visits: Path) ->
     printing.wait(30)
     ended = finish(printing)
     assert ended.status == 1
-    assert ended.err == "error: the output is not taken · see what reads it\n"
+    assert ended.err == "error: nobody reads the output · see what it is piped to\n"
 
 
 def writes(process: subprocess.Popen[str]) -> bool:

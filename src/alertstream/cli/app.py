@@ -29,8 +29,9 @@ from alertstream.cli.terminal.output import (
     INTERRUPTED,
     NoticeHandler,
     ReaderGone,
+    end_waiting,
     set_quiet,
-    waiting,
+    wait_on,
     write_error,
     write_line,
 )
@@ -168,10 +169,12 @@ def _run(parsed: Options | int) -> int:
     if isinstance(parsed, int):
         return parsed
     set_quiet(parsed.quiet)
-    name = parsed.context.info_name
-    host = getattr(parsed, "broker", None) or getattr(parsed, "registry", None)
-    with waiting(f"waiting for {host}" if host else f"{name}: working"):
-        try:
-            return parsed.run()
-        except Interrupted:
-            return INTERRUPTED
+    host = getattr(parsed, "broker", None) or getattr(parsed, "registry", None) or ""
+    # Without Kafka, a filter's name may stand where BROKER does.
+    wait_on(f"waiting for {host}" if ":" in host else f"{parsed.context.info_name}: working")
+    try:
+        return parsed.run()
+    except Interrupted:
+        return INTERRUPTED
+    finally:
+        end_waiting()

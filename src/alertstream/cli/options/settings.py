@@ -47,8 +47,8 @@ def default_map(
     file = config_file(path)
     read = _read(file, needed=path is not None or profile is not None)
     special = _profile(read.pop("profiles", {}), profile, file)
-    broker = broker or special.pop("broker", None)
-    if not isinstance(broker, str | None):
+    configured = special.pop("broker", None)
+    if not isinstance(configured, str | None):
         raise UsageError("broker is not a string", where=str(file), todo='write "HOST:PORT"')
     tables = {name: _underscored(each) for name, each in read.items() if isinstance(each, dict)}
     general = {name: each for name, each in read.items() if name not in tables}
@@ -62,7 +62,7 @@ def default_map(
     for name, table in tables.items():
         _require_known(table, known[name], file)
     return {
-        name: _defaults(command, general, tables.get(name, {}), special, broker)
+        name: _defaults(command, general, tables.get(name, {}), special, broker or configured)
         for name, command in commands.items()
     }
 

@@ -1,0 +1,94 @@
+"""The monitor's screen, drawn without a terminal and without Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from alertstream.cli.terminal.live import MonitorScreen, sparkline
+
+VISIT = {
+    "alerts": 1234567,
+    "first": 1000,
+    "seconds": 38.4,
+    "latency_p50_ms": 812,
+    "latency_p99_ms": 31_000,
+    "latency_max_ms": 1_234_000,
+    "late": 4321,
+    "complete": False,
+}
+LONG = "a-topic-with-a-name-that-is-longer-than-any-terminal-is-wide-and-then-some"
+
+
+def topic(alerts: int, **visits: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "alerts": alerts,
+        "bytes": 987_654_321_000,
+        "alerts_per_second": 2345.6,
+        "undecodable": 7,
+        "visits": visits,
+    }
+
+
+def figures(**topics: dict[str, Any]) -> dict[str, Any]:
+    return {"topics": topics, "groups": {}, "connected": True, "time": 1.8e9}
+
+
+def drawn(screen: MonitorScreen, columns: int) -> str:
+    console = Console(file=io.StringIO(), width=columns, height=50)
+    screen._console = console
+    with console.capture() as captured:
+        console.print(screen)
+    return captured.get()
+
+
+@pytest.fixture
+def screen() -> MonitorScreen:
+    return MonitorScreen(Console(file=io.StringIO()), LONG)
+
+
+@pytest.mark.parametrize("columns", [50, 60, 71, 80, 100, 120, 200])
+def test_names_are_cut_and_numbers_are_not(screen: MonitorScreen, columns: int) -> None:
+    seen = figures(**{LONG: topic(12345678, **{"2026112400001": VISIT}), "b": topic(1234)})
+    seen["groups"] = {LONG: {LONG: 9876543}}
+    asyncio.run(screen.show(seen))
+    shown = drawn(screen, columns)
+    assert max(map(len, shown.splitlines())) <= columns
+    for number in ("12,345,678", "2,346", "1,234,567 …", "4,321", "9,876,543"):
+        assert number in shown
+    assert ("1,234 s" in shown) == (columns >= 100)
+
+
+def test_keys_change_what_is_shown(screen: MonitorScreen) -> None:
+    seen = figures(a=topic(1), b=topic(3), c=topic(2))
+    asyncio.run(screen.show(seen))
+    names = lambda: [line.split()[0] for line in drawn(screen, 80).splitlines() if " 987," in line]  # noqa: E731
+    assert names() == ["a", "b", "c"]
+    screen.sort()
+    assert names() == ["b", "c", "a"]
+    screen.pause()
+    asyncio.run(screen.show(figures(d=topic(1))))
+    assert names() == ["b", "c", "a"]
+    assert "paused" in drawn(screen, 80)
+    screen.pause()
+    asyncio.run(screen.show(figures(d=topic(1))))
+    assert names() == ["d"]
+
+
+def test_what_else_is_said(screen: MonitorScreen) -> None:
+    assert "waiting for Kafka" in drawn(screen, 80)
+    seen = figures(**{"bad\x1b[31mname": topic(1)}) | {"connected": False}
+    asyncio.run(screen.show(seen))
+    screen.notice("something is wrong")
+    shown = drawn(screen, 80)
+    assert "no connection to Kafka" in shown and "something is wrong" in shown
+    assert "\x1b[31mname" not in shown
+
+
+def test_sparks() -> None:
+    assert sparkline([0, 4, 8]) == "▁▄█" or len(sparkline([0, 4, 8])) == 3
+    assert sparkline([]) == ""
