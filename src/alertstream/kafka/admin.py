@@ -12,12 +12,14 @@ from fnmatch import translate
 from typing import Any, TypeVar
 
 from aiokafka import errors as kafka_errors
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from alertstream.errors import TopicError, UsageError
 from alertstream.kafka._aiokafka.batches import OVERHEAD
-from alertstream.kafka.connection import Connection, mapped, mapped_errors
+from alertstream.kafka._aiokafka.clients import Failures, KafkaAdminClient
+from alertstream.kafka.connection import Connection
+from alertstream.kafka.error_mapping import mapped, mapped_errors
 
 T = TypeVar("T")
 
@@ -65,14 +67,15 @@ class Topic:
 
 
 @asynccontextmanager
-async def admin_client(connection: Connection) -> AsyncIterator[AIOKafkaAdminClient]:
+async def admin_client(connection: Connection) -> AsyncIterator[KafkaAdminClient]:
     """Give a client for topics and groups.
 
     :raises BrokerError: Kafka cannot be reached within ``CONNECT_LIMIT``, or refuses.
     """
     limit = int(CONNECT_LIMIT * 1000)
-    with mapped_errors(connection):
-        admin = AIOKafkaAdminClient(**connection.settings(), request_timeout_ms=limit)
+    failures: Failures = {}
+    async with mapped_errors(connection, failures):
+        admin = KafkaAdminClient(failures, **connection.settings(), request_timeout_ms=limit)
         try:
             async with asyncio.timeout(CONNECT_LIMIT):
                 await admin.start()
@@ -102,7 +105,7 @@ async def topics(connection: Connection) -> dict[str, int]:
         return await _partitions(admin)
 
 
-async def _partitions(admin: AIOKafkaAdminClient) -> dict[str, int]:
+async def _partitions(admin: KafkaAdminClient) -> dict[str, int]:
     # All topics are asked for: to ask for one that is missing makes it, on many brokers.
     described = await _answer(admin.describe_topics)
     return {topic["topic"]: len(topic["partitions"]) for topic in described}
@@ -179,7 +182,7 @@ async def make_topics(
 
 
 async def _until_there(
-    connection: Connection, admin: AIOKafkaAdminClient, names: Iterable[str]
+    connection: Connection, admin: KafkaAdminClient, names: Iterable[str]
 ) -> None:
     """Return when the brokers know of topics that the controller has made."""
     for _ in range(int(CONNECT_LIMIT / POLL)):
@@ -189,9 +192,7 @@ async def _until_there(
     raise TopicError("new topics do not appear", where=connection.bootstrap, todo="try again")
 
 
-async def _largest_batches(
-    admin: AIOKafkaAdminClient, names: Iterable[str]
-) -> dict[str, int | None]:
+async def _largest_batches(admin: KafkaAdminClient, names: Iterable[str]) -> dict[str, int | None]:
     wanted = [
         ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": ""}) for name in names
     ]

@@ -7,12 +7,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka import errors as kafka_errors
 
 from alertstream.errors import Notice, TopicError
+from alertstream.kafka._aiokafka.clients import Failures, KafkaConsumer
 from alertstream.kafka.admin import POLL, is_pattern, require_topics, topic_pattern
-from alertstream.kafka.connection import Connection, mapped_errors
+from alertstream.kafka.connection import Connection
+from alertstream.kafka.error_mapping import mapped_errors
 from alertstream.kafka.messages import ConsumerGroupMetadata, Message, Offsets
 from alertstream.kafka.producer import watched
 from alertstream.kafka.subscription import EndOffsets, Subscription, start_offsets
@@ -45,7 +47,7 @@ class Consumer:
 
     def __init__(
         self,
-        consumer: AIOKafkaConsumer,
+        consumer: KafkaConsumer,
         subscription: Subscription,
         partitions: Sequence[TopicPartition],
         stop: asyncio.Event,
@@ -75,13 +77,6 @@ class Consumer:
         await self._ends.begin(self._partitions)
         await self._accept_assignment()
 
-    async def stop(self) -> None:
-        """Leave the group, and disconnect."""
-        if self._consumer._coordinator is not None:
-            # A static member does not leave by itself; this one will not come back.
-            self._consumer._coordinator._group_instance_id = None
-        await self._consumer.stop()
-
     async def batches(
         self,
         stop: asyncio.Event,
@@ -105,13 +100,13 @@ class Consumer:
                 # It waits for the end of a rebalance itself, longer than it is told to.
                 work = self._consumer.getmany(timeout_ms=int(POLL * 1000))
                 fetched = await unless(stop, work, grace=POLL)
-                if self._assignment() is not self._accepted:
+                if self._consumer.assignment_key is not self._accepted:
                     # What was fetched before is another member's now, or comes again.
                     fetched = {}
                     await self._accept_assignment()
             except TimeoutError:
                 return
-            self.group_metadata = self._group_metadata(assignment)
+            self.group_metadata = self._consumer.group_metadata(assignment)
             batch = self._taken(fetched)
             yield batch
             self._progress(
@@ -138,11 +133,6 @@ class Consumer:
             batch += self._ends.before_end(messages)
         return batch
 
-    def _assignment(self) -> object:
-        """Return what is another object whenever partitions have been assigned."""
-        subscription = self._consumer._subscription.subscription
-        return None if subscription is None else subscription.assignment
-
     async def _accept_assignment(self) -> None:
         """Do what must be done before messages of new partitions come; until then, none do.
 
@@ -150,7 +140,7 @@ class Consumer:
 
         :raises TimeoutError: Kafka has not answered within ``SHUTDOWN_TIMEOUT`` after the stop.
         """
-        while (assignment := self._assignment()) is not self._accepted:
+        while (assignment := self._consumer.assignment_key) is not self._accepted:
             self._accepted = assignment
             self._starts.clear()
             # They may be another member's meanwhile.
@@ -185,18 +175,6 @@ class Consumer:
         self._positions |= starts
         await self.commit({each: (offset, "") for each, offset in starts.items()})
 
-    def _group_metadata(self, assignment: int) -> ConsumerGroupMetadata | None:
-        if self.subscription.group is None:
-            return None
-        coordinator = self._consumer._coordinator
-        return ConsumerGroupMetadata(
-            self.subscription.group,
-            coordinator.generation,
-            coordinator.member_id,
-            self.subscription.instance,
-            assignment,
-        )
-
     def is_outdated(self, metadata: ConsumerGroupMetadata | None) -> bool:
         """Return whether partitions have been reassigned since, and so are read again."""
         return metadata is not None and metadata.assignment != self._assignments
@@ -225,8 +203,7 @@ class Consumer:
             for number in self._consumer.partitions_for_topic(topic) or ()
         }
         partitions |= self._consumer.assignment()
-        work = self._consumer._coordinator.fetch_committed_offsets(sorted(partitions))
-        found = await unless(self._stop, work)
+        found = await unless(self._stop, self._consumer.committed_offsets(partitions))
         return {partition: (at.offset, at.metadata or "") for partition, at in found.items()}
 
     def assignment(self) -> set[TopicPartition]:
@@ -349,8 +326,9 @@ async def subscribe(
         for partition in range(count)
     ]
     stop = stop or asyncio.Event()
-    with mapped_errors(connection):
-        client = _client(connection, subscription)
+    failures: Failures = {}
+    async with mapped_errors(connection, failures):
+        client = _client(connection, subscription, failures)
         consumer = Consumer(client, subscription, partitions, stop, progress)
         _assign(client, consumer, partitions)
         try:
@@ -360,17 +338,20 @@ async def subscribe(
                 except TimeoutError:
                     if not stop.is_set():
                         raise
-            async with watched(lambda: client._client, notice, connected):
+            async with watched(lambda: client.is_connected, notice, connected):
                 yield consumer
         finally:
             with suppress(TimeoutError):
                 async with asyncio.timeout(SHUTDOWN_TIMEOUT):
-                    await consumer.stop()
+                    await client.stop()
 
 
-def _client(connection: Connection, subscription: Subscription) -> AIOKafkaConsumer:
+def _client(
+    connection: Connection, subscription: Subscription, failures: Failures
+) -> KafkaConsumer:
     patterns = any(map(is_pattern, subscription.topics))
-    return AIOKafkaConsumer(
+    return KafkaConsumer(
+        failures,
         **connection.settings(),
         group_id=subscription.group,
         group_instance_id=subscription.instance,
@@ -387,7 +368,7 @@ def _client(connection: Connection, subscription: Subscription) -> AIOKafkaConsu
 
 
 def _assign(
-    client: AIOKafkaConsumer, consumer: Consumer, partitions: Sequence[TopicPartition]
+    client: KafkaConsumer, consumer: Consumer, partitions: Sequence[TopicPartition]
 ) -> None:
     """Have a client read what its consumer's subscription names."""
     subscription, rebalance = consumer.subscription, _Rebalance(consumer)

@@ -9,11 +9,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 
+from alertstream.kafka._aiokafka.clients import Failures, KafkaConsumer, KafkaProducer
 from alertstream.kafka.admin import CONNECT_LIMIT, LARGEST_MESSAGE, POLL
-from alertstream.kafka.connection import Connection, failed_delivery, mapped_errors
+from alertstream.kafka.connection import Connection
+from alertstream.kafka.error_mapping import failed_delivery, mapped_errors
 from alertstream.kafka.producer import TRANSACTION_LIMIT
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
@@ -21,15 +23,18 @@ from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 class Log:
     """Appends to a log, and reads it as far as that."""
 
-    def __init__(self, connection: Connection, topic: str) -> None:
+    def __init__(self, connection: Connection, topic: str, failures: Failures) -> None:
         self.topic = topic
         self._connection = connection
         self._partition = TopicPartition(topic, 0)
-        self._producer = AIOKafkaProducer(
-            **connection.settings(), acks="all", max_request_size=LARGEST_MESSAGE
+        self._producer = KafkaProducer(
+            failures, **connection.settings(), acks="all", max_request_size=LARGEST_MESSAGE
         )
-        self._consumer = AIOKafkaConsumer(
-            **connection.settings(), enable_auto_commit=False, auto_offset_reset="earliest"
+        self._consumer = KafkaConsumer(
+            failures,
+            **connection.settings(),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
         )
         self.next = 0
         """The offset from which on it is still to be read."""
@@ -84,8 +89,9 @@ async def log(connection: Connection, topic: str) -> AsyncIterator[Log]:
 
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
-    with mapped_errors(connection):
-        opened = Log(connection, topic)
+    failures: Failures = {}
+    async with mapped_errors(connection, failures):
+        opened = Log(connection, topic, failures)
         try:
             async with asyncio.timeout(CONNECT_LIMIT):
                 await opened.start()

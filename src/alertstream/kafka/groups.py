@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
-from aiokafka.admin import AIOKafkaAdminClient
 
+from alertstream.kafka._aiokafka.clients import Failures, KafkaAdminClient, KafkaConsumer
 from alertstream.kafka.admin import admin_client
 from alertstream.kafka.connection import Connection
 
@@ -23,7 +23,7 @@ class Groups:
     with it; in a partition of which the group remembers nothing, it is everything.
     """
 
-    def __init__(self, admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer) -> None:
+    def __init__(self, admin: KafkaAdminClient, consumer: KafkaConsumer) -> None:
         self._admin = admin
         self._consumer = consumer
 
@@ -76,7 +76,10 @@ async def groups(connection: Connection) -> AsyncIterator[Groups]:
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
     async with admin_client(connection) as admin:
-        consumer = AIOKafkaConsumer(**connection.settings(), isolation_level="read_committed")
+        failures: Failures = {}
+        consumer = KafkaConsumer(
+            failures, **connection.settings(), isolation_level="read_committed"
+        )
         try:
             await consumer.start()
             yield Groups(admin, consumer)

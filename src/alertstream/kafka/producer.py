@@ -8,16 +8,14 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
-from aiokafka.client import AIOKafkaClient
 
 from alertstream.errors import DeliveryError, Notice
 from alertstream.kafka._aiokafka.batches import Batch, Records
-from alertstream.kafka._aiokafka.group_transactions import GroupId, use_fenced_offsets
-from alertstream.kafka._aiokafka.requests import use_lean_connections
+from alertstream.kafka._aiokafka.clients import Failures, KafkaProducer
 from alertstream.kafka.admin import CONNECT_LIMIT, POLL, ROOM_FOR_HEADERS, Topic
-from alertstream.kafka.connection import Connection, failed_delivery, mapped_errors
+from alertstream.kafka.connection import Connection
+from alertstream.kafka.error_mapping import failed_delivery, mapped_errors
 from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
@@ -34,9 +32,6 @@ RETRY = 1.0
 TRANSACTION_LIMIT = 20.0
 """Seconds after which Kafka aborts a transaction whose producer is gone: until then, nothing that
 comes behind it can be read."""
-
-use_lean_connections()
-use_fenced_offsets()
 
 KafkaError = kafka_errors.KafkaError
 TooLargeError = kafka_errors.MessageSizeTooLargeError
@@ -70,19 +65,34 @@ class Producer:
     """
 
     def __init__(
-        self, connection: Connection, compression: str, settings: Mapping[str, Any]
+        self,
+        connection: Connection,
+        compression: str,
+        transactional_id: str | None,
+        failures: Failures,
     ) -> None:
         self._connection = connection
         self._compression = compression
-        self._settings = settings
-        self._client = AIOKafkaProducer(**settings)
+        self._transactional_id = transactional_id
+        self._failures = failures
+        self._client = self._new_client()
         self._window = _Window()
         self._broken = False
 
+    def _new_client(self) -> KafkaProducer:
+        return KafkaProducer(
+            self._failures,
+            **self._connection.settings(),
+            acks="all",
+            enable_idempotence=True,
+            transactional_id=self._transactional_id,
+            transaction_timeout_ms=int(TRANSACTION_LIMIT * 1000),
+        )
+
     @property
-    def client(self) -> AIOKafkaClient:
-        """What holds the connections."""
-        return self._client.client
+    def is_connected(self) -> bool:
+        """Whether there is a connection to any broker."""
+        return bool(self._client.client.is_connected)
 
     async def start(self) -> None:
         """Connect."""
@@ -97,8 +107,7 @@ class Producer:
 
     async def end(self) -> None:
         """Stop for good: a transaction that is under way is aborted, or readers wait for it."""
-        transactional = self._settings["transactional_id"] is not None
-        if transactional and self._client._txn_manager.is_in_transaction():
+        if self._client.is_in_transaction:
             with suppress(TimeoutError, KafkaError):
                 async with asyncio.timeout(SHUTDOWN_TIMEOUT):
                     await self._client.abort_transaction()
@@ -107,7 +116,7 @@ class Producer:
     async def restart(self) -> None:
         """Start anew, as another producer; a transaction that was under way is aborted."""
         await self.stop()
-        self._client = AIOKafkaProducer(**self._settings)
+        self._client = self._new_client()
         self._window = _Window()
         await self.start()
         self._broken = False
@@ -139,7 +148,7 @@ class Producer:
         :raises TooLargeError: the topic does not take so large a batch.
         :raises KafkaError: the brokers have not taken anything for as long as a request may last.
         """
-        batch = Batch(records, transactional=self._settings["transactional_id"] is not None)
+        batch = Batch(records, transactional=self._transactional_id is not None)
         size = batch.size()
         if topic.largest_batch and size > topic.largest_batch and self._compression == "none":
             raise TooLargeError
@@ -147,7 +156,7 @@ class Producer:
         await window.enter(size)
         try:
             # A topic that the client knows by chance is forgotten with the next one it asks for.
-            self.client._topics.add(topic.name)
+            self._client.client._topics.add(topic.name)
             future: asyncio.Future[Any] = await self._client.send_batch(
                 batch, topic.name, partition=partition
             )
@@ -235,7 +244,7 @@ class Producer:
             async with asyncio.timeout(TRANSACTION_LIMIT):
                 await self._client.begin_transaction()
                 await self.send_copies(copies, topics)
-                await self._client.send_offsets_to_transaction(offsets, GroupId(metadata))
+                await self._client.commit_offsets(offsets, metadata)
                 await self._client.commit_transaction()
         except (TimeoutError, KafkaError, kafka_errors.IllegalOperation, AssertionError) as error:
             # The latter two are aiokafka's for one that was fenced a moment ago.
@@ -280,25 +289,20 @@ async def producer(
     :param notice: told when there is no connection to Kafka any more, and when there is again.
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
-    settings = connection.settings() | {
-        "acks": "all",
-        "enable_idempotence": True,
-        "transactional_id": transactional_id,
-        "transaction_timeout_ms": int(TRANSACTION_LIMIT * 1000),
-    }
-    with mapped_errors(connection):
-        client = Producer(connection, compression, settings)
+    failures: Failures = {}
+    async with mapped_errors(connection, failures):
+        made = Producer(connection, compression, transactional_id, failures)
         try:
-            await client.start()
-            async with watched(lambda: client.client, notice):
-                yield client
+            await made.start()
+            async with watched(lambda: made.is_connected, notice):
+                yield made
         finally:
-            await client.end()
+            await made.end()
 
 
 @asynccontextmanager
 async def watched(
-    client: Callable[[], AIOKafkaClient],
+    is_connected: Callable[[], bool],
     notice: Notice,
     connected: Callable[[bool], None] = lambda connected: None,
 ) -> AsyncIterator[None]:
@@ -307,7 +311,7 @@ async def watched(
     :param notice: called with a line for the user.
     :param connected: called with False, and with True.
     """
-    watching = asyncio.create_task(_watch(client, notice, connected))
+    watching = asyncio.create_task(_watch(is_connected, notice, connected))
     try:
         yield
     finally:
@@ -315,13 +319,13 @@ async def watched(
 
 
 async def _watch(
-    client: Callable[[], AIOKafkaClient], notice: Notice, connected: Callable[[bool], None]
+    is_connected: Callable[[], bool], notice: Notice, connected: Callable[[bool], None]
 ) -> None:
     last_connected, lost = time.monotonic(), False
     while True:
         await asyncio.sleep(POLL)
         now = time.monotonic()
-        if any(connection.connected() for connection in client()._conns.values()):
+        if is_connected():
             last_connected = now
         if lost != (now - last_connected > LOST_AFTER):
             lost = not lost

@@ -8,9 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from alertstream.errors import UsageError
+from alertstream.kafka._aiokafka.clients import KafkaConsumer
 from alertstream.kafka.messages import Message
 
 
@@ -48,7 +49,7 @@ class Subscription:
 class EndOffsets:
     """Where each partition ends, as far as a subscription says so."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, subscription: Subscription) -> None:
+    def __init__(self, consumer: KafkaConsumer, subscription: Subscription) -> None:
         self._consumer = consumer
         self._until = subscription.until
         self._exit_on_eof = subscription.exit_on_eof
@@ -95,7 +96,7 @@ class EndOffsets:
 
 
 async def start_offsets(
-    consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], start: str | int | datetime
+    consumer: KafkaConsumer, partitions: Sequence[TopicPartition], start: str | int | datetime
 ) -> dict[TopicPartition, int]:
     """Return the offset in each partition that ``latest``, a time or an offset means."""
     if not partitions:

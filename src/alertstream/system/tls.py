@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import asyncio
 import ssl
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +18,7 @@ NO_TLS = (
     "it ends the connection when TLS begins",
     "check --security-protocol (PLAINTEXT and SASL_PLAINTEXT are without TLS) and the port",
 )
-LOOK_LIMIT = 2.0
+LOOK_TIMEOUT = 2.0
 """Seconds to look at a server's certificate."""
 
 
@@ -98,17 +98,16 @@ def _damaged(what: str, path: Path, option: str, error: ssl.SSLError) -> Securit
     )
 
 
-def names_of(host: str, port: int, ca_file: Path | None) -> list[str]:
+async def certificate_names(host: str, port: int, ca_file: Path | None) -> list[str]:
     """Return the names and addresses that a server's certificate is for, none if it is unknown."""
     context = ssl.create_default_context(cafile=ca_file)
     context.check_hostname = False
-    # It has refused or failed us before: whatever happens now, there is something to tell already.
-    with (
-        suppress(OSError),
-        socket.create_connection((host, port), LOOK_LIMIT) as connection,
-        context.wrap_socket(connection, server_hostname=host) as secure,
-    ):
-        certificate = secure.getpeercert() or {}
+    # The server has failed before: whatever happens now, there is an error to report already.
+    with suppress(OSError):
+        async with asyncio.timeout(LOOK_TIMEOUT):
+            _, writer = await asyncio.open_connection(host, port, ssl=context)
+        certificate = writer.get_extra_info("peercert") or {}
+        writer.transport.abort()
         return [str(each[1]) for each in certificate.get("subjectAltName", ())]
     return []
 

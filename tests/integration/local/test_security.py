@@ -218,8 +218,8 @@ def test_users_are_let_in(secure: Secure, files: Files, mechanism: str) -> None:
         ),
         (("--username", "eve"), ("user eve with this password", "--username")),
         (("--ca-file", "stranger.pem"), ("certificate is not trusted", "--ca-file")),
-        (("--security-protocol", "PLAINTEXT"), ("it speaks TLS there", "SASL_SSL")),
-        (("--security-protocol", "SASL_PLAINTEXT"), ("it speaks TLS there", "SASL_SSL")),
+        (("--security-protocol", "PLAINTEXT"), ("the broker expects TLS", "SASL_SSL")),
+        (("--security-protocol", "SASL_PLAINTEXT"), ("the broker expects TLS", "SASL_SSL")),
         (
             ("--security-protocol", "SSL"),
             ("as when it wants a user name and password", "--security-protocol SASL_SSL"),
@@ -264,7 +264,7 @@ def test_the_nodes_let_in_nobody_else(secure: Secure, files: Files) -> None:
     [
         ("SSL", "it ends the connection when TLS begins"),
         ("SASL_SSL", "it ends the connection when TLS begins"),
-        ("SASL_PLAINTEXT", "Kafka asks for no user name there"),
+        ("SASL_PLAINTEXT", "the broker expects no user name"),
     ],
 )
 def test_a_broker_that_lets_everybody_in(

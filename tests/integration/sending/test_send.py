@@ -87,9 +87,7 @@ def test_alert_that_the_topic_does_not_take(kafka: str, topic: str, tmp_path: Pa
     (visit,) = sent.objects
     assert (visit["planned"], visit["acknowledged"], visit["failed"]) == (3, 2, 1)
     assert "error: " in sent.err
-    assert (
-        "alerts not acknowledged: 1, because of a message larger than its topic takes" in sent.err
-    )
+    assert "alerts not acknowledged: 1 (a message is larger than its topic allows)" in sent.err
     assert "raise the topic's max.message.bytes" in sent.err
     assert len(raw_kafka.read(kafka, topic)) == visit["acknowledged"]
 
@@ -317,4 +315,4 @@ def test_visit_behind_a_refused_alert_is_sent(kafka: str, topic: str, tmp_path: 
     refused, behind = sent.objects
     assert (refused["planned"], refused["failed"]) == (2, 1)
     assert (behind["planned"], behind["acknowledged"]) == (5, 5)
-    assert "because of a message larger than its topic takes" in sent.err
+    assert "(a message is larger than its topic allows)" in sent.err

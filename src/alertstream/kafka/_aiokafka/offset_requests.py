@@ -1,18 +1,18 @@
-"""Offsets in transactions: moved by a group's current members only, read when nothing is pending.
+"""Requests about a consumer group's offsets as KIP-447 has them, which aiokafka does not know yet.
 
 aiokafka commits a transaction's offsets without saying who commits, so that a member which has
-lost its partitions unnoticed could still write; and it reads offsets that an unfinished transaction
-is about to move, or takes a broker's refusal for "none are committed". The requests made here are
-those of KIP-447: they name generation and member, and ask for stable offsets.
+lost its partitions unnoticed could still write; and it fetches offsets that an unfinished
+transaction is about to move, or takes a broker's refusal for "none are committed". The requests
+here name generation and member, and ask for stable offsets.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from aiokafka.consumer import group_coordinator
-from aiokafka.producer import sender
 from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.transaction import TxnOffsetCommitRequest
 from aiokafka.protocol.types import (
     Boolean,
     CompactArray,
@@ -32,18 +32,6 @@ _ILLEGAL_GENERATION, _UNKNOWN_MEMBER, _INVALID_EPOCH, _FENCED_INSTANCE = 22, 25,
 _FENCED = (_ILLEGAL_GENERATION, _UNKNOWN_MEMBER, _FENCED_INSTANCE)
 _RETRIED = {_UNSTABLE: _COORDINATOR_LOADING, _NOT_AVAILABLE: _NOT_COORDINATOR}
 """What aiokafka does not know how to wait for, as what it does."""
-
-
-class GroupId(str):
-    """A consumer group's id, on its way through aiokafka to :class:`FencedOffsetCommit`."""
-
-    metadata: ConsumerGroupMetadata
-
-    def __new__(cls, metadata: ConsumerGroupMetadata) -> GroupId:
-        """Return the id of a member's group."""
-        made = super().__new__(cls, metadata.group_id)
-        made.metadata = metadata
-        return made
 
 
 class _TxnOffsetCommitResponse(Response):  # type: ignore[misc]
@@ -115,33 +103,32 @@ class _TxnOffsetCommit(RequestStruct):  # type: ignore[misc]
 
 
 class FencedOffsetCommit(Request[_TxnOffsetCommit]):  # type: ignore[misc]
-    """A transaction's offsets, moved in the name of a group's member."""
+    """A transaction's offsets, committed in the name of a group's member."""
 
-    API_KEY = 28
+    API_KEY = TxnOffsetCommitRequest.API_KEY
 
-    def __init__(
-        self,
-        transactional_id: str,
-        group_id: GroupId,
-        producer_id: int,
-        producer_epoch: int,
-        topics: list[tuple[str, list[tuple[int, int, str]]]],
-    ) -> None:
-        self._producer = (transactional_id, str(group_id), producer_id, producer_epoch)
-        metadata = group_id.metadata
-        self._member = (
-            metadata.generation_id,
-            metadata.member_id,
-            metadata.group_instance_id,
-        )
-        self._topics: list[Any] = [
-            (topic, [(number, offset, -1, text, {}) for number, offset, text in partitions], {})
-            for topic, partitions in topics
-        ]
+    def __init__(self, request: TxnOffsetCommitRequest, metadata: ConsumerGroupMetadata) -> None:
+        self._request = request
+        self._metadata = metadata
 
     def build(self, request_struct_class: type[_TxnOffsetCommit]) -> _TxnOffsetCommit:
         """Return the request as it goes to the broker."""
-        return request_struct_class(*self._producer, *self._member, self._topics, {})
+        request, metadata = self._request, self._metadata
+        topics: list[Any] = [
+            (topic, [(number, offset, -1, text, {}) for number, offset, text in partitions], {})
+            for topic, partitions in request._topics
+        ]
+        return request_struct_class(
+            request._transactional_id,
+            metadata.group_id,
+            request._producer_id,
+            request._producer_epoch,
+            metadata.generation_id,
+            metadata.member_id,
+            metadata.group_instance_id,
+            topics,
+            {},
+        )
 
 
 class _OffsetFetchResponse(Response):  # type: ignore[misc]
@@ -210,18 +197,13 @@ class _OffsetFetch(RequestStruct):  # type: ignore[misc]
 class StableOffsetFetch(Request[_OffsetFetch]):  # type: ignore[misc]
     """A group's offsets, once no unfinished transaction is about to move them."""
 
-    API_KEY = 9
+    API_KEY = OffsetFetchRequest.API_KEY
 
-    def __init__(self, consumer_group: str, partitions: list[tuple[str, list[int]]]) -> None:
-        self._group = consumer_group
-        self._topics: list[Any] = [(topic, numbers, {}) for topic, numbers in partitions]
+    def __init__(self, request: OffsetFetchRequest) -> None:
+        self._request = request
 
     def build(self, request_struct_class: type[_OffsetFetch]) -> _OffsetFetch:
         """Return the request as it goes to the broker."""
-        return request_struct_class(self._group, self._topics, True, {})
-
-
-def use_fenced_offsets() -> None:
-    """Make aiokafka move and read offsets as described here, from now on."""
-    sender.TxnOffsetCommitRequest = FencedOffsetCommit
-    group_coordinator.OffsetFetchRequest = StableOffsetFetch
+        request = self._request
+        topics: list[Any] = [(topic, numbers, {}) for topic, numbers in request._partitions]
+        return request_struct_class(request._consumer_group, topics, True, {})

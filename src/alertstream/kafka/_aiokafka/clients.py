@@ -1,0 +1,214 @@
+"""aiokafka's clients with connections of our own, which tell why they fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from inspect import signature
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.errors import KafkaConnectionError, KafkaError, StaleMetadata
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.protocol.transaction import TxnOffsetCommitRequest
+from aiokafka.structs import OffsetAndMetadata
+from aiokafka.util import create_task
+
+from alertstream.kafka._aiokafka.connection import KafkaConnection
+from alertstream.kafka._aiokafka.offset_requests import FencedOffsetCommit, StableOffsetFetch
+from alertstream.kafka.messages import ConsumerGroupMetadata, Offsets
+
+Failures = dict[tuple[str, int], BaseException]
+"""By host and port: why the last attempt to connect has failed, the latest last."""
+
+_CLIENT_SETTINGS = frozenset(signature(AIOKafkaClient).parameters)
+_FAILURES = (OSError, TimeoutError, KafkaError)
+
+
+class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
+    """The connections of a producer, a consumer or an admin client.
+
+    :param failures: keeps why connections fail, which aiokafka only logs.
+    """
+
+    def __init__(self, failures: Failures, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.group_metadata: ConsumerGroupMetadata | None = None
+        """In whose name a transaction's offsets are committed."""
+        self._failures = failures
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection to any broker."""
+        return any(connection.connected() for connection in self._conns.values())
+
+    async def bootstrap(self) -> None:
+        """Learn from one of the bootstrap servers which brokers there are.
+
+        :raises KafkaConnectionError: none of them answers.
+        """
+        failure: BaseException | None = None
+        for host, port, _ in self.hosts:
+            try:
+                connection = await self._connect(host, port)
+                try:
+                    self.cluster.update_metadata(await connection.send(MetadataRequest([])))
+                finally:
+                    connection.close()
+            except _FAILURES as error:
+                failure = error
+                continue
+            self._sync_task: Any = self._sync_task or create_task(self._md_synchronizer())
+            return
+        raise KafkaConnectionError(f"Unable to bootstrap from {self.hosts}") from failure
+
+    async def send(
+        self, node_id: Any, request: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT
+    ) -> Any:
+        """Send a request to a broker; those about a group's offsets as KIP-447 has them."""
+        # An admin client asks for offsets on another connection, and need not wait for stable ones.
+        if isinstance(request, OffsetFetchRequest) and group is ConnectionGroup.COORDINATION:
+            request = StableOffsetFetch(request)
+        elif isinstance(request, TxnOffsetCommitRequest):
+            assert self.group_metadata is not None
+            request = FencedOffsetCommit(request, self.group_metadata)
+        return await super().send(node_id, request, group=group)
+
+    async def _get_conn(
+        self,
+        node_id: Any,
+        *,
+        group: ConnectionGroup = ConnectionGroup.DEFAULT,
+        no_hint: bool = False,
+    ) -> KafkaConnection | None:
+        """Return the connection to a broker, or None if there is none."""
+        known: KafkaConnection | None = self._conns.get((node_id, group))
+        if known is not None and known.connected():
+            return known
+        try:
+            async with self._get_conn_lock:
+                return await self._connection_to(node_id, group)
+        except _FAILURES:
+            # The broker may be another one by now.
+            self.force_metadata_update()
+            return None
+
+    async def _connection_to(self, node_id: Any, group: ConnectionGroup) -> KafkaConnection:
+        # Another task may have connected while this one waited for its turn.
+        connection: KafkaConnection | None = self._conns.pop((node_id, group), None)
+        if connection is None or not connection.connected():
+            broker = self.cluster.broker_metadata(node_id)
+            if broker is None:
+                raise StaleMetadata(f"broker {node_id} is not in the metadata")
+            closed = self._on_connection_closed
+            connection = await self._connect(broker.host, broker.port, closed)
+        self._conns[node_id, group] = connection
+        return connection
+
+    async def _connect(
+        self, host: str, port: int, on_close: Callable[..., None] | None = None
+    ) -> KafkaConnection:
+        connection = KafkaConnection(
+            host,
+            port,
+            client_id=self._client_id,
+            request_timeout_ms=self._request_timeout_ms,
+            ssl_context=self._ssl_context,
+            security_protocol=self._security_protocol,
+            max_idle_ms=self._connections_max_idle_ms,
+            on_close=on_close,
+            sasl_mechanism=self._sasl_mechanism,
+            sasl_plain_username=self._sasl_plain_username,
+            sasl_plain_password=self._sasl_plain_password,
+        )
+        self._failures.pop((host, port), None)
+        try:
+            await connection.connect()
+        except _FAILURES as error:
+            self._failures[host, port] = error
+            raise
+        return connection
+
+
+def _client(failures: Failures, settings: dict[str, Any]) -> KafkaClient:
+    own = {name: value for name, value in settings.items() if name in _CLIENT_SETTINGS}
+    return KafkaClient(failures, **own)
+
+
+class KafkaProducer(AIOKafkaProducer):  # type: ignore[misc]
+    """A producer that commits offsets in the name of a group's member (KIP-447)."""
+
+    def __init__(self, failures: Failures, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.client = self._sender.client = _client(failures, settings)
+        self.client.cluster = self._metadata
+
+    async def commit_offsets(self, offsets: Offsets, metadata: ConsumerGroupMetadata) -> None:
+        """Commit offsets in the transaction, if ``metadata`` is still that of a member.
+
+        :raises ProducerFenced: it is not.
+        """
+        self.client.group_metadata = metadata
+        await self.send_offsets_to_transaction(offsets, metadata.group_id)
+
+    @property
+    def is_in_transaction(self) -> bool:
+        """Whether a transaction has begun and not ended."""
+        manager = self._txn_manager
+        return manager.transactional_id is not None and bool(manager.is_in_transaction())
+
+
+class KafkaConsumer(AIOKafkaConsumer):  # type: ignore[misc]
+    """A consumer that says who it is in its group."""
+
+    def __init__(self, failures: Failures, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._client = _client(failures, settings)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection to any broker."""
+        return bool(self._client.is_connected)
+
+    @property
+    def assignment_key(self) -> object:
+        """Another object whenever partitions have been assigned."""
+        subscription = self._subscription.subscription
+        return None if subscription is None else subscription.assignment
+
+    def group_metadata(self, assignment: int) -> ConsumerGroupMetadata | None:
+        """Return who the consumer is in its group; None without a group."""
+        if self._group_id is None:
+            return None
+        return ConsumerGroupMetadata(
+            self._group_id,
+            self._coordinator.generation,
+            self._coordinator.member_id,
+            self._group_instance_id,
+            assignment,
+        )
+
+    async def committed_offsets(
+        self, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
+        """Return the group's offsets of partitions, of others than its own, too."""
+        found: dict[TopicPartition, OffsetAndMetadata]
+        found = await self._coordinator.fetch_committed_offsets(sorted(partitions))
+        return found
+
+    async def stop(self) -> None:
+        """Leave the group, and disconnect."""
+        if self._coordinator is not None:
+            # A static member does not leave by itself; this one will not come back.
+            self._coordinator._group_instance_id = None
+        await super().stop()
+
+
+class KafkaAdminClient(AIOKafkaAdminClient):  # type: ignore[misc]
+    """An admin client."""
+
+    def __init__(self, failures: Failures, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._client = _client(failures, settings)

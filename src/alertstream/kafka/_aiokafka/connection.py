@@ -1,0 +1,130 @@
+"""Connections that do not copy what is produced, keep credentials out of logs, and close at once.
+
+aiokafka encodes a request by joining at every level of its structure: batch, partition, topic,
+request, header, size; eight copies in all. A connection made here hands the parts of a produce
+request to the socket as they are; all other requests are left to aiokafka.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import Any
+
+from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.admin import (
+    SaslAuthenticateRequest,
+    SaslAuthenticateRequest_v0,
+    SaslAuthenticateRequest_v1,
+    SaslAuthenticateResponse_v0,
+    SaslAuthenticateResponse_v1,
+)
+from aiokafka.protocol.api import Request
+from aiokafka.protocol.produce import ProduceRequest, ProduceRequest_v7
+from aiokafka.protocol.types import Int16, Int32, String
+from aiokafka.util import wait_for
+
+from alertstream.kafka._aiokafka.batches import Pieces
+
+_TEXT = String("utf-8")
+_PARTITION = struct.Struct(">ii")
+
+
+class KafkaConnection(AIOKafkaConnection):  # type: ignore[misc]
+    """A connection to one broker."""
+
+    def send(self, request: Any, expect_response: bool = True) -> Any:
+        """Send a request; return what waits for its response.
+
+        :raises KafkaConnectionError: the connection is broken.
+        """
+        if isinstance(request, SaslAuthenticateRequest):
+            request = _HiddenAuthenticate(request._payload)
+        if isinstance(request, ProduceRequest) and self._writer is not None and expect_response:
+            prepared = request.prepare(self._versions)
+            if isinstance(prepared, ProduceRequest_v7):
+                return self._produce(prepared)
+        return super().send(request, expect_response)
+
+    def _produce(self, request: ProduceRequest_v7) -> Any:
+        number = self._next_correlation_id()
+        header = request.build_request_header(correlation_id=number, client_id=self._client_id)
+        start, parts = header.encode(), encode_produce_request(request)
+        size = len(start) + sum(map(len, parts))
+        try:
+            self._writer.writelines([Int32.encode(size) + start, *parts])
+        except OSError as error:
+            self.close(reason=CloseReason.CONNECTION_BROKEN)
+            raise KafkaConnectionError(
+                f"Connection at {self._host}:{self._port} broken: {error}"
+            ) from error
+        response: asyncio.Future[Any] = self._loop.create_future()
+        self._requests.append((number, request, response))
+        return wait_for(response, self._request_timeout)
+
+    def close(self, reason: Any = None, exc: BaseException | None = None) -> Any:
+        """Close the connection; return what is done when it is closed.
+
+        With TLS, a close_notify that crosses an answer is sometimes not answered, which would be
+        waited for half a minute.
+        """
+        encrypted = self._writer.transport if self._writer and self._ssl_context else None
+        closed = super().close(reason, exc)
+        if encrypted:
+            encrypted.abort()
+        return closed
+
+
+class _Hidden:
+    """A request or response that is logged without what is in it.
+
+    Passwords, and a SCRAM exchange, from which a weak password can be guessed.
+    """
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"
+
+
+class _HiddenResponse_v0(_Hidden, SaslAuthenticateResponse_v0):  # type: ignore[misc]
+    pass
+
+
+class _HiddenResponse_v1(_Hidden, SaslAuthenticateResponse_v1):  # type: ignore[misc]
+    pass
+
+
+class _HiddenRequest_v0(_Hidden, SaslAuthenticateRequest_v0):  # type: ignore[misc]
+    RESPONSE_TYPE = _HiddenResponse_v0
+
+
+class _HiddenRequest_v1(_Hidden, SaslAuthenticateRequest_v1):  # type: ignore[misc]
+    RESPONSE_TYPE = _HiddenResponse_v1
+
+
+class _HiddenAuthenticate(Request[_HiddenRequest_v0 | _HiddenRequest_v1]):  # type: ignore[misc]
+    API_KEY = SaslAuthenticateRequest.API_KEY
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload = payload
+
+    def build(
+        self, request_struct_class: type[_HiddenRequest_v0 | _HiddenRequest_v1]
+    ) -> _HiddenRequest_v0 | _HiddenRequest_v1:
+        return request_struct_class(self._payload)
+
+
+def encode_produce_request(request: ProduceRequest_v7) -> list[bytes]:
+    """Return a produce request as Kafka's protocol has it, version 7 (KIP-110), in parts."""
+    parts: list[bytes] = [
+        _TEXT.encode(request.transactional_id)
+        + Int16.encode(request.required_acks)
+        + Int32.encode(request.timeout)
+        + Int32.encode(len(request.topics))
+    ]
+    for topic, partitions in request.topics:
+        parts.append(_TEXT.encode(topic) + Int32.encode(len(partitions)))
+        for partition, batch in partitions:
+            parts.append(_PARTITION.pack(partition, len(batch)))
+            parts += batch.parts if isinstance(batch, Pieces) else [batch]
+    return parts

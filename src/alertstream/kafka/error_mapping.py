@@ -1,0 +1,187 @@
+"""What Kafka's and aiokafka's errors mean to the user, and what can be done about them."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiokafka import errors as kafka_errors
+
+from alertstream.errors import BrokerError, DeliveryError, SecurityError, TopicError
+from alertstream.kafka._aiokafka.clients import Failures
+from alertstream.kafka.connection import Connection
+from alertstream.system.tls import NO_TLS, WRONG_NAME, certificate_names, refusal
+
+NO_COORDINATOR = "Unable to get coordinator id for "
+"""What aiokafka's admin client puts before the group that the user has no right to use."""
+TLS_ALERT = 0x1503
+"""What an answer of TLS begins with: read as a size, it gives away who does not expect TLS."""
+
+_LASTING = (
+    kafka_errors.AuthenticationFailedError,
+    kafka_errors.ClusterAuthorizationFailedError,
+    kafka_errors.GroupAuthorizationFailedError,
+    kafka_errors.IncompatibleBrokerVersion,
+    kafka_errors.InvalidTimestampError,
+    kafka_errors.InvalidTopicError,
+    kafka_errors.MessageSizeTooLargeError,
+    kafka_errors.OffsetMetadataTooLargeError,
+    kafka_errors.PolicyViolationError,
+    kafka_errors.RecordListTooLargeError,
+    kafka_errors.TopicAuthorizationFailedError,
+    kafka_errors.TransactionalIdAuthorizationFailed,
+    kafka_errors.UnsupportedForMessageFormatError,
+)
+"""Why messages are refused, however often they are sent."""
+
+
+@asynccontextmanager
+async def mapped_errors(connection: Connection, failures: Failures) -> AsyncIterator[None]:
+    """Turn what aiokafka raises inside the context into our errors.
+
+    :param failures: why the clients that are used there could not connect.
+    """
+    try:
+        yield
+    except (
+        TimeoutError,
+        kafka_errors.KafkaConnectionError,
+        kafka_errors.KafkaTimeoutError,
+    ) as error:
+        reasons = list(failures.values())
+        raise await _unreachable(connection, reasons[-1] if reasons else error) from error
+    except kafka_errors.KafkaError as error:
+        raise mapped(connection, error) from error
+
+
+async def _unreachable(connection: Connection, reason: BaseException) -> BrokerError:
+    if isinstance(reason, kafka_errors.KafkaConnectionError) and reason.__cause__:
+        reason = reason.__cause__
+    if isinstance(reason, kafka_errors.BrokerResponseError):
+        return mapped(connection, reason)
+    if refused := await _refusal(connection, reason):
+        what, todo = refused
+        return SecurityError(
+            f"no connection to Kafka: {what}", where=connection.bootstrap, todo=todo
+        )
+    text = str(reason)
+    if isinstance(reason, TimeoutError):
+        text = "no answer"
+    elif isinstance(reason, OSError):
+        text = reason.strerror or text
+    return BrokerError(
+        f"Kafka cannot be reached ({text})",
+        where=connection.bootstrap,
+        todo="check the address and try again, or start a local Kafka: alertstream broker",
+    )
+
+
+async def _refusal(connection: Connection, reason: BaseException) -> tuple[str, str] | None:
+    """Return why a connection fails that is secure on one side only, and what to do about it."""
+    match reason:
+        case ssl.SSLCertVerificationError(verify_code=code) if code in WRONG_NAME:
+            return await _wrong_name(connection, reason)
+        case ssl.SSLError():
+            return refusal(reason)
+        case ConnectionResetError() if connection.is_encrypted:
+            return NO_TLS
+        case asyncio.IncompleteReadError(expected=int(size)) if size >> 16 == TLS_ALERT:
+            return "the broker expects TLS", "choose --security-protocol SASL_SSL or SSL"
+        case asyncio.IncompleteReadError() if not connection.is_authenticated:
+            protocol = "SASL_SSL" if connection.is_encrypted else "SASL_PLAINTEXT"
+            todo = f"choose --security-protocol {protocol}, with --username and --password-file"
+            what = "the broker closes it, as it does if it expects a user name and password"
+            return what, f"{todo}; or try again if the broker is just shutting down"
+    return None
+
+
+async def _wrong_name(
+    connection: Connection, error: ssl.SSLCertVerificationError
+) -> tuple[str, str]:
+    """Return for whom the certificate is, if the user has named the broker that shows it."""
+    names: list[str] = []
+    for host, port in connection.addresses():
+        if f"'{host}'" in error.verify_message:
+            names = await certificate_names(host, port, connection.ca_file)
+    known = f", but for {', '.join(names)}" if names else ""
+    what = error.verify_message.rstrip(".") + known
+    return what, "use a name in BROKER that the certificate is for, or check the address"
+
+
+def mapped(connection: Connection, error: BaseException) -> BrokerError:
+    """Return our error that says what an error of aiokafka's means."""
+    kind, what, todo = _meaning(connection, error)
+    return kind(what, where=connection.bootstrap, todo=todo)
+
+
+def _meaning(
+    connection: Connection, error: BaseException
+) -> tuple[type[BrokerError], str, str | None]:
+    """Return which error of ours it is, what it means, and what can be done about it."""
+    subject = _subject(error)
+    match error:
+        case kafka_errors.AuthenticationFailedError() | kafka_errors.SaslAuthenticationFailed():
+            what = f"Kafka does not know the user {connection.username} with this password"
+            mechanism = f"--sasl-mechanism ({connection.sasl_mechanism})"
+            return SecurityError, what, f"check --username, --password-file and {mechanism}"
+        case kafka_errors.IllegalSaslStateError():
+            what = "the broker expects no user name"
+            todo = "choose --security-protocol PLAINTEXT or SSL, or check the port"
+            return SecurityError, what, todo
+        case kafka_errors.UnsupportedSaslMechanismError():
+            what = f"Kafka does not offer the mechanism {connection.sasl_mechanism}"
+            return SecurityError, what, "choose another --sasl-mechanism"
+        case kafka_errors.TopicAuthorizationFailedError():
+            what = f"no right to use the topic {subject}"
+            return SecurityError, what, "ask for it, or check the name"
+        case kafka_errors.GroupAuthorizationFailedError():
+            what = f"no right to use the group {subject.removeprefix(NO_COORDINATOR)}"
+            todo = "choose another --group; on some streams it must begin with the user's name"
+            return SecurityError, what, todo
+        case kafka_errors.TransactionalIdAuthorizationFailed():
+            what = f"no right to use the transactional id {subject}"
+            todo = "ask for it, for all ids that begin with the group's name; or filter with "
+            return SecurityError, what, todo + "--delivery at-least-once, which needs none"
+        case kafka_errors.ClusterAuthorizationFailedError():
+            what = "no right to write to any topic"
+            todo = (
+                "ask for Write on the topic, and before Kafka 3 for IdempotentWrite on the cluster"
+            )
+            return SecurityError, what, todo
+        case kafka_errors.MessageSizeTooLargeError() | kafka_errors.RecordListTooLargeError():
+            what = "a message is larger than its topic allows"
+            return TopicError, what, "raise the topic's max.message.bytes"
+        case kafka_errors.UnknownTopicOrPartitionError():
+            return TopicError, f"there is no topic {subject}", "send to it first"
+        case kafka_errors.KafkaTimeoutError():
+            return BrokerError, "Kafka timed out", "see that all brokers are up, and try again"
+    name = type(error).__name__.removesuffix("Error")
+    return BrokerError, f"Kafka answers {name}: {error}", None
+
+
+def _subject(error: BaseException) -> str:
+    subjects = error.args[0] if error.args else "in question"
+    return ", ".join(sorted(subjects)) if isinstance(subjects, set) else str(subjects)
+
+
+def failed_delivery(
+    connection: Connection, error: BaseException, count: int, messages: str = "alerts"
+) -> DeliveryError:
+    """Return the error that says why ``count`` messages were not acknowledged."""
+    if type(error) is kafka_errors.KafkaError and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    what, todo = "no answer in time", "see that all brokers are up, and try again"
+    timed_out = isinstance(error, kafka_errors.KafkaTimeoutError)
+    refused = isinstance(error, kafka_errors.KafkaError) and not (error.retriable or timed_out)
+    if refused:
+        _, what, own = _meaning(connection, error)
+        todo = own or todo
+    return DeliveryError(
+        f"{messages} not acknowledged: {count} ({what})",
+        where=connection.bootstrap,
+        todo=todo,
+        passing=not isinstance(error, _LASTING),
+        refused=refused,
+    )

@@ -1,0 +1,91 @@
+"""Connections: what is produced is what aiokafka would send, and no credentials are logged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from aiokafka.protocol.admin import SaslAuthenticateResponse_v1
+from aiokafka.protocol.produce import ProduceRequest_v7
+
+from alertstream.kafka._aiokafka.connection import KafkaConnection, encode_produce_request
+
+
+@pytest.mark.parametrize("transactional_id", [None, "a group"])
+@pytest.mark.parametrize(
+    "topics",
+    [
+        [],
+        [("alerts", [(0, b"a batch")])],
+        [("alerts", [(3, b""), (0, bytes(300_000))]), ("Größe", [(7, bytearray(b"x"))])],
+    ],
+)
+def test_encoded_as_aiokafka_encodes_it(transactional_id: str | None, topics: list) -> None:
+    request = ProduceRequest_v7(transactional_id, -1, 40_000, topics)
+    assert b"".join(encode_produce_request(request)) == request.encode()
+
+
+class _Log(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """All that aiokafka's connections log."""
+    log, logger = _Log(), logging.getLogger("aiokafka.conn")
+    level = logger.level
+    logger.addHandler(log)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield log.lines
+    finally:
+        logger.removeHandler(log)
+        logger.setLevel(level)
+
+
+async def answer_sasl(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer a client that logs in with SASL PLAIN as a broker would."""
+    for body in (
+        struct.pack(">hi9h", 0, 3, *(17, 0, 1), *(18, 0, 0), *(36, 0, 1)),
+        struct.pack(">hih5s", 0, 1, 5, b"PLAIN"),
+        SaslAuthenticateResponse_v1(0, None, b"", 0).encode(),
+    ):
+        (size,) = struct.unpack(">i", await reader.readexactly(4))
+        request = await reader.readexactly(size)
+        message = request[4:8] + body
+        writer.write(struct.pack(">i", len(message)) + message)
+    await reader.read()
+    writer.close()
+
+
+def test_credentials_are_not_logged() -> None:
+    async def main() -> None:
+        server = await asyncio.start_server(answer_sasl, "127.0.0.1", 0)
+        connection = KafkaConnection(
+            "127.0.0.1",
+            server.sockets[0].getsockname()[1],
+            security_protocol="SASL_PLAINTEXT",
+            sasl_mechanism="PLAIN",
+            sasl_plain_username="anna",
+            sasl_plain_password="s3cret",
+        )
+        async with asyncio.timeout(10):
+            await connection.connect()
+            await connection.close()
+        server.close()
+        await server.wait_closed()
+
+    with logged() as lines:
+        asyncio.run(main())
+    assert any("_HiddenRequest_v1(...)" in line for line in lines)
+    assert any("_HiddenResponse_v1(...)" in line for line in lines)
+    assert "s3cret" not in "".join(lines)

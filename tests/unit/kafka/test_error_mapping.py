@@ -1,0 +1,85 @@
+"""What errors of aiokafka mean, and why connections fail."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+from aiokafka import errors as kafka_errors
+
+from alertstream.errors import AlertStreamError, BrokerError, SecurityError
+from alertstream.kafka._aiokafka.clients import Failures, KafkaClient
+from alertstream.kafka.connection import Connection
+from alertstream.kafka.error_mapping import failed_delivery, mapped_errors
+
+LOCAL = Connection("localhost:9092")
+
+
+def raised(error: BaseException, failures: Failures) -> AlertStreamError:
+    async def main() -> None:
+        async with mapped_errors(LOCAL, failures):
+            raise error
+
+    with pytest.raises(AlertStreamError) as found:
+        asyncio.run(main())
+    return found.value
+
+
+def test_the_last_failure_says_why_there_is_no_connection() -> None:
+    failures: Failures = {("a", 1): OSError(111, "Connection refused"), ("b", 1): TimeoutError()}
+    assert raised(TimeoutError(), failures).what == "Kafka cannot be reached (no answer)"
+    failures = dict(reversed(failures.items()))
+    assert raised(TimeoutError(), failures).what == "Kafka cannot be reached (Connection refused)"
+
+
+def test_without_a_failure_there_was_no_answer() -> None:
+    assert raised(TimeoutError(), {}).what == "Kafka cannot be reached (no answer)"
+
+
+def test_a_server_that_expects_tls_gives_itself_away() -> None:
+    broken = kafka_errors.KafkaConnectionError("closed")
+    broken.__cause__ = asyncio.IncompleteReadError(b"", 0x15030300)
+    found = raised(TimeoutError(), {("a", 1): broken})
+    assert isinstance(found, SecurityError)
+    assert found.what == "no connection to Kafka: the broker expects TLS"
+
+
+def test_credentials_that_are_rejected() -> None:
+    wrong = kafka_errors.SaslAuthenticationFailed("no")
+    found = raised(kafka_errors.KafkaConnectionError("closed"), {("a", 1): wrong})
+    assert isinstance(found, SecurityError)
+    assert "does not know the user" in found.what
+
+
+def test_a_timeout_is_no_refusal() -> None:
+    error = failed_delivery(LOCAL, kafka_errors.KafkaTimeoutError(), 64)
+    assert error.what == "alerts not acknowledged: 64 (no answer in time)"
+    assert error.passing
+    assert not error.refused
+
+
+def test_a_client_keeps_its_own_failures() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = unused.getsockname()
+
+    async def main() -> tuple[Failures, Failures]:
+        failures: Failures = {}
+        others: Failures = {}
+        client = KafkaClient(failures, bootstrap_servers="{}:{}".format(*address))
+        KafkaClient(others)
+        with pytest.raises(kafka_errors.KafkaConnectionError) as found:
+            await client.bootstrap()
+        assert isinstance(found.value.__cause__, ConnectionRefusedError)
+        return failures, others
+
+    failures, others = asyncio.run(main())
+    assert isinstance(failures[address], ConnectionRefusedError)
+    assert not others
+
+
+def test_an_unknown_error_is_named() -> None:
+    found = raised(kafka_errors.InvalidTopicError("t"), {})
+    assert type(found) is BrokerError
+    assert found.what.startswith("Kafka answers InvalidTopic")
