@@ -27,45 +27,32 @@ from aiokafka.protocol.types import (
 from alertstream.kafka.messages import ConsumerGroupMetadata
 
 _TEXT = CompactString("utf-8")
+_TAGS = ("tags", TaggedFields)
 _COORDINATOR_LOADING, _NOT_AVAILABLE, _NOT_COORDINATOR, _UNSTABLE = 14, 15, 16, 88
 _ILLEGAL_GENERATION, _UNKNOWN_MEMBER, _INVALID_EPOCH, _FENCED_INSTANCE = 22, 25, 47, 82
-_FENCED = (_ILLEGAL_GENERATION, _UNKNOWN_MEMBER, _FENCED_INSTANCE)
 _RETRIED = {_UNSTABLE: _COORDINATOR_LOADING, _NOT_AVAILABLE: _NOT_COORDINATOR}
-"""What aiokafka does not know how to wait for, as what it does."""
+"""Codes that aiokafka does not know how to wait for, and one with the same effect that it does."""
+_FENCED = dict.fromkeys((_ILLEGAL_GENERATION, _UNKNOWN_MEMBER, _FENCED_INSTANCE), _INVALID_EPOCH)
+"""Codes for one who is not a member any more, as aiokafka's for a producer that is fenced."""
+
+
+def _topics(*of_partition: tuple[str, Any]) -> CompactArray:
+    partitions = CompactArray(("partition", Int32), *of_partition, _TAGS)
+    return CompactArray(("topic", _TEXT), ("partitions", partitions), _TAGS)
 
 
 class _TxnOffsetCommitResponse(Response):  # type: ignore[misc]
     API_KEY = 28
     API_VERSION = 3
-    SCHEMA = Schema(
-        ("throttle_time_ms", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("topic", _TEXT),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32), ("error_code", Int16), ("tags", TaggedFields)
-                    ),
-                ),
-                ("tags", TaggedFields),
-            ),
-        ),
-        ("tags", TaggedFields),
-    )
+    SCHEMA = Schema(("throttle_time_ms", Int32), ("topics", _topics(("error_code", Int16))), _TAGS)
 
     @property
     def errors(self) -> list[tuple[str, list[tuple[int, int]]]]:
-        """The error codes by topic and partition; one who is no member is fenced, as it is."""
+        """The error codes by topic and partition."""
         return [
-            (topic, [(partition, _fencing(code)) for partition, code, _ in partitions])
+            (topic, [(partition, _FENCED.get(code, code)) for partition, code, _ in partitions])
             for topic, partitions, _ in self.topics
         ]
-
-
-def _fencing(code: int) -> int:
-    return _INVALID_EPOCH if code in _FENCED else code
 
 
 class _TxnOffsetCommit(RequestStruct):  # type: ignore[misc]
@@ -81,24 +68,8 @@ class _TxnOffsetCommit(RequestStruct):  # type: ignore[misc]
         ("generation_id", Int32),
         ("member_id", _TEXT),
         ("group_instance_id", _TEXT),
-        (
-            "topics",
-            CompactArray(
-                ("topic", _TEXT),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32),
-                        ("offset", Int64),
-                        ("leader_epoch", Int32),
-                        ("metadata", _TEXT),
-                        ("tags", TaggedFields),
-                    ),
-                ),
-                ("tags", TaggedFields),
-            ),
-        ),
-        ("tags", TaggedFields),
+        ("topics", _topics(("offset", Int64), ("leader_epoch", Int32), ("metadata", _TEXT))),
+        _TAGS,
     )
 
 
@@ -138,24 +109,15 @@ class _OffsetFetchResponse(Response):  # type: ignore[misc]
         ("throttle_time_ms", Int32),
         (
             "found",
-            CompactArray(
-                ("topic", _TEXT),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32),
-                        ("offset", Int64),
-                        ("leader_epoch", Int32),
-                        ("metadata", _TEXT),
-                        ("error_code", Int16),
-                        ("tags", TaggedFields),
-                    ),
-                ),
-                ("tags", TaggedFields),
+            _topics(
+                ("offset", Int64),
+                ("leader_epoch", Int32),
+                ("metadata", _TEXT),
+                ("error_code", Int16),
             ),
         ),
         ("error_code", Int16),
-        ("tags", TaggedFields),
+        _TAGS,
     )
 
     @property
@@ -185,12 +147,10 @@ class _OffsetFetch(RequestStruct):  # type: ignore[misc]
         ("group_id", _TEXT),
         (
             "topics",
-            CompactArray(
-                ("topic", _TEXT), ("partitions", CompactArray(Int32)), ("tags", TaggedFields)
-            ),
+            CompactArray(("topic", _TEXT), ("partitions", CompactArray(Int32)), _TAGS),
         ),
         ("require_stable", Boolean),
-        ("tags", TaggedFields),
+        _TAGS,
     )
 
 
