@@ -13,7 +13,7 @@ from typing import Any
 
 from alertstream.filtering.filters import choose_filters
 from alertstream.kafka import producer as kafka
-from alertstream.kafka.admin import POLL, TopicLayout, admin_client, make_topics
+from alertstream.kafka.admin import POLL_INTERVAL, TopicLayout, admin_client, make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.subscription import Subscription
@@ -57,7 +57,7 @@ async def _one(connection: Connection, path: Path, topic: str) -> dict[str, floa
         sent = json.loads(await _output(await _start("send", broker, topic, *how)))
         await _until(lambda: len(arrived) == sent["alerts"])
         while await _committed(connection, topic) < sent["alerts"]:  # noqa: ASYNC110
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(POLL_INTERVAL)
         filtering.terminate()
         lines = [json.loads(line) for line in (await _output(filtering)).splitlines()]
         total = next(e for e in lines if e["filter"] == WATCHED and e.get("final"))

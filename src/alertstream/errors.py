@@ -117,7 +117,7 @@ class FilterError(AlertStreamError):
 class DeliveryError(AlertStreamError):
     """Alerts were not acknowledged, or an account does not add up.
 
-    :param passing: the cause may go away by itself, as a broker that is down.
+    :param retriable: the cause may go away by itself, as a broker that is down.
     :param refused: Kafka has said no, instead of nothing.
     """
 
@@ -127,9 +127,9 @@ class DeliveryError(AlertStreamError):
         *,
         where: str | Position | None = None,
         todo: str | None = None,
-        passing: bool = False,
+        retriable: bool = False,
         refused: bool = False,
     ) -> None:
         super().__init__(what, where=where, todo=todo)
-        self.passing = passing
+        self.retriable = retriable
         self.refused = refused

@@ -53,7 +53,7 @@ from alertstream.system.tls import CERTIFICATE, read_pem
 
 T = TypeVar("T")
 
-CONNECT_LIMIT = READ_LIMIT = 5.0
+CONNECT_TIMEOUT = READ_LIMIT = 5.0
 """Seconds until there is a connection, and without a byte of the answer."""
 ANSWER_LIMIT = 15.0
 """Seconds until an answer is complete."""
@@ -217,7 +217,7 @@ class Registry:
     async def _session(self) -> AsyncIterator[_Ask]:
         """Give a function that asks the registry, once, and returns the answer's JSON."""
         limits = aiohttp.ClientTimeout(
-            total=ANSWER_LIMIT, sock_connect=CONNECT_LIMIT, sock_read=READ_LIMIT
+            total=ANSWER_LIMIT, sock_connect=CONNECT_TIMEOUT, sock_read=READ_LIMIT
         )
         connector = aiohttp.TCPConnector(ssl=self._trust())
         async with aiohttp.ClientSession(connector=connector, timeout=limits) as session:

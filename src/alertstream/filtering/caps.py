@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from alertstream.errors import DeliveryError
 from alertstream.filtering.filters import is_topic_name
-from alertstream.kafka.admin import VISIT_CAPS, TopicLayout, make_topics
+from alertstream.kafka.admin import VISIT_CAPS_SUFFIX, TopicLayout, make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.group_log import Log, log
 from alertstream.kafka.messages import ConsumerGroupMetadata
@@ -158,10 +158,10 @@ def bits(number: int) -> Iterator[int]:
 
 def caps_topic(group: str) -> str:
     """Return the topic that a group's members claim alerts in."""
-    name = f"{group}{VISIT_CAPS}"
+    name = f"{group}{VISIT_CAPS_SUFFIX}"
     if is_topic_name(name):
         return name
-    return f"{sha256(group.encode()).hexdigest()[:16]}{VISIT_CAPS}"
+    return f"{sha256(group.encode()).hexdigest()[:16]}{VISIT_CAPS_SUFFIX}"
 
 
 def begin_of_claims(kept: str) -> int | None:

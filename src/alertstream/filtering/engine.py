@@ -18,7 +18,7 @@ from alertstream.avro.schemas import Schema, Schemas, full_name
 from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.caps import Claim, VisitCaps, bits
 from alertstream.filtering.filters import AlertFilter, error_line, union_of_fields
-from alertstream.kafka.admin import UNDECODABLE
+from alertstream.kafka.admin import UNDECODABLE_SUFFIX
 from alertstream.kafka.messages import Copy, Message, Offsets, next_offsets
 from alertstream.reading.decoder import AlertDecoder, ReceivedAlert, ReportedOnce, Undecodable
 from alertstream.sending.schedule import Clock
@@ -113,8 +113,8 @@ class Sieve:
         if isinstance(alert, Undecodable):
             judgement.undecodable += 1
             # What has been dead-lettered already stays where it is.
-            if not message.topic.endswith(UNDECODABLE):
-                copy = Copy(f"{message.topic}{UNDECODABLE}", message, alert.cause)
+            if not message.topic.endswith(UNDECODABLE_SUFFIX):
+                copy = Copy(f"{message.topic}{UNDECODABLE_SUFFIX}", message, alert.cause)
                 judgement.add_copies(message, [copy])
             return
         visit = alert.visit

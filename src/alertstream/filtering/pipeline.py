@@ -22,7 +22,7 @@ from alertstream.kafka.admin import Topic, TopicLayout, make_topics, require_top
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import Consumer, Progress, subscribe
 from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
-from alertstream.kafka.producer import RETRY, Producer, producer
+from alertstream.kafka.producer import RETRY_INTERVAL, Producer, producer
 from alertstream.kafka.subscription import Subscription
 from alertstream.reading.decoder import decodable
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless
@@ -134,7 +134,7 @@ class Outlet:
         if not error.refused:
             self.room = max(self.room // 2, LEAST_TOGETHER)
         if self._refusals >= MOST_REFUSALS:
-            error.passing = False
+            error.retriable = False
         self._failure = error
 
     def _next(self) -> tuple[ConsumerGroupMetadata, list[Judgement]]:
@@ -153,7 +153,7 @@ class Outlet:
     ) -> None:
         if self.consumer.is_outdated(metadata):
             text = "partitions were assigned anew"
-            raise DeliveryError(text, where=self.connection.bootstrap, passing=True)
+            raise DeliveryError(text, where=self.connection.bootstrap, retriable=True)
         copies: list[Copy] = []
         offsets: Offsets = {}
         for judgement in judgements:
@@ -175,7 +175,7 @@ class Outlet:
             # Even that it is a matter of rights may be a guess, while brokers come and go.
             refused = isinstance(error, SecurityError | TopicError)
             raise DeliveryError(
-                error.what, where=error.where, todo=error.todo, passing=True, refused=refused
+                error.what, where=error.where, todo=error.todo, retriable=True, refused=refused
             ) from error
 
     async def start_again(self) -> None:
@@ -184,7 +184,7 @@ class Outlet:
         :raises BrokerError: Kafka is out of reach, also ``SHUTDOWN_TIMEOUT`` after the stop.
         """
         try:
-            await asyncio.sleep(RETRY)
+            await asyncio.sleep(RETRY_INTERVAL)
             await unless(self.stop, self.producer.restart_when_possible())
             await self.consumer.rewind()
         except TimeoutError:
@@ -260,7 +260,7 @@ async def filter_stream(
         try:
             await _filter_to_the_end(consumer, outlet, sieve, caps, stop, report)
         except DeliveryError as error:
-            if not error.passing:
+            if not error.retriable:
                 raise
             sieve.notice(f"{error.what}: read again from what is committed")
             await outlet.start_again()

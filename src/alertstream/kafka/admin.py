@@ -23,20 +23,20 @@ from alertstream.kafka.error_mapping import mapped, mapped_errors
 
 T = TypeVar("T")
 
-LARGEST_MESSAGE = 10 * 1024 * 1024
+MAX_MESSAGE = 10 * 1024 * 1024
 """Bytes of the largest message that the topics made here take."""
-ROOM_FOR_HEADERS = 64 * 1024
+HEADER_ALLOWANCE = 64 * 1024
 """Bytes that come on top of a message, such as the headers that a filter adds."""
-CONNECT_LIMIT = 8.0
+CONNECT_TIMEOUT = 8.0
 """Seconds in which Kafka must answer at first."""
 BATCH_SIZE = 256 * 1024
 """Bytes that go to a partition in one piece, if alerts are smaller than that."""
-POLL = 0.2
+POLL_INTERVAL = 0.2
 """Seconds between looks whether to stop, while nothing comes."""
-MOST_REPLICAS = 3
-UNDECODABLE = "-undecodable"
+MAX_REPLICAS = 3
+UNDECODABLE_SUFFIX = "-undecodable"
 """What the name of the topic ends with to which a topic's undecodable messages go."""
-VISIT_CAPS = "-visit-caps"
+VISIT_CAPS_SUFFIX = "-visit-caps"
 """What the name of the topic ends with in which members of a group agree on their filters' caps."""
 
 
@@ -70,14 +70,14 @@ class Topic:
 async def admin_client(connection: Connection) -> AsyncIterator[KafkaAdminClient]:
     """Give a client for topics and groups.
 
-    :raises BrokerError: Kafka cannot be reached within ``CONNECT_LIMIT``, or refuses.
+    :raises BrokerError: Kafka cannot be reached within ``CONNECT_TIMEOUT``, or refuses.
     """
-    limit = int(CONNECT_LIMIT * 1000)
+    limit = int(CONNECT_TIMEOUT * 1000)
     failures: Failures = {}
     async with mapped_errors(connection, failures):
         admin = KafkaAdminClient(failures, **connection.settings(), request_timeout_ms=limit)
         try:
-            async with asyncio.timeout(CONNECT_LIMIT):
+            async with asyncio.timeout(CONNECT_TIMEOUT):
                 await admin.start()
             yield admin
         finally:
@@ -86,20 +86,20 @@ async def admin_client(connection: Connection) -> AsyncIterator[KafkaAdminClient
 
 async def _answer(ask: Callable[[], Awaitable[T]]) -> T:
     """Return what Kafka answers; a broker that has just died is not the only one to ask."""
-    async with asyncio.timeout(CONNECT_LIMIT):
+    async with asyncio.timeout(CONNECT_TIMEOUT):
         while True:
             try:
                 return await ask()
             except kafka_errors.KafkaError as error:
                 if not error.retriable:
                     raise
-                await asyncio.sleep(POLL)
+                await asyncio.sleep(POLL_INTERVAL)
 
 
 async def topics(connection: Connection) -> dict[str, int]:
     """Return how many partitions each topic has.
 
-    :raises BrokerError: Kafka cannot be reached within ``CONNECT_LIMIT``, or refuses.
+    :raises BrokerError: Kafka cannot be reached within ``CONNECT_TIMEOUT``, or refuses.
     """
     async with admin_client(connection) as admin:
         return await _partitions(admin)
@@ -124,7 +124,9 @@ def topic_pattern(names: Iterable[str]) -> re.Pattern[str]:
     """
     expressions = []
     for name in names:
-        left_out = "|".join(each for each in (UNDECODABLE, VISIT_CAPS) if not name.endswith(each))
+        left_out = "|".join(
+            each for each in (UNDECODABLE_SUFFIX, VISIT_CAPS_SUFFIX) if not name.endswith(each)
+        )
         apart = f"(?!.*({left_out})$)"
         hidden = "" if name.startswith("_") else "(?!_)"
         expressions.append(
@@ -164,8 +166,8 @@ async def make_topics(
         missing = [name for name in names if name not in there]
         if missing:
             brokers = (await _answer(admin.describe_cluster))["brokers"]
-            replication = layout.replication or min(MOST_REPLICAS, len(brokers))
-            config = {"max.message.bytes": str(LARGEST_MESSAGE + ROOM_FOR_HEADERS)}
+            replication = layout.replication or min(MAX_REPLICAS, len(brokers))
+            config = {"max.message.bytes": str(MAX_MESSAGE + HEADER_ALLOWANCE)}
             new = [
                 NewTopic(name, layout.partitions, replication, topic_configs=config)
                 for name in missing
@@ -185,10 +187,10 @@ async def _until_there(
     connection: Connection, admin: KafkaAdminClient, names: Iterable[str]
 ) -> None:
     """Return when the brokers know of topics that the controller has made."""
-    for _ in range(int(CONNECT_LIMIT / POLL)):
+    for _ in range(int(CONNECT_TIMEOUT / POLL_INTERVAL)):
         if set(names) <= (await _partitions(admin)).keys():
             return
-        await asyncio.sleep(POLL)
+        await asyncio.sleep(POLL_INTERVAL)
     raise TopicError("new topics do not appear", where=connection.bootstrap, todo="try again")
 
 

@@ -12,11 +12,11 @@ from aiokafka import errors as kafka_errors
 
 from alertstream.errors import Notice, TopicError
 from alertstream.kafka._aiokafka.clients import Failures, KafkaConsumer
-from alertstream.kafka.admin import POLL, is_pattern, require_topics, topic_pattern
+from alertstream.kafka.admin import POLL_INTERVAL, is_pattern, require_topics, topic_pattern
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.error_mapping import mapped_errors
 from alertstream.kafka.messages import ConsumerGroupMetadata, Message, Offsets
-from alertstream.kafka.producer import watched
+from alertstream.kafka.reconnection import connection_reports
 from alertstream.kafka.subscription import EndOffsets, Subscription, start_offsets
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless
 
@@ -86,7 +86,8 @@ class Consumer:
     ) -> AsyncIterator[list[Message]]:
         """Yield messages as they come, in order within a partition, until ``stop`` or the end.
 
-        A batch is empty when nothing has come for ``POLL``. When Kafka is gone, it is waited for.
+        A batch is empty when nothing has come for ``POLL_INTERVAL``; a lost connection is waited
+        for.
 
         :param before_rebalance: called when partitions are about to go to another member.
         :param after_rebalance: called when partitions have been assigned, before messages come.
@@ -98,8 +99,8 @@ class Consumer:
                 if await self._at_end():
                     return
                 # It waits for the end of a rebalance itself, longer than it is told to.
-                work = self._consumer.getmany(timeout_ms=int(POLL * 1000))
-                fetched = await unless(stop, work, grace=POLL)
+                work = self._consumer.getmany(timeout_ms=int(POLL_INTERVAL * 1000))
+                fetched = await unless(stop, work, grace=POLL_INTERVAL)
                 if self._consumer.assignment_key is not self._accepted:
                     # What was fetched before is another member's now, or comes again.
                     fetched = {}
@@ -338,7 +339,7 @@ async def subscribe(
                 except TimeoutError:
                     if not stop.is_set():
                         raise
-            async with watched(lambda: client.is_connected, notice, connected):
+            async with connection_reports(lambda: client.is_connected, notice, connected):
                 yield consumer
         finally:
             with suppress(TimeoutError):

@@ -182,6 +182,6 @@ def failed_delivery(
         f"{messages} not acknowledged: {count} ({what})",
         where=connection.bootstrap,
         todo=todo,
-        passing=not isinstance(error, _LASTING),
+        retriable=not isinstance(error, _LASTING),
         refused=refused,
     )

@@ -13,10 +13,10 @@ from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 
 from alertstream.kafka._aiokafka.clients import Failures, KafkaConsumer, KafkaProducer
-from alertstream.kafka.admin import CONNECT_LIMIT, LARGEST_MESSAGE, POLL
+from alertstream.kafka.admin import CONNECT_TIMEOUT, MAX_MESSAGE, POLL_INTERVAL
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.error_mapping import failed_delivery, mapped_errors
-from alertstream.kafka.producer import TRANSACTION_LIMIT
+from alertstream.kafka.producer import TRANSACTION_TIMEOUT
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
 
@@ -28,7 +28,7 @@ class Log:
         self._connection = connection
         self._partition = TopicPartition(topic, 0)
         self._producer = KafkaProducer(
-            failures, **connection.settings(), acks="all", max_request_size=LARGEST_MESSAGE
+            failures, **connection.settings(), acks="all", max_request_size=MAX_MESSAGE
         )
         self._consumer = KafkaConsumer(
             failures,
@@ -63,7 +63,7 @@ class Log:
         :raises DeliveryError: it cannot be read again. It may have been written all the same.
         """
         try:
-            async with asyncio.timeout(TRANSACTION_LIMIT):
+            async with asyncio.timeout(TRANSACTION_TIMEOUT):
                 written = await self._producer.send_and_wait(self.topic, value, partition=0)
                 return await self._read_to(written.offset)
         except (TimeoutError, kafka_errors.KafkaError) as error:
@@ -73,7 +73,7 @@ class Log:
         begin, found = self.next, []
         try:
             while self.next <= offset:
-                fetched = await self._consumer.getmany(timeout_ms=int(POLL * 1000))
+                fetched = await self._consumer.getmany(timeout_ms=int(POLL_INTERVAL * 1000))
                 for message in fetched.get(self._partition, ()):
                     found.append((message.offset, message.value or b""))
                     self.next = message.offset + 1
@@ -93,7 +93,7 @@ async def log(connection: Connection, topic: str) -> AsyncIterator[Log]:
     async with mapped_errors(connection, failures):
         opened = Log(connection, topic, failures)
         try:
-            async with asyncio.timeout(CONNECT_LIMIT):
+            async with asyncio.timeout(CONNECT_TIMEOUT):
                 await opened.start()
             yield opened
         finally:

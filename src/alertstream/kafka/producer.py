@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -13,32 +12,29 @@ from aiokafka import errors as kafka_errors
 from alertstream.errors import DeliveryError, Notice
 from alertstream.kafka._aiokafka.batches import Batch, Records
 from alertstream.kafka._aiokafka.clients import Failures, KafkaProducer
-from alertstream.kafka.admin import CONNECT_LIMIT, POLL, ROOM_FOR_HEADERS, Topic
+from alertstream.kafka.admin import CONNECT_TIMEOUT, HEADER_ALLOWANCE, Topic
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.error_mapping import failed_delivery, mapped_errors
 from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
+from alertstream.kafka.reconnection import connection_reports
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
-DELIVERY_LIMIT = 120.0
+DELIVERY_TIMEOUT = 120.0
 """Seconds without any acknowledgement after which messages count as not delivered."""
-IN_FLIGHT = 32 * 1024 * 1024
+MAX_IN_FLIGHT = 32 * 1024 * 1024
 """Bytes of messages that wait for their acknowledgement."""
-LOST_AFTER = 2.0
-"""Seconds without any connection to a broker after which the user is told."""
-CONNECTION_LOST = "no connection to Kafka: reconnecting…"
-RECONNECTED = "reconnected to Kafka"
-RETRY = 1.0
+RETRY_INTERVAL = 1.0
 """Seconds from one attempt to reach Kafka to the next."""
-TRANSACTION_LIMIT = 20.0
-"""Seconds after which Kafka aborts a transaction whose producer is gone: until then, nothing that
-comes behind it can be read."""
+TRANSACTION_TIMEOUT = 20.0
+"""Seconds after which Kafka aborts a transaction whose producer is gone: until then, nothing after
+it can be read."""
 
 KafkaError = kafka_errors.KafkaError
 TooLargeError = kafka_errors.MessageSizeTooLargeError
 
 
 class _Window:
-    """Bounds the bytes that wait for their acknowledgement to ``IN_FLIGHT``."""
+    """Bounds the bytes that wait for their acknowledgement to ``MAX_IN_FLIGHT``."""
 
     def __init__(self) -> None:
         self._taken = 0
@@ -46,7 +42,7 @@ class _Window:
 
     async def enter(self, size: int) -> None:
         """Take ``size`` bytes, as soon as there is room for them; there always is for one."""
-        while self._taken and self._taken + size > IN_FLIGHT:
+        while self._taken and self._taken + size > MAX_IN_FLIGHT:
             self._room.clear()
             await self._room.wait()
         self._taken += size
@@ -60,7 +56,7 @@ class _Window:
 class Producer:
     """Writes messages: each acknowledged by all replicas, and written once (idempotent).
 
-    No more than ``IN_FLIGHT`` bytes wait for their acknowledgement: it bounds the memory, and a
+    No more than ``MAX_IN_FLIGHT`` bytes wait for their acknowledgement: it bounds the memory, and a
     request to a broker, which refuses one of more than 100 MB.
     """
 
@@ -86,7 +82,7 @@ class Producer:
             acks="all",
             enable_idempotence=True,
             transactional_id=self._transactional_id,
-            transaction_timeout_ms=int(TRANSACTION_LIMIT * 1000),
+            transaction_timeout_ms=int(TRANSACTION_TIMEOUT * 1000),
         )
 
     @property
@@ -96,7 +92,7 @@ class Producer:
 
     async def start(self) -> None:
         """Connect."""
-        async with asyncio.timeout(CONNECT_LIMIT):
+        async with asyncio.timeout(CONNECT_TIMEOUT):
             await self._client.start()
 
     async def stop(self) -> None:
@@ -121,11 +117,10 @@ class Producer:
         await self.start()
         self._broken = False
 
-    async def mend(self) -> None:
-        """Start anew if Kafka has refused a message, while none is in flight.
+    async def recreate_after_rejection(self) -> None:
+        """Start anew if Kafka has rejected a batch, while none is in flight.
 
-        An idempotent producer's messages are numbered: behind one that was refused there is a gap,
-        and Kafka takes nothing more of that producer.
+        A rejected batch breaks an idempotent producer's sequence: Kafka would reject all after it.
         """
         if self._broken:
             await self.restart()
@@ -136,7 +131,7 @@ class Producer:
             try:
                 return await self.restart()
             except (KafkaError, TimeoutError):
-                await asyncio.sleep(RETRY)
+                await asyncio.sleep(RETRY_INTERVAL)
 
     def records(self) -> Records:
         """Return records to fill, for a batch."""
@@ -192,7 +187,7 @@ class Producer:
         try:
             await asyncio.gather(*sent)
         finally:
-            # None of them may go on behind one that has failed, into what comes next.
+            # None of them may go on after one that has failed, into what comes next.
             for each in sent:
                 each.cancel()
             await asyncio.gather(*sent, return_exceptions=True)
@@ -241,7 +236,7 @@ class Producer:
         """
         try:
             # Of a topic that is deleted meanwhile, aiokafka would wait for ever.
-            async with asyncio.timeout(TRANSACTION_LIMIT):
+            async with asyncio.timeout(TRANSACTION_TIMEOUT):
                 await self._client.begin_transaction()
                 await self.send_copies(copies, topics)
                 await self._client.commit_offsets(offsets, metadata)
@@ -264,7 +259,7 @@ def _batches(copies: Sequence[Copy], size: int) -> Iterator[list[Copy]]:
     batch: list[Copy] = []
     room = size
     for copy in copies:
-        length = len(copy.message.value or b"") + ROOM_FOR_HEADERS // 64
+        length = len(copy.message.value or b"") + HEADER_ALLOWANCE // 64
         if batch and length > room:
             yield batch
             batch, room = [], size
@@ -294,40 +289,7 @@ async def producer(
         made = Producer(connection, compression, transactional_id, failures)
         try:
             await made.start()
-            async with watched(lambda: made.is_connected, notice):
+            async with connection_reports(lambda: made.is_connected, notice):
                 yield made
         finally:
             await made.end()
-
-
-@asynccontextmanager
-async def watched(
-    is_connected: Callable[[], bool],
-    notice: Notice,
-    connected: Callable[[bool], None] = lambda connected: None,
-) -> AsyncIterator[None]:
-    """Report when there is no connection to any broker any more, and when there is one again.
-
-    :param notice: called with a line for the user.
-    :param connected: called with False, and with True.
-    """
-    watching = asyncio.create_task(_watch(is_connected, notice, connected))
-    try:
-        yield
-    finally:
-        watching.cancel()
-
-
-async def _watch(
-    is_connected: Callable[[], bool], notice: Notice, connected: Callable[[bool], None]
-) -> None:
-    last_connected, lost = time.monotonic(), False
-    while True:
-        await asyncio.sleep(POLL)
-        now = time.monotonic()
-        if is_connected():
-            last_connected = now
-        if lost != (now - last_connected > LOST_AFTER):
-            lost = not lost
-            connected(not lost)
-            notice(CONNECTION_LOST if lost else RECONNECTED)

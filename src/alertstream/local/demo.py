@@ -21,7 +21,7 @@ from alertstream.filtering.engine import FilterOptions, Sieve
 from alertstream.filtering.filters import AlertFilter, group_name
 from alertstream.filtering.pipeline import filter_topics
 from alertstream.kafka import producer as kafka
-from alertstream.kafka.admin import POLL, TopicLayout, make_topics
+from alertstream.kafka.admin import POLL_INTERVAL, TopicLayout, make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.subscription import Subscription
@@ -185,10 +185,10 @@ class _Stage:
 
 async def _until_seen(sent: VisitSent, sieve: Sieve, watch: Watch) -> None:
     """Return when filters and monitor have seen all alerts, or have had time enough to."""
-    for _ in range(int(PATIENCE / POLL)):
+    for _ in range(int(PATIENCE / POLL_INTERVAL)):
         watched = sum(stats.alerts for stats in watch.stats.values())
         if sieve.account.seen >= sent.acknowledged and (
             watched >= sent.acknowledged + sieve.account.passed
         ):
             return
-        await asyncio.sleep(POLL)
+        await asyncio.sleep(POLL_INTERVAL)

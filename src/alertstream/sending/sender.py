@@ -28,7 +28,7 @@ from alertstream.avro.decoder import Decoder
 from alertstream.errors import AlertStreamError, DataError, UndecodableError
 from alertstream.kafka._aiokafka.batches import Records
 from alertstream.kafka.admin import Topic
-from alertstream.kafka.producer import DELIVERY_LIMIT, KafkaError, Producer, TooLargeError
+from alertstream.kafka.producer import DELIVERY_TIMEOUT, KafkaError, Producer, TooLargeError
 from alertstream.sending.encoders import Encoder
 from alertstream.sending.schedule import Burst, Clock, VisitFiles
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
@@ -141,7 +141,7 @@ class _Burst:
     gave_up: BaseException | None = None
 
     async def send(self, files: VisitFiles, progress: Progress) -> VisitSent:
-        await self.producer.mend()
+        await self.producer.recreate_after_rejection()
         begin = self.last_answer = self.clock.now()
         visit = VisitSent(visit=files.path.stem, file=str(files.path))
         messages = self._messages(files, visit, progress)
@@ -220,7 +220,7 @@ class _Burst:
         """Return when all is handed over and answered, or there has been no answer for too long."""
         while waiting := {*self.in_flight, *(feed for feed in feeds if not feed.done())}:
             await asyncio.wait(waiting, timeout=1.0)
-            limit = SHUTDOWN_TIMEOUT if self.stop.is_set() else DELIVERY_LIMIT
+            limit = SHUTDOWN_TIMEOUT if self.stop.is_set() else DELIVERY_TIMEOUT
             if self.clock.now() - self.last_answer > limit:
                 for each in waiting:
                     each.cancel()

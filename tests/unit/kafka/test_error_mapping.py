@@ -55,7 +55,7 @@ def test_credentials_that_are_rejected() -> None:
 def test_a_timeout_is_no_refusal() -> None:
     error = failed_delivery(LOCAL, kafka_errors.KafkaTimeoutError(), 64)
     assert error.what == "alerts not acknowledged: 64 (no answer in time)"
-    assert error.passing
+    assert error.retriable
     assert not error.refused
 
 

@@ -85,7 +85,7 @@ class AvroFile(Writer):
     def add_undecodable(self, message: Message) -> None:
         """Take a message that cannot be decoded, as it came."""
         value = message.value or b""
-        self._open(self._beside(UNDECODABLE), MESSAGES).append(varint(len(value)) + value)
+        self._open(self._beside(UNDECODABLE_SUFFIX), MESSAGES).append(varint(len(value)) + value)
 
     def flush(self) -> None:
         """Write what was taken, and return when the disk has it; or else keep what was there."""
