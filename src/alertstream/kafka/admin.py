@@ -124,14 +124,13 @@ def topic_pattern(names: Iterable[str]) -> re.Pattern[str]:
     """
     expressions = []
     for name in names:
-        left_out = "|".join(
-            each for each in (UNDECODABLE_SUFFIX, VISIT_CAPS_SUFFIX) if not name.endswith(each)
-        )
-        apart = f"(?!.*({left_out})$)"
+        if not is_pattern(name):
+            expressions.append(f"{re.escape(name)}$")
+            continue
+        suffixes = (UNDECODABLE_SUFFIX, VISIT_CAPS_SUFFIX)
+        left_out = "|".join(each for each in suffixes if not name.endswith(each))
         hidden = "" if name.startswith("_") else "(?!_)"
-        expressions.append(
-            f"{hidden}{apart}{translate(name)}" if is_pattern(name) else f"{re.escape(name)}$"
-        )
+        expressions.append(f"{hidden}(?!.*({left_out})$){translate(name)}")
     return re.compile("|".join(f"(?:{each})" for each in expressions))
 
 
