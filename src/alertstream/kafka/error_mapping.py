@@ -6,13 +6,16 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from aiokafka import errors as kafka_errors
 
 from alertstream.errors import BrokerError, DeliveryError, SecurityError, TopicError
-from alertstream.kafka._aiokafka.clients import Failures
-from alertstream.kafka.connection import Connection
 from alertstream.system.tls import NO_TLS, WRONG_NAME, certificate_names, refusal
+
+if TYPE_CHECKING:
+    from alertstream.kafka._aiokafka.clients import Failures
+    from alertstream.kafka.connection import Connection
 
 NO_COORDINATOR = "Unable to get coordinator id for "
 """What aiokafka's admin client puts before the group that the user has no right to use."""
