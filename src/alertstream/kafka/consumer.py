@@ -42,7 +42,7 @@ async def _do_nothing() -> None:
     """Do nothing before or after a rebalance."""
 
 
-class Consumer:
+class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     """Reads messages in batches; of those written in transactions, committed ones only."""
 
     def __init__(
@@ -272,28 +272,15 @@ class Consumer:
         idle = time.monotonic() - self._idle_since
         return self.subscription.exit_on_eof and (not self._partitions or idle > MISSED_AFTER)
 
-    async def revoke(self) -> None:
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Let the batch that is being worked on be finished before its partitions go elsewhere."""
         async with self.rebalance_lock:
             await self._before_rebalance()
             self._assignments += 1
 
-    def pause(self, partitions: Iterable[TopicPartition]) -> None:
-        """Fetch nothing of new partitions until they are accepted."""
-        self._consumer.pause(*partitions)
-
-
-class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Hands on to a consumer what aiokafka reports of a rebalance."""
-
-    def __init__(self, consumer: Consumer) -> None:
-        self._consumer = consumer
-
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        await self._consumer.revoke()
-
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        self._consumer.pause(assigned)
+        """Fetch nothing of new partitions until they are accepted."""
+        self._consumer.pause(*assigned)
 
 
 @asynccontextmanager
@@ -372,10 +359,10 @@ def _assign(
     client: KafkaConsumer, consumer: Consumer, partitions: Sequence[TopicPartition]
 ) -> None:
     """Have a client read what its consumer's subscription names."""
-    subscription, rebalance = consumer.subscription, _Rebalance(consumer)
+    subscription = consumer.subscription
     if any(map(is_pattern, subscription.topics)):
-        client.subscribe(pattern=topic_pattern(subscription.topics), listener=rebalance)
+        client.subscribe(pattern=topic_pattern(subscription.topics), listener=consumer)
     elif subscription.group is None:
         client.assign(partitions)
     else:
-        client.subscribe(subscription.topics, listener=rebalance)
+        client.subscribe(subscription.topics, listener=consumer)
