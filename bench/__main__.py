@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from alertstream.avro.schemas import Schemas
-from alertstream.kafka.admin import TopicLayout, make_topics
+from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import Connection
+from alertstream.kafka.topics import TopicLayout
 from alertstream.local.broker.cluster import BrokerOptions, local_broker
 from alertstream.local.broker.jars import fetch_jars
 from alertstream.local.broker.java import find_java

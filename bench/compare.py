@@ -20,8 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alertstream.avro.schemas import Schemas
-from alertstream.kafka.admin import TopicLayout, make_topics
+from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import Connection
+from alertstream.kafka.topics import TopicLayout
 from alertstream.local.broker.cluster import BrokerOptions, local_broker
 from alertstream.local.simulate.files import SimulateOptions, simulate
 from bench.contest import CUTOUT_SIZE, Contender, ours, rounds

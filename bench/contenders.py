@@ -28,10 +28,11 @@ from alertstream.filtering.engine import FilterOptions, Sieve
 from alertstream.filtering.filters import FLUX_CUT, SNR_CUT, AlertFilter, template_filter
 from alertstream.filtering.pipeline import Outlet, filter_stream
 from alertstream.kafka import producer as kafka
-from alertstream.kafka.admin import TopicLayout, make_topics
+from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.subscription import Subscription
+from alertstream.kafka.topics import TopicLayout
 from alertstream.monitoring.watch import Watch, watch_stream
 from alertstream.printing.printer import Printer, PrintOptions, print_stream
 from alertstream.sending.encoders import message_encoders

@@ -13,10 +13,11 @@ from typing import Any
 
 from alertstream.filtering.filters import choose_filters
 from alertstream.kafka import producer as kafka
-from alertstream.kafka.admin import POLL_INTERVAL, TopicLayout, admin_client, make_topics
-from alertstream.kafka.connection import Connection
+from alertstream.kafka.admin import admin_client, make_topics
+from alertstream.kafka.connection import POLL_INTERVAL, Connection
 from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.subscription import Subscription
+from alertstream.kafka.topics import TopicLayout
 
 FILTERS = "1-100"
 WATCHED = "Filter050"

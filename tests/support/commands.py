@@ -19,7 +19,7 @@ import pytest
 from tests.support import preloaded
 
 import alertstream
-from alertstream.kafka.admin import TopicLayout
+from alertstream.kafka.topics import TopicLayout
 
 COMMAND = str(Path(sys.executable).with_name("alertstream"))
 LIMIT = 90

@@ -20,7 +20,7 @@ from typing import Any
 from alertstream.errors import AlertStreamError, Notice
 from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.pipeline import Report
-from alertstream.kafka.admin import POLL_INTERVAL
+from alertstream.kafka.connection import POLL_INTERVAL
 from alertstream.kafka.producer import RETRY_INTERVAL
 from alertstream.sending.schedule import Burst, VisitFiles
 from alertstream.sending.sender import Progress, VisitSent

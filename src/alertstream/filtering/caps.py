@@ -23,10 +23,11 @@ from typing import NamedTuple
 
 from alertstream.errors import DeliveryError
 from alertstream.filtering.filters import is_topic_name
-from alertstream.kafka.admin import VISIT_CAPS_SUFFIX, TopicLayout, make_topics
+from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.group_log import Log, log
 from alertstream.kafka.messages import ConsumerGroupMetadata
+from alertstream.kafka.topics import VISIT_CAPS_SUFFIX, TopicLayout
 from alertstream.system.cancellation import unless
 
 VISITS_REMEMBERED = 500

@@ -18,8 +18,8 @@ from alertstream.avro.schemas import Schema, Schemas, full_name
 from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.caps import Claim, VisitCaps, bits
 from alertstream.filtering.filters import AlertFilter, error_line, union_of_fields
-from alertstream.kafka.admin import UNDECODABLE_SUFFIX
 from alertstream.kafka.messages import Copy, Message, Offsets, next_offsets
+from alertstream.kafka.topics import UNDECODABLE_SUFFIX
 from alertstream.reading.decoder import AlertDecoder, ReceivedAlert, ReportedOnce, Undecodable
 from alertstream.sending.schedule import Clock
 

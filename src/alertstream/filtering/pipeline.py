@@ -18,12 +18,13 @@ from alertstream.errors import BrokerError, DeliveryError, SecurityError, TopicE
 from alertstream.filtering.account import FilterCounts
 from alertstream.filtering.caps import SharedCaps, begin_of_claims, shared_caps
 from alertstream.filtering.engine import JUDGED_TOGETHER, Judgement, Sieve
-from alertstream.kafka.admin import Topic, TopicLayout, make_topics, require_topics
+from alertstream.kafka.admin import make_topics, require_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import Consumer, Progress, subscribe
 from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
 from alertstream.kafka.producer import RETRY_INTERVAL, Producer, producer
 from alertstream.kafka.subscription import Subscription
+from alertstream.kafka.topics import Topic, TopicLayout
 from alertstream.reading.decoder import decodable
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from fnmatch import translate
 from typing import Any, TypeVar
 
 from aiokafka import errors as kafka_errors
@@ -16,54 +13,21 @@ from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from alertstream.errors import TopicError, UsageError
-from alertstream.kafka._aiokafka.batches import OVERHEAD
 from alertstream.kafka._aiokafka.clients import Failures, KafkaAdminClient
-from alertstream.kafka.connection import Connection
+from alertstream.kafka.connection import CONNECT_TIMEOUT, POLL_INTERVAL, Connection
 from alertstream.kafka.error_mapping import mapped, mapped_errors
+from alertstream.kafka.topics import (
+    HEADER_ALLOWANCE,
+    MAX_MESSAGE,
+    Topic,
+    TopicLayout,
+    existing_topics,
+    topic_pattern,
+)
 
 T = TypeVar("T")
 
-MAX_MESSAGE = 10 * 1024 * 1024
-"""Bytes of the largest message that the topics made here take."""
-HEADER_ALLOWANCE = 64 * 1024
-"""Bytes that come on top of a message, such as the headers that a filter adds."""
-CONNECT_TIMEOUT = 8.0
-"""Seconds in which Kafka must answer at first."""
-BATCH_SIZE = 256 * 1024
-"""Bytes that go to a partition in one piece, if alerts are smaller than that."""
-POLL_INTERVAL = 0.2
-"""Seconds between looks whether to stop, while nothing comes."""
 MAX_REPLICAS = 3
-UNDECODABLE_SUFFIX = "-undecodable"
-"""What the name of the topic ends with to which a topic's undecodable messages go."""
-VISIT_CAPS_SUFFIX = "-visit-caps"
-"""What the name of the topic ends with in which members of a group agree on their filters' caps."""
-
-
-@dataclass(frozen=True)
-class TopicLayout:
-    """How a topic is made: None for ``replication`` is three, or as many as there are brokers."""
-
-    partitions: int = 4
-    replication: int | None = None
-
-
-@dataclass(frozen=True)
-class Topic:
-    """A topic to write to.
-
-    :param largest_batch: bytes of a batch that it takes (``max.message.bytes``); None is unknown,
-        as without the right to ask for it.
-    """
-
-    name: str
-    partitions: int
-    largest_batch: int | None = None
-
-    @property
-    def batch_size(self) -> int:
-        """Bytes of records to collect for a batch, if they are smaller than that."""
-        return min(BATCH_SIZE, (self.largest_batch or BATCH_SIZE) - OVERHEAD)
 
 
 @asynccontextmanager
@@ -111,46 +75,12 @@ async def _partitions(admin: KafkaAdminClient) -> dict[str, int]:
     return {topic["topic"]: len(topic["partitions"]) for topic in described}
 
 
-def is_pattern(name: str) -> bool:
-    """Return whether it stands for all topics that match it, as ``alerts-*`` does."""
-    return any(each in name for each in "*?[")
-
-
-def topic_pattern(names: Iterable[str]) -> re.Pattern[str]:
-    """Return the expression for topics' names, and patterns as of files.
-
-    A pattern leaves out Kafka's own topics, and those of undecodable messages and of caps, unless
-    it says so.
-    """
-    expressions = []
-    for name in names:
-        if not is_pattern(name):
-            expressions.append(f"{re.escape(name)}$")
-            continue
-        suffixes = (UNDECODABLE_SUFFIX, VISIT_CAPS_SUFFIX)
-        left_out = "|".join(each for each in suffixes if not name.endswith(each))
-        hidden = "" if name.startswith("_") else "(?!_)"
-        expressions.append(f"{hidden}(?!.*({left_out})$){translate(name)}")
-    return re.compile("|".join(f"(?:{each})" for each in expressions))
-
-
 async def require_topics(connection: Connection, names: Collection[str]) -> dict[str, int]:
     """Return how many partitions each of the topics has, and of those that match a pattern.
 
-    :raises TopicError: one of them is not there; of a pattern, none has to be.
+    :raises TopicError: one of them does not exist; of a pattern, none has to.
     """
-    there = await topics(connection)
-    for name in names:
-        if name not in there and not is_pattern(name):
-            known = sorted(topic for topic in there if not topic.startswith("_"))
-            hidden = ", or no right to see it" if connection.username else ""
-            raise TopicError(
-                f"there is no topic {name}{hidden}",
-                where=connection.bootstrap,
-                todo=f"topics there: {', '.join(known[:10])}" if known else "send to it first",
-            )
-    pattern = topic_pattern(names)
-    return {name: count for name, count in there.items() if pattern.match(name)}
+    return existing_topics(await topics(connection), names, connection)
 
 
 async def make_topics(

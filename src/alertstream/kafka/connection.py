@@ -11,6 +11,13 @@ from alertstream.errors import UsageError
 from alertstream.system.tls import identify, trust
 
 DEFAULT_PORT = 9092
+CONNECT_TIMEOUT = 8.0
+"""Seconds in which Kafka must answer at first."""
+POLL_INTERVAL = 0.2
+"""Seconds between looks whether to stop, while nothing comes."""
+TRANSACTION_TIMEOUT = 20.0
+"""Seconds after which Kafka aborts a transaction whose producer is gone: until then, nothing after
+it can be read."""
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, suppress
+from operator import attrgetter
 
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka import errors as kafka_errors
 
 from alertstream.errors import Notice, TopicError
 from alertstream.kafka._aiokafka.clients import Failures, KafkaConsumer
-from alertstream.kafka.admin import POLL_INTERVAL, is_pattern, require_topics, topic_pattern
-from alertstream.kafka.connection import Connection
+from alertstream.kafka.connection import CONNECT_TIMEOUT, POLL_INTERVAL, Connection
 from alertstream.kafka.error_mapping import mapped_errors
 from alertstream.kafka.messages import ConsumerGroupMetadata, Message, Offsets
 from alertstream.kafka.reconnection import connection_reports
 from alertstream.kafka.subscription import EndOffsets, Subscription, start_offsets
+from alertstream.kafka.topics import existing_topics, is_pattern, topic_pattern
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless
 
 JOIN_TIMEOUT = 60.0
@@ -26,13 +34,12 @@ MAX_PARTITION_FETCH = 1024 * 1024
 """Bytes fetched from a partition at once; a larger message still comes whole."""
 MAX_FETCH = 32 * 1024 * 1024
 """Bytes fetched from a broker at once, and so the memory that waits to be worked on."""
-MISSED_AFTER = 15.0
-"""Seconds after which a group has missed a member that died, and reassigned its partitions."""
 HEARTBEAT_INTERVAL_MS = 500
 """Between heartbeats, by which a member learns of a rebalance: a new member waits as long."""
 PATTERN_REFRESH_MS = 5_000
 """Until a new topic that matches a pattern is noticed."""
 
+_fields = attrgetter(*Message._fields)
 Hook = Callable[[], Awaitable[None]]
 Progress = Callable[[int, int | None], None]
 """Takes how many messages have come, and how many are left; None if there is no end."""
@@ -55,12 +62,11 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     ) -> None:
         self._consumer = consumer
         self._partitions = partitions
-        self._ends = EndOffsets(consumer, subscription)
+        self._ends = EndOffsets(consumer, subscription, partitions)
         self._positions: dict[TopicPartition, int] = {}
         self._starts: dict[TopicPartition, int] = {}
         self._accepted: object = None
         self._assignments = 0
-        self._idle_since = 0.0
         self._stop = stop
         self._progress = progress
         self._before_rebalance: Hook = _do_nothing
@@ -74,7 +80,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def start(self) -> None:
         """Connect, and go to where reading starts."""
         await self._consumer.start()
-        await self._ends.begin(self._partitions)
+        await self._ends.begin()
         await self._accept_assignment()
 
     async def batches(
@@ -96,7 +102,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         while not stop.is_set():
             assignment = self._assignments
             try:
-                if await self._at_end():
+                if await unless(self._stop, self._ends.reached(), grace=0):
                     return
                 # It waits for the end of a rebalance itself, longer than it is told to.
                 work = self._consumer.getmany(timeout_ms=int(POLL_INTERVAL * 1000))
@@ -119,19 +125,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         for partition, records in fetched.items():
             self._starts.setdefault(partition, records[0].offset)
             self._positions[partition] = records[-1].offset + 1
-            messages = [
-                Message(
-                    record.topic,
-                    record.partition,
-                    record.offset,
-                    record.timestamp,
-                    record.key,
-                    record.value,
-                    record.headers,
-                )
-                for record in records
-            ]
-            batch += self._ends.before_end(messages)
+            end = self._ends.of(partition)
+            batch += [Message(*_fields(each)) for each in records if each.offset < end]
         return batch
 
     async def _accept_assignment(self) -> None:
@@ -241,37 +236,6 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             with suppress(kafka_errors.CommitFailedError, kafka_errors.IllegalStateError):
                 await unless(self._stop, self._consumer.commit(offsets))
 
-    async def _at_end(self) -> bool:
-        """Return whether all partitions are read up to their ends.
-
-        :raises TimeoutError: the stop came meanwhile.
-        """
-        if not self._ends.exist:
-            return False
-        assignment = self._consumer.assignment()
-        await unless(self._stop, self._ends.look_up(assignment), grace=0)
-        if not assignment:
-            return self._nothing_left()
-        self._idle_since = 0.0
-        try:
-            for partition in assignment:
-                work = self._consumer.position(partition)
-                if await unless(self._stop, work, grace=0) < self._ends.of(partition):
-                    return False
-        except kafka_errors.IllegalStateError:
-            # The group is being rebalanced, that partition is another member's now.
-            return False
-        return True
-
-    def _nothing_left(self) -> bool:
-        """Return whether a member without partitions is at its end.
-
-        A member that died unnoticed may still have some, which could be assigned to this one.
-        """
-        self._idle_since = self._idle_since or time.monotonic()
-        idle = time.monotonic() - self._idle_since
-        return self.subscription.exit_on_eof and (not self._partitions or idle > MISSED_AFTER)
-
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Let the batch that is being worked on be finished before its partitions go elsewhere."""
         async with self.rebalance_lock:
@@ -302,24 +266,16 @@ async def subscribe(
     :raises TopicError: a topic does not exist.
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
-    found = await require_topics(connection, subscription.topics)
-    if not found:
-        matches = f"no topic matches {', '.join(subscription.topics)}"
-        if subscription.exit_on_eof:
-            raise TopicError(matches, where=connection.bootstrap, todo="check the name")
-        notice(f"{matches}: waiting for one")
-    partitions = [
-        TopicPartition(topic, partition)
-        for topic, count in found.items()
-        for partition in range(count)
-    ]
     stop = stop or asyncio.Event()
     failures: Failures = {}
     async with mapped_errors(connection, failures):
         client = _client(connection, subscription, failures)
-        consumer = Consumer(client, subscription, partitions, stop, progress)
-        _assign(client, consumer, partitions)
         try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                found = await client.partition_counts()
+            partitions = _partitions(found, connection, subscription, notice)
+            consumer = Consumer(client, subscription, partitions, stop, progress)
+            _assign(client, consumer, partitions)
             async with asyncio.timeout(JOIN_TIMEOUT):
                 try:
                     await unless(stop, consumer.start(), grace=0)
@@ -332,6 +288,23 @@ async def subscribe(
             with suppress(TimeoutError):
                 async with asyncio.timeout(SHUTDOWN_TIMEOUT):
                     await client.stop()
+
+
+def _partitions(
+    found: Mapping[str, int], connection: Connection, subscription: Subscription, notice: Notice
+) -> list[TopicPartition]:
+    """Return the partitions of the topics that are subscribed to, as far as they exist yet."""
+    chosen = existing_topics(found, subscription.topics, connection)
+    if not chosen:
+        matches = f"no topic matches {', '.join(subscription.topics)}"
+        if subscription.exit_on_eof:
+            raise TopicError(matches, where=connection.bootstrap, todo="check the name")
+        notice(f"{matches}: waiting for one")
+    return [
+        TopicPartition(topic, partition)
+        for topic, count in chosen.items()
+        for partition in range(count)
+    ]
 
 
 def _client(

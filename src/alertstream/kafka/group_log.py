@@ -13,10 +13,14 @@ from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 
 from alertstream.kafka._aiokafka.clients import Failures, KafkaConsumer, KafkaProducer
-from alertstream.kafka.admin import CONNECT_TIMEOUT, MAX_MESSAGE, POLL_INTERVAL
-from alertstream.kafka.connection import Connection
+from alertstream.kafka.connection import (
+    CONNECT_TIMEOUT,
+    POLL_INTERVAL,
+    TRANSACTION_TIMEOUT,
+    Connection,
+)
 from alertstream.kafka.error_mapping import failed_delivery, mapped_errors
-from alertstream.kafka.producer import TRANSACTION_TIMEOUT
+from alertstream.kafka.topics import MAX_MESSAGE
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
 

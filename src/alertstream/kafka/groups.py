@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
@@ -9,8 +10,8 @@ from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 
 from alertstream.kafka._aiokafka.clients import Failures, KafkaAdminClient, KafkaConsumer
-from alertstream.kafka.admin import admin_client
-from alertstream.kafka.connection import Connection
+from alertstream.kafka.connection import CONNECT_TIMEOUT, Connection
+from alertstream.kafka.error_mapping import mapped_errors
 
 Lags = dict[str, dict[str, int]]
 """Messages that a group has not committed yet, by group and topic."""
@@ -75,13 +76,16 @@ async def groups(connection: Connection) -> AsyncIterator[Groups]:
 
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
-    async with admin_client(connection) as admin:
-        failures: Failures = {}
-        consumer = KafkaConsumer(
-            failures, **connection.settings(), isolation_level="read_committed"
-        )
+    failures: Failures = {}
+    settings, timeout = connection.settings(), int(CONNECT_TIMEOUT * 1000)
+    async with mapped_errors(connection, failures):
+        admin = KafkaAdminClient(failures, **settings, request_timeout_ms=timeout)
+        consumer = KafkaConsumer(failures, **settings, isolation_level="read_committed")
         try:
-            await consumer.start()
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await admin.start()
+                await consumer.start()
             yield Groups(admin, consumer)
         finally:
             await consumer.stop()
+            await admin.close()

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
 
 from alertstream.errors import Position
+from alertstream.kafka._aiokafka.offset_requests import ConsumerGroupMetadata
+
+__all__ = [
+    "ORIGIN",
+    "REASON",
+    "ConsumerGroupMetadata",
+    "Copy",
+    "Message",
+    "Offsets",
+    "next_offsets",
+]
 
 ORIGIN = "alertstream.origin"
 """Header of a copied message: topic, partition, offset and timestamp (ms) of the original."""
@@ -58,24 +68,6 @@ class Copy(NamedTuple):
         if self.reason:
             headers.append((REASON, self.reason.encode()))
         return headers
-
-
-@dataclass(frozen=True)
-class ConsumerGroupMetadata:
-    """Who moves a consumer group's offsets: Kafka takes them from current members only (KIP-447).
-
-    :param generation_id: the rebalance after which the member has its partitions.
-    :param member_id: the id that the group's coordinator has given it.
-    :param group_instance_id: the name of a static member (KIP-345).
-    :param assignment: counts this process's assignments. The generation is not enough: a static
-        member that comes back has the same one.
-    """
-
-    group_id: str
-    generation_id: int
-    member_id: str
-    group_instance_id: str | None = None
-    assignment: int = 0
 
 
 def next_offsets(batch: Iterable[Message]) -> Offsets:

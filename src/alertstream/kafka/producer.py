@@ -12,11 +12,11 @@ from aiokafka import errors as kafka_errors
 from alertstream.errors import DeliveryError, Notice
 from alertstream.kafka._aiokafka.batches import Batch, Records
 from alertstream.kafka._aiokafka.clients import Failures, KafkaProducer
-from alertstream.kafka.admin import CONNECT_TIMEOUT, HEADER_ALLOWANCE, Topic
-from alertstream.kafka.connection import Connection
+from alertstream.kafka.connection import CONNECT_TIMEOUT, TRANSACTION_TIMEOUT, Connection
 from alertstream.kafka.error_mapping import failed_delivery, mapped_errors
 from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
 from alertstream.kafka.reconnection import connection_reports
+from alertstream.kafka.topics import HEADER_ALLOWANCE, Topic
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
 DELIVERY_TIMEOUT = 120.0
@@ -25,9 +25,6 @@ MAX_IN_FLIGHT = 32 * 1024 * 1024
 """Bytes of messages that wait for their acknowledgement."""
 RETRY_INTERVAL = 1.0
 """Seconds from one attempt to reach Kafka to the next."""
-TRANSACTION_TIMEOUT = 20.0
-"""Seconds after which Kafka aborts a transaction whose producer is gone: until then, nothing after
-it can be read."""
 
 KafkaError = kafka_errors.KafkaError
 TooLargeError = kafka_errors.MessageSizeTooLargeError

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError
 
 from alertstream.errors import UsageError
 from alertstream.kafka._aiokafka.clients import KafkaConsumer
-from alertstream.kafka.messages import Message
+
+MISSED_AFTER = 15.0
+"""Seconds after which a group has missed a member that died, and reassigned its partitions."""
 
 
 @dataclass(frozen=True)
@@ -49,24 +53,52 @@ class Subscription:
 class EndOffsets:
     """Where each partition ends, as far as a subscription says so."""
 
-    def __init__(self, consumer: KafkaConsumer, subscription: Subscription) -> None:
+    def __init__(
+        self,
+        consumer: KafkaConsumer,
+        subscription: Subscription,
+        partitions: Collection[TopicPartition],
+    ) -> None:
         self._consumer = consumer
+        self._partitions = partitions
         self._until = subscription.until
         self._exit_on_eof = subscription.exit_on_eof
         self._at_start: dict[TopicPartition, int] = {}
         self._at_time: dict[TopicPartition, int] = {}
+        self._idle_since = 0.0
 
-    @property
-    def exist(self) -> bool:
-        """Whether reading ends at all."""
-        return self._exit_on_eof or self._until is not None
-
-    async def begin(self, partitions: Collection[TopicPartition]) -> None:
+    async def begin(self) -> None:
         """Look up where the partitions end at first."""
         if self._exit_on_eof:
-            self._at_start = await self._consumer.end_offsets(partitions)
+            self._at_start = await self._consumer.end_offsets(self._partitions)
 
-    async def look_up(self, partitions: Collection[TopicPartition]) -> None:
+    async def reached(self) -> bool:
+        """Return whether all partitions that are assigned are read up to their ends."""
+        if not self._exit_on_eof and self._until is None:
+            return False
+        assignment = self._consumer.assignment()
+        if not assignment:
+            return self._nothing_left()
+        self._idle_since = 0.0
+        await self._look_up(assignment)
+        # In a rebalance, a partition is another member's meanwhile.
+        with suppress(IllegalStateError):
+            for partition in assignment:
+                if await self._consumer.position(partition) < self.of(partition):
+                    return False
+            return True
+        return False
+
+    def _nothing_left(self) -> bool:
+        """Return whether a member without partitions is at its end.
+
+        A member that died unnoticed may still have some, which could be assigned to this one.
+        """
+        self._idle_since = self._idle_since or time.monotonic()
+        idle = time.monotonic() - self._idle_since
+        return self._exit_on_eof and (not self._partitions or idle > MISSED_AFTER)
+
+    async def _look_up(self, partitions: Collection[TopicPartition]) -> None:
         """Look up the first offsets after the end time, once it has passed."""
         until = self._until
         missing = sorted(set(partitions) - self._at_time.keys())
@@ -79,13 +111,6 @@ class EndOffsets:
         if isinstance(end, datetime):
             end = self._at_time.get(partition, math.inf)
         return min(end, self._at_start.get(partition, 0)) if self._exit_on_eof else end
-
-    def before_end(self, messages: list[Message]) -> list[Message]:
-        """Return those of a partition's messages that come before its end."""
-        end = self.of(TopicPartition(messages[-1].topic, messages[-1].partition))
-        if messages[-1].offset < end:
-            return messages
-        return [message for message in messages if message.offset < end]
 
     def left(
         self, partitions: Collection[TopicPartition], positions: Mapping[TopicPartition, int]

@@ -21,10 +21,11 @@ from alertstream.filtering.engine import FilterOptions, Sieve
 from alertstream.filtering.filters import AlertFilter, group_name
 from alertstream.filtering.pipeline import filter_topics
 from alertstream.kafka import producer as kafka
-from alertstream.kafka.admin import POLL_INTERVAL, TopicLayout, make_topics
-from alertstream.kafka.connection import Connection
+from alertstream.kafka.admin import make_topics
+from alertstream.kafka.connection import POLL_INTERVAL, Connection
 from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.subscription import Subscription
+from alertstream.kafka.topics import TopicLayout
 from alertstream.local.broker.cluster import BrokerOptions, local_broker
 from alertstream.local.broker.jars import Progress
 from alertstream.local.simulate.files import SimulateOptions, simulate

@@ -10,11 +10,11 @@ from typing import Any
 
 from alertstream.alert.surveys import field_paths
 from alertstream.avro.schemas import Schemas
-from alertstream.kafka.admin import is_pattern
 from alertstream.kafka.consumer import Consumer
 from alertstream.kafka.groups import Groups, Lags
 from alertstream.kafka.messages import next_offsets
 from alertstream.kafka.producer import KafkaError
+from alertstream.kafka.topics import is_pattern
 from alertstream.monitoring.stats import TopicStats
 from alertstream.reading.decoder import AlertDecoder, ReceivedAlert, Undecodable, decodable
 from alertstream.sending.schedule import Clock

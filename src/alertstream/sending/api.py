@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alertstream.avro.schemas import Schemas
-from alertstream.kafka.admin import TopicLayout, make_topics
+from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.producer import producer
+from alertstream.kafka.topics import TopicLayout
 from alertstream.sending.encoders import message_encoders
 from alertstream.sending.schedule import Cadence, WallClock, bursts, files_of, visits_in
 from alertstream.sending.sender import SendOptions, VisitSent

@@ -27,8 +27,8 @@ from alertstream.avro.container import ContainerFile
 from alertstream.avro.decoder import Decoder
 from alertstream.errors import AlertStreamError, DataError, UndecodableError
 from alertstream.kafka._aiokafka.batches import Records
-from alertstream.kafka.admin import Topic
 from alertstream.kafka.producer import DELIVERY_TIMEOUT, KafkaError, Producer, TooLargeError
+from alertstream.kafka.topics import Topic
 from alertstream.sending.encoders import Encoder
 from alertstream.sending.schedule import Burst, Clock, VisitFiles
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT

@@ -9,11 +9,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from tests.support.untouched import attributes, changed
 
 from alertstream.kafka import producer as kafka
-from alertstream.kafka.admin import TopicLayout, make_topics
+from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.messages import Copy, next_offsets
 from alertstream.kafka.subscription import Subscription
+from alertstream.kafka.topics import TopicLayout
 
 
 async def copy_with_aiokafka(broker: str, source: str, target: str, group: str) -> int:

@@ -250,7 +250,7 @@ class Filter(ReadingOptions, SchemaOptions):
 
 
 def _require_no_circle(topic: str, filters: Sequence[AlertFilter]) -> None:
-    from alertstream.kafka.admin import topic_pattern
+    from alertstream.kafka.topics import topic_pattern
 
     for each in filters:
         if topic_pattern([topic]).match(each.topic):

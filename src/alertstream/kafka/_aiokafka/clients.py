@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from inspect import signature
 from typing import Any
 
@@ -17,8 +17,11 @@ from aiokafka.structs import OffsetAndMetadata
 from aiokafka.util import create_task
 
 from alertstream.kafka._aiokafka.connection import KafkaConnection
-from alertstream.kafka._aiokafka.offset_requests import FencedOffsetCommit, StableOffsetFetch
-from alertstream.kafka.messages import ConsumerGroupMetadata, Offsets
+from alertstream.kafka._aiokafka.offset_requests import (
+    ConsumerGroupMetadata,
+    FencedOffsetCommit,
+    StableOffsetFetch,
+)
 
 Failures = dict[tuple[str, int], BaseException]
 """By host and port: why the last attempt to connect has failed, the latest last."""
@@ -49,6 +52,8 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
 
         :raises KafkaConnectionError: none of them answers.
         """
+        if self._sync_task is not None:
+            return
         failure: BaseException | None = None
         for host, port, _ in self.hosts:
             try:
@@ -60,7 +65,7 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
             except _FAILURES as error:
                 failure = error
                 continue
-            self._sync_task: Any = self._sync_task or create_task(self._md_synchronizer())
+            self._sync_task: Any = create_task(self._md_synchronizer())
             return
         raise KafkaConnectionError(f"Unable to bootstrap from {self.hosts}") from failure
 
@@ -145,7 +150,11 @@ class KafkaProducer(AIOKafkaProducer):  # type: ignore[misc]
         self.client = self._sender.client = _client(failures, settings)
         self.client.cluster = self._metadata
 
-    async def commit_offsets(self, offsets: Offsets, metadata: ConsumerGroupMetadata) -> None:
+    async def commit_offsets(
+        self,
+        offsets: Mapping[TopicPartition, tuple[int, str]],
+        metadata: ConsumerGroupMetadata,
+    ) -> None:
         """Commit offsets in the transaction, if ``metadata`` is still that of a member.
 
         :raises ProducerFenced: it is not.
@@ -171,6 +180,16 @@ class KafkaConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     def is_connected(self) -> bool:
         """Whether there is a connection to any broker."""
         return bool(self._client.is_connected)
+
+    async def partition_counts(self) -> dict[str, int]:
+        """Return how many partitions each topic has; it may be asked before the start.
+
+        :raises KafkaError: no broker answers.
+        """
+        await self._client.bootstrap()
+        cluster = await self._client.fetch_all_metadata()
+        topics = cluster.topics(exclude_internal_topics=False)
+        return {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}
 
     @property
     def assignment_key(self) -> object:

@@ -8,6 +8,7 @@ here name generation and member, and ask for stable offsets.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.protocol.api import Request, RequestStruct, Response
@@ -24,8 +25,6 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
-from alertstream.kafka.messages import ConsumerGroupMetadata
-
 _TEXT = CompactString("utf-8")
 _TAGS = ("tags", TaggedFields)
 _COORDINATOR_LOADING, _NOT_AVAILABLE, _NOT_COORDINATOR, _UNSTABLE = 14, 15, 16, 88
@@ -34,6 +33,24 @@ _RETRIED = {_UNSTABLE: _COORDINATOR_LOADING, _NOT_AVAILABLE: _NOT_COORDINATOR}
 """Codes that aiokafka does not know how to wait for, and one with the same effect that it does."""
 _FENCED = dict.fromkeys((_ILLEGAL_GENERATION, _UNKNOWN_MEMBER, _FENCED_INSTANCE), _INVALID_EPOCH)
 """Codes for one who is not a member any more, as aiokafka's for a producer that is fenced."""
+
+
+@dataclass(frozen=True)
+class ConsumerGroupMetadata:
+    """Who moves a consumer group's offsets: Kafka takes them from current members only (KIP-447).
+
+    :param generation_id: the rebalance after which the member has its partitions.
+    :param member_id: the id that the group's coordinator has given it.
+    :param group_instance_id: the name of a static member (KIP-345).
+    :param assignment: counts this process's assignments. The generation is not enough: a static
+        member that comes back has the same one.
+    """
+
+    group_id: str
+    generation_id: int
+    member_id: str
+    group_instance_id: str | None = None
+    assignment: int = 0
 
 
 def _topics(*of_partition: tuple[str, Any]) -> CompactArray:

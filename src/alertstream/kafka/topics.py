@@ -1,0 +1,93 @@
+"""Topics: how they are made, what is written to them, and patterns of their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import translate
+
+from alertstream.errors import TopicError
+from alertstream.kafka._aiokafka.batches import OVERHEAD
+from alertstream.kafka.connection import Connection
+
+MAX_MESSAGE = 10 * 1024 * 1024
+"""Bytes of the largest message that the topics made here take."""
+HEADER_ALLOWANCE = 64 * 1024
+"""Bytes that come on top of a message, such as the headers that a filter adds."""
+BATCH_SIZE = 256 * 1024
+"""Bytes that go to a partition in one piece, if alerts are smaller than that."""
+UNDECODABLE_SUFFIX = "-undecodable"
+"""What the name of the topic ends with to which a topic's undecodable messages go."""
+VISIT_CAPS_SUFFIX = "-visit-caps"
+"""What the name of the topic ends with in which members of a group agree on their filters' caps."""
+
+
+@dataclass(frozen=True)
+class TopicLayout:
+    """How a topic is made: None for ``replication`` is three, or as many as there are brokers."""
+
+    partitions: int = 4
+    replication: int | None = None
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic to write to.
+
+    :param largest_batch: bytes of a batch that it takes (``max.message.bytes``); None is unknown,
+        as without the right to ask for it.
+    """
+
+    name: str
+    partitions: int
+    largest_batch: int | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """Bytes of records to collect for a batch, if they are smaller than that."""
+        return min(BATCH_SIZE, (self.largest_batch or BATCH_SIZE) - OVERHEAD)
+
+
+def is_pattern(name: str) -> bool:
+    """Return whether it stands for all topics that match it, as ``alerts-*`` does."""
+    return any(each in name for each in "*?[")
+
+
+def topic_pattern(names: Iterable[str]) -> re.Pattern[str]:
+    """Return the expression for topics' names, and patterns as of files.
+
+    A pattern leaves out Kafka's own topics, and those of undecodable messages and of caps, unless
+    it says so.
+    """
+    expressions = []
+    for name in names:
+        if not is_pattern(name):
+            expressions.append(f"{re.escape(name)}$")
+            continue
+        suffixes = (UNDECODABLE_SUFFIX, VISIT_CAPS_SUFFIX)
+        left_out = "|".join(each for each in suffixes if not name.endswith(each))
+        hidden = "" if name.startswith("_") else "(?!_)"
+        expressions.append(f"{hidden}(?!.*({left_out})$){translate(name)}")
+    return re.compile("|".join(f"(?:{each})" for each in expressions))
+
+
+def existing_topics(
+    found: Mapping[str, int], names: Collection[str], connection: Connection
+) -> dict[str, int]:
+    """Return the partition counts of the topics that are named or match a pattern.
+
+    :param found: the partition counts of all topics.
+    :raises TopicError: one that is named does not exist.
+    """
+    for name in names:
+        if name not in found and not is_pattern(name):
+            known = sorted(topic for topic in found if not topic.startswith("_"))
+            hidden = ", or no right to see it" if connection.username else ""
+            raise TopicError(
+                f"there is no topic {name}{hidden}",
+                where=connection.bootstrap,
+                todo=f"topics there: {', '.join(known[:10])}" if known else "send to it first",
+            )
+    pattern = topic_pattern(names)
+    return {name: count for name, count in found.items() if pattern.match(name)}
