@@ -1,0 +1,48 @@
+"""Topics by name and by pattern."""
+
+from __future__ import annotations
+
+import pytest
+
+from alertstream.errors import TopicError
+from alertstream.kafka._aiokafka.batches import OVERHEAD
+from alertstream.kafka.connection import Connection
+from alertstream.kafka.topics import Topic, existing_topics
+
+LOCAL = Connection("localhost:9092")
+FOUND = {
+    "alerts-v10": 45,
+    "alerts-v11": 45,
+    "alerts-v11-undecodable": 4,
+    "_alerts-v11": 1,
+    "group-visit-caps": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (["alerts-v11"], ["alerts-v11"]),
+        (["alerts-*"], ["alerts-v10", "alerts-v11"]),
+        (["alerts-v1[1-9]"], ["alerts-v11"]),
+        (["*-undecodable"], ["alerts-v11-undecodable"]),
+        (["_*"], ["_alerts-v11"]),
+        (["nothing-*"], []),
+        (["*"], ["alerts-v10", "alerts-v11"]),
+    ],
+)
+def test_names_and_patterns(names: list[str], chosen: list[str]) -> None:
+    assert list(existing_topics(FOUND, names, LOCAL)) == chosen
+
+
+def test_a_topic_that_does_not_exist() -> None:
+    with pytest.raises(
+        TopicError, match="there is no topic alerts · localhost:9092 · topics"
+    ) as no:
+        existing_topics(FOUND, ["alerts"], LOCAL)
+    assert "_alerts" not in str(no.value)
+
+
+def test_a_batch_is_no_larger_than_its_topic_takes() -> None:
+    assert Topic("alerts", 4).batch_size + OVERHEAD == 256 * 1024
+    assert Topic("alerts", 4, 1_000).batch_size + OVERHEAD == 1_000
