@@ -102,7 +102,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         while not stop.is_set():
             assignment = self._assignments
             try:
-                if await unless(self._stop, self._ends.reached(), grace=0):
+                if self._ends.exist and await unless(stop, self._ends.reached(), grace=0):
                     return
                 # It waits for the end of a rebalance itself, longer than it is told to.
                 work = self._consumer.getmany(timeout_ms=int(POLL_INTERVAL * 1000))

@@ -67,6 +67,11 @@ class EndOffsets:
         self._at_time: dict[TopicPartition, int] = {}
         self._idle_since = 0.0
 
+    @property
+    def exist(self) -> bool:
+        """Whether reading ends at all."""
+        return self._exit_on_eof or self._until is not None
+
     async def begin(self) -> None:
         """Look up where the partitions end at first."""
         if self._exit_on_eof:
@@ -74,8 +79,6 @@ class EndOffsets:
 
     async def reached(self) -> bool:
         """Return whether all partitions that are assigned are read up to their ends."""
-        if not self._exit_on_eof and self._until is None:
-            return False
         assignment = self._consumer.assignment()
         if not assignment:
             return self._nothing_left()
