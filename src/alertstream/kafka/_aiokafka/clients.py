@@ -184,10 +184,13 @@ class KafkaConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     async def partition_counts(self) -> dict[str, int]:
         """Return how many partitions each topic has; it may be asked before the start.
 
-        :raises KafkaError: no broker answers.
+        :raises KafkaConnectionError: no broker answers.
         """
         await self._client.bootstrap()
-        cluster = await self._client.fetch_all_metadata()
+        try:
+            cluster = await self._client.fetch_all_metadata()
+        except KafkaError as error:
+            raise KafkaConnectionError(str(error)) from error
         topics = cluster.topics(exclude_internal_topics=False)
         return {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}
 
