@@ -1,4 +1,4 @@
-"""Consumer groups: who reads topics, and how many messages they still have before them."""
+"""Consumer groups: which ones read topics, and their lag."""
 
 from __future__ import annotations
 

@@ -12,14 +12,14 @@ PREFIX = "alertstream"
 TOPIC_METRICS = {
     "alerts": ("counter", "alerts received"),
     "bytes": ("counter", "bytes of all messages received"),
-    "undecodable": ("counter", "messages received that are no alert"),
+    "undecodable": ("counter", "messages received that cannot be decoded"),
     "alerts_per_second": ("gauge", "alerts a second over the last ten seconds"),
 }
 """By the name of the figure: kind and meaning."""
 VISIT_METRICS = {
     "alerts": ("visit_alerts", "alerts of the last visit"),
     "seconds": ("visit_seconds", "from the last visit's first produce to its last alert received"),
-    "late": ("visit_late_alerts", "alerts of the last visit later than its budget of 60 s"),
+    "late": ("visit_late_alerts", "alerts of the last visit that took more than 60 s"),
 }
 QUANTILES = {"latency_p50_ms": "0.5", "latency_p99_ms": "0.99", "latency_max_ms": "1"}
 
@@ -67,11 +67,13 @@ class _Collector:
                 latency.add_metric([topic, quantile], (stats[name] or 0) / 1000)
         yield latency
         lag = GaugeMetricFamily(
-            f"{PREFIX}_group_lag", "messages that a group has before it", labels=["group", "topic"]
+            f"{PREFIX}_group_lag",
+            "messages that a group has not committed yet",
+            labels=["group", "topic"],
         )
         for group, lags in figures.get("groups", {}).items():
-            for topic, behind in lags.items():
-                lag.add_metric([group, topic], behind)
+            for topic, messages in lags.items():
+                lag.add_metric([group, topic], messages)
         yield lag
         yield GaugeMetricFamily(
             f"{PREFIX}_connected", "1 if Kafka can be reached", int(figures.get("connected", True))

@@ -1,4 +1,4 @@
-"""Topics to figures: what has come, how fast, of which visits, and how late."""
+"""Topics to figures: how many alerts have come, how fast, of which visits, and how late."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from alertstream.monitoring.stats import TopicStats
 from alertstream.reading.decoder import AlertDecoder, ReceivedAlert, Undecodable, decodable
 from alertstream.sending.schedule import Clock
 
-ASK_GROUPS_EVERY = 5.0
-"""Seconds from one question for the groups' lag to the next; as many are waited for an answer."""
+LAG_INTERVAL = 5.0
+"""Seconds from one look at the groups' lag to the next, and the time-out of each."""
 
 Show = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -84,7 +84,7 @@ async def watch_stream(
     Nothing of an alert is decoded but its visit.
 
     :param refresh: seconds from one call of ``show`` to the next.
-    :param groups: tells how far behind consumer groups are.
+    :param groups: where the lag of consumer groups is looked up.
     :param show: called with the figures as they come, and at the end with the final ones; it may
         take its time.
     :param notice: called with a line for the user.
@@ -126,12 +126,12 @@ async def _watch_to_the_end(
 async def _follow_groups(watch: Watch, groups: Groups | None) -> None:
     while groups is not None:
         await _ask_groups(watch, groups)
-        await asyncio.sleep(ASK_GROUPS_EVERY)
+        await asyncio.sleep(LAG_INTERVAL)
 
 
 async def _ask_groups(watch: Watch, groups: Groups | None) -> None:
     if groups is not None:
-        # Where there is no answer, as from a broker that is down, the figures stay as they are.
+        # Without an answer, as from a broker that is down, the figures stay as they are.
         with suppress(KafkaError, TimeoutError):
-            async with asyncio.timeout(ASK_GROUPS_EVERY):
+            async with asyncio.timeout(LAG_INTERVAL):
                 watch.lags = await groups.lags(watch.stats)

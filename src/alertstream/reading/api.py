@@ -29,8 +29,8 @@ from alertstream.kafka.messages import Offsets, next_offsets
 from alertstream.kafka.subscription import Subscription
 from alertstream.reading.decoder import AlertDecoder, ReceivedAlert, decodable
 
-SETTLE_AFTER = 1.0
-"""Seconds after which a group is told how far its alerts are done."""
+COMMIT_INTERVAL = 1.0
+"""Seconds from one commit of a group's offsets to the next."""
 
 _log = logging.getLogger("alertstream")
 
@@ -48,23 +48,25 @@ async def read(
 ) -> AsyncIterator[ReceivedAlert]:
     """Yield the alerts of topics as they come, in order within a partition.
 
-    With a group, an alert counts as done when the next one is asked for, and Kafka is told so every
-    second: whatever ends the program, what was not done comes again, and so does the alert at which
-    the loop was left; after a crash or a rebalance, also what was done in the last second. What
-    cannot be decoded is left out, and logged as a warning of ``alertstream``, once per cause.
+    With a group, an alert counts as done when the next one is requested, and offsets are committed
+    every second: whatever ends the program, alerts that were not done are read again, and so is the
+    one at which the loop was left; after a crash or a rebalance, those of the last second, too.
+    Messages that cannot be decoded are skipped, and logged as a warning of ``alertstream``, once
+    per cause.
 
     :param topics: a name or several, or patterns such as ``ztf_*``.
     :param group: consumer group that remembers what was done; None remembers nothing.
-    :param start: where to start without a remembered offset: ``earliest``, ``latest``, a time, or
+    :param start: where to start without a committed offset: ``earliest``, ``latest``, a time, or
         an offset (a negative one counts from the end).
-    :param until: where to end: before an offset of each partition, or before what came at a time.
+    :param until: where to end: before an offset of each partition, or before the first message of
+        a time.
     :param exit_on_eof: end where the partitions ended when reading began.
     :param fields: quantities and dotted paths to decode, as of a filter; None decodes everything,
         which takes many times as long.
     :param schemas: where schemas are looked up; None is the package's own. One from a registry:
         ``RegistrySchemas(Registry(url))`` of :mod:`alertstream.avro.registry`.
-    :raises TopicError: a topic is not there.
-    :raises BrokerError: Kafka cannot be reached, or refuses. A Kafka that goes away is waited for.
+    :raises TopicError: a topic does not exist.
+    :raises BrokerError: Kafka cannot be reached, or refuses. A connection that is lost is restored.
     """
     names = (topics,) if isinstance(topics, str) else tuple(topics)
     paths = None if fields is None else field_paths(fields)
@@ -74,13 +76,13 @@ async def read(
     done: Offsets = {}
     async with subscribe(Connection.to(broker), subscription, notice=_log.warning) as consumer:
 
-        async def settle() -> None:
-            settled = done.copy()
+        async def commit() -> None:
+            offsets = done.copy()
             done.clear()
-            await consumer.commit(settled)
+            await consumer.commit(offsets)
 
         try:
-            batches = consumer.batches(stop, before_rebalance=settle)
+            batches = consumer.batches(stop, before_rebalance=commit)
             async for batch in decodable(batches, decoder, stop):
                 begin = time.monotonic()
                 for message in batch:
@@ -90,12 +92,12 @@ async def read(
                     if isinstance(alert, ReceivedAlert):
                         yield alert
                     done |= next_offsets((message,))
-                    if time.monotonic() - begin > SETTLE_AFTER:
-                        await settle()
+                    if time.monotonic() - begin > COMMIT_INTERVAL:
+                        await commit()
                         begin = time.monotonic()
-                await settle()
+                await commit()
         finally:
-            # From here on, Kafka has only so long to take what is done.
+            # From here on, Kafka has a limited time to take the offsets.
             stop.set()
             with suppress(TimeoutError):
-                await settle()
+                await commit()
