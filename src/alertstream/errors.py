@@ -17,7 +17,7 @@
     └── DeliveryError           alerts were not acknowledged, or an account does not add up
 
 Every error is one line for people: what happened, where, and what to do about it.
-Errors of other libraries are turned into these at the one module that owns the library.
+Errors of other libraries are turned into these by the package that owns the library.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ class FilterError(AlertStreamError):
 class DeliveryError(AlertStreamError):
     """Alerts were not acknowledged, or an account does not add up.
 
-    :param retriable: the cause may go away by itself, as a broker that is down.
-    :param refused: Kafka has said no, instead of nothing.
+    :param retriable: the cause may go away by itself, as when a broker is down.
+    :param refused: Kafka has rejected them, instead of not answering.
     """
 
     def __init__(
