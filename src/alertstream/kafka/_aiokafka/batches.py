@@ -107,7 +107,7 @@ class Batch:
         self._records = records
         self._transactional = transactional
         self._producer = (-1, -1, 0)
-        self._built: Pieces | None = None
+        self._built: list[bytes] = []
 
     def record_count(self) -> int:
         """Return how many records it has."""
@@ -130,8 +130,8 @@ class Batch:
     def _set_producer_state(self, producer_id: int, epoch: int, sequence: int) -> None:
         self._producer = (producer_id, epoch, sequence)
 
-    def _build(self) -> Pieces:
-        if self._built is None:
+    def _build(self) -> list[bytes]:
+        if not self._built:
             number, parts, size = self._records.encoded()
             count = self._records.count
             checked = _CHECKED.pack(
@@ -144,21 +144,10 @@ class Batch:
             checksum = google_crc32c.value(checked)
             for part in parts:
                 checksum = google_crc32c.extend(checksum, part)
-            # What the length counts starts behind it, with the leader's epoch, which is unknown.
+            # What the length counts starts after it, with the leader's epoch, which is unknown.
             start = _START.pack(0, OVERHEAD - 12 + size, -1, 2, checksum)
-            self._built = Pieces([start + checked, *parts], OVERHEAD + size)
+            self._built = [start + checked, *parts]
         return self._built
-
-
-class Pieces:
-    """Bytes in parts that nobody has joined."""
-
-    def __init__(self, parts: list[bytes], size: int) -> None:
-        self.parts = parts
-        self._size = size
-
-    def __len__(self) -> int:
-        return self._size
 
 
 def _sized(content: bytes | None) -> tuple[bytes, ...]:

@@ -25,8 +25,6 @@ from aiokafka.protocol.produce import ProduceRequest, ProduceRequest_v7
 from aiokafka.protocol.types import Int16, Int32, String
 from aiokafka.util import wait_for
 
-from alertstream.kafka._aiokafka.batches import Pieces
-
 _TEXT = String("utf-8")
 _PARTITION = struct.Struct(">ii")
 
@@ -125,6 +123,6 @@ def encode_produce_request(request: ProduceRequest_v7) -> list[bytes]:
     for topic, partitions in request.topics:
         parts.append(_TEXT.encode(topic) + Int32.encode(len(partitions)))
         for partition, batch in partitions:
-            parts.append(_PARTITION.pack(partition, len(batch)))
-            parts += batch.parts if isinstance(batch, Pieces) else [batch]
+            pieces = batch if isinstance(batch, list) else [batch]
+            parts += [_PARTITION.pack(partition, sum(map(len, pieces))), *pieces]
     return parts
