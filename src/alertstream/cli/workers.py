@@ -111,7 +111,7 @@ async def filter_with_workers(
             error = WorkerError(number, status)
             notice(f"{error.what} and is restarted; what it counted after its last report is lost")
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), RETRY)
+                await asyncio.wait_for(stop.wait(), RETRY_INTERVAL)
         if status not in went_well and not stop.is_set():
             raise WorkerError(number, status)
 

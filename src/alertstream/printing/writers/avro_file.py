@@ -22,8 +22,8 @@ from alertstream.avro.schema_tree import Schema
 from alertstream.avro.schemas import Schemas, canonical_fingerprint, full_name
 from alertstream.avro.wire import HEADER_SIZE, unpack, varint
 from alertstream.errors import DataError, Notice
-from alertstream.kafka.admin import UNDECODABLE
 from alertstream.kafka.messages import Message
+from alertstream.kafka.topics import UNDECODABLE_SUFFIX
 from alertstream.printing.writers.writer import Writer
 from alertstream.reading.decoder import ReceivedAlert
 from alertstream.system.files import not_written, writing
@@ -118,7 +118,7 @@ class AvroFile(Writer):
         """Return where alerts of another schema go, named after it."""
         safe = _UNSAFE.sub("_", name)[:MAX_NAME]
         path = self._beside(f"-{safe}")
-        reserved = path == self._beside(UNDECODABLE)
+        reserved = path == self._beside(UNDECODABLE_SUFFIX)
         if safe != name or reserved or _fingerprint_in(path) not in (None, fingerprint):
             path = self._beside(f"-{safe}-{fingerprint[:8]}")
         return path
