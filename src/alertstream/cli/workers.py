@@ -133,7 +133,7 @@ async def filter_with_workers(
 
 async def _report_visits(account: FilterAccount, report: Report) -> None:
     while True:
-        await asyncio.sleep(POLL)
+        await asyncio.sleep(POLL_INTERVAL)
         if closed := account.close_visits():
             await report(closed)
 

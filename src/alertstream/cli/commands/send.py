@@ -124,7 +124,7 @@ class Send(KafkaOptions, SchemaOptions):
         from alertstream.cli.event_loop import input_lines
         from alertstream.cli.terminal.progress import send_progress
         from alertstream.cli.workers import send_with_workers, told_bursts
-        from alertstream.kafka.admin import TopicLayout, make_topics
+        from alertstream.kafka.admin import make_topics
         from alertstream.kafka.producer import producer
         from alertstream.kafka.topics import TopicLayout
         from alertstream.sending.schedule import Cadence, WallClock, bursts
