@@ -21,7 +21,6 @@ from tests.support.samples import body_of, official_schema, sample_alert, schema
 from tests.support.ztf import ztf_alert
 
 from alertstream.avro.wire import pack
-from alertstream.kafka.messages import ORIGIN, REASON
 from alertstream.sending.encoders import container_encoder
 
 
@@ -159,7 +158,7 @@ def test_stops_after_n(kafka: str, stream: str) -> None:
     assert len(printed.lines) == 6
 
 
-def test_group_goes_on_behind_what_was_printed(kafka: str, stream: str) -> None:
+def test_group_goes_on_after_what_was_printed(kafka: str, stream: str) -> None:
     how = ("--group", f"group-{stream}", "--format", "json")
     first = run("print", kafka, stream, "-n", 50, *how)
     assert sum(raw_kafka.committed(kafka, f"group-{stream}").values()) == 50
@@ -300,8 +299,8 @@ def test_garbage_is_counted_and_the_rest_is_printed(kafka: str, stream: str) -> 
 
 
 @pytest.fixture
-def set_aside(kafka: str, topic: str) -> tuple[str, list[bytes]]:
-    """A topic with what a filter has set aside, and its messages."""
+def dead_lettered(kafka: str, topic: str) -> tuple[str, list[bytes]]:
+    """A topic with what a filter has dead-lettered, and its messages."""
     body = body_of(sample_alert("10.0"), "10.0")
     messages = [pack(1000, body)[:-20], pack(4242, b"\x1b[2J"), b"", b"\0" + bytes(range(256))]
     for each in (topic, f"{topic}-undecodable"):
@@ -323,8 +322,8 @@ REASONS = [
 ]
 
 
-def test_undecodable_messages_as_text(kafka: str, set_aside: tuple[str, list[bytes]]) -> None:
-    topic, messages = set_aside
+def test_undecodable_messages_as_text(kafka: str, dead_lettered: tuple[str, list[bytes]]) -> None:
+    topic, messages = dead_lettered
     printed = run("print", kafka, f"{topic}-undecodable", "--exit-on-eof")
     assert printed.status == 3
     assert printed.err.endswith("4 read = 0 printed + 0 skipped + 4 undecodable\n")
@@ -342,8 +341,8 @@ def test_undecodable_messages_as_text(kafka: str, set_aside: tuple[str, list[byt
     assert next(shown, None) is None
 
 
-def test_undecodable_messages_as_json(kafka: str, set_aside: tuple[str, list[bytes]]) -> None:
-    topic, messages = set_aside
+def test_undecodable_messages_as_json(kafka: str, dead_lettered: tuple[str, list[bytes]]) -> None:
+    topic, messages = dead_lettered
     how = ("--exit-on-eof", "--format", "json")
     printed = run("print", kafka, f"{topic}-undecodable", *how, "--cutouts")
     assert printed.status == 3
@@ -357,41 +356,6 @@ def test_undecodable_messages_as_json(kafka: str, set_aside: tuple[str, list[byt
     without = run("print", kafka, f"{topic}-undecodable", *how, "-n", 2)
     assert len(without.objects) == 2
     assert all("content" not in each for each in without.objects)
-
-
-@pytest.mark.parametrize(
-    "origin",
-    [
-        *(None, b"", b"\xff", b"{", b"[]", b"7", b"{}", b"[" * 50_000),
-        b'{"topic": 1, "partition": 0, "offset": 0, "timestamp": 0}',
-        b'{"topic": "x", "partition": 0, "offset": NaN, "timestamp": 0}',
-    ],
-)
-def test_headers_that_say_nothing(kafka: str, topic: str, origin: bytes | None) -> None:
-    raw_kafka.make(kafka, topic)
-    headers = [(REASON, b"\x1b[2J\xff"), (ORIGIN, origin), ("theirs", None)]
-    raw_kafka.write(kafka, topic, [b"x", None], headers=headers, key=b"k")
-    printed = run("print", kafka, topic, "--exit-on-eof", "--format", "json")
-    assert printed.status == 3
-    assert [each["origin"] for each in printed.objects] == [None, None]
-    text = run("print", kafka, topic, "--exit-on-eof")
-    assert text.status == 3
-    assert "\x1b" not in text.out
-    assert "from" not in text.out
-
-
-def test_origin_beyond_all_times_and_terminals(kafka: str, topic: str) -> None:
-    raw_kafka.make(kafka, topic)
-    origin = {"topic": "\ud800\x1b[2J", "partition": 0, "offset": 2**70, "timestamp": 2**70}
-    headers = [(ORIGIN, json.dumps(origin).encode()), (REASON, None)]
-    raw_kafka.write(kafka, topic, [b"x"], headers=headers)
-    printed = run("print", kafka, topic, "--exit-on-eof", "--format", "json")
-    assert printed.objects[0]["origin"]["timestamp"] == 2**70
-    assert printed.objects[0]["undecodable"] == "no wire-format header"
-    text = run("print", kafka, topic, "--exit-on-eof")
-    assert (printed.status, text.status) == (3, 3)
-    assert f"of {2**70} ms" in text.out
-    assert "\x1b" not in text.out
 
 
 def test_alert_of_odd_types_is_undecodable(kafka: str, topic: str) -> None:

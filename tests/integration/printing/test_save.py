@@ -25,8 +25,6 @@ from tests.support.samples import (
 )
 from tests.support.ztf import ztf_alert
 
-from alertstream.sending.encoders import container_encoder
-
 QUIET = ("--fields", "snr", "--exit-on-eof")
 
 
@@ -330,37 +328,6 @@ def test_comma_separated_values(kafka: str, stream: str) -> None:
         assert row["snr"] == ("" if snr is None else str(snr))
         assert row["band"] == alerts[row["source_id"]]["band"]
         assert row["diaSource.parentDiaSourceId"] == ""
-
-
-def carried(name: str) -> bytes:
-    """A message with a schema of this name in it."""
-    schema = {"type": "record", "name": name, "fields": [{"name": "objectId", "type": "string"}]}
-    return b"".join(container_encoder(schema)(b"\x02x"))
-
-
-@pytest.mark.parametrize("name", ["a/b", "../../up", "n" * 300, "undecodable"])
-def test_schemas_of_odd_names(kafka: str, topic: str, tmp_path: Path, name: str) -> None:
-    raw_kafka.make(kafka, topic)
-    raw_kafka.write(kafka, topic, [carried("first"), carried(name), b"junk"])
-    folder = tmp_path / "in"
-    saved = run("print", kafka, topic, "--save", folder / "night.avro", "--exit-on-eof")
-    assert saved.status == 3, saved.err
-    assert "3 saved in" in saved.err
-    files = sorted(folder.iterdir())
-    assert len(files) == 3
-    assert sorted(len(bodies_in(file)) for file in files) == [1, 1, 1]
-    assert records(folder / "night-undecodable.avro") == [b"junk"]
-    assert sorted(tmp_path.iterdir()) == [folder]
-
-
-def test_schemas_without_end(kafka: str, topic: str, tmp_path: Path) -> None:
-    raw_kafka.make(kafka, topic)
-    raw_kafka.write(kafka, topic, [carried(f"n{number}") for number in range(130)])
-    saved = run("print", kafka, topic, "--save", tmp_path / "night.avro", "--exit-on-eof")
-    assert saved.status == 0, saved.err
-    assert "130 saved in" in saved.err
-    assert sum(len(bodies_in(file)) for file in tmp_path.iterdir()) == 130
-    assert len(list(tmp_path.iterdir())) <= 101
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -154,23 +154,26 @@ class _Appender:
         self._path = path
         self._blocks: list[tuple[bytes, ...]] = []
         self.written = 0
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: BinaryIO = path.open("ab")
-            _lock(self._file, path)
-            if path.stat().st_size == 0:
-                self._file.write(container_header(schema, schema_id))
-                self._sync()
-                _sync_folder(path.parent)
-        tail = container_tail(path)
-        self._marker = tail.sync_marker
-        self._end = tail.end
-        if tail.end < path.stat().st_size:
-            notice(f"removed the file's last record, which was cut short · {path}")
-            self._file.truncate(tail.end)
+        with ExitStack() as opened:
+            with writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._file: BinaryIO = opened.enter_context(path.open("ab"))
+                _lock(self._file, path)
+                if path.stat().st_size == 0:
+                    self._file.write(container_header(schema, schema_id))
+                    self._sync()
+                    _sync_folder(path.parent)
+            tail = container_tail(path)
+            self._sync_marker = tail.sync_marker
+            self._end = tail.end
+            if tail.end < path.stat().st_size:
+                notice(f"removed the file's last record, which was cut short · {path}")
+                self._file.truncate(tail.end)
+            # It stays open where all went well.
+            opened.pop_all()
 
     def append(self, body: bytes) -> None:
-        self._blocks.append((varint(1), varint(len(body)), body, self._marker))
+        self._blocks.append((varint(1), varint(len(body)), body, self._sync_marker))
 
     def flush(self) -> None:
         if not self._blocks:

@@ -1,0 +1,107 @@
+"""Messages as lines: strict JSON, CSV that spreadsheets read, text that no terminal obeys."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from alertstream.alert.alert import Alert
+from alertstream.avro.wire import pack
+from alertstream.errors import UndecodableError
+from alertstream.kafka.messages import ORIGIN, REASON, Message
+from alertstream.printing.lines import LineFormat
+
+JSON, TEXT, CSV = (LineFormat(format=each) for each in ("json", "text", "csv"))
+MESSAGE = Message("alerts", 2, 7, 1_000, None, pack(1000, b"body"))
+
+
+def strict(line: str) -> Any:
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is not JSON")
+
+    return json.loads(line, parse_constant=refuse)
+
+
+def test_json_is_strict_and_keeps_64_bits() -> None:
+    number, time = 2**63 - 5, datetime(2026, 11, 24, 3, 4, 5, 678901, UTC)
+    shown_time = "2026-11-24T03:04:05.678901+00:00"
+    source = {"snr": math.nan, "psfFlux": -math.inf, "diaSourceId": number, "time": time}
+    alert = Alert({"diaSource": source, "cutoutScience": bytes(34560)})
+    shown = strict(JSON.alert_line(MESSAGE, alert))
+    assert {key: shown[key] for key in shown if key != "alert"} == {
+        **{"topic": "alerts", "partition": 2, "offset": 7},
+        **{"timestamp": 1_000, "schema_id": 1000},
+    }
+    assert shown["alert"] == {
+        "diaSource": {
+            "snr": None,
+            "psfFlux": None,
+            "diaSourceId": number,
+            "time": shown_time,
+        },
+        "cutoutScience": "<34560 bytes>",
+    }
+    images = LineFormat(format="json", images=True)
+    assert strict(images.alert_line(MESSAGE, Alert({"a": b"\0\1"})))["alert"] == {"a": "AAE="}
+
+
+def test_chosen_fields_in_every_format() -> None:
+    alert = Alert({"diaSource": {"band": "r", "snr": 7.5}, "prvDiaSources": [{"visit": 1}, {}]})
+    fields = ("snr", "diaSource.band", "prvDiaSources.visit", "nothing")
+    values = [7.5, "r", [1, None], None]
+    shown = {form: LineFormat(format=form, fields=fields) for form in ("json", "text", "csv")}
+    assert strict(shown["json"].alert_line(MESSAGE, alert))["alert"] == dict(
+        zip(fields, values, strict=True)
+    )
+    line = "snr=7.5  diaSource.band=r  prvDiaSources.visit=[1, None]  nothing=None"
+    assert shown["text"].alert_line(MESSAGE, alert) == line
+    lines = [*shown["csv"].heading(), shown["csv"].alert_line(MESSAGE, alert)]
+    assert list(csv.reader(lines)) == [[*fields], ["7.5", "r", "[1, null]", ""]]
+    assert [shown[form].heading() for form in ("json", "text")] == [[], []]
+
+
+@pytest.mark.parametrize("form", [TEXT, CSV])
+def test_fields_of_unexpected_types_are_undecodable(form: LineFormat) -> None:
+    alert = Alert({"diaSource": {"psfFlux": [1]}})
+    with pytest.raises(UndecodableError, match="fields of unexpected types"):
+        form.alert_line(MESSAGE, alert)
+    assert strict(JSON.alert_line(MESSAGE, alert))["alert"] == alert
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *(None, b"", b"\xff", b"{", b"[]", b"7", b"{}", b"[" * 50_000),
+        b'{"topic": 1, "partition": 0, "offset": 0, "timestamp": 0}',
+        b'{"topic": "x", "partition": 0, "offset": NaN, "timestamp": 0}',
+    ],
+)
+@pytest.mark.parametrize("value", [b"x", None])
+def test_headers_that_say_nothing(origin: bytes | None, value: bytes | None) -> None:
+    headers = ((REASON, b"\x1b[2J\xff"), (ORIGIN, origin), ("theirs", None))
+    message = Message("alerts", 0, 0, 0, b"k", value, headers)
+    (line,) = JSON.undecodable_lines(message, "cut short")
+    assert strict(line)["origin"] is None
+    text = "".join(TEXT.undecodable_lines(message, "cut short"))
+    assert "\x1b" not in text
+    assert "from" not in text
+    assert CSV.undecodable_lines(message, "cut short") == []
+
+
+def test_origin_beyond_all_times_and_terminals() -> None:
+    origin = {"topic": "\ud800\x1b[2J", "partition": 0, "offset": 2**70, "timestamp": 2**70}
+    headers = ((ORIGIN, json.dumps(origin).encode()), (REASON, None))
+    message = Message("alerts", 0, 0, 0, None, b"x", headers)
+    (line,) = JSON.undecodable_lines(message, "no wire-format header")
+    shown = strict(line)
+    assert shown["origin"]["timestamp"] == 2**70
+    assert shown["undecodable"] == "no wire-format header"
+    text, content = TEXT.undecodable_lines(message, "no wire-format header")
+    assert f"of {2**70} ms" in text
+    assert text.isprintable()
+    assert content == "    78"
