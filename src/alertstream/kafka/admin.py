@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 from aiokafka import errors as kafka_errors
@@ -13,9 +13,9 @@ from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from alertstream.errors import TopicError, UsageError
-from alertstream.kafka._aiokafka.clients import Failures, KafkaAdminClient
+from alertstream.kafka._aiokafka.clients import KafkaAdminClient
 from alertstream.kafka.connection import CONNECT_TIMEOUT, POLL_INTERVAL, Connection
-from alertstream.kafka.error_mapping import mapped, mapped_errors
+from alertstream.kafka.error_mapping import mapped, open_client
 from alertstream.kafka.topics import (
     HEADER_ALLOWANCE,
     MAX_MESSAGE,
@@ -30,22 +30,13 @@ T = TypeVar("T")
 MAX_REPLICAS = 3
 
 
-@asynccontextmanager
-async def admin_client(connection: Connection) -> AsyncIterator[KafkaAdminClient]:
+def admin_client(connection: Connection) -> AbstractAsyncContextManager[KafkaAdminClient]:
     """Give a client for topics and groups.
 
     :raises BrokerError: Kafka cannot be reached within ``CONNECT_TIMEOUT``, or refuses.
     """
     limit = int(CONNECT_TIMEOUT * 1000)
-    failures: Failures = {}
-    async with mapped_errors(connection, failures):
-        admin = KafkaAdminClient(failures, **connection.settings(), request_timeout_ms=limit)
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                await admin.start()
-            yield admin
-        finally:
-            await admin.close()
+    return open_client(connection, KafkaAdminClient, request_timeout_ms=limit)
 
 
 async def _answer(ask: Callable[[], Awaitable[T]]) -> T:

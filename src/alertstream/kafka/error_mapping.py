@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
 
 from aiokafka import errors as kafka_errors
 
 from alertstream.errors import BrokerError, DeliveryError, SecurityError, TopicError
+from alertstream.kafka._aiokafka.clients import (
+    Failures,
+    KafkaAdminClient,
+    KafkaConsumer,
+    KafkaProducer,
+)
+from alertstream.kafka.connection import CONNECT_TIMEOUT, Connection
+from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 from alertstream.system.tls import NO_TLS, WRONG_NAME, certificate_names, refusal
 
-if TYPE_CHECKING:
-    from alertstream.kafka._aiokafka.clients import Failures
-    from alertstream.kafka.connection import Connection
+T = TypeVar("T", KafkaAdminClient, KafkaConsumer, KafkaProducer)
 
 NO_COORDINATOR = "Unable to get coordinator id for "
 """What aiokafka's admin client puts before the group that the user has no right to use."""
@@ -57,6 +63,25 @@ async def mapped_errors(connection: Connection, failures: Failures) -> AsyncIter
         raise await _unreachable(connection, reasons[-1] if reasons else error) from error
     except kafka_errors.KafkaError as error:
         raise mapped(connection, error) from error
+
+
+@asynccontextmanager
+async def open_client(connection: Connection, kind: type[T], **settings: Any) -> AsyncIterator[T]:
+    """Give a client that is connected; what it raises becomes one of our errors.
+
+    :raises BrokerError: Kafka cannot be reached within ``CONNECT_TIMEOUT``, or refuses.
+    """
+    failures: Failures = {}
+    async with mapped_errors(connection, failures):
+        client = kind(failures, **connection.settings(), **settings)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await client.start()
+            yield client
+        finally:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SHUTDOWN_TIMEOUT):
+                    await client.stop()
 
 
 async def _unreachable(connection: Connection, reason: BaseException) -> BrokerError:

@@ -7,54 +7,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 
-from alertstream.kafka._aiokafka.clients import Failures, KafkaConsumer, KafkaProducer
-from alertstream.kafka.connection import (
-    CONNECT_TIMEOUT,
-    POLL_INTERVAL,
-    TRANSACTION_TIMEOUT,
-    Connection,
-)
-from alertstream.kafka.error_mapping import failed_delivery, mapped_errors
+from alertstream.kafka._aiokafka.clients import KafkaConsumer, KafkaProducer
+from alertstream.kafka.connection import POLL_INTERVAL, TRANSACTION_TIMEOUT, Connection
+from alertstream.kafka.error_mapping import failed_delivery, open_client
 from alertstream.kafka.topics import MAX_MESSAGE
-from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
 
 class Log:
     """Appends to a log, and reads it as far as that."""
 
-    def __init__(self, connection: Connection, topic: str, failures: Failures) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        topic: str,
+        producer: KafkaProducer,
+        consumer: KafkaConsumer,
+        end: int,
+    ) -> None:
         self.topic = topic
         self._connection = connection
         self._partition = TopicPartition(topic, 0)
-        self._producer = KafkaProducer(
-            failures, **connection.settings(), acks="all", max_request_size=MAX_MESSAGE
-        )
-        self._consumer = KafkaConsumer(
-            failures,
-            **connection.settings(),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-        )
-        self.next = 0
+        self._producer = producer
+        self._consumer = consumer
+        self.next = end
         """The offset from which on it is still to be read."""
-
-    async def start(self) -> None:
-        """Connect; reading begins at the log's end."""
-        await self._producer.start()
-        await self._consumer.start()
-        self._consumer.assign([self._partition])
-        ends = await self._consumer.end_offsets([self._partition])
-        self.seek(ends[self._partition])
-
-    async def stop(self) -> None:
-        """Disconnect."""
-        await self._consumer.stop()
-        await self._producer.stop()
 
     def seek(self, offset: int) -> None:
         """Read on from there, or from the oldest that Kafka has kept."""
@@ -89,18 +70,17 @@ class Log:
 
 @asynccontextmanager
 async def log(connection: Connection, topic: str) -> AsyncIterator[Log]:
-    """Give the log that is in a topic.
+    """Give the log that is in a topic; reading begins at its end.
 
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
-    failures: Failures = {}
-    async with mapped_errors(connection, failures):
-        opened = Log(connection, topic, failures)
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                await opened.start()
-            yield opened
-        finally:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SHUTDOWN_TIMEOUT):
-                    await opened.stop()
+    partition = TopicPartition(topic, 0)
+    writing = open_client(connection, KafkaProducer, acks="all", max_request_size=MAX_MESSAGE)
+    reading = open_client(
+        connection, KafkaConsumer, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    async with writing as producer, reading as consumer:
+        consumer.assign([partition])
+        ends = await consumer.end_offsets([partition])
+        consumer.seek(partition, ends[partition])
+        yield Log(connection, topic, producer, consumer, ends[partition])

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 
-from alertstream.kafka._aiokafka.clients import Failures, KafkaAdminClient, KafkaConsumer
+from alertstream.kafka._aiokafka.clients import KafkaAdminClient, KafkaConsumer
 from alertstream.kafka.connection import CONNECT_TIMEOUT, Connection
-from alertstream.kafka.error_mapping import mapped_errors
+from alertstream.kafka.error_mapping import open_client
 
 Lags = dict[str, dict[str, int]]
 """Messages that a group has not committed yet, by group and topic."""
@@ -76,16 +75,9 @@ async def groups(connection: Connection) -> AsyncIterator[Groups]:
 
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
-    failures: Failures = {}
-    settings, timeout = connection.settings(), int(CONNECT_TIMEOUT * 1000)
-    async with mapped_errors(connection, failures):
-        admin = KafkaAdminClient(failures, **settings, request_timeout_ms=timeout)
-        consumer = KafkaConsumer(failures, **settings, isolation_level="read_committed")
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                await admin.start()
-                await consumer.start()
-            yield Groups(admin, consumer)
-        finally:
-            await consumer.stop()
-            await admin.close()
+    timeout = int(CONNECT_TIMEOUT * 1000)
+    async with (
+        open_client(connection, KafkaAdminClient, request_timeout_ms=timeout) as admin,
+        open_client(connection, KafkaConsumer, isolation_level="read_committed") as consumer,
+    ):
+        yield Groups(admin, consumer)

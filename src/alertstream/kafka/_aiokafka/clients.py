@@ -229,8 +229,12 @@ class KafkaConsumer(AIOKafkaConsumer):  # type: ignore[misc]
 
 
 class KafkaAdminClient(AIOKafkaAdminClient):  # type: ignore[misc]
-    """An admin client."""
+    """An admin client, which is stopped like the others."""
 
     def __init__(self, failures: Failures, **settings: Any) -> None:
         super().__init__(**settings)
         self._client = _client(failures, settings)
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await self.close()
