@@ -166,7 +166,7 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys\n"
         "from alertstream.cli.app import status_of\n"
         "status_of(['--help'])\n"
-        "heavy = {'aiohttp', 'aiokafka', 'fastavro', 'jgo', 'rich.table', 'uvloop'}\n"
+        "heavy = {'aiohttp', 'aiokafka', 'asyncio', 'fastavro', 'jgo', 'rich.table', 'uvloop'}\n"
         "print(heavy & set(sys.modules))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

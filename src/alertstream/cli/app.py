@@ -161,13 +161,13 @@ def _set_up_logging(debug: bool) -> None:
 
 def _run(parsed: Options | int) -> int:
     """Run a command; an integer is the exit status of one that typer has run, such as help."""
-    from alertstream.cli.event_loop import Interrupted
-
     if parsed == INTERRUPTED:
         # This is what typer makes of the exception.
         raise KeyboardInterrupt
     if isinstance(parsed, int):
         return parsed
+    from alertstream.cli.event_loop import Interrupted
+
     set_quiet(parsed.quiet)
     host = getattr(parsed, "broker", None) or getattr(parsed, "registry", None) or ""
     # Without Kafka, a filter's name may stand where BROKER does.
