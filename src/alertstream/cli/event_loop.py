@@ -16,7 +16,7 @@ SAME_SIGNAL_TIMEOUT = 1.0
 
 
 class Interrupted(Exception):
-    """A second signal has ended what was being brought to its end."""
+    """A second signal has cut the shutdown short."""
 
 
 def run(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:
@@ -81,7 +81,7 @@ async def input_lines() -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def ending_with_input(stop: asyncio.Event) -> AsyncIterator[None]:
-    """Set ``stop`` when standard input ends: whoever has started this process is gone."""
+    """Set ``stop`` when standard input ends: the process that started this one is gone."""
 
     async def watch() -> None:
         async for _ in input_lines():

@@ -1,4 +1,4 @@
-"""A consumer's name in its group that is the same when it is started again: by lock files."""
+"""A consumer's name in its group that stays the same across restarts, by lock files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import TextIO
 from uuid import getnode, uuid4
 
 MAX_INSTANCES = 1000
-"""Processes of a group on one machine that get a name which they have again."""
+"""Processes of a group on one machine whose names stay the same."""
 
 
 @contextmanager
 def instance_name(group: str) -> Iterator[str]:
-    """Give a name for this process in a consumer group, the same when it is started again.
+    """Give a name for this process in a consumer group, the same after a restart.
 
     The first process of the group on this machine has number 0, a second one at the same time 1.
     A lock file, which the system releases even for a process that is killed, says which are taken.
@@ -47,7 +47,7 @@ def _locked(path: Path) -> TextIO | None:
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Who had it before may have removed it meanwhile, and another have made it anew.
+        # Its last owner may have removed it by now, and another process created it again.
         if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
             return lock
     except OSError:

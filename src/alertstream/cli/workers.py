@@ -1,8 +1,8 @@
-"""Several processes that share one command's work: started, told, ended; one account of all.
+"""Several processes that share one command's work, and report it as JSON; one account of all.
 
-Each is the same command once more, with its own share of the work, and gives its account in JSON.
-A worker of ``filter`` is a member of the group: when it dies, the others have its partitions, and
-it is started again. A worker of ``send`` has a part of each visit, and is told when that is due.
+Each is the same command once more, with its own share of the work. A worker of ``filter`` is a
+member of the group: when it is killed, the others take over its partitions, and it is restarted.
+A worker of ``send`` has a part of each visit, and sends it when it gets the order to.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from alertstream.system.process import end_process
 
 Command = Sequence[str]
 """The command line of a worker."""
-LONGEST_LINE = 1024 * 1024
+MAX_LINE = 1024 * 1024
 """Bytes of a line that a worker writes."""
 
 
@@ -42,11 +42,11 @@ def worker_command(*more: str) -> list[str]:
 
 
 class WorkerError(AlertStreamError):
-    """A worker could not go on; it has said why itself."""
+    """A worker failed; it has said why itself."""
 
     def __init__(self, number: int, status: int) -> None:
-        what = f"was killed (signal {-status})" if status < 0 else f"has ended (status {status})"
-        super().__init__(f"worker {number} {what}", todo="see what it says above, if anything")
+        what = f"was killed (signal {-status})" if status < 0 else f"ended with status {status}"
+        super().__init__(f"worker {number} {what}", todo="see its own error above, if any")
         self.exit_status = max(status, 1)
 
 
@@ -57,14 +57,14 @@ async def worker(command: Command, stop: asyncio.Event) -> AsyncIterator[Process
     It is in a session of its own, so that Ctrl-C reaches it by way of ``stop`` only.
     """
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=PIPE, stdout=PIPE, start_new_session=True, limit=LONGEST_LINE
+        *command, stdin=PIPE, stdout=PIPE, start_new_session=True, limit=MAX_LINE
     )
     ending = asyncio.create_task(_end_with(process, stop))
     try:
         yield process
     except asyncio.CancelledError:
         if stop.is_set():
-            # The user is impatient: a second signal ends it at once.
+            # A second signal from the user ends it at once.
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
         raise
@@ -80,8 +80,8 @@ async def _end_with(process: Process, stop: asyncio.Event) -> None:
     await end_process(process, signal.SIGTERM)
 
 
-async def _objects(process: Process) -> AsyncIterator[dict[str, Any]]:
-    """Yield what a worker tells, until it ends."""
+async def _reports(process: Process) -> AsyncIterator[dict[str, Any]]:
+    """Yield what a worker reports, until it ends."""
     assert process.stdout is not None
     async for line in process.stdout:
         # The last line of one that is killed may be cut short.
@@ -142,7 +142,7 @@ async def _filter(command: Command, account: FilterAccount, stop: asyncio.Event)
     """Have a worker filter until it ends, add what it counts, and return its exit status."""
     undecodable = 0
     async with worker(command, stop) as process:
-        async for reported in _objects(process):
+        async for reported in _reports(process):
             counts = FilterCounts.from_json(reported)
             if counts.final:
                 # The same for each filter; all else has been added by visit.
@@ -173,8 +173,8 @@ async def send_with_workers(
         async for visit, start in bursts:
             sent = VisitSent(visit.path.stem, str(visit.path))
             burst = _SharedBurst(sent, [0.0] * len(workers), [0] * len(workers), progress)
-            told = json.dumps({"visit": places[visit], "start": start})
-            parts = [burst.part(each, number, told) for number, each in enumerate(workers, 1)]
+            order = json.dumps({"visit": places[visit], "start": start})
+            parts = [burst.part(each, number, order) for number, each in enumerate(workers, 1)]
             await asyncio.gather(*parts)
             progress(sent, 1.0)
             report(sent)
@@ -203,28 +203,28 @@ class _SharedBurst:
     acknowledged: list[int]
     progress: Progress
 
-    async def part(self, process: Process, number: int, told: str) -> None:
-        """Tell a worker to send its part, and add its account when it is done."""
+    async def part(self, process: Process, number: int, order: str) -> None:
+        """Order a worker to send its part, and add its account when it is done."""
         assert process.stdin is not None
         # The latter is uvloop's, of a process that has ended.
         with suppress(ConnectionError, RuntimeError):
-            process.stdin.write(f"{told}\n".encode())
+            process.stdin.write(f"{order}\n".encode())
             await process.stdin.drain()
-        async for answer in _objects(process):
-            if "planned" in answer:
-                return self._add(answer)
-            self._show(number, answer)
+        async for report in _reports(process):
+            if "planned" in report:
+                return self._add(report)
+            self._show(number, report)
         self.sent.error = self.sent.error or WorkerError(number, await process.wait())
 
-    def _show(self, number: int, answer: Mapping[str, Any]) -> None:
-        self.shares[number - 1] = answer["share"]
-        self.acknowledged[number - 1] = answer["acknowledged"]
+    def _show(self, number: int, report: Mapping[str, Any]) -> None:
+        self.shares[number - 1] = report["share"]
+        self.acknowledged[number - 1] = report["acknowledged"]
         shown = VisitSent(self.sent.visit, self.sent.file, acknowledged=sum(self.acknowledged))
         self.progress(shown, sum(self.shares) / len(self.shares))
 
-    def _add(self, answer: Mapping[str, Any]) -> None:
+    def _add(self, report: Mapping[str, Any]) -> None:
         names = [each.name for each in fields(VisitSent) if each.name != "error"]
-        part = VisitSent(**{name: answer[name] for name in names})
+        part = VisitSent(**{name: report[name] for name in names})
         seconds = max(self.sent.seconds, part.seconds)
         if part.planned:
             self.sent.visit = part.visit
@@ -232,16 +232,11 @@ class _SharedBurst:
         self.sent.seconds = seconds
 
 
-async def told_bursts(
-    lines: AsyncIterator[str], visits: Sequence[VisitFiles], stop: asyncio.Event
+async def ordered_bursts(
+    orders: AsyncIterator[str], visits: Sequence[VisitFiles], stop: asyncio.Event
 ) -> AsyncIterator[Burst]:
-    """Yield each visit when a worker is told to send its part of it, until it is told no more."""
-    while True:
-        try:
-            line = await unless(stop, anext(lines, ""), grace=0)
-        except TimeoutError:
-            return
-        if not line:
-            return
-        told = json.loads(line)
-        yield visits[told["visit"]], told["start"]
+    """Yield each visit when this worker gets the order to send its part of it."""
+    with suppress(TimeoutError):
+        while line := await unless(stop, anext(orders, ""), grace=0):
+            order = json.loads(line)
+            yield visits[order["visit"]], order["start"]

@@ -119,11 +119,11 @@ class Send(KafkaOptions, SchemaOptions):
         encoders: dict[Path, Encoder],
         stop: asyncio.Event,
     ) -> VisitSent:
-        """Send visits, or have workers send them: when they are due, or as a worker is told."""
+        """Send visits, or have workers send them; as a worker, when the order comes."""
         from alertstream.avro.blocks import Shard
         from alertstream.cli.event_loop import input_lines
         from alertstream.cli.terminal.progress import send_progress
-        from alertstream.cli.workers import send_with_workers, told_bursts
+        from alertstream.cli.workers import ordered_bursts, send_with_workers
         from alertstream.kafka.admin import make_topics
         from alertstream.kafka.producer import producer
         from alertstream.kafka.topics import TopicLayout
@@ -133,7 +133,7 @@ class Send(KafkaOptions, SchemaOptions):
         clock, layout = WallClock(), TopicLayout(self.partitions, self.replication)
         topic = (await make_topics(connection, [self.topic], layout))[self.topic]
         due = (
-            told_bursts(input_lines(), visits, stop)
+            ordered_bursts(input_lines(), visits, stop)
             if self.worker
             else bursts(visits, Cadence(self.interval, self.align, self.repeat), clock, stop)
         )
@@ -179,7 +179,7 @@ def part_of_visit(text: str | None) -> tuple[int, int]:
 
 @contextmanager
 def _reported_progress() -> Iterator[Callable[[VisitSent, float], None]]:
-    """Give what reports now and then to whoever has started this worker how far it is."""
+    """Give what reports this worker's progress now and then to the process that started it."""
     reported = 0.0
 
     def report(visit: VisitSent, share: float) -> None:

@@ -1,6 +1,6 @@
 """What a shell offers when Tab is pressed: topics, filters, fields, profiles, versions.
 
-Whatever is wrong, nothing is offered: a person who types must not be shown errors, nor wait.
+If anything is wrong, nothing is offered: someone who is typing must neither see errors nor wait.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def complete(command: Any) -> None:
 def join_words_of_bash(environment: MutableMapping[str, str]) -> None:
     """Undo that bash breaks words at ``:`` and ``=``, as in ``localhost:9092``.
 
-    :raises ValueError: there is no number of the word that is completed.
+    :raises KeyError, ValueError: the words, or the number of the current one, are missing.
     """
     broken = environment["COMP_WORDS"].split("\n")[: int(environment["COMP_CWORD"]) + 1]
     words: list[str] = []

@@ -231,7 +231,7 @@ def monitor_screen(first: str | None, end: Callable[[], None]) -> Iterator[Monit
 
 @contextmanager
 def _keys(actions: dict[str, Callable[[], None]]) -> Iterator[None]:
-    """Do what belongs to each key that is pressed, if there is someone who can press one."""
+    """Do what each key stands for when it is pressed, if there is a keyboard."""
     keyboard = _keyboard()
     if keyboard is None:
         yield

@@ -26,7 +26,7 @@ def look() -> Look:
 
 
 def _is_dark() -> bool:
-    """Return whether the terminal's background is dark, as far as the terminal tells."""
+    """Return whether the terminal's background is dark, as far as the environment says."""
     return os.environ.get("COLORFGBG", "").rpartition(";")[2] not in ("7", "15")
 
 

@@ -21,7 +21,7 @@ DONE, FAILED, UNDECODABLE, INTERRUPTED = 0, 1, 3, 130
 
 
 class ReaderGone(Exception):
-    """Whoever reads the output has had enough, as ``head`` does."""
+    """Nobody reads the output any more, as where ``head`` has read enough."""
 
 
 class _StandardError:

@@ -15,7 +15,7 @@ DEFAULT_WIDTH = 40
 
 
 class Waiting:
-    """The line: from ``SHOWN_AFTER`` on, and again as often, until it is ended."""
+    """The line, shown every ``SHOWN_AFTER`` seconds until it is ended."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -26,7 +26,7 @@ class Waiting:
         threading.Thread(target=self._show, daemon=True).start()
 
     def _show(self) -> None:
-        # The terminal may go meanwhile, and nobody is left to be told.
+        # The terminal may be closed by now.
         with suppress(OSError, ValueError):
             while not self._ended.wait(SHOWN_AFTER):
                 with self._writing:
