@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from alertstream.cli.options.settings import warn_if_open
 from alertstream.cli.options.shared import Options, Protocol, option_group
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 _options = option_group("Options")
-_connection = option_group("Connection")
+# A cluster here is not set up by what clients need elsewhere.
+_connection = option_group("Connection", allow_from_autoenv=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,47 +27,27 @@ class Broker(Options):
     Example: alertstream broker --data-dir kafka
     """
 
-    port: Annotated[int, _options("Port of the first node; 0 picks free ones.", "PORT")] = 9092
-    nodes: Annotated[int, _options("1, or 3 for a cluster with three replicas.", "N")] = 1
-    data_dir: Annotated[
-        Path | None, _options("Where topics are kept; default: a temporary folder.", "DIR")
-    ] = None
-    ready_file: Annotated[
-        Path | None, _options("File that gets the address once Kafka is ready.", "FILE")
-    ] = None
-    log_file: Annotated[Path | None, _options("Kafka's log.", "FILE")] = None
-    java: Annotated[Path | None, _options("The java executable to use.", "FILE")] = None
-    security_protocol: Annotated[
-        Protocol,
-        _connection(
-            "What clients use: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.",
-            "PROTOCOL",
-            allow_from_autoenv=False,
-        ),
-    ] = "PLAINTEXT"
-    cert_file: Annotated[
-        Path | None, _connection("The server's certificate, PEM.", "FILE", allow_from_autoenv=False)
-    ] = None
-    key_file: Annotated[
-        Path | None,
-        _connection("Its key, if that is in a separate file.", "FILE", allow_from_autoenv=False),
-    ] = None
-    ca_file: Annotated[
-        Path | None,
-        _connection(
-            "Require a client certificate that one of these has signed.",
-            "FILE",
-            allow_from_autoenv=False,
-        ),
-    ] = None
-    users: Annotated[
-        Path | None,
-        _connection(
-            "File with lines NAME:PASSWORD; the first user may do everything.",
-            "FILE",
-            allow_from_autoenv=False,
-        ),
-    ] = None
+    port: int = _options(9092, "Port of the first node; 0 picks free ones.", "PORT")
+    nodes: int = _options(1, "1, or 3 for a cluster with three replicas.", "N")
+    data_dir: Path | None = _options(
+        None, "Where topics are kept; default: a temporary folder.", "DIR"
+    )
+    ready_file: Path | None = _options(
+        None, "File that gets the address once Kafka is ready.", "FILE"
+    )
+    log_file: Path | None = _options(None, "Kafka's log.", "FILE")
+    java: Path | None = _options(None, "The java executable to use.", "FILE")
+    security_protocol: Protocol = _connection(
+        "PLAINTEXT", "What clients use: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.", "PROTOCOL"
+    )
+    cert_file: Path | None = _connection(None, "The server's certificate, PEM.", "FILE")
+    key_file: Path | None = _connection(None, "Its key, if that is in a separate file.", "FILE")
+    ca_file: Path | None = _connection(
+        None, "Require a client certificate that one of these has signed.", "FILE"
+    )
+    users: Path | None = _connection(
+        None, "File with lines NAME:PASSWORD; the first user may do everything.", "FILE"
+    )
 
     def run(self) -> int:
         """Run Kafka until a signal."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from alertstream.cli.options.shared import Options, option_group
 from alertstream.cli.terminal.output import DONE, notice, write_line
@@ -27,8 +27,8 @@ class Demo(Options):
     Example: alertstream demo --visits 1
     """
 
-    visits: Annotated[int, _options("How many visits.", "N", min=1, max=100)] = 3
-    alerts: Annotated[int, _options("Alerts per visit.", "N", min=1)] = 200
+    visits: int = _options(3, "How many visits.", "N", min=1, max=100)
+    alerts: int = _options(200, "Alerts per visit.", "N", min=1)
 
     def run(self) -> int:
         """Run the demonstration and show its summary."""

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from alertstream.cli.options.schemas import SchemaOptions
-from alertstream.cli.options.shared import Broker, ReadingOptions, TextOrJson, complete_topics
+from alertstream.cli.options.shared import (
+    ReadingOptions,
+    TextOrJson,
+    broker_argument,
+    complete_topics,
+    format_option,
+)
 from alertstream.cli.terminal.output import DONE, FAILED, as_json, wait_on, write_line
 
 if TYPE_CHECKING:
@@ -24,14 +30,11 @@ class Doctor(ReadingOptions, SchemaOptions):
     Example: alertstream doctor localhost:9092 alerts
     """
 
-    broker: Broker = "localhost:9092"
-    topic: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="TOPIC", help="The topic to be read.", autocompletion=complete_topics
-        ),
-    ] = None
-    format: TextOrJson = "text"
+    broker: str = broker_argument("localhost:9092")
+    topic: str | None = typer.Argument(
+        None, metavar="TOPIC", help="The topic to be read.", autocompletion=complete_topics
+    )
+    format: TextOrJson = format_option()
 
     def run(self) -> int:
         """Show each finding as it is made; return 1 if something is wrong."""

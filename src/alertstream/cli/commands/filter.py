@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -20,21 +20,16 @@ from alertstream.cli.commands.filter_offline import (
 from alertstream.cli.options.completion import complete_filters, complete_where
 from alertstream.cli.options.schemas import SchemaOptions
 from alertstream.cli.options.shared import (
-    Broker,
-    IsWorker,
     ReadingOptions,
     TextOrJson,
-    TopicOrPattern,
-    Workers,
+    broker_argument,
+    format_option,
     option_group,
+    topic_argument,
+    worker_option,
+    workers_option,
 )
-from alertstream.cli.terminal.output import (
-    DONE,
-    UNDECODABLE,
-    notice,
-    write_line,
-    write_lines,
-)
+from alertstream.cli.terminal.output import DONE, UNDECODABLE, notice, write_line, write_lines
 from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,50 +56,36 @@ class Filter(ReadingOptions, SchemaOptions):
     Example: alertstream filter localhost:9092 alerts 1-3 --exit-on-eof
     """
 
-    broker: Broker = ""
-    topic: TopicOrPattern = ""
-    filter: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="FILTER",
-            help="Numbers (1), ranges (1-100), class names; default: all of --filters.",
-            autocompletion=complete_filters,
-        ),
-    ] = None
-    filters: Annotated[
-        list[Path] | None,
-        _filters("Python file with filters; its code is run; repeatable.", "FILE"),
-    ] = None
-    where: Annotated[
-        str | None,
-        _filters(
-            "Filter expression, as in: diaSource.snr > 5 and band == 'g'",
-            "EXPRESSION",
-            autocompletion=complete_where,
-        ),
-    ] = None
-    output: Annotated[str | None, _filters("The topic that gets what --where passes.", "TOPIC")] = (
-        None
+    broker: str = broker_argument("")
+    topic: str = topic_argument("")
+    filter: list[str] | None = typer.Argument(
+        None,
+        metavar="FILTER",
+        help="Numbers (1), ranges (1-100), class names; default: all of --filters.",
+        autocompletion=complete_filters,
     )
-    cap: Annotated[
-        int, _filters("Maximum alerts per visit and filter; 0: no limit.", "N", min=0)
-    ] = 20
-    delivery: Annotated[
-        Literal["exactly-once", "at-least-once"], _filters("exactly-once or at-least-once.", "HOW")
-    ] = "exactly-once"
-    workers: Workers = 1
-    worker: IsWorker = False
-    list_: Annotated[bool, _without_kafka("List the filters.", names=("--list",))] = False
-    dry_run: Annotated[
-        Path | None,
-        _without_kafka(
-            "Try filters on a container file, or a folder of them, and write nothing.", "PATH"
-        ),
-    ] = None
-    new: Annotated[
-        str | None, _without_kafka("Write a template for a filter of this name.", "CLASS")
-    ] = None
-    format: TextOrJson = "text"
+    filters: list[Path] | None = _filters(
+        None, "Python file with filters; its code is run; repeatable.", "FILE"
+    )
+    where: str | None = _filters(
+        None,
+        "Filter expression, as in: diaSource.snr > 5 and band == 'g'",
+        "EXPRESSION",
+        autocompletion=complete_where,
+    )
+    output: str | None = _filters(None, "The topic that gets what --where passes.", "TOPIC")
+    cap: int = _filters(20, "Maximum alerts per visit and filter; 0: no limit.", "N", min=0)
+    delivery: Literal["exactly-once", "at-least-once"] = _filters(
+        "exactly-once", "exactly-once or at-least-once.", "HOW"
+    )
+    workers: int = workers_option()
+    worker: bool = worker_option()
+    list_: bool = _without_kafka(False, "List the filters.", names=("--list",))
+    dry_run: Path | None = _without_kafka(
+        None, "Try filters on a container file, or a folder of them, and write nothing.", "PATH"
+    )
+    new: str | None = _without_kafka(None, "Write a template for a filter of this name.", "CLASS")
+    format: TextOrJson = format_option()
 
     def run(self) -> int:
         """Do what is asked for."""

@@ -6,7 +6,7 @@ import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -34,25 +34,21 @@ class Monitor(ReadingOptions, SchemaOptions):
     Example: alertstream monitor localhost:9092 alerts Filter001
     """
 
-    topics: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="TOPIC",
-            help="The topics, or patterns such as 'alerts-*'.",
-            autocompletion=complete_topics,
-        ),
-    ]
-    refresh: Annotated[float, _output("Time between refreshes.", "SECONDS", min=0.1)] = 1.0
-    metrics_port: Annotated[
-        int | None, _output("Serve the figures to Prometheus.", "PORT", min=0, max=65535)
-    ] = None
-    metrics_address: Annotated[
-        str, _output("Address to serve them on; 0.0.0.0: all interfaces.", "HOST")
-    ] = "127.0.0.1"
-    format: Annotated[
-        Literal["live", "text", "json"] | None,
-        _output("live, text or json; default: live in a terminal.", "FORMAT"),
-    ] = None
+    topics: list[str] = typer.Argument(
+        metavar="TOPIC",
+        help="The topics, or patterns such as 'alerts-*'.",
+        autocompletion=complete_topics,
+    )
+    refresh: float = _output(1.0, "Seconds between refreshes.", "SECONDS", min=0.1)
+    metrics_port: int | None = _output(
+        None, "Serve the figures to Prometheus.", "PORT", min=0, max=65535
+    )
+    metrics_address: str = _output(
+        "127.0.0.1", "Address to serve them on; 0.0.0.0: all interfaces.", "HOST"
+    )
+    format: Literal["live", "text", "json"] | None = _output(
+        None, "live, text or json; default: live in a terminal.", "FORMAT"
+    )
 
     def run(self) -> int:
         """Watch until the end, or a signal."""

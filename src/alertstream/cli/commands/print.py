@@ -6,13 +6,13 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
 from alertstream.cli.options.completion import complete_fields
 from alertstream.cli.options.schemas import SchemaOptions
-from alertstream.cli.options.shared import ReadingOptions, TopicOrPattern, option_group
+from alertstream.cli.options.shared import ReadingOptions, option_group, topic_argument
 from alertstream.cli.terminal.output import DONE, UNDECODABLE, ReaderGone, notice, write_lines
 from alertstream.errors import UsageError
 
@@ -38,59 +38,47 @@ class Print(ReadingOptions, SchemaOptions):
     Example: alertstream print localhost:9092 alerts --fields band,magnitude -n 10
     """
 
-    topic: TopicOrPattern
-    interval: Annotated[
-        int, typer.Argument(metavar="INTERVAL", min=1, help="Show only every INTERVALth alert.")
-    ] = 1
-    count: Annotated[
-        int, _what_to_show("Stop after so many; 0: no limit.", "N", names=("--count", "-n"), min=0)
-    ] = 0
-    visit: Annotated[int | None, _what_to_show("Show only this visit's alerts.", "VISIT")] = None
-    fields: Annotated[
-        str | None,
-        _what_to_show(
-            "Show only these: dotted paths, separated by commas.",
-            "PATH[,PATH…]",
-            autocompletion=complete_fields,
-        ),
-    ] = None
-    cutouts: Annotated[
-        bool,
-        _what_to_show(
-            "In JSON, show images and undecodable messages in base64, not just their size.",
-            names=("--cutouts",),
-        ),
-    ] = False
-    show_cutouts: Annotated[
-        bool, _what_to_show("Draw the cutouts in the terminal.", names=("--show-cutouts",))
-    ] = False
-    save: Annotated[
-        list[Path] | None,
-        _files(
-            "Save what is shown: .avro, which send can replay; .parquet, a table of "
-            "--fields; .html, a page with pictures and light curves; repeatable.",
-            "FILE",
-            names=("--save", "--html"),
-        ),
-    ] = None
-    stamp_dir: Annotated[
-        Path | None,
-        _files(
-            "Folder that gets the cutouts as files.", "DIR", names=("--stampDir", "--stamp-dir")
-        ),
-    ] = None
-    stamp_format: Annotated[
-        Literal["fits", "png", "both"],
-        _files(
-            "fits, files as they came; png, one picture per alert; or both.",
-            "FORMAT",
-            names=("--stampFormat", "--stamp-format"),
-        ),
-    ] = "fits"
-    format: Annotated[
-        Literal["text", "json", "csv"],
-        _output("text, for people; json, one object per line; or csv, a table.", "FORMAT"),
-    ] = "text"
+    topic: str = topic_argument()
+    interval: int = typer.Argument(
+        1, metavar="INTERVAL", min=1, help="Show only every INTERVALth alert."
+    )
+    count: int = _what_to_show(
+        0, "Stop after so many; 0: no limit.", "N", names=("--count", "-n"), min=0
+    )
+    visit: int | None = _what_to_show(None, "Show only this visit's alerts.", "VISIT")
+    fields: str | None = _what_to_show(
+        None,
+        "Show only these: dotted paths, separated by commas.",
+        "PATH[,PATH…]",
+        autocompletion=complete_fields,
+    )
+    cutouts: bool = _what_to_show(
+        False,
+        "In JSON, show images and undecodable messages in base64, not just their size.",
+        names=("--cutouts",),
+    )
+    show_cutouts: bool = _what_to_show(
+        False, "Draw the cutouts in the terminal.", names=("--show-cutouts",)
+    )
+    save: list[Path] | None = _files(
+        None,
+        "Save what is shown: .avro, which send can replay; .parquet, a table of "
+        "--fields; .html, a page with pictures and light curves; repeatable.",
+        "FILE",
+        names=("--save", "--html"),
+    )
+    stamp_dir: Path | None = _files(
+        None, "Folder that gets the cutouts as files.", "DIR", names=("--stampDir", "--stamp-dir")
+    )
+    stamp_format: Literal["fits", "png", "both"] = _files(
+        "fits",
+        "fits, files as they came; png, one picture per alert; or both.",
+        "FORMAT",
+        names=("--stampFormat", "--stamp-format"),
+    )
+    format: Literal["text", "json", "csv"] = _output(
+        "text", "text, for people; json, one object per line; or csv, a table.", "FORMAT"
+    )
 
     def run(self) -> int:
         """Show, and save, until the end or a signal."""

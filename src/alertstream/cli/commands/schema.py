@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -18,13 +18,14 @@ from alertstream.errors import UsageError
 if TYPE_CHECKING:
     from alertstream.avro.schemas import Schema, Schemas
 
-SchemaName = Annotated[
-    str,
-    typer.Argument(metavar="ID|VERSION|FILE", help="The schema.", autocompletion=complete_versions),
-]
-
 
 _options = option_group("Options")
+
+
+def schema_argument() -> Any:
+    """Return an argument that names a schema."""
+    names = "ID|VERSION|FILE"
+    return typer.Argument(metavar=names, help="The schema.", autocompletion=complete_versions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class SchemaShow(SchemaOptions):
     Example: alertstream schema show 10.0
     """
 
-    schema: SchemaName
+    schema: str = schema_argument()
 
     def run(self) -> int:
         """Write the schema."""
@@ -74,20 +75,15 @@ class SchemaRegister(RegistryLogin, FolderOptions):
     Example: alertstream schema register http://localhost:8081/apis/ccompat/v7 10.0
     """
 
-    registry: Annotated[
-        str, typer.Argument(metavar="URL", help="The registry, as in https://HOST/schema-registry.")
-    ]
-    schema: Annotated[
-        str,
-        typer.Argument(
-            metavar="VERSION|FILE",
-            help="An LSST version, or a file with a schema.",
-            autocompletion=complete_versions,
-        ),
-    ]
-    subject: Annotated[str | None, _options("Its subject; default: the schema's name.", "NAME")] = (
-        None
+    registry: str = typer.Argument(
+        metavar="URL", help="The registry, as in https://HOST/schema-registry."
     )
+    schema: str = typer.Argument(
+        metavar="VERSION|FILE",
+        help="An LSST version, or a file with a schema.",
+        autocompletion=complete_versions,
+    )
+    subject: str | None = _options(None, "Its subject; default: the schema's name.", "NAME")
 
     def run(self) -> int:
         """Register the schema and write its id."""
@@ -106,8 +102,8 @@ class SchemaDiff(SchemaOptions):
     Example: alertstream schema diff 10.0 11.0
     """
 
-    a: SchemaName
-    b: SchemaName
+    a: str = schema_argument()
+    b: str = schema_argument()
 
     def run(self) -> int:
         """Write a line for each difference."""
@@ -128,13 +124,10 @@ class SchemaCheck(SchemaOptions):
     Example: alertstream schema check 10.0 9.0
     """
 
-    new: SchemaName
-    old: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="OLD", help="All earlier schemas.", autocompletion=complete_versions
-        ),
-    ]
+    new: str = schema_argument()
+    old: list[str] = typer.Argument(
+        metavar="OLD", help="All earlier schemas.", autocompletion=complete_versions
+    )
 
     def run(self) -> int:
         """Write the obstacles; return 1 if there are any."""

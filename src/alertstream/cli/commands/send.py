@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from alertstream.cli.options.schemas import SchemaOptions
 from alertstream.cli.options.shared import (
-    IsWorker,
     KafkaOptions,
     TextOrJson,
-    TopicName,
-    Workers,
+    format_option,
     option_group,
+    topic_argument,
+    worker_option,
+    workers_option,
 )
 from alertstream.cli.terminal.output import DONE, FAILED, as_json, notice, write_error, write_line
 from alertstream.errors import UsageError
@@ -48,46 +49,36 @@ class Send(KafkaOptions, SchemaOptions):
     Example: alertstream send localhost:9092 alerts --interval 2
     """
 
-    topic: TopicName
-    data: Annotated[
-        list[Path] | None,
-        _visits(
-            "Avro container file of a visit, or folder of these, or of folders with one "
-            "visit's files each; repeatable.",
-            "PATH",
-        ),
-    ] = None
-    interval: Annotated[
-        float, _visits("From burst to burst; 0: as fast as possible.", "SECONDS", min=0)
-    ] = 39.0
-    align: Annotated[bool, _visits("Start bursts at multiples of the interval on the clock.")] = (
-        True
+    topic: str = topic_argument(help="The topic.")
+    data: list[Path] | None = _visits(
+        None,
+        "Avro container file of a visit, or folder of these, or of folders with one "
+        "visit's files each; repeatable.",
+        "PATH",
     )
-    limit: Annotated[int, _visits("Maximum alerts per visit; 0: all.", "N", min=0)] = 10_000
-    part: Annotated[
-        str | None, _visits("Send this part of each visit, as in 2/3; others send the rest.", "I/N")
-    ] = None
-    workers: Workers = 1
-    worker: IsWorker = False
-    repeat: Annotated[int, _visits("How often to send all the data; 0: forever.", "N", min=0)] = 1
-    partitions: Annotated[
-        int, _topic("Partitions of the topic, if it has to be created.", "N", min=1)
-    ] = 4
-    replication: Annotated[
-        int | None,
-        _topic("Its replication factor; default: 3, if there are 3 brokers.", "N", min=1),
-    ] = None
-    compression: Annotated[
-        Literal["none", "gzip", "snappy", "lz4", "zstd"],
-        _topic("none, gzip, snappy, lz4 or zstd.", "CODEC"),
-    ] = "none"
-    schema_id: Annotated[
-        int | None, _schemas("Send under this schema id.", "ID", min=0, max=2**32 - 1)
-    ] = None
-    subject: Annotated[
-        str | None, _schemas("Where --registry has the schemas; default: TOPIC-value.", "NAME")
-    ] = None
-    format: TextOrJson = "text"
+    interval: float = _visits(
+        39.0, "Seconds from burst to burst; 0: as fast as possible.", "SECONDS", min=0
+    )
+    align: bool = _visits(True, "Start bursts at multiples of the interval on the clock.")
+    limit: int = _visits(10_000, "Maximum alerts per visit; 0: all.", "N", min=0)
+    part: str | None = _visits(
+        None, "Send this part of each visit, as in 2/3; others send the rest.", "I/N"
+    )
+    workers: int = workers_option()
+    worker: bool = worker_option()
+    repeat: int = _visits(1, "How often to send all the data; 0: forever.", "N", min=0)
+    partitions: int = _topic(4, "Partitions of the topic, if it has to be created.", "N", min=1)
+    replication: int | None = _topic(
+        None, "Its replication factor; default: 3, if there are 3 brokers.", "N", min=1
+    )
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = _topic(
+        "none", "none, gzip, snappy, lz4 or zstd.", "CODEC"
+    )
+    schema_id: int | None = _schemas(None, "Send under this schema id.", "ID", min=0, max=2**32 - 1)
+    subject: str | None = _schemas(
+        None, "Where --registry has the schemas; default: TOPIC-value.", "NAME"
+    )
+    format: TextOrJson = format_option()
 
     def run(self) -> int:
         """Send all visits; return 1 if any alert was not acknowledged."""

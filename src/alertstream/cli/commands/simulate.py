@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -30,28 +30,21 @@ class Simulate(FolderOptions):
     Example: alertstream simulate night --visits 2 --alerts 100
     """
 
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder that gets one file per visit.")
-    ]
-    visits: Annotated[int, _options("How many visits.", "N")] = 4
-    alerts: Annotated[int, _options("Alerts per visit.", "N")] = 1000
-    schema: Annotated[
-        str,
-        _options("Version of LSST's alert schema.", "VERSION", autocompletion=complete_versions),
-    ] = "10.0"
-    history: Annotated[str, _options("Earlier sources per alert: a number or a range.", "N-N")] = (
-        "0-100"
+    folder: Path = typer.Argument(metavar="DIR", help="Folder that gets one file per visit.")
+    visits: int = _options(4, "How many visits.", "N")
+    alerts: int = _options(1000, "Alerts per visit.", "N")
+    schema: str = _options(
+        "10.0", "Version of LSST's alert schema.", "VERSION", autocompletion=complete_versions
     )
-    cutout_size: Annotated[int, _options("Edge length of a cutout in pixels.", "N")] = 91
-    seed: Annotated[int, _options("The same seed gives the same files.", "N")] = 1
-    faults: Annotated[
-        str | None,
-        _options(
-            "Add messages that break consumers, one of each kind per visit: all, truncated, "
-            "trailing, unknown-id, no-header, garbage, empty, oversize, duplicate, schema-change.",
-            "KIND[,KIND…]",
-        ),
-    ] = None
+    history: str = _options("0-100", "Earlier sources per alert: a number or a range.", "N-N")
+    cutout_size: int = _options(91, "Edge length of a cutout in pixels.", "N")
+    seed: int = _options(1, "The same seed gives the same files.", "N")
+    faults: str | None = _options(
+        None,
+        "Add messages that break consumers, one of each kind per visit: all, truncated, "
+        "trailing, unknown-id, no-header, garbage, empty, oversize, duplicate, schema-change.",
+        "KIND[,KIND…]",
+    )
 
     def run(self) -> int:
         """Write the files."""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from alertstream.cli.options.shared import Options, option_group, password_in
 
@@ -19,14 +19,12 @@ _schemas = option_group("Schemas")
 class FolderOptions(Options):
     """Where schemas are looked up that no registry has to know."""
 
-    schemas: Annotated[
-        list[Path] | None,
-        _schemas(
-            "Folder with .avsc files, searched before the package's own; send keeps new "
-            "schemas in the first; repeatable.",
-            "DIR",
-        ),
-    ] = None
+    schemas: list[Path] | None = _schemas(
+        None,
+        "Folder with .avsc files, searched before the package's own; send keeps new "
+        "schemas in the first; repeatable.",
+        "DIR",
+    )
 
     def known_schemas(self) -> "Schemas":
         """Return where schemas are looked up."""
@@ -39,14 +37,11 @@ class FolderOptions(Options):
 class RegistryLogin(Options):
     """How to log in to a schema registry."""
 
-    registry_username: Annotated[str | None, _schemas("User name for the registry.", "NAME")] = None
-    registry_password_file: Annotated[
-        Path | None,
-        _schemas("File with its password; or set ALERTSTREAM_REGISTRY_PASSWORD.", "FILE"),
-    ] = None
-    registry_ca_file: Annotated[
-        Path | None, _schemas("Certificates to trust for it, PEM.", "FILE")
-    ] = None
+    registry_username: str | None = _schemas(None, "User name for the registry.", "NAME")
+    registry_password_file: Path | None = _schemas(
+        None, "File with its password; or set ALERTSTREAM_REGISTRY_PASSWORD.", "FILE"
+    )
+    registry_ca_file: Path | None = _schemas(None, "Certificates to trust for it, PEM.", "FILE")
 
     def schemas_of(self, url: str, folders: Sequence[Path] | None = None) -> "RegistrySchemas":
         """Return the schemas of a registry, and of folders.
@@ -68,7 +63,7 @@ class RegistryLogin(Options):
 class RegistryOption(FolderOptions):
     """The registry, which stands in the help before how to log in to it."""
 
-    registry: Annotated[str | None, _schemas("Schema registry to look up ids in.", "URL")] = None
+    registry: str | None = _schemas(None, "Schema registry to look up ids in.", "URL")
 
 
 @dataclass(frozen=True, kw_only=True)

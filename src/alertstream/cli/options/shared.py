@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -27,18 +27,19 @@ if TYPE_CHECKING:
 _log = logging.getLogger("alertstream")
 
 
-def option_group(heading: str) -> Callable[..., Any]:
+def option_group(heading: str, **always: Any) -> Callable[..., Any]:
     """Return what makes options that stand below a heading of the help.
 
-    It takes an option's help, what stands for its value (``metavar``), its ``names`` if they do not
-    follow from the field's, and what else ``typer.Option`` takes. Choices are case-insensitive.
+    It takes an option's default, its help, what stands for its value (``metavar``), its ``names``
+    if they do not follow from the field's, and what else ``typer.Option`` takes, as ``always``
+    does. Choices are case-insensitive.
     """
 
     def option(
-        help: str, metavar: str | None = None, names: Sequence[str] = (), **more: Any
+        default: Any, help: str, metavar: str | None = None, names: Sequence[str] = (), **more: Any
     ) -> Any:
-        more |= {"help": help, "metavar": metavar, "rich_help_panel": heading}
-        return typer.Option(*names, case_sensitive=False, **more)
+        more |= {"help": help, "metavar": metavar, "rich_help_panel": heading, **always}
+        return typer.Option(default, *names, case_sensitive=False, **more)
 
     return option
 
@@ -73,27 +74,36 @@ def complete_topics(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     return (each for each in there if each not in given and not each.startswith(hidden))
 
 
-Broker = Annotated[
-    str, typer.Argument(metavar="BROKER", help="Kafka's address, HOST:PORT; several with commas.")
-]
-TopicName = Annotated[
-    str, typer.Argument(metavar="TOPIC", help="The topic.", autocompletion=complete_topics)
-]
-TopicOrPattern = Annotated[
-    str,
-    typer.Argument(
-        metavar="TOPIC",
-        help="The topic, or a pattern such as 'alerts-*'.",
-        autocompletion=complete_topics,
-    ),
-]
-Workers = Annotated[
-    int, _processes("Processes that share the work.", "N", min=1, allow_from_autoenv=False)
-]
-IsWorker = Annotated[bool, typer.Option("--worker", hidden=True, allow_from_autoenv=False)]
-TextOrJson = Annotated[
-    Literal["text", "json"], _output("text, for people, or json, one object per line.", "FORMAT")
-]
+def broker_argument(default: Any = ...) -> Any:
+    """Return the argument BROKER, which is required without a default."""
+    help = "Kafka's address, HOST:PORT; several with commas."
+    return typer.Argument(default, metavar="BROKER", help=help)
+
+
+def topic_argument(
+    default: Any = ..., help: str = "The topic, or a pattern such as 'alerts-*'."
+) -> Any:
+    """Return the argument TOPIC, which is required without a default."""
+    return typer.Argument(default, metavar="TOPIC", help=help, autocompletion=complete_topics)
+
+
+def workers_option() -> Any:
+    """Return the option that says how many processes share a command's work."""
+    help = "Processes that share the work."
+    return _processes(1, help, "N", min=1, allow_from_autoenv=False)
+
+
+def worker_option() -> Any:
+    """Return the hidden option that one of these processes is started with."""
+    return typer.Option(False, "--worker", hidden=True, allow_from_autoenv=False)
+
+
+def format_option() -> Any:
+    """Return the option that chooses between text and JSON."""
+    return _output("text", "text, for people, or json, one object per line.", "FORMAT")
+
+
+TextOrJson = Literal["text", "json"]
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
@@ -103,7 +113,7 @@ class Options:
     """What every command takes."""
 
     context: typer.Context
-    quiet: Annotated[bool, _general("Show errors only.", names=("--quiet", "-q"))] = False
+    quiet: bool = _general(False, "Show errors only.", names=("--quiet", "-q"))
 
     def run(self) -> int:
         """Do what the command is for; return its exit status."""
@@ -114,24 +124,22 @@ class Options:
 class KafkaOptions(Options):
     """How to reach Kafka."""
 
-    broker: Broker
-    security_protocol: Annotated[
-        Protocol, _connection("PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.", "PROTOCOL")
-    ] = "PLAINTEXT"
-    sasl_mechanism: Annotated[
-        Mechanism, _connection("PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.", "MECHANISM")
-    ] = "SCRAM-SHA-512"
-    username: Annotated[str | None, _connection("User name for SASL.", "NAME")] = None
-    password_file: Annotated[
-        Path | None, _connection("File with the password; or set ALERTSTREAM_PASSWORD.", "FILE")
-    ] = None
-    ca_file: Annotated[
-        Path | None, _connection("Certificates to trust, PEM; default: the system's.", "FILE")
-    ] = None
-    cert_file: Annotated[Path | None, _connection("The client's certificate, PEM.", "FILE")] = None
-    key_file: Annotated[
-        Path | None, _connection("Its key, if that is in a separate file.", "FILE")
-    ] = None
+    broker: str = broker_argument()
+    security_protocol: Protocol = _connection(
+        "PLAINTEXT", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.", "PROTOCOL"
+    )
+    sasl_mechanism: Mechanism = _connection(
+        "SCRAM-SHA-512", "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.", "MECHANISM"
+    )
+    username: str | None = _connection(None, "User name for SASL.", "NAME")
+    password_file: Path | None = _connection(
+        None, "File with the password; or set ALERTSTREAM_PASSWORD.", "FILE"
+    )
+    ca_file: Path | None = _connection(
+        None, "Certificates to trust, PEM; default: the system's.", "FILE"
+    )
+    cert_file: Path | None = _connection(None, "The client's certificate, PEM.", "FILE")
+    key_file: Path | None = _connection(None, "Its key, if that is in a separate file.", "FILE")
 
     def connection(self) -> "Connection":
         """Return how to reach Kafka.
@@ -198,30 +206,24 @@ def password_in(file: Path, option: str) -> str:
 class ReadingOptions(KafkaOptions):
     """How topics are read: as which group, where from, and how far."""
 
-    group: Annotated[
-        str | None,
-        _what_to_read(
-            "Consumer group that remembers what was read (filter always has one).",
-            "NAME",
-            names=("--group", "-g"),
-        ),
-    ] = None
-    from_: Annotated[
-        str | None,
-        _what_to_read(
-            "Where to start: earliest (default), latest, a time, or an offset; -100: the "
-            "last 100 offsets of each partition.",
-            "WHERE",
-            names=("--from",),
-        ),
-    ] = None
-    until: Annotated[str | None, _what_to_read("Stop before this time or offset.", "WHERE")] = None
-    exit_on_eof: Annotated[
-        bool, _what_to_read("Stop at the current end of the topic.", names=("--exit-on-eof",))
-    ] = False
-    group_prefix: Annotated[
-        str, _what_to_read("What group names must begin with on this Kafka.", "TEXT")
-    ] = ""
+    group: str | None = _what_to_read(
+        None,
+        "Consumer group that remembers what was read (filter always has one).",
+        "NAME",
+        names=("--group", "-g"),
+    )
+    from_: str | None = _what_to_read(
+        None,
+        "Where to start: earliest (default), latest, a time, or an offset; -100: the "
+        "last 100 offsets of each partition.",
+        "WHERE",
+        names=("--from",),
+    )
+    until: str | None = _what_to_read(None, "Stop before this time or offset.", "WHERE")
+    exit_on_eof: bool = _what_to_read(
+        False, "Stop at the current end of the topic.", names=("--exit-on-eof",)
+    )
+    group_prefix: str = _what_to_read("", "What group names must begin with on this Kafka.", "TEXT")
 
     def group_or(self, default: str | None) -> str | None:
         """Return the group's name, or ``default`` with the prefix that names must have here.
