@@ -91,7 +91,11 @@ def describe(broker: str, topic: str) -> dict[str, Any] | None:
 
 def committed(broker: str, group: str) -> dict[int, int]:
     """A group's committed offsets, by partition."""
-    offsets = _administer(broker, lambda admin: admin.list_consumer_group_offsets(group))
+    try:
+        offsets = _administer(broker, lambda admin: admin.list_consumer_group_offsets(group))
+    except GroupCoordinatorNotAvailableError:
+        # Kafka keeps no offsets before its first group.
+        return {}
     return {partition.partition: each.offset for partition, each in offsets.items()}
 
 

