@@ -9,14 +9,14 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 from typing import Any
 
 OPTIONS = re.compile(r"<!-- options: alertstream ?([a-z]*) -->")
 CAPACITY = re.compile(r"<!-- (plan|costs|check) -->")
-COMMON_PANEL = "Options"
-"""Where options are that belong to no panel of the help."""
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -72,21 +72,34 @@ def _usage_and_tables(command: Any, name: str, parent: Any) -> Iterator[str]:
 
 
 def _tables(command: Any, context: Any) -> Iterator[str]:
-    """Yield a table for each panel of a command's help."""
-    panels: dict[str, list[str]] = {}
-    for parameter in command.get_params(context):
-        record = parameter.get_help_record(context)
-        if record is None:
-            continue
-        default = "Arguments" if parameter.param_type_name == "argument" else COMMON_PANEL
-        panel = getattr(parameter, "rich_help_panel", None) or default
-        panels.setdefault(panel, []).append(_row(*record))
-    for panel, rows in panels.items():
-        yield f"| {panel} | |\n| --- | --- |\n" + "\n".join(rows) + "\n"
+    """Yield a table for each group of a command's help."""
+    sections = _Sections()
+    command.format_options(context, sections)
+    for name, rows in sections.rows.items():
+        if name != "Commands":
+            lines = "\n".join(_row(*each) for each in rows)
+            yield f"| {name} | |\n| --- | --- |\n{lines}\n"
+
+
+class _Sections:
+    """Takes the place of what formats a command's help, and keeps the rows of each section."""
+
+    width = 100
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[tuple[str, str]]] = {}
+
+    @contextmanager
+    def section(self, name: str) -> Iterator[None]:
+        self.rows[name] = []
+        yield
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], **_: Any) -> None:
+        self.rows[[*self.rows][-1]] += rows
 
 
 def _row(names: str, text: str) -> str:
     """Return a line of a table; defaults and limits, which end the help, stand out."""
-    text = re.sub(r"\s*\[([^\]]*)\]$", lambda found: f" *{found[1]}*", text)
-    cells = (f"`{names}`", text.replace("<", "&lt;"))
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    names, text = (escape(each).replace("|", "&#124;") for each in (names, text))
+    text = re.sub(r"\s*\[([^\]]*)\]$", lambda found: f" <em>{found[1]}</em>", text)
+    return f"| <code>{names}</code> | {text} |"
