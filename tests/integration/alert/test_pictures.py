@@ -235,4 +235,4 @@ def test_stamps_as_fits_need_no_libraries(kafka: str, stream: str, tmp_path: Pat
 def test_picture_format_without_a_folder_is_told(kafka: str, stream: str) -> None:
     printed = run("print", kafka, stream, "--stampFormat", "png", "-n", 1)
     assert printed.status == 0
-    assert "without it, none are saved" in printed.err
+    assert "has no effect without --stampDir" in printed.err
