@@ -42,7 +42,7 @@ SHOWN_FROM = {
     "recently": WIDE,
     "took": WIDE,
     "longest": WIDE,
-    "p99": 50,
+    "p99": 60,
 }
 """Columns of a table that need so wide a terminal; others are always shown."""
 ORDERS: dict[str, Callable[[tuple[str, Figures]], Any] | None] = {
@@ -175,7 +175,7 @@ class MonitorScreen:
         width = self._console.width
         shown = [each for each in rows[0][1] if width >= SHOWN_FROM.get(each, 0)] if rows else []
         for name in names if rows else ():
-            table.add_column(name, overflow="ellipsis")
+            table.add_column(name, overflow="ellipsis", no_wrap=name == "visit")
         for name in shown:
             table.add_column(name, justify="right", no_wrap=True)
         for of_row, cells in rows:
