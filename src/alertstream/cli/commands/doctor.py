@@ -9,11 +9,10 @@ import typer
 
 from alertstream.cli.options.schemas import SchemaOptions
 from alertstream.cli.options.shared import (
+    FormatOptions,
     ReadingOptions,
-    TextOrJson,
     broker_argument,
     complete_topics,
-    format_option,
 )
 from alertstream.cli.terminal.output import DONE, FAILED, as_json, wait_on, write_line
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doctor(ReadingOptions, SchemaOptions):
+class Doctor(ReadingOptions, SchemaOptions, FormatOptions):
     """Find out why a stream cannot be read.
 
     Checks host, rights, topic, registry, clock and schema.
@@ -34,7 +33,6 @@ class Doctor(ReadingOptions, SchemaOptions):
     topic: str | None = typer.Argument(
         None, metavar="TOPIC", help="The topic to be read.", autocompletion=complete_topics
     )
-    format: TextOrJson = format_option()
 
     def run(self) -> int:
         """Show each finding as it is made; return 1 if something is wrong."""

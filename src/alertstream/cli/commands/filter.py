@@ -20,14 +20,12 @@ from alertstream.cli.commands.filter_offline import (
 from alertstream.cli.options.completion import complete_filters, complete_where
 from alertstream.cli.options.schemas import SchemaOptions
 from alertstream.cli.options.shared import (
+    FormatOptions,
     ReadingOptions,
-    TextOrJson,
+    WorkerOptions,
     broker_argument,
-    format_option,
     option_group,
     topic_argument,
-    worker_option,
-    workers_option,
 )
 from alertstream.cli.terminal.output import DONE, UNDECODABLE, notice, write_line, write_lines
 from alertstream.errors import UsageError
@@ -48,7 +46,7 @@ _without_kafka = option_group("Without Kafka")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filter(ReadingOptions, SchemaOptions):
+class Filter(ReadingOptions, SchemaOptions, WorkerOptions, FormatOptions):
     """Filter a topic into smaller ones, one per filter.
 
     Alerts that a filter passes go to the topic of its name.
@@ -78,14 +76,11 @@ class Filter(ReadingOptions, SchemaOptions):
     delivery: Literal["exactly-once", "at-least-once"] = _filters(
         "exactly-once", "exactly-once or at-least-once.", "HOW"
     )
-    workers: int = workers_option()
-    worker: bool = worker_option()
     list_: bool = _without_kafka(False, "List the filters.", names=("--list",))
     dry_run: Path | None = _without_kafka(
         None, "Try filters on a container file, or a folder of them, and write nothing.", "PATH"
     )
     new: str | None = _without_kafka(None, "Write a template for a filter of this name.", "CLASS")
-    format: TextOrJson = format_option()
 
     def run(self) -> int:
         """Do what is asked for."""

@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from alertstream.cli.options.schemas import SchemaOptions
 from alertstream.cli.options.shared import (
+    FormatOptions,
     KafkaOptions,
-    TextOrJson,
-    format_option,
+    WorkerOptions,
     option_group,
     topic_argument,
-    worker_option,
-    workers_option,
 )
 from alertstream.cli.terminal.output import DONE, FAILED, as_json, notice, write_error, write_line
 from alertstream.errors import UsageError
@@ -41,7 +39,7 @@ _schemas = option_group("Schemas")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Send(KafkaOptions, SchemaOptions):
+class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
     """Send alerts to a topic, one burst per visit.
 
     A visit is a file, or a folder of files.
@@ -64,8 +62,6 @@ class Send(KafkaOptions, SchemaOptions):
     part: str | None = _visits(
         None, "Send this part of each visit, as in 2/3; others send the rest.", "I/N"
     )
-    workers: int = workers_option()
-    worker: bool = worker_option()
     repeat: int = _visits(1, "How often to send all the data; 0: forever.", "N", min=0)
     partitions: int = _topic(4, "Partitions of the topic, if it has to be created.", "N", min=1)
     replication: int | None = _topic(
@@ -78,7 +74,6 @@ class Send(KafkaOptions, SchemaOptions):
     subject: str | None = _schemas(
         None, "Where --registry has the schemas; default: TOPIC-value.", "NAME"
     )
-    format: TextOrJson = format_option()
 
     def run(self) -> int:
         """Send all visits; return 1 if any alert was not acknowledged."""

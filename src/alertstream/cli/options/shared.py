@@ -44,7 +44,7 @@ def option_group(heading: str, **always: Any) -> Callable[..., Any]:
     return option
 
 
-_processes = option_group("Processes")
+_processes = option_group("Processes", allow_from_autoenv=False)
 _general = option_group("General")
 _output = option_group("Output")
 _connection = option_group("Connection")
@@ -87,23 +87,6 @@ def topic_argument(
     return typer.Argument(default, metavar="TOPIC", help=help, autocompletion=complete_topics)
 
 
-def workers_option() -> Any:
-    """Return the option that says how many processes share a command's work."""
-    help = "Processes that share the work."
-    return _processes(1, help, "N", min=1, allow_from_autoenv=False)
-
-
-def worker_option() -> Any:
-    """Return the hidden option that one of these processes is started with."""
-    return typer.Option(False, "--worker", hidden=True, allow_from_autoenv=False)
-
-
-def format_option() -> Any:
-    """Return the option that chooses between text and JSON."""
-    return _output("text", "text, for people, or json, one object per line.", "FORMAT")
-
-
-TextOrJson = Literal["text", "json"]
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
@@ -118,6 +101,23 @@ class Options:
     def run(self) -> int:
         """Do what the command is for; return its exit status."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormatOptions(Options):
+    """How to write what comes of the work."""
+
+    format: Literal["text", "json"] = _output(
+        "text", "text, for people, or json, one object per line.", "FORMAT"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions(Options):
+    """How many processes share the work, and whether this is one that was started for it."""
+
+    workers: int = _processes(1, "Processes that share the work.", "N", min=1)
+    worker: bool = _processes(False, "", names=("--worker",), hidden=True)
 
 
 @dataclass(frozen=True, kw_only=True)
