@@ -79,7 +79,7 @@ def test_bars_where_what_comes_is_not_seen(kafka: str, stream: str, tmp_path: Pa
     out = tmp_path / "out"
     commands = [
         ("print", kafka, stream, "--exit-on-eof"),
-        ("filter", kafka, stream, "1", "--exit-on-eof"),
+        ("filter", kafka, stream, "1", "--exit-on-eof", "--group", "shows-bars"),
         ("simulate", tmp_path / "night", "--visits", 1, "--alerts", 20),
         ("filter", "--dry-run", tmp_path / "night", "1"),
     ]

@@ -49,7 +49,7 @@ class Print(ReadingOptions, SchemaOptions):
     fields: str | None = _what_to_show(
         None,
         "Show only these: dotted paths, separated by commas.",
-        "PATH[,PATH…]",
+        "PATH[,PATH...]",
         autocompletion=complete_fields,
     )
     cutouts: bool = _what_to_show(

@@ -43,7 +43,7 @@ class Simulate(FolderOptions):
         None,
         "Add messages that break consumers, one of each kind per visit: all, truncated, "
         "trailing, unknown-id, no-header, garbage, empty, oversize, duplicate, schema-change.",
-        "KIND[,KIND…]",
+        "KIND[,KIND...]",
     )
 
     def run(self) -> int:
