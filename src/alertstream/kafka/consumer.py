@@ -50,7 +50,11 @@ async def _do_nothing() -> None:
 
 
 class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Reads messages in batches; of those written in transactions, committed ones only."""
+    """Reads messages in batches; of those written in transactions, committed ones only.
+
+    Whatever asks Kafka raises a :class:`TimeoutError` if it has not answered within
+    ``SHUTDOWN_TIMEOUT`` after the stop.
+    """
 
     def __init__(
         self,
@@ -133,8 +137,6 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         """Do what must be done before messages of new partitions come; until then, none do.
 
         Not where aiokafka reports them: until that returns, it sends no heartbeats.
-
-        :raises TimeoutError: Kafka has not answered within ``SHUTDOWN_TIMEOUT`` after the stop.
         """
         while (assignment := self._consumer.assignment_key) is not self._accepted:
             self._accepted = assignment
@@ -176,10 +178,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         return metadata is not None and metadata.assignment != self._assignments
 
     async def rewind(self) -> None:
-        """Go back to the group's offsets, to read again what was not done.
-
-        :raises TimeoutError: Kafka has not answered within ``SHUTDOWN_TIMEOUT`` after the stop.
-        """
+        """Go back to the group's offsets, to read again what was not done."""
         committed = await self.committed()
         for partition in self._consumer.assignment():
             start = committed.get(partition, (self._starts.get(partition), ""))[0]
@@ -187,10 +186,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._consumer.seek(partition, start)
 
     async def committed(self) -> Offsets:
-        """Return the group's offsets of all partitions, and the text kept with each.
-
-        :raises TimeoutError: Kafka has not answered within ``SHUTDOWN_TIMEOUT`` after the stop.
-        """
+        """Return the group's offsets of all partitions, and the text kept with each."""
         if self.subscription.group is None:
             return {}
         partitions = {
@@ -211,8 +207,6 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
         The offsets stay where reading has begun: nothing that has been read counts as done. Nothing
         is kept if partitions have been reassigned since the last batch.
-
-        :raises TimeoutError: Kafka has not answered within ``SHUTDOWN_TIMEOUT`` after the stop.
         """
         at: Offsets = {}
         # They may be another member's meanwhile.
@@ -229,8 +223,6 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         """Remember for the group that everything before ``offsets`` is done.
 
         A batch that lost its partitions to another member meanwhile will be read again by that one.
-
-        :raises TimeoutError: Kafka has not answered within ``SHUTDOWN_TIMEOUT`` after the stop.
         """
         if self.subscription.group is not None and offsets:
             with suppress(kafka_errors.CommitFailedError, kafka_errors.IllegalStateError):
