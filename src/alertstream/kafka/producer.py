@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from aiokafka import errors as kafka_errors
@@ -67,20 +68,18 @@ class Producer:
         self._connection = connection
         self._compression = compression
         self._transactional_id = transactional_id
-        self._failures = failures
+        self._new_client = partial(
+            KafkaProducer,
+            failures,
+            **connection.settings(),
+            acks="all",
+            enable_idempotence=True,
+            transactional_id=transactional_id,
+            transaction_timeout_ms=int(TRANSACTION_TIMEOUT * 1000),
+        )
         self._client = self._new_client()
         self._window = _Window()
         self._broken = False
-
-    def _new_client(self) -> KafkaProducer:
-        return KafkaProducer(
-            self._failures,
-            **self._connection.settings(),
-            acks="all",
-            enable_idempotence=True,
-            transactional_id=self._transactional_id,
-            transaction_timeout_ms=int(TRANSACTION_TIMEOUT * 1000),
-        )
 
     @property
     def is_connected(self) -> bool:
