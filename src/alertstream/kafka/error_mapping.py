@@ -85,7 +85,7 @@ async def open_client(connection: Connection, kind: type[T], **settings: Any) ->
 
 
 async def _unreachable(connection: Connection, reason: BaseException) -> BrokerError:
-    if isinstance(reason, kafka_errors.KafkaConnectionError) and reason.__cause__:
+    while isinstance(reason, kafka_errors.KafkaConnectionError) and reason.__cause__:
         reason = reason.__cause__
     if isinstance(reason, kafka_errors.BrokerResponseError):
         return mapped(connection, reason)

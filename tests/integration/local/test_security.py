@@ -222,7 +222,7 @@ def test_users_are_let_in(secure: Secure, files: Files, mechanism: str) -> None:
         (("--security-protocol", "SASL_PLAINTEXT"), ("the broker expects TLS", "SASL_SSL")),
         (
             ("--security-protocol", "SSL"),
-            ("as when it wants a user name and password", "--security-protocol SASL_SSL"),
+            ("expects a user name and password", "--security-protocol SASL_SSL"),
         ),
     ],
 )
@@ -252,7 +252,7 @@ def test_a_mechanism_that_is_not_offered(secure: Secure, files: Files) -> None:
 
 def test_the_nodes_let_in_nobody_else(secure: Secure, files: Files) -> None:
     how = ("--security-protocol", "SASL_PLAINTEXT", "--sasl-mechanism", "PLAIN")
-    one_error(printed(secure.nodes, "alerts"), "wants a user name", "SASL_PLAINTEXT")
+    one_error(printed(secure.nodes, "alerts"), "expects a user name", "SASL_PLAINTEXT")
     for address in (secure.nodes, secure.controller):
         for name in ("admin", "alertstream-node"):
             ended = printed(address, "alerts", *as_user(files, "admin", *how, "--username", name))

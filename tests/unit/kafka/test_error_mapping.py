@@ -83,3 +83,12 @@ def test_an_unknown_error_is_named() -> None:
     found = raised(kafka_errors.InvalidTopicError("t"), {})
     assert type(found) is BrokerError
     assert found.what.startswith("Kafka answers InvalidTopic")
+
+
+def test_a_broker_that_closes_the_connection_expects_credentials() -> None:
+    closed = kafka_errors.KafkaConnectionError("closed")
+    closed.__cause__ = asyncio.IncompleteReadError(b"", 4)
+    error = kafka_errors.KafkaConnectionError("Unable to bootstrap")
+    error.__cause__ = closed
+    found = raised(error, {})
+    assert "expects a user name and password" in found.what

@@ -63,7 +63,7 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
                 finally:
                     connection.close()
             except _FAILURES as error:
-                failure = error
+                failure = self._failures[host, port] = error
                 continue
             self._sync_task: Any = create_task(self._md_synchronizer())
             return
