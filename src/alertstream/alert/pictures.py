@@ -22,7 +22,6 @@ from alertstream.system.extras import extra
 with extra("images", "pictures"):
     import numpy as np
     from astropy.stats import mad_std
-    from astropy.visualization import AsinhStretch, AsymmetricPercentileInterval
     from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 NAMES = ("Science", "Template", "Difference")
@@ -143,11 +142,12 @@ def _brightness(pixels: Pixels, values: Pixels, *, signed: bool) -> Pixels:
     noise = float(mad_std(values, ignore_nan=True))
     low = 0.0 if signed else float(np.nanmedian(values)) - 2 * noise
     # Outliers may be brighter. What has nothing but noise is not stretched as far as it goes.
-    _, top = AsymmetricPercentileInterval(0, 99.8).get_limits(np.abs(values) if signed else values)
-    height = max(float(top) - low, (6 if signed else 12) * noise) or 1.0
-    linear = (3 if signed else 4) * noise / height
-    stretch = AsinhStretch(max(linear, 1e-4) if linear else 1.0)
-    level: Pixels = stretch((pixels - low) / height, clip=False)
+    top = float(np.nanpercentile(np.abs(values) if signed else values, 99.8))
+    height = max(top - low, (6 if signed else 12) * noise) or 1.0
+    linear = max((3 if signed else 4) * noise, 1e-4 * height) if noise else height
+    # As astropy's AsinhStretch, whose package imports matplotlib, which writes a folder.
+    with np.errstate(over="ignore"):
+        level: Pixels = np.arcsinh((pixels - low) / linear) / math.asinh(height / linear)
     return 0.5 + 0.5 * level if signed else level
 
 

@@ -83,6 +83,15 @@ def test_constant_images_are_shown(value: float) -> None:
     assert len(colours) == 1
 
 
+def test_pixels_that_differ_in_all_they_can_are_shown() -> None:
+    pixels = np.random.default_rng(1).normal(0, 1e-30, (30, 30))
+    pixels[5, 5] = 9e29
+    content = fits_file(pixels)
+    made = shown(imaged(cutoutScience=content, cutoutDifference=content))
+    for panel in made.panels.values():
+        assert np.asarray(panel.image)[24, 5, 0] == 255
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (60, 2), (400, 300)])
 def test_any_shape_has_its_place(shape: tuple[int, int]) -> None:
     made = shown(imaged(cutoutScience=fits_file(np.ones(shape))))
