@@ -5,7 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import math
+import os
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -220,3 +224,11 @@ def test_caption() -> None:
     nothing = imaged(cutoutScience=GOOD)
     nothing["diaSource"] = {}
     assert shown(nothing).caption == ("-  ·  -  ·  SNR -  ·  -", "None")
+
+
+def test_pictures_write_no_settings(tmp_path: Path) -> None:
+    """As matplotlib does where it is imported: it makes a folder for its own."""
+    environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path / "new")}
+    code = "import alertstream.alert.pictures"
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []
