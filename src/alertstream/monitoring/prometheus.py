@@ -8,20 +8,49 @@ from typing import Any
 
 from alertstream.errors import UsageError
 
-PREFIX = "alertstream"
 TOPIC_METRICS = {
-    "alerts": ("counter", "alerts received"),
-    "bytes": ("counter", "bytes of all messages received"),
-    "undecodable": ("counter", "messages received that cannot be decoded"),
-    "alerts_per_second": ("gauge", "alerts a second over the last ten seconds"),
+    "alerts": "alerts received",
+    "bytes": "bytes of all messages received",
+    "undecodable": "messages received that cannot be decoded",
+    "alerts_per_second": "alerts a second over the last ten seconds",
 }
-"""By the name of the figure: kind and meaning."""
+COUNTERS = ("alerts", "bytes", "undecodable")
 VISIT_METRICS = {
     "alerts": ("visit_alerts", "alerts of the last visit"),
     "seconds": ("visit_seconds", "from the last visit's first produce to its last alert received"),
     "late": ("visit_late_alerts", "alerts of the last visit that took more than 60 s"),
 }
 QUANTILES = {"latency_p50_ms": "0.5", "latency_p99_ms": "0.99", "latency_max_ms": "1"}
+
+Samples = list[tuple[list[str], float]]
+"""Values, each with those of its labels."""
+
+
+def _metrics(figures: dict[str, Any]) -> Iterator[tuple[str, str, list[str], Samples]]:
+    """Yield each metric's name, meaning, labels and samples."""
+    topics: dict[str, Any] = figures.get("topics", {})
+    for name, text in TOPIC_METRICS.items():
+        yield name, text, ["topic"], [([topic], stats[name]) for topic, stats in topics.items()]
+    visits = {topic: stats["visits"] for topic, stats in topics.items() if stats["visits"]}
+    last = [(topic, *list(of_topic.items())[-1]) for topic, of_topic in visits.items()]
+    numbers: Samples = [([topic], int(visit)) for topic, visit, _ in last if visit.isdecimal()]
+    yield "visit", "number of the last visit", ["topic"], numbers
+    for name, (called, text) in VISIT_METRICS.items():
+        yield called, text, ["topic"], [([topic], stats[name] or 0) for topic, _, stats in last]
+    latencies: Samples = [
+        ([topic, quantile], (stats[name] or 0) / 1000)
+        for topic, _, stats in last
+        for name, quantile in QUANTILES.items()
+    ]
+    text = "from produce to here, of the last visit's alerts"
+    yield "visit_latency_seconds", text, ["topic", "quantile"], latencies
+    lags: Samples = [
+        ([group, topic], messages)
+        for group, of_group in figures.get("groups", {}).items()
+        for topic, messages in of_group.items()
+    ]
+    yield "group_lag", "messages that a group has not committed yet", ["group", "topic"], lags
+    yield "connected", "1 if Kafka can be reached", [], [([], int(figures.get("connected", True)))]
 
 
 class _Collector:
@@ -34,50 +63,12 @@ class _Collector:
         """Yield all metrics."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        figures = self._figures()
-        topics: dict[str, Any] = figures.get("topics", {})
-        for name, (kind, text) in TOPIC_METRICS.items():
-            family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
-            metric = family(f"{PREFIX}_{name}", text, labels=["topic"])
-            for topic, stats in topics.items():
-                metric.add_metric([topic], stats[name])
+        for name, text, labels, samples in _metrics(self._figures()):
+            family = CounterMetricFamily if name in COUNTERS else GaugeMetricFamily
+            metric = family(f"alertstream_{name}", text, labels=labels)
+            for values, value in samples:
+                metric.add_metric(values, value)
             yield metric
-        last = {
-            topic: list(stats["visits"].items())[-1]
-            for topic, stats in topics.items()
-            if stats["visits"]
-        }
-        visit = GaugeMetricFamily(f"{PREFIX}_visit", "number of the last visit", labels=["topic"])
-        for topic, (number, _) in last.items():
-            if number.isdecimal():
-                visit.add_metric([topic], int(number))
-        yield visit
-        for name, (called, text) in VISIT_METRICS.items():
-            metric = GaugeMetricFamily(f"{PREFIX}_{called}", text, labels=["topic"])
-            for topic, (_, stats) in last.items():
-                metric.add_metric([topic], stats[name] or 0)
-            yield metric
-        latency = GaugeMetricFamily(
-            f"{PREFIX}_visit_latency_seconds",
-            "from produce to here, of the last visit's alerts",
-            labels=["topic", "quantile"],
-        )
-        for topic, (_, stats) in last.items():
-            for name, quantile in QUANTILES.items():
-                latency.add_metric([topic, quantile], (stats[name] or 0) / 1000)
-        yield latency
-        lag = GaugeMetricFamily(
-            f"{PREFIX}_group_lag",
-            "messages that a group has not committed yet",
-            labels=["group", "topic"],
-        )
-        for group, lags in figures.get("groups", {}).items():
-            for topic, messages in lags.items():
-                lag.add_metric([group, topic], messages)
-        yield lag
-        yield GaugeMetricFamily(
-            f"{PREFIX}_connected", "1 if Kafka can be reached", int(figures.get("connected", True))
-        )
 
 
 @contextmanager

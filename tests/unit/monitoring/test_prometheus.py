@@ -1,0 +1,40 @@
+"""The monitor's figures as metrics."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from alertstream.monitoring.prometheus import _Collector
+from alertstream.monitoring.stats import TopicStats
+
+
+def test_metrics_of_the_last_figures() -> None:
+    busy, quiet = TopicStats(), TopicStats()
+    busy.add(7, 100, timestamp=1_000, received=2.5)
+    busy.add(8, 50, timestamp=2_000, received=2.5)
+    quiet.add_undecodable(3)
+    figures = {
+        "topics": {"busy": busy.snapshot(3.0), "quiet": quiet.snapshot(3.0)},
+        "groups": {"group": {"busy": 5}},
+        "connected": False,
+    }
+    registry = CollectorRegistry()
+    registry.register(_Collector(lambda: figures))
+    lines = generate_latest(registry).decode().splitlines()
+    assert {
+        'alertstream_alerts_total{topic="busy"} 2.0',
+        'alertstream_bytes_total{topic="busy"} 150.0',
+        'alertstream_undecodable_total{topic="quiet"} 1.0',
+        'alertstream_visit{topic="busy"} 8.0',
+        'alertstream_visit_latency_seconds{quantile="1",topic="busy"} 0.5',
+        'alertstream_group_lag{group="group",topic="busy"} 5.0',
+        "alertstream_connected 0.0",
+    } <= {*lines}
+    assert not any("visit" in line and "quiet" in line for line in lines)
+
+
+def test_before_the_first_figures_kafka_counts_as_connected() -> None:
+    registry = CollectorRegistry()
+    registry.register(_Collector(dict))
+    lines = generate_latest(registry).decode().splitlines()
+    assert [line for line in lines if not line.startswith("#")] == ["alertstream_connected 1.0"]
