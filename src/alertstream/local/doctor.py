@@ -1,21 +1,22 @@
-"""Looks, one thing after the other, at what it takes to read a stream, and says what to mend.
+"""Checks, one after another, what it takes to read a stream, and says how to fix what is wrong.
 
-The order is that in which things depend on each other: behind what fails, it ends.
+The checks are in the order in which they depend on each other: after one that fails, most end.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from typing import TypeVar
 
 from alertstream.alert.surveys import field_paths
 from alertstream.avro.registry import RegistrySchemas
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import schema_id_of
-from alertstream.errors import AlertStreamError, RegistryError
+from alertstream.errors import AlertStreamError
 from alertstream.kafka.admin import has_committed, topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import subscribe
@@ -25,20 +26,22 @@ from alertstream.local.broker.java import MIN_VERSION, find_java
 from alertstream.reading.decoder import AlertDecoder, Undecodable
 from alertstream.sending.schedule import Clock
 
-ANSWER_LIMIT = 10.0
-"""Seconds in which hosts, registry and topic must answer."""
-LOOKED_AT = 20
-"""Offsets before each partition's end that are looked at: some are markers of transactions."""
-SKEW = 1.0
+CHECK_TIMEOUT = 10.0
+"""Seconds that a host, the registry or a topic gets to answer."""
+OFFSETS_READ = 20
+"""Before the end of each partition; some of these offsets are markers of transactions."""
+MAX_CLOCK_SKEW = 1.0
 """Seconds that the newest message may be ahead of this machine's clock."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found out about one thing.
+    """What a check has found.
 
-    :param good: None where there was nothing to look at.
-    :param todo: what to do if it is not good.
+    :param good: None if there was nothing to check.
+    :param todo: how to fix it if it is not good.
     """
 
     name: str
@@ -47,9 +50,17 @@ class Finding:
     todo: str | None = None
 
 
+class _Failed(Exception):
+    """A check after which there is no use in others."""
+
+    def __init__(self, name: str, what: str, todo: str | None) -> None:
+        super().__init__(what)
+        self.finding = Finding(name, False, what, todo)
+
+
 @dataclass(frozen=True)
 class Patient:
-    """What is looked at: a broker, and what is read there, as far as it is named."""
+    """What is examined: a broker, and what is read there, as far as it is named."""
 
     connection: Connection
     topic: str | None
@@ -58,149 +69,130 @@ class Patient:
 
 
 async def examine(patient: Patient, clock: Clock) -> AsyncIterator[Finding]:
-    """Yield what is found, in the order of the work of a subscriber."""
-    yield _local_kafka()
-    connection = patient.connection
-    reached = [await _host(*address) for address in connection.addresses()]
-    for found in reached:
-        yield found
-    if not any(found.good for found in reached):
-        return
+    """Yield the findings, in the order of a subscriber's work."""
     try:
-        there = await topics(connection)
-    except AlertStreamError as error:
-        yield _failed("Kafka", error)
+        async for finding in _findings(patient, clock):
+            yield finding
+    except _Failed as failure:
+        yield failure.finding
+
+
+async def _findings(patient: Patient, clock: Clock) -> AsyncIterator[Finding]:
+    yield _java()
+    hosts = [await _host(*address) for address in patient.connection.addresses()]
+    for host in hosts:
+        yield host
+    if not any(host.good for host in hosts):
         return
-    yield Finding("Kafka", True, f"{_how(connection)}: {len(there)} topics")
-    async for found in _registry(patient.schemas):
-        yield found
-        if found.good is False:
-            return
+    known = await _checked("Kafka", topics(patient.connection), "Kafka")
+    yield Finding("Kafka", True, f"{_login(patient.connection)}: {len(known)} topics")
+    yield await _registry(patient.schemas)
     if patient.topic is None:
-        yield Finding("topic", None, "none is named")
+        yield Finding("topic", None, "none given")
         return
-    yield _topic(patient.topic, there)
-    if patient.topic in there:
-        async for found in _reading(patient, patient.topic, clock):
-            yield found
+    yield _topic(patient.topic, known)
+    if patient.group is not None:
+        yield await _group(patient.connection, patient.group, patient.topic)
+    last = await _checked("messages", _last_messages(patient.connection, patient.topic), "Kafka")
+    if not last:
+        yield Finding("messages", None, "there are none")
+        return
+    newest = max(each.timestamp / 1000 for each in last)
+    at = datetime.fromtimestamp(newest, UTC)
+    yield Finding("messages", True, f"the newest is from {at:%Y-%m-%d %H:%M:%S} UTC")
+    yield _clock(newest - clock.now())
+    yield await _decoding(patient.schemas, last)
 
 
-def _failed(name: str, error: AlertStreamError) -> Finding:
-    return Finding(name, False, error.what, error.todo)
+async def _checked(name: str, answer: Awaitable[T], who: str) -> T:
+    """Return an answer that comes in time.
+
+    :raises _Failed: it does not, or is an error.
+    """
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            return await answer
+    except AlertStreamError as error:
+        raise _Failed(name, error.what, error.todo) from error
+    except TimeoutError as error:
+        raise _Failed(name, f"{who} does not answer", "check that it is up, and rerun") from error
 
 
-def _local_kafka() -> Finding:
-    """A Java for ``alertstream broker``; to read a stream, none is needed."""
+def _java() -> Finding:
+    """Look for what ``alertstream broker`` needs; to read a stream, it is not needed."""
     try:
         java = find_java(None)
-    except AlertStreamError:
-        todo = "pip install 'alertstream[broker]'"
-        return Finding("Java", None, "none for alertstream broker", todo)
+    except AlertStreamError as error:
+        return Finding("Java", None, "none for alertstream broker", error.todo)
     return Finding("Java", True, f"{MIN_VERSION} or later, for alertstream broker: {java}")
 
 
 async def _host(host: str, port: int) -> Finding:
     name = f"{host}:{port}"
     try:
-        async with asyncio.timeout(ANSWER_LIMIT):
+        async with asyncio.timeout(CHECK_TIMEOUT):
             _, writer = await asyncio.open_connection(host, port)
     except (OSError, TimeoutError) as error:
         reason = getattr(error, "strerror", None) or str(error) or "no answer"
-        todo = "check the address, and that no firewall is between; locally: alertstream broker"
+        todo = "check the address, and that no firewall blocks it; locally: alertstream broker"
         return Finding("host", False, f"{name} cannot be reached ({reason})", todo)
     writer.close()
     return Finding("host", True, f"{name} answers")
 
 
-def _how(connection: Connection) -> str:
+def _login(connection: Connection) -> str:
     encrypted = "with TLS" if connection.security_protocol.endswith("SSL") else "without TLS"
     if connection.security_protocol.startswith("SASL"):
         return f"{encrypted}, as {connection.username} by {connection.sasl_mechanism}"
     return encrypted
 
 
-async def _registry(schemas: Schemas) -> AsyncIterator[Finding]:
+async def _registry(schemas: Schemas) -> Finding:
     if not isinstance(schemas, RegistrySchemas):
-        yield Finding("registry", None, f"none: {len(schemas.ids())} schemas are in folders")
-        return
-    try:
-        async with asyncio.timeout(ANSWER_LIMIT):
-            subjects = await schemas.registry.subjects()
-    except RegistryError as error:
-        yield _failed("registry", error)
-    except TimeoutError:
-        yield Finding("registry", False, f"{schemas.registry.url} does not answer", "try again")
-    else:
-        yield Finding("registry", True, f"{schemas.registry.url} has {len(subjects)} subjects")
+        return Finding("registry", None, f"none: {len(schemas.ids())} schemas are in folders")
+    registry = schemas.registry
+    subjects = await _checked("registry", registry.subjects(), str(registry.url))
+    return Finding("registry", True, f"{registry.url} has {len(subjects)} subjects")
 
 
-def _topic(topic: str, there: dict[str, int]) -> Finding:
-    if topic in there:
-        return Finding("topic", True, f"{topic} has {there[topic]} partitions")
-    near = get_close_matches(topic, there, n=1)
-    known = sorted(name for name in there if not name.startswith("_"))[:10]
-    todo = f"did you mean {near[0]}?" if near else f"topics there: {', '.join(known) or 'none'}"
-    return Finding("topic", False, f"there is no topic {topic}, or no right to see it", todo)
-
-
-async def _reading(patient: Patient, topic: str, clock: Clock) -> AsyncIterator[Finding]:
-    if patient.group is not None:
-        yield await _group(patient.connection, patient.group, topic)
-    last = Subscription((topic,), start=-LOOKED_AT, exit_on_eof=True)
-    messages: list[Message] = []
-    try:
-        async with (
-            asyncio.timeout(ANSWER_LIMIT),
-            subscribe(patient.connection, last) as stream,
-        ):
-            async for batch in stream.batches(asyncio.Event()):
-                messages += batch
-    except AlertStreamError as error:
-        yield _failed("messages", error)
-        return
-    except TimeoutError:
-        yield Finding("messages", False, "the brokers do not give any", "see that all are up")
-        return
-    if not messages:
-        yield Finding("messages", None, "there are none")
-        return
-    newest = max(messages, key=lambda message: message.timestamp)
-    at = datetime.fromtimestamp(newest.timestamp / 1000, UTC)
-    yield Finding("messages", True, f"the newest is of {at:%Y-%m-%d %H:%M:%S} UTC")
-    yield _clock(newest, clock)
-    yield await _decoding(patient.schemas, messages)
+def _topic(topic: str, known: dict[str, int]) -> Finding:
+    if topic in known:
+        return Finding("topic", True, f"{topic} has {known[topic]} partitions")
+    near = get_close_matches(topic, known, n=1)
+    others = sorted(name for name in known if not name.startswith("_"))[:10]
+    todo = f"did you mean {near[0]}?" if near else f"topics: {', '.join(others) or 'none'}"
+    raise _Failed("topic", f"there is no topic {topic}, or no right to see it", todo)
 
 
 async def _group(connection: Connection, group: str, topic: str) -> Finding:
-    try:
-        known = await has_committed(connection, group, [topic])
-    except AlertStreamError as error:
-        return _failed("group", error)
-    return Finding("group", True, f"{group} {'goes on where it stopped' if known else 'is new'}")
+    known = await _checked("group", has_committed(connection, group, [topic]), "Kafka")
+    what = "continues where it stopped" if known else "is new"
+    return Finding("group", True, f"{group} {what}")
 
 
-def _clock(newest: Message, clock: Clock) -> Finding:
-    ahead = newest.timestamp / 1000 - clock.now()
-    if ahead > SKEW:
-        what = f"the newest message is {ahead:.1f} s in the future"
-        return Finding("clock", False, what, "set this machine's clock by NTP, or the producer's")
-    return Finding("clock", True, "no message is in the future")
+async def _last_messages(connection: Connection, topic: str) -> list[Message]:
+    last = Subscription((topic,), start=-OFFSETS_READ, exit_on_eof=True)
+    async with subscribe(connection, last) as stream:
+        return [each async for batch in stream.batches(asyncio.Event()) for each in batch]
+
+
+def _clock(ahead: float) -> Finding:
+    if ahead <= MAX_CLOCK_SKEW:
+        return Finding("clock", True, "no message is in the future")
+    todo = "synchronize this machine's clock (NTP), or the producer's"
+    return Finding("clock", False, f"the newest message is {ahead:.1f} s in the future", todo)
 
 
 async def _decoding(schemas: Schemas, messages: Sequence[Message]) -> Finding:
     decoder = AlertDecoder(schemas, field_paths(["visit"]))
-    try:
-        async with asyncio.timeout(ANSWER_LIMIT):
-            await decoder.ready(messages, asyncio.Event())
-    except TimeoutError:
-        return Finding("decoding", False, "the registry does not give the schema", "try again")
-    alerts = []
+    await _checked("decoding", decoder.ready(messages, asyncio.Event()), "the registry")
+    surveys = set()
     for alert in map(decoder.decode, messages):
         if isinstance(alert, Undecodable):
             ids = ", ".join(sorted({str(schema_id_of(each.value)) for each in messages}))
-            where = f" (schema ids of the newest: {ids})"
+            what = f"{alert.cause} (schema ids of the newest messages: {ids})"
             todo = "give --registry, or the folder that has its schema with --schemas"
-            return Finding("decoding", False, f"{alert.cause}{where}", todo)
-        alerts.append(alert)
-    surveys = ", ".join(sorted({each.survey.name for each in alerts}))
-    return Finding("decoding", True, f"{len(alerts)} of the newest are alerts of {surveys}")
+            return Finding("decoding", False, what, todo)
+        surveys.add(alert.survey.name)
+    what = f"{len(messages)} of the newest are alerts of {', '.join(sorted(surveys))}"
+    return Finding("decoding", True, what)

@@ -1,4 +1,4 @@
-"""TLS: what certificates and keys are good for, and what is wrong with those that are not."""
+"""TLS: certificates and keys, what is wrong with them, and what refused handshakes mean."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ NO_TLS = (
     "it ends the connection when TLS begins",
     "check --security-protocol (PLAINTEXT and SASL_PLAINTEXT are without TLS) and the port",
 )
-LOOK_TIMEOUT = 2.0
-"""Seconds to look at a server's certificate."""
+CERTIFICATE_TIMEOUT = 2.0
+"""Seconds to get a server's certificate."""
 
 
 def read_pem(path: Path, kind: str, option: str) -> str:
@@ -104,7 +104,7 @@ async def certificate_names(host: str, port: int, ca_file: Path | None) -> list[
     context.check_hostname = False
     # The server has failed before: whatever happens now, there is an error to report already.
     with suppress(OSError):
-        async with asyncio.timeout(LOOK_TIMEOUT):
+        async with asyncio.timeout(CERTIFICATE_TIMEOUT):
             _, writer = await asyncio.open_connection(host, port, ssl=context)
         certificate = writer.get_extra_info("peercert") or {}
         writer.transport.abort()
@@ -118,10 +118,10 @@ def refusal(error: ssl.SSLError) -> tuple[str, str]:
     if isinstance(error, ssl.SSLCertVerificationError):
         todo = "give --ca-file the certificate of the authority that has signed it"
         if error.verify_code == EXPIRED:
-            todo = "ask those who run the broker for a new one"
+            todo = "ask whoever runs the broker for a new one"
         return f"its certificate is not trusted: {error.verify_message}", todo
     if "CERTIFICATE_REQUIRED" in reason:
-        return "it wants a certificate of the client", "give --cert-file and --key-file"
+        return "it requires a certificate from the client", "give --cert-file and --key-file"
     if "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason):
         return f"it does not accept the client's certificate ({reason})", (
             "check --cert-file: is it signed by an authority that the broker trusts, and valid?"

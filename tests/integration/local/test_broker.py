@@ -355,6 +355,7 @@ def test_without_the_extra(package: str) -> None:
         Finished(ended.returncode, ended.stdout, ended.stderr),
         package,
         "pip install 'alertstream[broker]'",
+        status=2,
     )
 
 

@@ -1,4 +1,4 @@
-"""``alertstream doctor``: what it takes to read a stream, one line each, and what to mend."""
+"""``alertstream doctor``: what it takes to read a stream, one line each, and how to fix it."""
 
 from __future__ import annotations
 

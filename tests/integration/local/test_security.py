@@ -338,7 +338,7 @@ def mutual(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        (None, ("it wants a certificate of the client", "--cert-file")),
+        (None, ("it requires a certificate from the client", "--cert-file")),
         ("intruder", ("does not accept the client's certificate", "--cert-file")),
         ("client", ()),
     ],

