@@ -1,7 +1,7 @@
 """Everything together on this machine: a Kafka, simulated visits, filters, a monitor, and a print.
 
-Its summary adds up: as many alerts were sent as the monitor and each filter have seen, and as many
-came out of each filter's topic as it let through.
+The summary adds up: the monitor and each filter have seen all alerts that were sent, and each
+filter's topic has as many as passed it.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from pathlib import Path
 from typing import Any
 
 from alertstream.alert.text import PLAIN, Look
-from alertstream.avro.schemas import Schemas, version_id
+from alertstream.avro.schemas import Schemas
 from alertstream.errors import DeliveryError
 from alertstream.filtering.account import FilterCounts
 from alertstream.filtering.engine import FilterOptions, Sieve
 from alertstream.filtering.filters import AlertFilter, group_name
 from alertstream.filtering.pipeline import filter_topics
-from alertstream.kafka import producer as kafka
 from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import POLL_INTERVAL, Connection
 from alertstream.kafka.consumer import subscribe
+from alertstream.kafka.producer import Producer, producer
 from alertstream.kafka.subscription import Subscription
-from alertstream.kafka.topics import TopicLayout
+from alertstream.kafka.topics import Topic, TopicLayout
 from alertstream.local.broker.cluster import BrokerOptions, local_broker
 from alertstream.local.broker.jars import Progress
 from alertstream.local.simulate.files import SimulateOptions, simulate
 from alertstream.monitoring.watch import Watch, watch_stream
 from alertstream.printing.printer import Printer, PrintOptions, print_stream
 from alertstream.sending.encoders import message_encoders
-from alertstream.sending.schedule import Cadence, VisitFiles, WallClock, bursts, files_of, visits_in
+from alertstream.sending.schedule import Cadence, WallClock, bursts, files_of, visits_in
 from alertstream.sending.sender import SendOptions, VisitSent, send, visit_line
 
 TOPIC = "alerts-simulated"
-SCHEMA = "10.0"
+SCHEMA_ID = 1000
 SHOWN = 5
 """Alerts of the first filter that are printed."""
-PATIENCE = 30.0
+CATCH_UP_TIMEOUT = 30.0
 """Seconds that filters and monitor get after the last visit."""
 
 
@@ -76,8 +76,8 @@ class DemoSummary:
             printed, seen = self.printed[counts.filter], topics[counts.filter]["alerts"]
             if counts.seen != sent or not counts.passed == printed == seen:
                 raise DeliveryError(
-                    f"{counts.filter} has passed {counts.passed} of {counts.seen} alerts, "
-                    f"{seen} were seen and {printed} printed of its topic"
+                    f"{counts.filter} has passed {counts.passed} of {counts.seen} alerts, but "
+                    f"{seen} were seen in its topic and {printed} printed"
                 )
 
 
@@ -92,104 +92,96 @@ async def demo(
 ) -> DemoSummary:
     """Run the demonstration to its end; nothing is left of it.
 
-    :param stop: ends it early; the counts then are of what was sent until then.
-    :param write: takes the lines of the alerts that are printed.
-    :param notice: takes a line on what is being done.
-    :param fetching: told how much of Kafka has been fetched, and ``simulating`` of the visits.
+    :param stop: ends it early; the counts are then of what was sent until then.
+    :param write: called with each line of the alerts that are printed.
+    :param notice: called with a line on what is being done.
+    :param fetching: called with the progress of fetching Kafka.
+    :param simulating: called with the progress of simulating visits.
     :raises AlertStreamError: a part of it fails, or the counts do not add up.
     """
     notice("starting a local Kafka")
     broker = local_broker(BrokerOptions(port=0), notice=notice, progress=fetching)
-    with tempfile.TemporaryDirectory(prefix="alertstream-demo-") as folder:
+    with tempfile.TemporaryDirectory(prefix="alertstream-demo-") as name:
+        folder, schemas = Path(name), Schemas()
         async with broker as running:
             notice(f"simulating {options.visits} visits of {options.alerts} alerts")
-            simulation = SimulateOptions(
-                Path(folder), options.visits, options.alerts, history=(0, 20)
-            )
-            schemas = Schemas()
-            schema = schemas.by_id(version_id(f"lsst.v{SCHEMA.replace('.', '_')}.alert") or 0)
-            await asyncio.to_thread(simulate, simulation, schema, simulating)
-            connection = Connection(running.bootstrap)
-            visits = visits_in([Path(folder)])
-            filters = FilterOptions(options.filters)
-            stage = _Stage(
-                connection,
-                visits,
-                options.cadence,
-                filters,
-                schemas,
-                PrintOptions(look=options.look),
-            )
-            summary = await stage.run(stop, write, notice)
+            visits = SimulateOptions(folder, options.visits, options.alerts, history=(0, 20))
+            await asyncio.to_thread(simulate, visits, schemas.by_id(SCHEMA_ID), simulating)
+            stage = _Stage(Connection(running.bootstrap), schemas, options, notice)
+            summary = await stage.run(folder, stop)
+            for topic in summary.printed:
+                lines, summary.printed[topic] = await stage.print(topic)
+                if topic == options.filters[0].topic:
+                    for line in lines[: SHOWN + 1]:
+                        write(line)
     summary.check()
     return summary
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Stage:
-    """Who takes part, on a Kafka that runs."""
+    """A Kafka that runs, and what is done on it."""
 
     connection: Connection
-    visits: Sequence[VisitFiles]
-    cadence: Cadence
-    filters: FilterOptions
     schemas: Schemas
-    printed: PrintOptions
+    options: DemoOptions
+    notice: Callable[[str], None]
 
-    async def run(
-        self, stop: asyncio.Event, write: Callable[[str], None], notice: Callable[[str], None]
-    ) -> DemoSummary:
-        outputs = [each.topic for each in self.filters.filters]
+    async def run(self, folder: Path, stop: asyncio.Event) -> DemoSummary:
+        """Send the visits of a folder, while filters and a monitor read them."""
+        filters, clock, done = FilterOptions(self.options.filters), WallClock(), asyncio.Event()
+        outputs = [each.topic for each in filters.filters]
         made = await make_topics(self.connection, [TOPIC, *outputs], TopicLayout())
-        clock = WallClock()
         watch = Watch((TOPIC, *outputs), clock)
-        sieve = Sieve(self.filters, self.schemas, clock, notice)
+        sieve = Sieve(filters, self.schemas, clock, self.notice)
+        group = Subscription((TOPIC,), group_name(filters.filters))
         async with (
-            kafka.producer(self.connection) as sending,
+            producer(self.connection) as sending,
             subscribe(self.connection, Subscription(watch.topics)) as watched,
         ):
-            done = asyncio.Event()
-            group = Subscription((TOPIC,), group_name(self.filters.filters))
             filtering = asyncio.create_task(filter_topics(self.connection, group, sieve, stop=done))
             monitoring = asyncio.create_task(watch_stream(watched, self.schemas, watch, stop=done))
-            sent = await send(
-                sending,
-                SendOptions(made[TOPIC], self.cadence.interval),
-                message_encoders(files_of(self.visits), self.schemas),
-                bursts(self.visits, self.cadence, clock, stop),
-                clock=clock,
-                stop=stop,
-                report=lambda visit: notice(f"visit {visit.visit}: {visit_line(visit)}"),
-            )
-            await _until_seen(sent, sieve, watch)
-            done.set()
-            filtered, monitored = await filtering, await monitoring
-        printed = {topic: await self._print(topic, write) for topic in outputs}
-        return DemoSummary(sent, monitored, filtered, printed)
+            try:
+                sent = await self._send(sending, made[TOPIC], folder, stop)
+                await _until_seen(sent, sieve, watch)
+            finally:
+                done.set()
+                await asyncio.wait((filtering, monitoring))
+        printed = dict.fromkeys(outputs, 0)
+        return DemoSummary(sent, monitoring.result(), filtering.result(), printed)
 
-    async def _print(self, topic: str, write: Callable[[str], None]) -> int:
-        """Print a topic, the first alerts of the first filter only; return how many it has."""
-        first = topic == self.filters.filters[0].topic
+    async def _send(
+        self, sending: Producer, topic: Topic, folder: Path, stop: asyncio.Event
+    ) -> VisitSent:
+        visits, cadence, clock = visits_in([folder]), self.options.cadence, WallClock()
+        return await send(
+            sending,
+            SendOptions(topic, cadence.interval),
+            message_encoders(files_of(visits), self.schemas),
+            bursts(visits, cadence, clock, stop),
+            clock=clock,
+            stop=stop,
+            report=lambda visit: self.notice(f"visit {visit.visit}: {visit_line(visit)}"),
+        )
+
+    async def print(self, topic: str) -> tuple[list[str], int]:
+        """Return a topic's alerts as lines, and how many they are."""
         lines: list[str] = []
 
         async def keep(more: list[str]) -> None:
             lines.extend(more)
 
+        printer = Printer(self.schemas, PrintOptions(look=self.options.look), keep)
         subscription = Subscription((topic,), exit_on_eof=True)
         async with subscribe(self.connection, subscription) as stream:
-            printer = Printer(self.schemas, self.printed, keep)
             account = await print_stream(stream, printer, stop=asyncio.Event())
-        for line in lines[: SHOWN + 1] if first else ():
-            write(line)
-        return account.printed
+        return lines, account.printed
 
 
 async def _until_seen(sent: VisitSent, sieve: Sieve, watch: Watch) -> None:
-    """Return when filters and monitor have seen all alerts, or have had time enough to."""
-    for _ in range(int(PATIENCE / POLL_INTERVAL)):
-        watched = sum(stats.alerts for stats in watch.stats.values())
-        if sieve.account.seen >= sent.acknowledged and (
-            watched >= sent.acknowledged + sieve.account.passed
-        ):
+    """Return when filters and monitor have seen all alerts, or after ``CATCH_UP_TIMEOUT``."""
+    for _ in range(int(CATCH_UP_TIMEOUT / POLL_INTERVAL)):
+        filtered, seen = sieve.account, sum(stats.alerts for stats in watch.stats.values())
+        if filtered.seen >= sent.acknowledged <= seen - filtered.passed:
             return
         await asyncio.sleep(POLL_INTERVAL)
