@@ -110,7 +110,7 @@ async def demo(
             stage = _Stage(Connection(running.bootstrap), schemas, options, notice)
             summary = await stage.run(folder, stop)
             for topic in summary.printed:
-                lines, summary.printed[topic] = await stage.print(topic)
+                lines, summary.printed[topic] = await stage.print_topic(topic)
                 if topic == options.filters[0].topic:
                     for line in lines[: SHOWN + 1]:
                         write(line)
@@ -164,7 +164,7 @@ class _Stage:
             report=lambda visit: self.notice(f"visit {visit.visit}: {visit_line(visit)}"),
         )
 
-    async def print(self, topic: str) -> tuple[list[str], int]:
+    async def print_topic(self, topic: str) -> tuple[list[str], int]:
         """Return a topic's alerts as lines, and how many they are."""
         lines: list[str] = []
 
