@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from tests.support.commands import until
+
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
 """127.0.0.1, in the form of ``listens_on``."""
 
@@ -34,3 +36,9 @@ def listens_on(pid: int) -> list[str]:
             if state == "0A" and f"socket:[{inode}]" in sockets:
                 found.append(local.partition(":")[0])
     return found
+
+
+def nothing_left(folder: Path) -> None:
+    # Kafka ends by itself some time after its folder is removed: that would be too late.
+    until(lambda: not inside(folder), "all processes have ended", 5)
+    until(lambda: not list((folder / "temporary").iterdir()), "the temporary folder is removed", 5)

@@ -11,24 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import trustme
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest, DescribeAclsRequest
-from cryptography.hazmat.primitives import serialization as pem
 from tests.support.commands import Finished, finish, one_error, run, start, stop, until
+from tests.support.credentials import USERS, Files
 from tests.support.processes import LOOPBACK, inside, listens_on
 from tests.support.registry_service import RegistryService
 
 from alertstream.kafka.connection import Connection
 
-USERS = {
-    "admin": 'a"d\\min: ü',
-    "ada": "lovelace-1815",
-    "viewer": "views-only-42",
-    "writer": "writes-own-42",
-    "nobody": "has-no-rights-42",
-}
-"""The first may do everything, the others what ``RIGHTS`` says."""
 RIGHTS = [
     ("ada", "topic", "alerts", "read"),
     ("ada", "topic", "simulated", "read"),
@@ -51,54 +42,6 @@ OPERATIONS = {"read": 3, "write": 4, "create": 5, "describe": 8}
 ANY, LITERAL, PREFIXED, ALLOW = 1, 3, 4, 3
 LIMIT = 12
 """Seconds in which who is not let in must know why."""
-
-
-@dataclass
-class Files:
-    """Certificates and passwords in a folder."""
-
-    folder: Path
-
-    def __post_init__(self) -> None:
-        self.authority = self._authority("ca")
-        self.stranger = self._authority("stranger")
-        self.issue(self.authority, "server", "127.0.0.1")
-        self.issue(self.authority, "client", "client.example")
-        self.issue(self.stranger, "intruder", "client.example")
-        self.write("users", "".join(f"{name}:{word}\n" for name, word in USERS.items()))
-        for name, word in USERS.items():
-            self.write(f"{name}.password", f"{word}\n")
-        self.write("wrong.password", "not-the-password")
-
-    def _authority(self, name: str) -> trustme.CA:
-        authority = trustme.CA()
-        authority.cert_pem.write_to_path(str(self / f"{name}.pem"))
-        return authority
-
-    def issue(self, authority: trustme.CA, name: str, host: str) -> None:
-        """Certificate and key in files of their own, the latter as PKCS#8 and as trustme has it."""
-        issued = authority.issue_cert(host)
-        self.write(f"{name}.pem", issued.cert_chain_pems[0].bytes().decode())
-        self.write(f"{name}.old-key", issued.private_key_pem.bytes().decode())
-        self.write(f"{name}.key", pkcs8(issued, pem.NoEncryption()))
-
-    def write(self, name: str, text: str) -> Path:
-        (self / name).write_text(text)
-        (self / name).chmod(0o600)
-        return self / name
-
-    def __truediv__(self, name: str) -> Path:
-        return self.folder / name
-
-
-def pkcs8(issued: trustme.LeafCert, encryption: pem.KeySerializationEncryption) -> str:
-    key = pem.load_pem_private_key(issued.private_key_pem.bytes(), None)
-    return key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, encryption).decode()
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return Files(tmp_path_factory.mktemp("files"))
 
 
 @contextmanager
@@ -356,32 +299,6 @@ def test_clients_with_certificates(
         assert printed(mutual, "alerts", *how).status == 0
 
 
-@pytest.mark.parametrize(
-    ("options", "words", "status"),
-    [
-        ("--ca-file users", "there is no certificate in the file|users|--ca-file", 1),
-        ("--ca-file nothing", "cannot be read (No such file or directory)|--ca-file", 1),
-        ("--ca-file damaged.pem", "the certificate in the file is damaged|damaged.pem", 1),
-        ("--ca-file der.pem", "there is no certificate in the file|der.pem|PEM", 1),
-        ("--cert-file users", "there is no certificate in the file|--cert-file", 1),
-        ("--cert-file client.pem", "there is no key in the file|client.pem|--key-file", 1),
-        ("--cert-file client.pem --key-file ca.pem", "there is no key in the file|ca.pem", 1),
-        ("--cert-file client.pem --key-file server.key", "key does not belong to the cert", 1),
-        ("--cert-file client.pem --key-file locked.key", "the key is encrypted|openssl", 1),
-        ("--key-file client.key", "--cert-file", 2),
-    ],
-)
-def test_certificates_that_will_not_do(files: Files, options: str, words: str, status: int) -> None:
-    text = (files / "ca.pem").read_text()
-    files.write("damaged.pem", text.replace("M", "N"))
-    (files / "der.pem").write_bytes(b"0\x82\x01\xff\xfe")
-    locked = pem.BestAvailableEncryption(b"a passphrase")
-    files.write("locked.key", pkcs8(files.authority.issue_cert("x.example"), locked))
-    given = [word if word.startswith("--") else files / word for word in options.split()]
-    ended = printed("127.0.0.1:1", "alerts", "--security-protocol", "SSL", *given)
-    one_error(ended, *words.split("|"), status=status)
-
-
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "PLAIN"])
 def test_a_password_is_in_no_log(secure: Secure, files: Files, mechanism: str) -> None:
     for name in ("ada", "wrong"):
@@ -449,54 +366,6 @@ class TestPasswords:
         read = ask("--password-file", password)
         assert read.status == 0
         assert f"{password} · chmod 600 {password}" in read.err
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", "the password file is empty"),
-        (b"\n", "the password file is empty"),
-        (b"\xff\xfe", "the password file cannot be read (not text)"),
-        (None, "the password file cannot be read (No such file or directory)"),
-    ],
-)
-def test_password_files_that_will_not_do(tmp_path: Path, content: bytes | None, words: str) -> None:
-    password = tmp_path / "password"
-    if content is not None:
-        password.write_bytes(content)
-    how = ("--security-protocol", "SASL_SSL", "--username", "ada", "--password-file", password)
-    one_error(printed("127.0.0.1:1", "alerts", *how), words, str(password), status=2)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (("--password", "secret"), "No such option: --password"),
-        (("--security-protocol", "SASL_SSL"), "needs a user name"),
-        (("--security-protocol", "SASL_SSL", "--username", "ada"), "needs a password"),
-        (
-            ("--security-protocol", "TLS"),
-            "not one of 'plaintext', 'ssl', 'sasl_plaintext', 'sasl_ssl'",
-        ),
-        (
-            ("--sasl-mechanism", "GSSAPI"),
-            "not one of 'plain', 'scram-sha-256', 'scram-sha-512'",
-        ),
-    ],
-)
-def test_wrong_usage(options: tuple[str, ...], words: str) -> None:
-    ended = printed("127.0.0.1:1", "alerts", *options)
-    one_error(ended, words, status=2)
-    assert "secret" not in ended.err
-
-
-def test_what_is_given_but_not_used(files: Files) -> None:
-    ended = printed("127.0.0.1:1", "alerts", "--ca-file", files / "ca.pem", "--username", "ada")
-    assert "user name and password are not used with PLAINTEXT" in ended.err
-    assert "certificates are not used with PLAINTEXT" in ended.err
-    ended = printed("127.0.0.1:1", "alerts", ALERTSTREAM_PASSWORD="secret-1")
-    assert "user name and password are not used with PLAINTEXT" in ended.err
-    assert "secret-1" not in ended.err
 
 
 @pytest.mark.slow
@@ -568,53 +437,6 @@ def command_lines(folder: Path) -> Iterator[list[str]]:
     found.append(b"\n".join(lines).decode())
     assert "password=" not in found[0]
     assert "-password" not in found[0].replace("--password", "")
-
-
-@pytest.mark.parametrize(
-    ("options", "words", "status"),
-    [
-        ("--security-protocol TLS", "not one of 'plaintext', 'ssl'", 2),
-        ("--security-protocol SSL", "SSL needs a certificate|--cert-file", 2),
-        ("--security-protocol SASL_PLAINTEXT", "SASL_PLAINTEXT needs users|--users", 2),
-        ("--users users", "PLAINTEXT has no users|SASL_SSL", 2),
-        ("--cert-file server.pem", "PLAINTEXT has no certificates", 2),
-        (
-            "--security-protocol SSL --cert-file server.pem --key-file server.old-key",
-            "PKCS#8|openssl pkcs8 -topk8",
-            1,
-        ),
-        (
-            "--security-protocol SSL --cert-file server.pem --key-file client.key",
-            "the key does not belong to the certificate",
-            1,
-        ),
-        (
-            "--security-protocol SSL --cert-file server.pem --key-file server.key --ca-file users",
-            "there is no certificate in the file|--ca-file",
-            1,
-        ),
-        ("--security-protocol SASL_PLAINTEXT --users nothing", "users' file cannot be read", 1),
-    ],
-)
-def test_a_broker_that_cannot_be_secure(
-    files: Files, options: str, words: str, status: int
-) -> None:
-    given = [
-        files / each if "." in each or each in ("users", "nothing") else each
-        for each in options.split()
-    ]
-    ended = run("broker", "--port", 0, *given, limit=LIMIT)
-    one_error(ended, *words.split("|"), status=status)
-
-
-def test_a_users_file_that_others_can_read(files: Files) -> None:
-    users = files.write("open-users", "ada:secret-1")
-    users.chmod(0o644)
-    how = ("--security-protocol", "SASL_SSL", "--cert-file", files / "users", "--users", users)
-    ended = run("broker", "--port", 0, *how, limit=LIMIT)
-    assert ended.status == 1
-    assert f"{users} · chmod 600 {users}" in ended.err
-    assert "secret-1" not in ended.err
 
 
 class TestProfile:
