@@ -26,10 +26,11 @@ SCHEMA = {
         {"name": "by_name", "type": {"type": "map", "values": "double"}},
     ],
 }
+SCHEMAS = Schemas()
 
 
 def require(*names: str, schemas: Schemas | None = None) -> None:
-    require_fields(names, schemas or Schemas(), where="here")
+    require_fields(names, schemas or SCHEMAS, where="here")
 
 
 def test_dotted_paths_go_through_unions_and_arrays() -> None:
@@ -81,7 +82,7 @@ def test_fields_of_the_users_schemas(tmp_path: Path) -> None:
         require("many.snrs", schemas=Schemas([tmp_path]))
     with pytest.raises(UsageError):
         require("one.snr")
-    require_fields(["one.snr"], Schemas(), [parsed(SCHEMA)], where="here")
+    require_fields(["one.snr"], SCHEMAS, [parsed(SCHEMA)], where="here")
 
 
 def test_a_schema_of_many_paths_takes_no_time() -> None:
@@ -90,4 +91,4 @@ def test_a_schema_of_many_paths_takes_no_time() -> None:
         fields = [{"name": "a", "type": node}, {"name": "b", "type": f"r{level - 1}"}]
         node = {"type": "record", "name": f"r{level}", "fields": fields[: 2 if level else 1]}
     with pytest.raises(UsageError, match=r"no schema has the field a\.a\.x"):
-        require_fields(["a.a.x"], Schemas(), [parsed(node)], where="here")
+        require_fields(["a.a.x"], SCHEMAS, [parsed(node)], where="here")
