@@ -52,7 +52,10 @@ async def send_ours(
     connection, visits, clock = Connection(broker), visits_in([Path(path)]), WallClock()
     made = (await make_topics(connection, [topic], TopicLayout()))[topic]
     async with kafka.producer(connection, compression=codec) as producer:
-        options, how = SendOptions(made, limit=0), message_encoders(files_of(visits), Schemas())
+        options, how = (
+            SendOptions(made, limit=0),
+            await message_encoders(files_of(visits), Schemas()),
+        )
         due = bursts(visits, Cadence(0, repeat=int(times)), clock, stop)
         total = await send(producer, options, how, due, clock=clock, stop=stop)
     assert total.failed == 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from importlib.resources import files
 from pathlib import Path
@@ -26,7 +26,7 @@ from fastavro.schema import (
 
 from alertstream.avro.schema_tree import PRIMITIVES, Type, tree, walk
 from alertstream.avro.schema_tree import Schema as Schema
-from alertstream.errors import SchemaError
+from alertstream.errors import Notice, SchemaError
 from alertstream.system.files import not_written
 
 MAX_LEVELS = 32
@@ -98,31 +98,34 @@ class Schemas:
     def by_id(self, schema_id: int) -> Schema:
         """Return the parsed schema with this id.
 
-        :raises SchemaError: no folder has it, or its file is no Avro schema.
+        :raises SchemaError: no folder has it, or its file is not valid.
         """
         if schema_id not in self._parsed:
             self._parsed[schema_id] = read_schema(self._file(schema_id))
         return self._parsed[schema_id]
 
+    async def look_up(self, schema_id: int) -> Schema:
+        """Return the parsed schema with this id, as :meth:`by_id`, if need be from a registry."""
+        return self.by_id(schema_id)
+
     async def ready(
         self,
         messages: Iterable[bytes | None],
         stop: asyncio.Event,
-        notice: Callable[[str], None] = lambda text: None,
+        notice: Notice = lambda text: None,
     ) -> bool:
-        """Look up what decoding ``messages`` takes; False if ``stop`` came first.
-
-        In folders nothing takes long, so there is nothing to do.
-        """
+        """Look up what decoding ``messages`` takes; False if ``stop`` came first."""
         return True
 
-    def id_for(self, schema: Schema, subject: str | None = None, stated: int | None = None) -> int:
+    async def id_for(
+        self, schema: Schema, subject: str | None = None, stated: int | None = None
+    ) -> int:
         """Return the id under which alerts written with ``schema`` are sent.
 
         :param subject: under which a registry has it; folders have none.
-        :param stated: id of a schema whose name carries no version, as its file states it.
-        :raises SchemaError: the name carries no version, or the schema that is known
-            under that version reads other bytes.
+        :param stated: id of a schema whose name has no version, as its file states it.
+        :raises SchemaError: the name has no version, or the schema that is known under that
+            version reads other bytes.
         """
         name = full_name(schema)
         schema_id = stated if version_id(name) is None else version_id(name)
@@ -139,9 +142,10 @@ class Schemas:
 
     def has(self, schema_id: int, schema: Schema) -> bool:
         """Return whether ``schema_id`` is known and reads the bytes that ``schema`` wrote."""
-        if schema_id not in self.ids():
+        try:
+            known = self.by_id(schema_id)
+        except SchemaError:
             return False
-        known = self.by_id(schema_id)
         return canonical_fingerprint(known) == canonical_fingerprint(schema)
 
     def _file(self, schema_id: int) -> Path:
@@ -164,7 +168,7 @@ class Schemas:
 def read_schema(path: Path) -> Schema:
     """Read and parse an Avro schema file.
 
-    :raises SchemaError: the file cannot be read or is no Avro schema.
+    :raises SchemaError: the file cannot be read or is not valid.
     """
     try:
         return parsed(json.loads(path.read_text(encoding="utf-8")))
@@ -183,7 +187,7 @@ def parsed(schema: Any) -> Schema:
     stop or crash whoever decodes it: types that contain themselves, types nested deeper than
     ``MAX_LEVELS``, and items that take no bytes.
 
-    :raises SchemaError: it is no Avro record schema, or one of those.
+    :raises SchemaError: it is not an Avro record's, or one of those.
     """
     _require_shallow(schema, 4 * MAX_LEVELS)
     try:
@@ -271,7 +275,7 @@ def with_references(schema: Any, references: Mapping[str, Any]) -> Any:
     """Return a schema with the named types that it refers to put in where they come first.
 
     :param references: those types' schemas by full name.
-    :raises SchemaError: one is missing, or it is no Avro schema.
+    :raises SchemaError: one is missing, or it is not valid.
     """
 
     class Parts(AbstractSchemaRepository):  # type: ignore[misc]

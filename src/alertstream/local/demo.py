@@ -157,7 +157,7 @@ class _Stage:
         return await send(
             sending,
             SendOptions(topic, cadence.interval),
-            message_encoders(files_of(visits), self.schemas),
+            await message_encoders(files_of(visits), self.schemas),
             bursts(visits, cadence, clock, stop),
             clock=clock,
             stop=stop,

@@ -150,7 +150,7 @@ def _login(connection: Connection) -> str:
 async def _registry(schemas: Schemas) -> Finding:
     if not isinstance(schemas, RegistrySchemas):
         return Finding("registry", None, f"none: {len(schemas.ids())} schemas are in folders")
-    registry = schemas.registry
+    registry = schemas.client
     subjects = await _checked("registry", registry.subjects(), str(registry.url))
     return Finding("registry", True, f"{registry.url} has {len(subjects)} subjects")
 

@@ -45,7 +45,7 @@ async def send(
     connection = Connection.to(broker)
     given = [paths] if isinstance(paths, str | Path) else paths
     visits = visits_in([Path(each) for each in given])
-    encoders = message_encoders(
+    encoders = await message_encoders(
         files_of(visits), schemas or Schemas(), schema_id=schema_id, subject=f"{topic}-value"
     )
     target = (await make_topics(connection, [topic], layout or TopicLayout()))[topic]

@@ -7,6 +7,7 @@ files that hold whole messages, which are sent unchanged.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from alertstream.alert.surveys import survey_of
@@ -15,7 +16,7 @@ from alertstream.avro.container import ContainerFile
 from alertstream.avro.schema_tree import Schema
 from alertstream.avro.schemas import Schemas, write_schema
 from alertstream.avro.wire import pack, varint
-from alertstream.errors import UsageError
+from alertstream.errors import SchemaError, UsageError
 
 Encoder = Callable[[bytes], tuple[bytes, ...]]
 """Makes a message, in parts, of a record's bytes."""
@@ -39,7 +40,7 @@ def unchanged(message: bytes) -> tuple[bytes, ...]:
     return (message,)
 
 
-def message_encoders(
+async def message_encoders(
     files: Iterable[Path],
     schemas: Schemas,
     *,
@@ -73,8 +74,11 @@ def message_encoders(
         if schema_id is None and survey_of([each["name"] for each in schema["fields"]]).containers:
             found[path] = container_encoder(schema)
             continue
-        number = schemas.id_for(schema, subject, stated) if schema_id is None else schema_id
+        number = await schemas.id_for(schema, subject, stated) if schema_id is None else schema_id
         found[path] = wire_encoder(number)
-        if folder and not schemas.has(number, schema):
-            write_schema(schema, number, folder)
+        if folder:
+            with suppress(SchemaError):
+                await schemas.look_up(number)
+            if not schemas.has(number, schema):
+                write_schema(schema, number, folder)
     return found

@@ -32,7 +32,8 @@ from tests.support.ztf import ztf_alert
 
 from alertstream.avro.blocks import CONTAINER_MAGIC
 from alertstream.avro.evolution import differences, obstacles
-from alertstream.avro.registry import Registry, RegistrySchemas
+from alertstream.avro.registry import RegistrySchemas
+from alertstream.avro.registry_client import RegistryClient
 from alertstream.avro.schemas import parsed
 from alertstream.avro.wire import pack, unpack
 from alertstream.errors import RegistryError, SchemaError
@@ -143,7 +144,7 @@ def test_schema_that_is_not_compatible_is_not_sent(
     with name.open("wb") as file:
         fastavro.writer(file, schema, [{}])
     sent = run("send", kafka, topic, "--data", name, "--registry", registry.url)
-    assert failed(sent, "the registry refuses the schema (409"), sent.err
+    assert failed(sent, "the registry rejects the schema (409"), sent.err
     assert raw_kafka.describe(kafka, topic) is None
 
 
@@ -310,7 +311,7 @@ def test_registry_that_stays_away() -> None:
 def test_password_in_the_address_is_wrong_usage() -> None:
     shown = run("schema", "list", "--registry", "https://ada:correct-horse@h")
     assert (shown.status, shown.out) == (2, "")
-    assert shown.err.startswith("error: a login does not belong into the registry's address")
+    assert shown.err.startswith("error: the registry's URL must not contain a login")
     assert shown.err.count("\n") == 1
     assert "correct-horse" not in shown.err
 
@@ -340,7 +341,7 @@ def test_login(registry: RegistryService, tmp_path: Path) -> None:
             refused = run(*how, *ada, *more, **({} if more else {variable: "wrong-horse"}))
             assert failed(refused, "rejects the login of ada (401)"), refused.err
             assert "wrong-horse" not in refused.err
-        assert failed(run(*how), "wants a login for this (401)")
+        assert failed(run(*how), "requires a login (401)")
         assert "needs a password" in run(*how, *ada).err
         missing = run(*how, *ada, "--registry-password-file", tmp_path / "none")
         assert "check --registry-password-file" in missing.err
@@ -433,7 +434,7 @@ def test_lookups_of_one_id_at_the_same_time_are_one(registry: RegistryService) -
     message = pack(number, b"")
 
     async def look_up(url: str) -> list[bool]:
-        schemas = RegistrySchemas(Registry(url))
+        schemas = RegistrySchemas(RegistryClient(url))
         ready = [schemas.ready([message, None, b"?"], asyncio.Event()) for _ in range(20)]
         found = await asyncio.gather(*ready)
         assert schemas.by_id(number)["name"] == "lsst.v10_0.alert"
@@ -459,7 +460,7 @@ def test_id_that_becomes_known(registry: RegistryService, monkeypatch: pytest.Mo
 
     async def look_up(url: str) -> None:
         nonlocal there
-        schemas = RegistrySchemas(Registry(url))
+        schemas = RegistrySchemas(RegistryClient(url))
         message, stop = [pack(number, b"")], asyncio.Event()
         assert await schemas.ready(message, stop)
         with pytest.raises(SchemaError, match="is unknown to the registry"):

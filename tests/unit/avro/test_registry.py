@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +18,8 @@ from tests.support.samples import (
 )
 
 from alertstream.avro.evolution import differences, obstacles
-from alertstream.avro.registry import Registry, RegistrySchemas
+from alertstream.avro.registry import RegistrySchemas
+from alertstream.avro.registry_client import RegistryClient
 from alertstream.avro.schemas import Schemas
 from alertstream.errors import RegistryError, SchemaError, UsageError
 
@@ -53,25 +55,25 @@ def no_http(handler: BaseHTTPRequestHandler) -> None:
 @pytest.mark.parametrize(
     ("kind", "answer", "what"),
     [
-        (RegistryError, answers(200, b"<html>"), "it answers 200, and no JSON"),
-        (RegistryError, answers(200, b"[" * 100_000), "no JSON"),
+        (RegistryError, answers(200, b"<html>"), "it answers 200, but not in JSON"),
+        (RegistryError, answers(200, b"[" * 100_000), "not in JSON"),
         (RegistryError, answers(200, b"[1]"), "not that of a registry"),
         (RegistryError, answers(200, b"{}"), "not that of a registry"),
         (RegistryError, answers(200, b'{"schema": 1}'), "not that of a registry"),
-        (SchemaError, answers(200, b'{"schema": "{"}'), "it is no JSON"),
+        (SchemaError, answers(200, b'{"schema": "{"}'), "it is not valid JSON"),
         (SchemaError, answers(200, b'{"schema": "{}"}'), "not a valid Avro schema"),
         (SchemaError, answers(200, b'{"schema": "\\"int\\""}'), "not the schema of an Avro record"),
         (SchemaError, answers(200, b'{"schema": "{}", "schemaType": "JSON"}'), "of JSON"),
         (RegistryError, answers(200, b'{"schema": "{}", "references": [1]}'), "not that of"),
         (RegistryError, answers(200, b'{"schema": "{}", "references": 1}'), "not that of"),
-        (RegistryError, answers(404, b"<html>no such page"), "it may need a path, as http"),
-        (RegistryError, answers(404, b'{"message": "no page"}'), "this is no schema registry"),
+        (RegistryError, answers(404, b"<html>no such page"), "it may need a path, as in http"),
+        (RegistryError, answers(404, b'{"message": "no page"}'), "this is not a schema registry"),
         (SchemaError, answers(404, b'{"error_code": 40403, "message": "n"}'), "7 is unknown to"),
-        (RegistryError, answers(401), "wants a login for this (401)"),
-        (RegistryError, answers(403), "wants a login for this (403)"),
+        (RegistryError, answers(401), "requires a login (401)"),
+        (RegistryError, answers(403), "requires a login (403)"),
         (RegistryError, answers(302, Location="/again"), "it redirects without end"),
-        (RegistryError, answers(302, Location="ftp://h/"), "it redirects to what is no address"),
-        (RegistryError, answers(302, Location="http://"), "it redirects to what is no address"),
+        (RegistryError, answers(302, Location="ftp://h/"), "it redirects to an invalid URL"),
+        (RegistryError, answers(302, Location="http://"), "it redirects to an invalid URL"),
         (RegistryError, answers(418), "it answers 418"),
         (RegistryError, endless, "its answer is larger than"),
         (RegistryError, no_http, "it does not speak HTTP"),
@@ -79,7 +81,7 @@ def no_http(handler: BaseHTTPRequestHandler) -> None:
 )  # fmt: skip
 def test_wrong_answers(kind: type[Exception], answer: Any, what: str, cache: Path) -> None:
     with server(answer) as url, pytest.raises(kind) as caught:
-        RegistrySchemas(Registry(url), cache=cache).by_id(7)
+        asyncio.run(RegistrySchemas(RegistryClient(url), cache=cache).look_up(7))
     assert type(caught.value) is kind, "and nothing that may pass"
     assert what in str(caught.value)
     assert url in str(caught.value)
@@ -89,20 +91,20 @@ def test_wrong_answers(kind: type[Exception], answer: Any, what: str, cache: Pat
 @pytest.mark.parametrize(
     ("url", "what"),
     [
-        ("nowhere", "'nowhere' is no address of a registry"),
-        ("ftp://h", "is no address of a registry"),
-        ("http://", "is no address of a registry"),
-        ("http://h:port", "is no address of a registry"),
-        ("http://h:99999", "is no address of a registry"),
-        ("http://h/?a=b", "is no address of a registry"),
-        ("http://ada:correct-horse@h", "a login does not belong into the registry's address"),
-        ("ada:correct-horse@h", "a login does not belong into the registry's address"),
-        ("http://ada:correct-horse@[", "'[' is no address of a registry"),
+        ("nowhere", "'nowhere' is not a valid registry URL"),
+        ("ftp://h", "is not a valid registry URL"),
+        ("http://", "is not a valid registry URL"),
+        ("http://h:port", "is not a valid registry URL"),
+        ("http://h:99999", "is not a valid registry URL"),
+        ("http://h/?a=b", "is not a valid registry URL"),
+        ("http://ada:correct-horse@h", "the registry's URL must not contain a login"),
+        ("ada:correct-horse@h", "the registry's URL must not contain a login"),
+        ("http://ada:correct-horse@[", "'[' is not a valid registry URL"),
     ],
 )  # fmt: skip
-def test_address_that_cannot_be_meant(url: str, what: str) -> None:
+def test_urls_that_are_not_valid(url: str, what: str) -> None:
     with pytest.raises(UsageError) as caught:
-        Registry(url)
+        RegistryClient(url)
     assert what in str(caught.value)
     assert "correct-horse" not in str(caught.value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ class SchemaList(SchemaOptions):
 
         schemas = self.known_schemas()
         if isinstance(schemas, RegistrySchemas):
-            for each in schemas.registered():
+            for each in asyncio.run(schemas.registered()):
                 write_line(f"{each.schema_id:>6}  {each.subject}  version {each.version}")
             return DONE
         for schema_id in schemas.ids():
@@ -91,7 +92,8 @@ class SchemaRegister(RegistryLogin, FolderOptions):
 
         found = schema_named(self.schema, self.known_schemas())
         name = self.subject or full_name(found)
-        write_line(f"{self.schemas_of(self.registry).id_for(found, name):>6}  {name}")
+        schema_id = asyncio.run(self.schemas_of(self.registry).id_for(found, name))
+        write_line(f"{schema_id:>6}  {name}")
         return DONE
 
 
@@ -162,7 +164,7 @@ def schema_named(text: str, schemas: Schemas) -> Schema:
             f"a registry does not know version {text}",
             todo="give an id: alertstream schema list --registry URL shows them",
         )
-    return schemas.by_id(schema_id_of_version(text))
+    return asyncio.run(schemas.look_up(schema_id_of_version(text)))
 
 
 def schema_id_of_version(text: str) -> int:

@@ -86,14 +86,18 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
         part_of_visit(self.part)
         connection, schemas = self.connection(), self.known_schemas()
         visits = visits_in(self.data or [package_folder("data")])
-        encoders = message_encoders(
+        making = message_encoders(
             files_of(visits),
             schemas,
             schema_id=self.schema_id,
             folder=schemas.keep_in,
             subject=self.subject or f"{self.topic}-value",
         )
-        total = run(lambda stop: self._send(connection, visits, encoders, stop))
+
+        async def send(stop: asyncio.Event) -> VisitSent:
+            return await self._send(connection, visits, await making, stop)
+
+        total = run(send)
         if not self.worker:
             notice(f"sent: {visit_line(total)}")
         return FAILED if total.error else DONE

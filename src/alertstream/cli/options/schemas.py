@@ -50,13 +50,14 @@ class RegistryLogin(Options):
         """
         from platformdirs import user_cache_path
 
-        from alertstream.avro.registry import Registry, RegistrySchemas
+        from alertstream.avro.registry import RegistrySchemas
+        from alertstream.avro.registry_client import RegistryClient
 
         password = os.environ.get("ALERTSTREAM_REGISTRY_PASSWORD")
         if self.registry_username and self.registry_password_file:
             password = password_in(self.registry_password_file, "--registry-password-file")
-        registry = Registry(url, self.registry_username, password, self.registry_ca_file)
-        return RegistrySchemas(registry, folders or (), user_cache_path("alertstream") / "registry")
+        client = RegistryClient(url, self.registry_username, password, self.registry_ca_file)
+        return RegistrySchemas(client, folders or (), user_cache_path("alertstream") / "registry")
 
 
 @dataclass(frozen=True, kw_only=True)

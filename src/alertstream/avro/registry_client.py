@@ -1,0 +1,301 @@
+"""Asks a schema registry, through Confluent's HTTP interface; each method asks once.
+
+What a registry says is definite (it has that schema, or has no such id) or it is not (no answer,
+overloaded): the latter is :class:`RegistryUnavailableError`, and asking again may help.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+from yarl import URL
+
+from alertstream.avro.schema_tree import Schema
+from alertstream.errors import RegistryError, SchemaError, UsageError
+from alertstream.system.tls import CERTIFICATE, read_pem
+
+CONNECT_TIMEOUT = READ_TIMEOUT = 5.0
+"""Seconds until there is a connection, and without a byte of the answer."""
+ANSWER_TIMEOUT = 15.0
+"""Seconds until an answer is complete."""
+MAX_RETRY_AFTER = 60.0
+"""Seconds of a registry's Retry-After that are honoured."""
+MAX_ANSWER = 4 * 1024 * 1024
+"""Bytes; LSST's schemas have up to 60 kB."""
+MAX_REDIRECTS = 5
+MAX_REFERENCES = 100
+MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
+
+_Ask = Callable[..., Awaitable[Any]]
+
+
+class RegistryUnavailableError(RegistryError):
+    """No answer that counts, this time; ``pause``: the seconds that the registry asks for."""
+
+    pause = 0.0
+
+
+class NotRegisteredError(SchemaError):
+    """The registry has no such subject, version or id."""
+
+
+class Registered(NamedTuple):
+    """A schema's place in a registry."""
+
+    subject: str
+    version: int
+    schema_id: int
+
+
+class RegistryClient:
+    """Asks one registry. Proxies are those of the environment.
+
+    :param url: with a path if it has one: ``https://HOST/schema-registry``.
+    :param ca_file: certificates to trust, PEM; None is the system's.
+    :raises UsageError: the URL is not valid, or half of a login is missing.
+
+    All methods raise :class:`RegistryError` if the registry cannot be reached, or did not answer
+    as it should.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        username: str | None = None,
+        password: str | None = None,
+        ca_file: Path | None = None,
+    ) -> None:
+        self.url = _valid_url(url)
+        self._username = username
+        self._ca_file = ca_file
+        self._auth: aiohttp.BasicAuth | None = None
+        if username:
+            if not password or ":" in username:
+                what = "cannot contain a colon" if password else "needs a password"
+                raise UsageError(
+                    f"the registry's user name {what}",
+                    todo="check --registry-username and --registry-password-file",
+                )
+            self._auth = aiohttp.BasicAuth(username, password, "utf-8")
+
+    async def schema(self, schema_id: int) -> tuple[Any, dict[str, Any]]:
+        """Return the schema with this id, as JSON has it, and those that it refers to by name.
+
+        :raises NotRegisteredError: there is none.
+        :raises SchemaError: it is not an Avro schema.
+        """
+        async with self._session() as ask:
+            answer = await ask("GET", "schemas", "ids", str(schema_id))
+            schema, references = _schema_in(answer), dict[str, Any]()
+            waiting = [*(answer.get("references") or ())]
+            while waiting:
+                name, subject, version = map(waiting.pop().__getitem__, Reference)
+                if name in references:
+                    continue
+                if len(references) == MAX_REFERENCES:
+                    raise SchemaError(f"it refers to more than {MAX_REFERENCES} others")
+                answer = await ask("GET", "subjects", subject, "versions", str(version))
+                references[name] = _schema_in(answer)
+                waiting += answer.get("references") or ()
+        return schema, references
+
+    async def register(self, subject: str, schema: Schema) -> int:
+        """Return the id that ``schema`` has under ``subject``; it gets one if it has none yet.
+
+        :raises SchemaError: the registry rejects it, as when it is not compatible.
+        """
+        content = {"schema": json.dumps(schema)}
+        async with self._session() as ask:
+            try:
+                answer = await ask("POST", "subjects", subject, content=content)
+            except NotRegisteredError:
+                answer = await ask("POST", "subjects", subject, "versions", content=content)
+            return int(answer["id"])
+
+    async def subjects(self) -> list[str]:
+        """Return the names under which the registry has schemas."""
+        async with self._session() as ask:
+            return [*map(str, await ask("GET", "subjects"))]
+
+    async def registered(self) -> list[Registered]:
+        """Return what the registry has, by subject and version."""
+        found = []
+        async with self._session() as ask:
+            for subject in await ask("GET", "subjects"):
+                for version in await ask("GET", "subjects", subject, "versions"):
+                    answer = await ask("GET", "subjects", subject, "versions", str(version))
+                    found.append(Registered(subject, int(version), int(answer["id"])))
+        return found
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[_Ask]:
+        """Give a function that asks once and returns the answer's JSON; map errors to ours."""
+        timeout = aiohttp.ClientTimeout(
+            total=ANSWER_TIMEOUT, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT
+        )
+        try:
+            async with aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._trusted()),
+                headers={"Accept": f"{MEDIA_TYPE}, application/json"},
+                timeout=timeout,
+                trust_env=True,
+            ) as session:
+                yield partial(self._ask, session)
+        except (TimeoutError, aiohttp.ClientError) as error:
+            raise self._mapped(error) from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # Whatever the JSON of an answer may lack.
+            raise self._not_a_registry("its answer is not that of a registry") from error
+
+    def _trusted(self) -> ssl.SSLContext | bool:
+        if self._ca_file is None:
+            return True
+        read_pem(self._ca_file, CERTIFICATE, "--registry-ca-file")
+        try:
+            return ssl.create_default_context(cafile=self._ca_file)
+        except ssl.SSLError as error:
+            raise RegistryError(
+                f"the certificate in the file is damaged ({error.reason})",
+                where=str(self._ca_file),
+                todo="check --registry-ca-file",
+            ) from error
+
+    async def _ask(
+        self, session: aiohttp.ClientSession, method: str, *path: str, content: Any = None
+    ) -> Any:
+        url = URL("/".join([self.url, *(quote(each, safe="") for each in path)]), encoded=True)
+        # aiohttp drops this login where a redirect leads to another host, a session's not.
+        async with session.request(
+            method, url, json=content, auth=self._auth, max_redirects=MAX_REDIRECTS
+        ) as response:
+            body = bytearray()
+            async for chunk in response.content.iter_chunked(65536):
+                body += chunk
+                if len(body) > MAX_ANSWER:
+                    raise self._not_a_registry(f"its answer is larger than {MAX_ANSWER} bytes")
+            return self._understood(response.status, response.headers, bytes(body))
+
+    def _understood(self, status: int, headers: Mapping[str, str], body: bytes) -> Any:
+        """Return an answer's JSON, or raise what it means."""
+        try:
+            answer = json.loads(body)
+        except (ValueError, RecursionError):
+            answer = None
+        said = answer.get("message") if isinstance(answer, dict) else None
+        why = f"{status}: {str(said)[:300]}" if said else str(status)
+        if status in (408, 429) or status >= 500:
+            raise self._unavailable(why, headers.get("Retry-After", ""))
+        if status in (401, 403):
+            raise self._login_rejected(status)
+        # Only a registry gives such a code: a page that is missing is not an id that is unknown.
+        if status == 404 and said and str(answer.get("error_code")).startswith("404"):
+            raise NotRegisteredError(str(said), where=self.url)
+        if status in (409, 422) and said:
+            raise SchemaError(
+                f"the registry rejects the schema ({why})",
+                where=self.url,
+                todo="alertstream schema check NEW OLD shows what old readers cannot read",
+            )
+        if status >= 300 or answer is None:
+            raise self._not_a_registry(
+                f"it answers {status}" + ("" if answer else ", but not in JSON")
+            )
+        return answer
+
+    def _mapped(self, error: Exception) -> RegistryError:
+        """Return our error for one of aiohttp's."""
+        if isinstance(error, aiohttp.ClientSSLError):
+            return RegistryError(
+                f"no secure connection to the schema registry ({error.os_error})",
+                where=self.url,
+                todo="check --registry and --registry-ca-file",
+            )
+        if isinstance(error, aiohttp.ClientConnectorError):
+            known = isinstance(error.errno, int) and error.errno > 0
+            reason = os.strerror(error.errno or 0) if known else error.strerror
+            return self._unavailable(str(reason))
+        for kind, why in _NOT_A_REGISTRY.items():
+            if isinstance(error, kind):
+                return self._not_a_registry(why)
+        silent = isinstance(error, TimeoutError)
+        return self._unavailable("no answer" if silent else str(error) or type(error).__name__)
+
+    def _unavailable(self, why: str, retry_after: str = "") -> RegistryUnavailableError:
+        error = RegistryUnavailableError(
+            f"the schema registry cannot be reached ({why})",
+            where=self.url,
+            todo="check --registry, and try again",
+        )
+        error.pause = min(float(retry_after), MAX_RETRY_AFTER) if retry_after.isdecimal() else 0.0
+        return error
+
+    def _not_a_registry(self, why: str) -> RegistryError:
+        return RegistryError(
+            f"this is not a schema registry ({why})",
+            where=self.url,
+            todo="check the URL: it may need a path, as in https://HOST/schema-registry",
+        )
+
+    def _login_rejected(self, status: int) -> RegistryError:
+        what = f"rejects the login of {self._username}" if self._username else "requires a login"
+        return RegistryError(
+            f"the schema registry {what} ({status})",
+            where=self.url,
+            todo="check --registry-username and --registry-password-file",
+        )
+
+
+Reference = ("name", "subject", "version")
+"""What an answer says of each schema that its own refers to."""
+_NOT_A_REGISTRY: dict[type[Exception], str] = {
+    aiohttp.TooManyRedirects: "it redirects without end",
+    aiohttp.ClientResponseError: "it does not speak HTTP",
+    aiohttp.InvalidURL: "it redirects to an invalid URL",
+    aiohttp.NonHttpUrlClientError: "it redirects to an invalid URL",
+}
+"""By what aiohttp raises; the first that fits counts."""
+
+
+def _schema_in(answer: Any) -> Any:
+    """Return the schema that a registry's answer has as text."""
+    kind = answer.get("schemaType") or "AVRO"
+    if kind != "AVRO":
+        raise SchemaError(f"it is not a schema of Avro, but of {kind}")
+    text = answer["schema"]
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise SchemaError("it is not valid JSON") from error
+
+
+def _valid_url(url: str) -> str:
+    """Return a registry's URL without a slash at its end.
+
+    :raises UsageError: it is not valid; a password in it is not repeated.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+    except ValueError:
+        good = False
+    else:
+        if "@" in url:
+            raise UsageError(
+                "the registry's URL must not contain a login",
+                todo="give --registry-username and --registry-password-file",
+            )
+    if not good or parts.query or parts.fragment:
+        raise UsageError(
+            f"{url.rpartition('@')[2]!r} is not a valid registry URL",
+            todo="give one as https://HOST or https://HOST/schema-registry",
+        )
+    return url.strip().rstrip("/")
