@@ -196,6 +196,23 @@ class RegistrySchemas(Schemas):
                     part.unlink(missing_ok=True)
 
 
+def schemas_from(
+    folders: str | Path | Sequence[str | Path],
+    registry: str | None,
+    login: tuple[str, str] | None,
+) -> Schemas:
+    """Return the schemas that a Python program names by folders and a registry's URL.
+
+    :raises SchemaError: one of ``folders`` is not a folder.
+    :raises UsageError: the URL or the login is not valid.
+    """
+    given = [folders] if isinstance(folders, str | Path) else folders
+    paths = [Path(each) for each in given]
+    if registry is None:
+        return Schemas(paths)
+    return RegistrySchemas(RegistryClient(registry, *(login or ())), paths)
+
+
 async def _persist(
     work: Callable[[], Awaitable[T]], patience: float, notice: Notice = lambda text: None
 ) -> T:

@@ -20,9 +20,10 @@ import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 
 from alertstream.alert.surveys import field_paths
-from alertstream.avro.schemas import Schemas
+from alertstream.avro.registry import schemas_from
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.messages import Offsets, next_offsets
@@ -44,7 +45,9 @@ async def read(
     until: int | datetime | None = None,
     exit_on_eof: bool = False,
     fields: Collection[str] | None = None,
-    schemas: Schemas | None = None,
+    schemas: str | Path | Sequence[str | Path] = (),
+    registry: str | None = None,
+    registry_login: tuple[str, str] | None = None,
 ) -> AsyncIterator[ReceivedAlert]:
     """Yield the alerts of topics as they come, in order within a partition.
 
@@ -63,14 +66,16 @@ async def read(
     :param exit_on_eof: end where the partitions ended when reading began.
     :param fields: quantities and dotted paths to decode, as of a filter; None decodes everything,
         which takes many times as long.
-    :param schemas: where schemas are looked up; None is the package's own. One from a registry:
-        ``RegistrySchemas(Registry(url))`` of :mod:`alertstream.avro.registry`.
+    :param schemas: folders of ``.avsc`` files, besides the package's own schemas.
+    :param registry: URL of a schema registry that says what an id means.
+    :param registry_login: user name and password for it.
     :raises TopicError: a topic does not exist.
     :raises BrokerError: Kafka cannot be reached, or refuses. A connection that is lost is restored.
+    :raises RegistryError: the registry refuses. One that is not available is waited for.
     """
     names = (topics,) if isinstance(topics, str) else tuple(topics)
     paths = None if fields is None else field_paths(fields)
-    decoder = AlertDecoder(schemas or Schemas(), paths, _log.warning)
+    decoder = AlertDecoder(schemas_from(schemas, registry, registry_login), paths, _log.warning)
     subscription = Subscription(names, group, start, until, exit_on_eof)
     stop = asyncio.Event()
     done: Offsets = {}

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from alertstream.avro.schemas import Schemas
+from alertstream.avro.registry import schemas_from
 from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.producer import producer
@@ -27,18 +27,27 @@ async def send(
     *,
     interval: float = 0.0,
     limit: int = 0,
-    schemas: Schemas | None = None,
+    schemas: str | Path | Sequence[str | Path] = (),
+    registry: str | None = None,
+    registry_login: tuple[str, str] | None = None,
     schema_id: int | None = None,
-    layout: TopicLayout | None = None,
+    partitions: int = 4,
+    replication: int | None = None,
 ) -> VisitSent:
     """Send container files to a topic, one a visit, and return the account of all.
 
     :param paths: files, and folders of them, or of a folder for each visit.
     :param interval: seconds from burst to burst; 0 is as fast as possible.
     :param limit: alerts of a visit at most; 0 is all.
+    :param schemas: folders of ``.avsc`` files, besides the package's own schemas.
+    :param registry: URL of a schema registry, where schemas are registered and get their ids.
+    :param registry_login: user name and password for it.
     :param schema_id: id to send under, instead of the one that follows from a file's schema.
-    :param layout: how the topic is made if it is not there.
-    :raises DataError: a file is not there, or is no container file.
+    :param partitions: of the topic, if it has to be made.
+    :param replication: copies of it; None is 3, if there are 3 brokers.
+    :raises DataError: a file is not there, or is not a container file.
+    :raises SchemaError: no id follows from a file's schema, or the registry rejects it.
+    :raises RegistryError: the registry cannot be reached, or did not answer as it should.
     :raises BrokerError: Kafka cannot be reached, or refuses. Alerts that are not acknowledged are
         in the account instead, as ``failed``, with the reason as ``error``.
     """
@@ -46,9 +55,12 @@ async def send(
     given = [paths] if isinstance(paths, str | Path) else paths
     visits = visits_in([Path(each) for each in given])
     encoders = await message_encoders(
-        files_of(visits), schemas or Schemas(), schema_id=schema_id, subject=f"{topic}-value"
+        files_of(visits),
+        schemas_from(schemas, registry, registry_login),
+        schema_id=schema_id,
+        subject=f"{topic}-value",
     )
-    target = (await make_topics(connection, [topic], layout or TopicLayout()))[topic]
+    target = (await make_topics(connection, [topic], TopicLayout(partitions, replication)))[topic]
     options = SendOptions(target, interval, limit)
     clock, stop = WallClock(), asyncio.Event()
     due = bursts(visits, Cadence(interval, align=False), clock, stop)

@@ -30,6 +30,7 @@ from tests.support.samples import (
 )
 from tests.support.ztf import ztf_alert
 
+import alertstream
 from alertstream.avro.blocks import CONTAINER_MAGIC
 from alertstream.avro.evolution import differences, obstacles
 from alertstream.avro.registry import RegistrySchemas
@@ -121,6 +122,20 @@ def test_full_circle(kafka: str, topic: str, registry: RegistryService, tmp_path
     assert raw_kafka.bodies(kafka, f"{topic}-again") == raw_kafka.bodies(kafka, topic)
     shown = run("print", kafka, f"{topic}-again", "--exit-on-eof", "--format", "json", *at)
     assert (shown.status, len(shown.objects)) == (0, len(VERSIONS) + 1)
+
+
+def test_from_python(kafka: str, topic: str, registry: RegistryService) -> None:
+    async def sent_and_read() -> list[alertstream.ReceivedAlert]:
+        at = {"registry": registry.url, "registry_login": ("ada", "secret")}
+        sent = await alertstream.send(kafka, topic, sample_file("10.0"), partitions=2, **at)
+        assert (sent.planned, sent.acknowledged) == (1, 1)
+        reading = alertstream.read(kafka, topic, exit_on_eof=True, **at)
+        return [alert async for alert in reading]
+
+    (alert,) = asyncio.run(sent_and_read())
+    assert alert == sample_alert("10.0")
+    assert ids(kafka, topic) == {unpack(alert.message.value)[0]} != {1000}
+    assert len(raw_kafka.describe(kafka, topic)["partitions"]) == 2
 
 
 def test_settings_come_from_the_environment(
