@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -19,6 +19,8 @@ from alertstream.errors import UsageError
 if TYPE_CHECKING:
     from alertstream.avro.schemas import Schema, Schemas
 
+
+T = TypeVar("T")
 
 _options = option_group("Options")
 
@@ -43,7 +45,7 @@ class SchemaList(SchemaOptions):
 
         schemas = self.known_schemas()
         if isinstance(schemas, RegistrySchemas):
-            for each in asyncio.run(schemas.registered()):
+            for each in _result_of(schemas.registered()):
                 write_line(f"{each.schema_id:>6}  {each.subject}  version {each.version}")
             return DONE
         for schema_id in schemas.ids():
@@ -92,7 +94,7 @@ class SchemaRegister(RegistryLogin, FolderOptions):
 
         found = schema_named(self.schema, self.known_schemas())
         name = self.subject or full_name(found)
-        schema_id = asyncio.run(self.schemas_of(self.registry).id_for(found, name))
+        schema_id = _result_of(self.schemas_of(self.registry).id_for(found, name))
         write_line(f"{schema_id:>6}  {name}")
         return DONE
 
@@ -164,7 +166,13 @@ def schema_named(text: str, schemas: Schemas) -> Schema:
             f"a registry does not know version {text}",
             todo="give an id: alertstream schema list --registry URL shows them",
         )
-    return asyncio.run(schemas.look_up(schema_id_of_version(text)))
+    return _result_of(schemas.look_up(schema_id_of_version(text)))
+
+
+def _result_of(work: Coroutine[Any, Any, T]) -> T:
+    import asyncio
+
+    return asyncio.run(work)
 
 
 def schema_id_of_version(text: str) -> int:
