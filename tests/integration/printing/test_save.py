@@ -137,12 +137,13 @@ def test_id_of_a_schema_without_a_version_is_kept(kafka: str, topic: str, tmp_pa
 
 
 def test_file_that_another_writes_to(kafka: str, stream: str, tmp_path: Path) -> None:
-    path = tmp_path / "night.avro"
-    first = start("print", kafka, stream, "--save", path, "--fields", "snr", out=tmp_path / "out")
+    path, out = tmp_path / "night.avro", tmp_path / "out"
+    first = start("print", kafka, stream, "--save", path, "--fields", "snr", out=out)
     until(path.exists, "it saves")
     second = run("print", kafka, stream, "--save", path, *QUIET)
     assert second.status == 1
     assert "error: another process writes to the file" in second.err
+    until(lambda: out.read_text().count("\n") == 240, "all is shown")
     assert stop(first).status == 0
     assert len(records(path)) == 240
 
