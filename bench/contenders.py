@@ -23,10 +23,8 @@ from alertstream.avro.container import ContainerFile
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import pack
 from alertstream.cli.event_loop import run
-from alertstream.filtering.caps import shared_caps
-from alertstream.filtering.engine import FilterOptions, Sieve
 from alertstream.filtering.filters import FLUX_CUT, SNR_CUT, AlertFilter, template_filter
-from alertstream.filtering.pipeline import Outlet, filter_stream
+from alertstream.filtering.pipeline import FilterOptions, open_pipeline
 from alertstream.kafka import producer as kafka
 from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import Connection
@@ -113,22 +111,13 @@ async def filter_ours(
     stop: asyncio.Event, broker: str, topic: str, names: str, delivery: str = DELIVERY
 ) -> Seconds:
     """``alertstream filter`` from a topic's start to its end."""
-    connection, filters = Connection(broker), _filters(names)
-    layout = TopicLayout()
-    made = await make_topics(connection, [each.topic for each in filters], layout)
-    group = f"bench-{time.time_ns()}"
-    exactly_once = delivery == DELIVERY
-    subscription = Subscription((topic,), group, exit_on_eof=True)
-    transactional_id = group if exactly_once else None
-    sieve = Sieve(FilterOptions(filters), Schemas(), WallClock())
-    async with (
-        kafka.producer(connection, transactional_id=transactional_id) as producer,
-        subscribe(connection, subscription) as stream,
-        shared_caps(connection, group, sieve.caps) as caps,
-    ):
-        outlet = Outlet(connection, producer, stream, layout, exactly_once, made, stop, sieve.count)
+    options = FilterOptions(_filters(names), exactly_once=delivery == DELIVERY)
+    subscription = Subscription((topic,), f"bench-{time.time_ns()}", exit_on_eof=True)
+    async with open_pipeline(
+        Connection(broker), subscription, options, Schemas(), stop=stop
+    ) as pipeline:
         begin = time.perf_counter()
-        await filter_stream(stream, outlet, sieve, caps, stop=stop)
+        await pipeline.run()
         return time.perf_counter() - begin
 
 

@@ -149,7 +149,7 @@ async def _filter(command: Command, account: FilterAccount, stop: asyncio.Event)
                 undecodable = counts.undecodable
             else:
                 account.add([counts])
-        account.undecodable += undecodable
+        account.add([], undecodable)
         return await process.wait()
 
 

@@ -1,12 +1,14 @@
-"""The account of a filter run: what became of every message, by visit and in total."""
+"""What is decided about messages, and the account of it: by visit and in total."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
+from alertstream.kafka.messages import Copy, Offsets
 from alertstream.reading import VISIT_TIMEOUT
 
 
@@ -64,6 +66,33 @@ class FilterCounts:
         return counts | {"final": True} if self.final else counts
 
 
+@dataclass(frozen=True)
+class Decided:
+    """What follows from some messages: what is to be written, and counted once it is.
+
+    :param copies: of alerts to the filters' topics, and of undecodable messages to theirs.
+    :param offsets: where reading goes on after the messages.
+    :param counts: of each filter and visit.
+    """
+
+    copies: Sequence[Copy]
+    offsets: Offsets
+    counts: Sequence[FilterCounts]
+    undecodable: int = 0
+
+    @cached_property
+    def copied_bytes(self) -> int:
+        """The size of all copies."""
+        return sum(len(each.message.value or b"") for each in self.copies)
+
+    @cached_property
+    def held_bytes(self) -> int:
+        """The size of the messages that stay in memory until all is written."""
+        return sum(
+            {id(each.message): len(each.message.value or b"") for each in self.copies}.values()
+        )
+
+
 class FilterAccount:
     """The counts of several filters that are given the same messages.
 
@@ -72,22 +101,23 @@ class FilterAccount:
     """
 
     def __init__(self, filters: Sequence[str], now: Callable[[], float] = time.monotonic) -> None:
-        self.undecodable = 0
-        """Messages that could not be decoded: they belong to no visit."""
+        self._undecodable = 0
         self._totals = {name: FilterCounts(name, final=True) for name in filters}
         self._visits: dict[int | None, dict[str, FilterCounts]] = {}
         self._last_added: dict[int | None, float] = {}
         self._now = now
 
-    def add(self, counts: Iterable[FilterCounts]) -> None:
-        """Add what filters did with alerts of visits."""
+    def add(self, counts: Iterable[FilterCounts], undecodable: int = 0) -> None:
+        """Add what filters did with alerts of visits, and the number of undecodable messages."""
+        self._undecodable += undecodable
+        now = self._now()
         for each in counts:
             visit = self._visits.setdefault(each.visit, {})
             if each.filter not in visit:
                 visit[each.filter] = FilterCounts(each.filter, each.visit)
             visit[each.filter].add(each)
             self._totals[each.filter].add(each)
-            self._last_added[each.visit] = self._now()
+            self._last_added[each.visit] = now
 
     def close_visits(self, *, all_of_them: bool = False) -> list[FilterCounts]:
         """Return each filter's counts of the visits that are over, and forget them.
@@ -104,7 +134,7 @@ class FilterAccount:
     @property
     def seen(self) -> int:
         """Messages that were counted so far, undecodable ones included."""
-        return max(each.seen for each in self._totals.values()) + self.undecodable
+        return max(each.seen for each in self._totals.values()) + self._undecodable
 
     @property
     def passed(self) -> int:
@@ -114,6 +144,6 @@ class FilterAccount:
     def totals(self) -> list[FilterCounts]:
         """Return each filter's counts of all messages."""
         return [
-            replace(each, seen=each.seen + self.undecodable, undecodable=self.undecodable)
+            replace(each, seen=each.seen + self._undecodable, undecodable=self._undecodable)
             for each in self._totals.values()
         ]

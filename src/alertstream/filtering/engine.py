@@ -1,189 +1,152 @@
-"""Judges messages by all filters at once, and keeps the account of what became of them.
+"""The engine: decoded alerts in, decisions out, with neither Kafka nor waiting in between.
 
-What filters want of a message is known at once; what they get, when all that is claimed of its
-visit is known: a judgement is decided then. It can be taken back, as long as it is not written:
-when Kafka does not take what follows from it, its messages are read and judged again.
+What filters want of an alert is known at once; what they get, only when all that is claimed of its
+visit is known, since caps are shared. So messages are judged, what is wanted of them is claimed by
+whoever calls the engine, and then they are decided.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from alertstream.alert.alert import Alert
-from alertstream.alert.fields import missing_in
-from alertstream.alert.surveys import QUANTITIES, field_paths
-from alertstream.avro.schemas import Schema, Schemas, full_name
-from alertstream.filtering.account import FilterAccount, FilterCounts
+from alertstream.errors import Notice
+from alertstream.filtering.account import Decided, FilterCounts
 from alertstream.filtering.caps import Claim, VisitCaps, bits
-from alertstream.filtering.filters import AlertFilter, error_line, union_of_fields
-from alertstream.kafka.messages import Copy, Message, Offsets, next_offsets
+from alertstream.filtering.filters import AlertFilter, error_line
+from alertstream.kafka.messages import Copy, Message, next_offsets
 from alertstream.kafka.topics import UNDECODABLE_SUFFIX
-from alertstream.reading.decoder import AlertDecoder, ReceivedAlert, ReportedOnce, Undecodable
-from alertstream.sending.schedule import Clock
+from alertstream.reading.decoder import ReceivedAlert, ReportedOnce, Undecodable
 
-JUDGED_TOGETHER = 64 * 1024 * 1024
-"""Bytes of copies that are written in one transaction: none is read before all are written."""
-JUDGING_LIMIT = 0.25
-"""Seconds of judging after which other work has its turn, as telling the group that we live."""
+JUDGING_TIMEOUT = 0.25
+"""Seconds of judging after which other work has its turn, such as heartbeats to the group."""
 
-
-@dataclass(frozen=True)
-class FilterOptions:
-    """Which filters to run.
-
-    :param cap: alerts of a visit that a filter lets through; 0 is no limit.
-    """
-
-    filters: Sequence[AlertFilter]
-    cap: int = 20
+Tally = Counter[tuple[int | None, int]]
+"""Numbers of alerts by their visit and the bits of the filters concerned."""
 
 
 @dataclass
-class Judgement:
-    """What follows from some messages: copies to write, where reading goes on, and the counts.
+class Judged:
+    """What filters want of some messages, and the claims to make before that is decided.
 
-    ``wanted`` are messages with their visit and the bits of the filters that want them, as far as
-    their caps are not reached yet; ``claims`` are what is to be claimed of that before it is
-    decided. ``passed``, ``capped`` and ``failed`` are counted by visit and filter;
-    ``bytes`` are those of all copies, ``held`` those of the messages that they are copies of.
+    :param wanted: alerts with their visit and the bits of the filters that want them.
+    :param seen: numbers of alerts by visit.
+    :param failed: alerts on which filters' code raised an error.
+    :param size: bytes of the copies that there may be.
     """
 
+    messages: list[Message] = field(default_factory=list)
     wanted: list[tuple[Message, int | None, int]] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
-    copies: list[Copy] = field(default_factory=list)
-    offsets: Offsets = field(default_factory=dict)
-    bytes_wanted: int = 0
-    bytes: int = 0
-    held: int = 0
-    undecodable: int = 0
+    undecodable: list[Undecodable] = field(default_factory=list)
     seen: Counter[int | None] = field(default_factory=Counter)
-    passed: Counter[tuple[int | None, int]] = field(default_factory=Counter)
-    capped: Counter[tuple[int | None, int]] = field(default_factory=Counter)
-    failed: Counter[tuple[int | None, int]] = field(default_factory=Counter)
-
-    def add_copies(self, message: Message, copies: Sequence[Copy]) -> None:
-        """Add what is to be written of a message."""
-        size = len(message.value or b"")
-        self.copies += copies
-        self.bytes += len(copies) * size
-        self.held += size if copies else 0
+    failed: Tally = field(default_factory=Counter)
+    size: int = 0
 
 
-@dataclass
-class Sieve:
-    """Judges messages by all filters at once, and keeps the account.
+class FilterEngine:
+    """Runs all filters on every alert.
 
-    :param notice: called with a line for the user when something goes wrong for the first time.
+    :param caps: of the filters, in their order; whoever calls the engine applies claims to them.
+    :param notice: called with each kind of error that a filter's code raises.
+    :param now: the time in seconds, by a clock that is never set back.
     """
 
-    options: FilterOptions
-    schemas: Schemas
-    clock: Clock
-    notice: Callable[[str], None] = lambda text: None
-    judged_together: int = JUDGED_TOGETHER
+    def __init__(
+        self,
+        filters: Sequence[AlertFilter],
+        caps: VisitCaps,
+        notice: Notice = lambda text: None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._filters = [(1 << index, each) for index, each in enumerate(filters)]
+        self._topics = [each.topic for each in filters]
+        self._caps = caps
+        self._report = ReportedOnce(notice)
+        self._now = now
 
-    def __post_init__(self) -> None:
-        filters = self.options.filters
-        self.topics = [each.topic for each in filters]
-        self.caps = VisitCaps(self.topics, self.options.cap)
-        self.account = FilterAccount(self.topics)
-        fields = union_of_fields(filters)
-        paths = None if fields is None else field_paths([*fields, "visit"])
-        self._paths = sorted({*(fields or ())} - QUANTITIES)
-        self.decoder = AlertDecoder(self.schemas, paths, self.notice, self._tell_missing)
-        self._report = ReportedOnce(self.notice)
+    def judge(
+        self, messages: Iterable[ReceivedAlert | Undecodable], max_size: float = math.inf
+    ) -> Iterator[Judged]:
+        """Yield what filters want of messages, in their order, in portions.
 
-    def judge(self, batch: Iterable[ReceivedAlert | Undecodable]) -> Iterator[Judgement]:
-        """Yield what follows from the messages, in their order, in portions to be decided."""
-        begin, judgement = self.clock.now(), Judgement()
-        for alert in batch:
-            self._judge(alert, judgement)
-            judgement.offsets |= next_offsets((alert.message,))
-            long = self.clock.now() - begin > JUDGING_LIMIT
-            if judgement.bytes_wanted >= self.judged_together or long:
-                yield judgement
-                begin, judgement = self.clock.now(), Judgement()
-        if judgement.offsets:
-            yield judgement
+        Each portion is to be claimed and decided before the next one is asked for.
 
-    def _judge(self, alert: ReceivedAlert | Undecodable, judgement: Judgement) -> None:
-        message = alert.message
-        if isinstance(alert, Undecodable):
-            judgement.undecodable += 1
-            # What has been dead-lettered already stays where it is.
-            if not message.topic.endswith(UNDECODABLE_SUFFIX):
-                copy = Copy(f"{message.topic}{UNDECODABLE_SUFFIX}", message, alert.cause)
-                judgement.add_copies(message, [copy])
+        :param max_size: bytes of copies after which a portion ends.
+        """
+        judged, begin = Judged(), self._now()
+        for each in messages:
+            judged.messages.append(each.message)
+            if isinstance(each, Undecodable):
+                judged.undecodable.append(each)
+            else:
+                self._judge(each, judged)
+            if judged.size >= max_size or self._now() - begin > JUDGING_TIMEOUT:
+                yield judged
+                judged, begin = Judged(), self._now()
+        if judged.messages:
+            yield judged
+
+    def _judge(self, alert: ReceivedAlert, judged: Judged) -> None:
+        visit, message = alert.visit, alert.message
+        judged.seen[visit] += 1
+        wanted = self._passed(alert, judged)
+        if not wanted:
             return
-        visit = alert.visit
-        judgement.seen[visit] += 1
-        wanted = 0
-        for index in self._passed_by(alert, judgement):
-            wanted |= 1 << index
-        if wanted:
-            self._want(message, visit, wanted, judgement)
-
-    def _want(self, message: Message, visit: int | None, wanted: int, judgement: Judgement) -> None:
-        """Claim the message for those whose cap is not known to be reached without it."""
+        judged.wanted.append((message, visit, wanted))
         place = (message.topic, message.partition, message.offset)
-        granted = wanted & self.caps.granted(visit, *place)
-        unknown = wanted & ~granted & ~self.caps.full(visit)
-        for index in bits(wanted & ~granted & ~unknown):
-            judgement.capped[visit, index] += 1
-        if unknown:
-            judgement.claims.append(Claim(visit, *place, unknown))
-        if unknown | granted:
-            judgement.wanted.append((message, visit, unknown | granted))
-            judgement.bytes_wanted += (unknown | granted).bit_count() * len(message.value or b"")
+        granted = wanted & self._caps.granted(visit, *place)
+        claimed = wanted & ~granted & ~self._caps.full(visit)
+        if claimed:
+            judged.claims.append(Claim(visit, *place, claimed))
+        judged.size += (granted | claimed).bit_count() * len(message.value or b"")
 
-    def decide(self, judgement: Judgement) -> Judgement:
-        """Return the judgement with its copies and counts, when its claims are known."""
-        for message, visit, wanted in judgement.wanted:
-            place = (message.topic, message.partition, message.offset)
-            granted = wanted & self.caps.granted(visit, *place)
-            for index in bits(granted):
-                judgement.passed[visit, index] += 1
-            for index in bits(wanted & ~granted):
-                judgement.capped[visit, index] += 1
-            copies = [Copy(self.topics[index], message) for index in bits(granted)]
-            judgement.add_copies(message, copies)
-        self.caps.forget_old()
-        kept = self.caps.written()
-        judgement.offsets = {each: (at, kept) for each, (at, _) in judgement.offsets.items()}
-        return judgement
-
-    def _passed_by(self, alert: Alert, judgement: Judgement) -> Iterator[int]:
-        for index, each in enumerate(self.options.filters):
+    def _passed(self, alert: ReceivedAlert, judged: Judged) -> int:
+        """Return the bits of the filters that an alert passes."""
+        passed = 0
+        for bit, each in self._filters:
             try:
                 if each.passes(alert):
-                    yield index
+                    passed |= bit
             except Exception as error:
-                judgement.failed[alert.visit, index] += 1
+                judged.failed[alert.visit, bit] += 1
                 cause = error_line(error)
                 text = f"{each.topic} raised an error on an alert; the alert was rejected: {cause}"
                 self._report(f"{each.topic} {cause}", text)
+        return passed
 
-    def _tell_missing(self, schema: Schema) -> None:
-        """Tell which fields that filters look at are missing in the alerts of a schema."""
-        name, missing = full_name(schema), missing_in(schema, self._paths)
-        if missing:
-            text = f"{name} has no {', '.join(missing)}: for its alerts, filters see None there"
-            self._report(f"{name} {missing}", text)
+    def decide(self, judged: Judged) -> Decided:
+        """Return what follows from messages, once all claims on their visits are applied."""
+        copies = [
+            Copy(f"{each.message.topic}{UNDECODABLE_SUFFIX}", each.message, each.cause)
+            for each in judged.undecodable
+            # What has been dead-lettered already stays where it is.
+            if not each.message.topic.endswith(UNDECODABLE_SUFFIX)
+        ]
+        passed, capped = Tally(), Tally()
+        for message, visit, wanted in judged.wanted:
+            place = (message.topic, message.partition, message.offset)
+            granted = wanted & self._caps.granted(visit, *place)
+            passed[visit, granted] += 1
+            capped[visit, wanted & ~granted] += 1
+            copies += [Copy(self._topics[index], message) for index in bits(granted)]
+        self._caps.forget_old()
+        offsets = next_offsets(judged.messages, self._caps.as_metadata())
+        counts = self._counts(judged.seen, passed=passed, capped=capped, failed=judged.failed)
+        return Decided(copies, offsets, counts, len(judged.undecodable))
 
-    def count(self, judgement: Judgement) -> None:
-        """Add what has been written to the account."""
-        self.account.undecodable += judgement.undecodable
-        self.account.add(
-            FilterCounts(
-                topic,
-                visit,
-                seen,
-                passed=judgement.passed[visit, index],
-                capped=judgement.capped[visit, index],
-                failed=judgement.failed[visit, index],
-            )
-            for visit, seen in judgement.seen.items()
-            for index, topic in enumerate(self.topics)
-        )
+    def _counts(self, seen: Counter[int | None], **tallies: Tally) -> list[FilterCounts]:
+        """Return each visit's counts for each filter."""
+        visits = {
+            visit: [FilterCounts(topic, visit, alerts) for topic in self._topics]
+            for visit, alerts in seen.items()
+        }
+        for name, tally in tallies.items():
+            for (visit, filters), alerts in tally.items():
+                for index in bits(filters):
+                    counts = visits[visit][index]
+                    setattr(counts, name, getattr(counts, name) + alerts)
+        return [counts for visit in visits.values() for counts in visit]

@@ -70,6 +70,9 @@ class Copy(NamedTuple):
         return headers
 
 
-def next_offsets(batch: Iterable[Message]) -> Offsets:
-    """Return where each partition goes on after the messages of ``batch``."""
-    return {TopicPartition(each.topic, each.partition): (each.offset + 1, "") for each in batch}
+def next_offsets(batch: Iterable[Message], text: str = "") -> Offsets:
+    """Return where each partition goes on after the messages of ``batch``.
+
+    :param text: is kept with each of the offsets.
+    """
+    return {TopicPartition(each.topic, each.partition): (each.offset + 1, text) for each in batch}

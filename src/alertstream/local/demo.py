@@ -16,10 +16,9 @@ from typing import Any
 from alertstream.alert.text import PLAIN, Look
 from alertstream.avro.schemas import Schemas
 from alertstream.errors import DeliveryError
-from alertstream.filtering.account import FilterCounts
-from alertstream.filtering.engine import FilterOptions, Sieve
+from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.filters import AlertFilter, group_name
-from alertstream.filtering.pipeline import filter_topics
+from alertstream.filtering.pipeline import FilterOptions, open_pipeline
 from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import POLL_INTERVAL, Connection
 from alertstream.kafka.consumer import subscribe
@@ -129,21 +128,23 @@ class _Stage:
 
     async def run(self, folder: Path, stop: asyncio.Event) -> DemoSummary:
         """Send the visits of a folder, while filters and a monitor read them."""
-        filters, clock, done = FilterOptions(self.options.filters), WallClock(), asyncio.Event()
-        outputs = [each.topic for each in filters.filters]
+        filters, done = FilterOptions(self.options.filters), asyncio.Event()
+        outputs = filters.topics
         made = await make_topics(self.connection, [TOPIC, *outputs], TopicLayout())
-        watch = Watch((TOPIC, *outputs), clock)
-        sieve = Sieve(filters, self.schemas, clock, self.notice)
+        watch = Watch((TOPIC, *outputs), WallClock())
         group = Subscription((TOPIC,), group_name(filters.filters))
         async with (
             producer(self.connection) as sending,
             subscribe(self.connection, Subscription(watch.topics)) as watched,
+            open_pipeline(
+                self.connection, group, filters, self.schemas, stop=done, notice=self.notice
+            ) as pipeline,
         ):
-            filtering = asyncio.create_task(filter_topics(self.connection, group, sieve, stop=done))
+            filtering = asyncio.create_task(pipeline.run())
             monitoring = asyncio.create_task(watch_stream(watched, self.schemas, watch, stop=done))
             try:
                 sent = await self._send(sending, made[TOPIC], folder, stop)
-                await _until_seen(sent, sieve, watch)
+                await _until_seen(sent, pipeline.account, watch)
             finally:
                 done.set()
                 await asyncio.wait((filtering, monitoring))
@@ -178,10 +179,10 @@ class _Stage:
         return lines, account.printed
 
 
-async def _until_seen(sent: VisitSent, sieve: Sieve, watch: Watch) -> None:
+async def _until_seen(sent: VisitSent, filtered: FilterAccount, watch: Watch) -> None:
     """Return when filters and monitor have seen all alerts, or after ``CATCH_UP_TIMEOUT``."""
     for _ in range(int(CATCH_UP_TIMEOUT / POLL_INTERVAL)):
-        filtered, seen = sieve.account, sum(stats.alerts for stats in watch.stats.values())
+        seen = sum(stats.alerts for stats in watch.stats.values())
         if filtered.seen >= sent.acknowledged <= seen - filtered.passed:
             return
         await asyncio.sleep(POLL_INTERVAL)

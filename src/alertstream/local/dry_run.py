@@ -1,4 +1,4 @@
-"""Filters tried on files, without Kafka: records are judged as the messages they would be sent as.
+"""Filters tried on files, without Kafka: records are filtered as the messages that ``send`` makes.
 
 Nothing is written: there is the account, the first alerts that pass, and the time that it takes.
 """
@@ -12,53 +12,85 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from alertstream.alert.alert import Alert
 from alertstream.avro.container import ContainerFile
-from alertstream.avro.message_decoder import MessageDecoder
 from alertstream.avro.schemas import Schema, Schemas, full_name, version_id
-from alertstream.errors import DataError, UndecodableError
-from alertstream.filtering.account import FilterCounts
-from alertstream.filtering.engine import Judgement, Sieve
-from alertstream.kafka.messages import Message
+from alertstream.errors import DataError, Notice, UndecodableError
+from alertstream.filtering.account import FilterAccount, FilterCounts
+from alertstream.filtering.caps import VisitCaps
+from alertstream.filtering.engine import FilterEngine
+from alertstream.filtering.filters import AlertFilter
+from alertstream.filtering.pipeline import alert_decoder
+from alertstream.kafka.messages import Copy, Message
 from alertstream.printing.lines import LineFormat
+from alertstream.reading.decoder import AlertDecoder, Undecodable
 from alertstream.sending.encoders import Encoder, container_encoder, unchanged, wire_encoder
 
-FIRST = 3
-"""Alerts that are shown of what a filter lets through."""
-READ_TOGETHER = 16
-"""Messages that are read before they are judged."""
-PRINTED = LineFormat()
+MAX_SHOWN = 3
+"""Alerts that are kept of those that pass a filter."""
+BATCH = 16
+"""Messages that are read before they are filtered."""
 
 
 @dataclass
-class Rehearsal:
+class Timing:
+    """How many seconds it took to decode and filter alerts."""
+
+    alerts: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class DryRun:
     """What filters did with files.
 
-    :param counts: of each filter and visit, and at the end of each filter and all visits.
-    :param first: for each filter, lines of the first alerts that passed.
-    :param timed: alerts that were decoded and judged in ``seconds``: all but each file's first.
-    :param prepared: those first ones, in ``preparing`` seconds, since there is more to do for them.
+    :param first: the first messages that pass, by the filter's topic.
+    :param counts: of each filter and visit, and at the end of each filter and all messages.
+    :param setup: of each file's first alert, for which decoding is set up.
+    :param timing: of all other alerts.
     :param error: why a file was not read to its end.
     """
 
+    first: dict[str, list[Message]]
     counts: list[FilterCounts] = field(default_factory=list)
-    first: dict[str, list[str]] = field(default_factory=dict)
-    timed: int = 0
-    seconds: float = 0.0
-    prepared: int = 0
-    preparing: float = 0.0
+    setup: Timing = field(default_factory=Timing)
+    timing: Timing = field(default_factory=Timing)
     error: DataError | None = None
 
     @property
     def incomplete(self) -> bool:
-        """Whether something could not be judged."""
+        """Whether something could not be decoded, or a filter's code failed."""
         return any(each.undecodable or each.failed for each in self.counts)
+
+    def keep_first(self, copies: Sequence[Copy]) -> None:
+        """Keep the first messages that pass each filter."""
+        for topic, message, *_ in copies:
+            kept = self.first.get(topic)
+            if kept is not None and len(kept) < MAX_SHOWN:
+                kept.append(message)
+
+    def first_lines(self, schemas: Schemas, lines: LineFormat) -> dict[str, list[str]]:
+        """Return the first alerts that pass as lines, by the filter's topic."""
+        decoder = AlertDecoder(schemas, lines.paths())
+        return {
+            topic: [_line(message, decoder, lines) for message in messages]
+            for topic, messages in self.first.items()
+        }
+
+
+def _line(message: Message, decoder: AlertDecoder, lines: LineFormat) -> str:
+    try:
+        alert = decoder.decode(message)
+        if isinstance(alert, Undecodable):
+            return f"{message.position}  {alert.cause}"
+        return lines.alert_line(message, alert)
+    except UndecodableError as error:
+        return f"{message.position}  {error.what}"
 
 
 def schemas_of(files: Sequence[Path]) -> list[Schema]:
     """Return the schemas that files of alerts have, each one's own.
 
-    :raises DataError: a file is no container file.
+    :raises DataError: a file is not a container file.
     """
     found = []
     for path in files:
@@ -68,107 +100,75 @@ def schemas_of(files: Sequence[Path]) -> list[Schema]:
     return found
 
 
-async def rehearse(
+async def dry_run(
     files: Sequence[Path],
-    sieve: Sieve,
+    filters: Sequence[AlertFilter],
+    cap: int,
+    schemas: Schemas,
     *,
     stop: asyncio.Event,
-    notice: Callable[[str], None] = lambda text: None,
+    notice: Notice = lambda text: None,
     progress: Callable[[float], None] = lambda share: None,
-    printed: LineFormat = PRINTED,
-) -> Rehearsal:
-    """Judge all records of files, until ``stop``.
+) -> DryRun:
+    """Filter all records of files, until ``stop``.
 
-    :param progress: told how much is done, 0 to 1.
-    :param printed: how the first that pass are shown.
-    :raises DataError: a file is no container file; what comes before damage is judged.
+    :param cap: alerts of a visit that a filter lets through; 0 is no limit.
+    :param progress: called with how much is done, 0 to 1.
+    :raises DataError: a file is not a container file; if it is damaged, that is in the result.
     :raises RegistryError: the registry that has messages' schemas refuses.
     """
-    found = Rehearsal(first={each.topic: [] for each in sieve.options.filters})
-    decoder = MessageDecoder(sieve.schemas, printed.paths())
-    for done, path in enumerate(files):
-
-        def told(share: float, done: int = done) -> None:
-            progress((done + share) / len(files))
-
-        messages, together = _messages(path, sieve.schemas, found, told), 1
-        while batch := [*islice(messages, together)]:
-            if not await sieve.decoder.ready(batch, stop):
-                break
-            begin = time.perf_counter()
-            judgements = [
-                _decided(each, sieve) for each in sieve.judge(map(sieve.decoder.decode, batch))
-            ]
-            seconds = time.perf_counter() - begin
-            # Decoding is prepared with a schema's first alert, which says nothing of the rest.
-            if together == 1:
-                found.preparing += seconds
-                found.prepared += 1
-            else:
-                found.seconds += seconds
-                found.timed += len(batch)
-            together = READ_TOGETHER
-            for judgement in judgements:
-                _keep_first(judgement, decoder, found, printed.alert_line)
-            # A signal has its turn.
-            await asyncio.sleep(0)
-            if stop.is_set():
-                break
+    topics = [each.topic for each in filters]
+    caps, account = VisitCaps(topics, cap), FilterAccount(topics)
+    engine, decoder = FilterEngine(filters, caps, notice), alert_decoder(filters, schemas, notice)
+    found = DryRun({topic: [] for topic in topics})
+    for batch in _batches(files, schemas, found, progress):
+        if not await decoder.ready(batch, stop):
+            break
+        begin = time.perf_counter()
+        for judged in engine.judge(map(decoder.decode, batch)):
+            caps.apply(judged.claims)
+            decided = engine.decide(judged)
+            account.add(decided.counts, decided.undecodable)
+            found.keep_first(decided.copies)
+        timing = found.timing if batch[0].offset else found.setup
+        timing.alerts += len(batch)
+        timing.seconds += time.perf_counter() - begin
+        # A signal has its turn.
+        await asyncio.sleep(0)
         if stop.is_set():
             break
-    account = sieve.account
     found.counts = [*account.close_visits(all_of_them=True), *account.totals()]
     return found
 
 
-def _decided(judgement: Judgement, sieve: Sieve) -> Judgement:
-    """Return it decided and counted, as where nobody else claims anything."""
-    sieve.caps.apply(judgement.claims)
-    decided = sieve.decide(judgement)
-    sieve.count(decided)
-    return decided
+def _batches(
+    files: Sequence[Path], schemas: Schemas, found: DryRun, progress: Callable[[float], None]
+) -> Iterator[list[Message]]:
+    """Yield the first message of each file, then its others in batches."""
+    for done, path in enumerate(files):
+        with ContainerFile(path) as container:
+            messages, size = _messages(container, _encoder(container, schemas), found), 1
+            while batch := [*islice(messages, size)]:
+                yield batch
+                progress((done + container.share_read) / len(files))
+                size = BATCH
 
 
-def _messages(
-    path: Path, schemas: Schemas, found: Rehearsal, progress: Callable[[float], None]
-) -> Iterator[Message]:
-    with ContainerFile(path) as container:
-        encode = _encoder(container, schemas)
-        try:
-            for number, body in enumerate(container):
-                yield Message(str(path), 0, number, 0, None, b"".join(encode(body)))
-                progress(container.share_read)
-        except DataError as error:
-            found.error = found.error or error
+def _messages(container: ContainerFile, encode: Encoder, found: DryRun) -> Iterator[Message]:
+    try:
+        for number, body in enumerate(container):
+            yield Message(str(container.path), 0, number, 0, None, b"".join(encode(body)))
+    except DataError as error:
+        found.error = found.error or error
 
 
 def _encoder(container: ContainerFile, schemas: Schemas) -> Encoder:
-    """Return how a file's messages are made: with their schema inside, if no id stands for it."""
+    """Return how a file's messages are made: with their schema inside, unless its id is known."""
+    schema = container.schema
     if container.holds_messages:
         return unchanged
-    stated = version_id(full_name(container.schema))
+    stated = version_id(full_name(schema))
     schema_id = container.schema_id if stated is None else stated
-    if (
-        schema_id is None
-        or not schemas.known_in_advance
-        or not schemas.has(schema_id, container.schema)
-    ):
-        return container_encoder(container.schema)
-    return wire_encoder(schema_id)
-
-
-def _keep_first(
-    judgement: Judgement,
-    decoder: MessageDecoder,
-    found: Rehearsal,
-    show: Callable[[Message, Alert], str],
-) -> None:
-    for topic, message, *_ in judgement.copies:
-        lines = found.first.get(topic)
-        if lines is None or len(lines) >= FIRST:
-            continue
-        try:
-            alert = Alert(decoder.decode(message.value))
-            lines.append(show(message, alert))
-        except UndecodableError as error:
-            lines.append(f"{message.position}  {error.what}")
+    if schema_id is not None and schemas.known_in_advance and schemas.has(schema_id, schema):
+        return wire_encoder(schema_id)
+    return container_encoder(schema)

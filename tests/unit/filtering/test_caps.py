@@ -7,13 +7,13 @@ import json
 import pytest
 
 from alertstream.filtering.caps import (
-    VISITS_REMEMBERED,
+    MAX_VISITS,
     Claim,
     VisitCaps,
     begin_of_claims,
     bits,
-    caps_topic,
 )
+from alertstream.filtering.shared_caps import caps_topic
 
 
 def claim(offset: int, filters: int = 1, visit: int | None = 7, partition: int = 0) -> Claim:
@@ -44,7 +44,7 @@ def test_a_claim_that_is_made_again_keeps_its_place_and_takes_no_other() -> None
 def test_without_a_cap_all_pass() -> None:
     caps = VisitCaps(["One", "Other"], 0)
     assert granted(caps, claim(1, 0b11)) == 0b11 and caps.full(7) == 0
-    assert caps.written() == ""
+    assert caps.as_metadata() == ""
 
 
 def test_all_who_read_the_log_agree() -> None:
@@ -52,27 +52,27 @@ def test_all_who_read_the_log_agree() -> None:
     readers = [VisitCaps(["One", "Other"], 5) for _ in log]
     for reader in readers:
         for at, claims in enumerate(log):
-            reader.apply(reader.decoded(reader.encoded(claims)), at)
+            reader.apply(reader.decode(reader.encode(claims)), at)
     found = [[granted(reader, each) for claims in log for each in claims] for reader in readers]
     assert found[0] == found[1] == found[2] == [0b11] * 5 + [0] * 4
 
 
 def test_old_visits_are_forgotten_but_not_while_they_are_decided() -> None:
     caps = VisitCaps(["One"], 1)
-    claims = [claim(visit, visit=visit) for visit in range(2 * VISITS_REMEMBERED)]
+    claims = [claim(visit, visit=visit) for visit in range(2 * MAX_VISITS)]
     for at, each in enumerate(claims):
         caps.apply([each], at)
     assert all(granted(caps, each) for each in claims) and caps.since == 0
     caps.forget_old()
     assert [bool(granted(caps, each)) for each in claims] == [
-        *[False] * VISITS_REMEMBERED,
-        *[True] * VISITS_REMEMBERED,
+        *[False] * MAX_VISITS,
+        *[True] * MAX_VISITS,
     ]
-    assert caps.since == VISITS_REMEMBERED
+    assert caps.since == MAX_VISITS
 
 
 def test_many_alerts_of_few_visits_are_forgotten_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alertstream.filtering.caps.ALERTS_REMEMBERED", 10)
+    monkeypatch.setattr("alertstream.filtering.caps.MAX_ALERTS", 10)
     caps = VisitCaps(["One"], 100)
     for visit in range(4):
         caps.apply([claim(offset, visit=visit) for offset in range(8)], visit)
@@ -84,12 +84,12 @@ def test_many_alerts_of_few_visits_are_forgotten_too(monkeypatch: pytest.MonkeyP
 def test_where_claims_begin_is_kept_with_offsets() -> None:
     caps = VisitCaps(["One"], 1)
     caps.begin(40)
-    assert begin_of_claims(caps.written()) == 40
+    assert begin_of_claims(caps.as_metadata()) == 40
     caps.apply([], 40)
-    assert begin_of_claims(caps.written()) == 41
+    assert begin_of_claims(caps.as_metadata()) == 41
     caps.apply([claim(1)], 41)
     caps.apply([claim(2, visit=8)], 42)
-    assert begin_of_claims(caps.written()) == 41
+    assert begin_of_claims(caps.as_metadata()) == 41
 
 
 @pytest.mark.parametrize(
@@ -104,26 +104,26 @@ def test_what_others_keep_with_offsets_is_no_begin(text: str) -> None:
     "value",
     [
         *(b"", b"null", b"[]", b"{}", b"\x00\xff", b'{"filters": 1, "claims": []}'),
-        VisitCaps(["Another"], 1).encoded([claim(1)]),
-        VisitCaps(["One"], 2).encoded([claim(1)]),
+        VisitCaps(["Another"], 1).encode([claim(1)]),
+        VisitCaps(["One"], 2).encode([claim(1)]),
     ],
 )
 def test_claims_of_others_do_not_count(value: bytes) -> None:
-    assert VisitCaps(["One"], 1).decoded(value) == []
+    assert VisitCaps(["One"], 1).decode(value) == []
 
 
 @pytest.mark.parametrize("places", [[[7, "alerts", 0, 1]], [[]], [7], 7, [[7, "a", 0, 1, "xyz"]]])
 def test_damaged_claims_do_not_count(places: object) -> None:
     caps = VisitCaps(["One"], 1)
-    value = json.loads(caps.encoded([])) | {"claims": places}
-    assert caps.decoded(json.dumps(value).encode()) == []
+    value = json.loads(caps.encode([])) | {"claims": places}
+    assert caps.decode(json.dumps(value).encode()) == []
 
 
 def test_claims_are_short() -> None:
     hundred = VisitCaps([f"Filter{number:03}" for number in range(100)], 20)
     claims = [claim(10**9 + n, 2**100 - 1, 2_026_112_500_000, 3) for n in range(20)]
-    value = hundred.encoded(claims)
-    assert hundred.decoded(value) == claims and len(value) < 1500
+    value = hundred.encode(claims)
+    assert hundred.decode(value) == claims and len(value) < 1500
 
 
 def test_bits() -> None:

@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 
     from alertstream.avro.schemas import Schemas
     from alertstream.filtering.account import FilterCounts
-    from alertstream.filtering.engine import FilterOptions
     from alertstream.filtering.filters import AlertFilter
-    from alertstream.filtering.pipeline import Report
+    from alertstream.filtering.pipeline import FilterOptions, Report
     from alertstream.kafka.connection import Connection
 
 
@@ -132,7 +131,7 @@ class Filter(ReadingOptions, SchemaOptions, WorkerOptions, FormatOptions):
         return chosen
 
     def _filter(self) -> int:
-        from alertstream.filtering.engine import FilterOptions
+        from alertstream.filtering.pipeline import FilterOptions
 
         for name, given in (("BROKER", self.broker), ("TOPIC", self.topic)):
             if not given:
@@ -144,7 +143,7 @@ class Filter(ReadingOptions, SchemaOptions, WorkerOptions, FormatOptions):
         chosen = self._chosen(self.filter or (), self.output)
         _require_no_circle(self.topic, chosen)
         require_fields_of(chosen, schemas)
-        wanted = FilterOptions(chosen, self.cap)
+        wanted = FilterOptions(chosen, self.cap, self.delivery == "exactly-once")
         if self.workers == 1:
             totals = self._filter_alone(connection, schemas, wanted)
         else:
@@ -161,26 +160,25 @@ class Filter(ReadingOptions, SchemaOptions, WorkerOptions, FormatOptions):
         from alertstream.cli.event_loop import ending_with_input, run
         from alertstream.cli.instance_name import instance_name
         from alertstream.cli.terminal.progress import reading_progress
-        from alertstream.filtering.engine import Sieve
         from alertstream.filtering.filters import group_name
-        from alertstream.filtering.pipeline import filter_topics
-        from alertstream.sending.schedule import WallClock
+        from alertstream.filtering.pipeline import open_pipeline
 
         async def main(stop: asyncio.Event) -> list[FilterCounts]:
-            sieve = Sieve(wanted, schemas, WallClock(), notice)
             async with ending_with_input(stop) if self.worker else nullcontext():
                 if not self.worker:
                     await self.notice_start(connection, subscription)
                 with reading_progress() as progress:
-                    return await filter_topics(
+                    async with open_pipeline(
                         connection,
                         subscription,
-                        sieve,
-                        exactly_once=self.delivery == "exactly-once",
+                        wanted,
+                        schemas,
                         stop=stop,
+                        notice=notice,
                         report=self._report_until(stop),
                         progress=progress,
-                    )
+                    ) as pipeline:
+                        return await pipeline.run()
 
         default = group_name(wanted.filters)
         with instance_name(self.group_or(default) or default) as instance:
@@ -207,7 +205,7 @@ class Filter(ReadingOptions, SchemaOptions, WorkerOptions, FormatOptions):
                 notice(f"{self.topic} has partitions for only {count}")
             return await filter_with_workers(
                 [worker_command()] * min(self.workers, partitions or self.workers),
-                FilterAccount([each.topic for each in wanted.filters]),
+                FilterAccount(wanted.topics),
                 went_well=(DONE, UNDECODABLE),
                 stop=stop,
                 report=self._report_until(stop),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from alertstream.avro.schemas import Schema, Schemas
     from alertstream.filtering.account import FilterCounts
     from alertstream.filtering.filters import AlertFilter
-    from alertstream.local.dry_run import Rehearsal
+    from alertstream.local.dry_run import DryRun
 
 NO_FIELDS = "decodes whole alerts: it is many times faster with fields, which names what it needs"
 """What is said of a filter that does not declare what it needs."""
@@ -78,33 +78,31 @@ def dry_run(
     path: Path, filters: Sequence[AlertFilter], cap: int, schemas: Schemas, format: str
 ) -> int:
     """Show what filters do with the alerts of files, and how long it takes."""
-    from alertstream.alert.text import heading
     from alertstream.cli.event_loop import run
     from alertstream.cli.terminal.look import look
     from alertstream.cli.terminal.progress import share_progress
-    from alertstream.filtering.engine import FilterOptions, Sieve
-    from alertstream.local.dry_run import rehearse, schemas_of
-    from alertstream.printing.printer import PrintOptions
-    from alertstream.sending.schedule import WallClock, visits_in
+    from alertstream.local import dry_run as trial
+    from alertstream.printing.lines import LineFormat
+    from alertstream.sending.schedule import visits_in
 
     files = [file for visit in visits_in([path]) for file in visit.files]
-    require_fields_of(filters, schemas, schemas_of(files))
-    sieve = Sieve(FilterOptions(filters, cap), schemas, WallClock(), notice)
-    printed = PrintOptions(look=look())
+    require_fields_of(filters, schemas, trial.schemas_of(files))
     with share_progress("trying filters") as progress:
         found = run(
-            lambda stop: rehearse(
-                files, sieve, stop=stop, notice=notice, progress=progress, printed=printed
+            lambda stop: trial.dry_run(
+                files, filters, cap, schemas, stop=stop, notice=notice, progress=progress
             )
         )
     line = counts_line(format)
     for counts in found.counts:
         write_line(line(counts))
-    for topic, lines in found.first.items() if format == "text" else ():
-        if lines:
-            write_line(f"\nthe first that pass {topic}\n{heading(printed.look)}")
-        for shown in lines:
-            write_line(shown)
+    if format == "text":
+        shown = LineFormat(look=look())
+        for topic, lines in found.first_lines(schemas, shown).items():
+            if lines:
+                write_line(
+                    "\n".join(["", f"the first that pass {topic}", *shown.heading(), *lines])
+                )
     notice(_time_line(found))
     for each in filters:
         if each.fields is None:
@@ -115,12 +113,12 @@ def dry_run(
     return UNDECODABLE if found.incomplete else DONE
 
 
-def _time_line(found: Rehearsal) -> str:
-    """Return how long decoding and judging an alert took, by all filters together."""
-    if found.timed:
-        each = found.seconds / found.timed
+def _time_line(found: DryRun) -> str:
+    """Return how long decoding an alert and running all filters took."""
+    if found.timing.alerts:
+        each = found.timing.seconds / found.timing.alerts
         return f"{each * 1e6:,.0f} µs per alert to decode it and run all filters"
-    if found.prepared:
-        each = found.preparing / found.prepared
+    if found.setup.alerts:
+        each = found.setup.seconds / found.setup.alerts
         return f"{each * 1e6:,.0f} µs per alert, mostly to set up decoding, as they are so few"
     return "no alerts"

@@ -1,0 +1,210 @@
+"""The writer: copies are written and offsets moved together, while reading goes on.
+
+What comes while a transaction is under way goes into the next ones, so that the more there is to
+write, the fewer transactions it takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from alertstream.errors import BrokerError, DeliveryError, SecurityError, TopicError
+from alertstream.filtering.account import Decided
+from alertstream.kafka.admin import make_topics
+from alertstream.kafka.connection import Connection
+from alertstream.kafka.consumer import Consumer
+from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
+from alertstream.kafka.producer import RETRY_INTERVAL, Producer
+from alertstream.kafka.topics import Topic, TopicLayout
+from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless
+
+MAX_TRANSACTION = 64 * 1024 * 1024
+"""Bytes of copies in one transaction: none is read before all are written."""
+MIN_TRANSACTION = 1024 * 1024
+"""Bytes of copies in one transaction that are allowed even if the way to Kafka is slow."""
+MAX_HELD = 64 * 1024 * 1024
+"""Bytes of messages whose copies wait for an earlier transaction."""
+MAX_REJECTIONS = 10
+"""Times in a row that Kafka may reject what could be retried, before the writer gives up."""
+
+
+@dataclass
+class Destination:
+    """The filters' topics, and the offsets of the group that reads what is filtered.
+
+    :param layout: how topics that do not exist are made, when they are needed.
+    :param topics: topics that exist, by name.
+    :param exactly_once: whether offsets move in a transaction, or after copies are written.
+    :param stop: once it is set, Kafka has ``SHUTDOWN_TIMEOUT`` for what is left.
+    """
+
+    connection: Connection
+    producer: Producer
+    consumer: Consumer
+    layout: TopicLayout
+    topics: dict[str, Topic]
+    exactly_once: bool
+    stop: asyncio.Event
+
+    async def write(
+        self, copies: Sequence[Copy], offsets: Offsets, metadata: ConsumerGroupMetadata
+    ) -> None:
+        """Write copies and move the group's offsets.
+
+        :param metadata: who has read what is written: it must still have its partitions.
+        :raises DeliveryError: that is not done, or not known to be.
+        """
+        if self.consumer.is_outdated(metadata):
+            where = self.connection.bootstrap
+            raise DeliveryError("partitions were reassigned", where=where, retriable=True)
+        await self._make_topics(sorted({copy.topic for copy in copies} - self.topics.keys()))
+        if self.exactly_once:
+            await self.producer.send_and_commit(copies, self.topics, offsets, metadata)
+        else:
+            await self.producer.send_copies(copies, self.topics)
+            await self.consumer.commit(offsets)
+
+    async def _make_topics(self, missing: Sequence[str]) -> None:
+        if not missing:
+            return
+        try:
+            self.topics |= await make_topics(self.connection, missing, self.layout)
+        except BrokerError as error:
+            # Even that it is a matter of rights may be a guess, while brokers come and go.
+            refused = isinstance(error, SecurityError | TopicError)
+            raise DeliveryError(
+                error.what, where=error.where, todo=error.todo, retriable=True, refused=refused
+            ) from error
+
+    async def restart(self) -> None:
+        """Abort what was begun, and go back to the group's offsets.
+
+        :raises BrokerError: Kafka is out of reach, also ``SHUTDOWN_TIMEOUT`` after the stop.
+        """
+        try:
+            await asyncio.sleep(RETRY_INTERVAL)
+            await unless(self.stop, self.producer.restart_when_possible())
+            await self.consumer.rewind()
+        except TimeoutError:
+            text = "Kafka cannot be reached: what was not written will be read again"
+            raise BrokerError(text, where=self.connection.bootstrap) from None
+        # One that has been deleted meanwhile is made again.
+        self.topics.clear()
+
+
+class TransactionalWriter:
+    """Writes decisions in their order, as many in a transaction as there are.
+
+    :param written: called with each decision once it is written.
+    """
+
+    def __init__(self, destination: Destination, written: Callable[[Decided], None]) -> None:
+        self.max_size = MAX_TRANSACTION
+        """Bytes of copies that a transaction may have: fewer after it has taken too long."""
+        self._destination = destination
+        self._written = written
+        self._pending: deque[tuple[Decided, ConsumerGroupMetadata]] = deque()
+        self._writing: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
+        self._failure: DeliveryError | None = None
+        self._rejections = 0
+
+    async def write(self, decided: Decided, metadata: ConsumerGroupMetadata) -> None:
+        """Take a decision, and return when there is room for another one.
+
+        :param metadata: who has read its messages.
+        :raises DeliveryError: something taken before is not written; its offsets stay.
+        """
+        self._pending.append((decided, metadata))
+        if self._writing is not None and self._writing.done():
+            await self._finish()
+        if self._writing is None and self._copies_wait():
+            self._writing = asyncio.create_task(self._write_pending(everything=False))
+        if sum(each.held_bytes for each, _ in self._pending) > MAX_HELD:
+            await self._finish()
+        # Others have their turn, such as heartbeats to the group.
+        await asyncio.sleep(0)
+
+    async def flush(self) -> None:
+        """Write all that was taken, decisions without copies, too.
+
+        :raises DeliveryError: something is not written; its offsets stay.
+        """
+        await self._finish()
+        self._writing = asyncio.create_task(self._write_pending(everything=True))
+        await self._finish()
+
+    async def flush_quietly(self) -> None:
+        """Write what can be written; what fails is raised by the next call of the others."""
+        await self._write_pending(everything=True)
+
+    async def restart(self) -> None:
+        """Forget what is not written, which is read again.
+
+        :raises BrokerError: Kafka is out of reach, also ``SHUTDOWN_TIMEOUT`` after the stop.
+        """
+        await self._destination.restart()
+        self._pending.clear()
+        self._failure = None
+
+    async def give_up(self) -> None:
+        """Let the transaction that is under way come to its end."""
+        if self._writing is not None:
+            await asyncio.wait((self._writing,), timeout=SHUTDOWN_TIMEOUT)
+            self._writing.cancel()
+
+    def _copies_wait(self) -> bool:
+        return any(decided.copies for decided, _ in self._pending)
+
+    async def _finish(self) -> None:
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            try:
+                await unless(self._destination.stop, writing)
+            except TimeoutError:
+                text = "no answer in time: what was not written will be read again"
+                self._failure = DeliveryError(text, where=self._destination.connection.bootstrap)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _write_pending(self, *, everything: bool) -> None:
+        async with self._turn:
+            while self._failure is None and self._pending and (everything or self._copies_wait()):
+                decisions, metadata = self._next_transaction()
+                copies = [copy for each in decisions for copy in each.copies]
+                offsets = {at: next_ for each in decisions for at, next_ in each.offsets.items()}
+                try:
+                    await self._destination.write(copies, offsets, metadata)
+                except DeliveryError as error:
+                    self._fail(error)
+                else:
+                    self._succeed(decisions)
+
+    def _next_transaction(self) -> tuple[list[Decided], ConsumerGroupMetadata]:
+        """Return what is read under one assignment and is not too much, at least one decision."""
+        metadata, size = self._pending[0][1], 0
+        decisions: list[Decided] = []
+        for decided, read_as in self._pending:
+            size += decided.copied_bytes
+            if read_as != metadata or (decisions and size > self.max_size):
+                break
+            decisions.append(decided)
+        return decisions, metadata
+
+    def _succeed(self, decisions: Sequence[Decided]) -> None:
+        self._rejections = 0
+        self.max_size = min(2 * self.max_size, MAX_TRANSACTION)
+        for each in decisions:
+            self._pending.popleft()
+            self._written(each)
+
+    def _fail(self, error: DeliveryError) -> None:
+        if error.refused:
+            self._rejections += 1
+            error.retriable &= self._rejections < MAX_REJECTIONS
+        else:
+            self.max_size = max(self.max_size // 2, MIN_TRANSACTION)
+        self._failure = error

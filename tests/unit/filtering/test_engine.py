@@ -1,0 +1,269 @@
+"""The engine: decoded alerts in, decisions out."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import pytest
+from aiokafka import TopicPartition
+
+from alertstream.alert.alert import Alert
+from alertstream.filtering.account import Decided, FilterAccount, FilterCounts
+from alertstream.filtering.caps import Claim, VisitCaps
+from alertstream.filtering.engine import JUDGING_TIMEOUT, FilterEngine
+from alertstream.filtering.filters import AlertFilter
+from alertstream.kafka.messages import Copy, Message
+from alertstream.reading.decoder import ReceivedAlert, Undecodable
+
+SOURCE = TopicPartition("alerts", 0)
+
+
+class Bright(AlertFilter):
+    """Passes high fluxes."""
+
+    def passes(self, alert: Alert) -> bool:
+        return alert.flux > 10
+
+
+class Everything(AlertFilter):
+    """Passes everything."""
+
+    def passes(self, alert: Alert) -> bool:
+        return True
+
+
+class Fails(AlertFilter):
+    """Has a bug."""
+
+    def passes(self, alert: Alert) -> bool:
+        return bool(1 / 0)
+
+
+def alert(
+    offset: int, flux: float = 20.0, visit: int | None = 7, partition: int = 0, size: int = 100
+) -> ReceivedAlert:
+    message = Message("alerts", partition, offset, 1000, None, b"x" * size)
+    return ReceivedAlert({"diaSource": {"visit": visit, "psfFlux": flux}}, message)
+
+
+def undecodable(offset: int, topic: str = "alerts") -> Undecodable:
+    return Undecodable(Message(topic, 0, offset, 1000, None, b"junk"), "cut short")
+
+
+def engine_of(
+    *filters: AlertFilter, cap: int = 20, notices: list[str] | None = None
+) -> tuple[FilterEngine, VisitCaps]:
+    caps = VisitCaps([each.topic for each in filters], cap)
+    told = [] if notices is None else notices
+    return FilterEngine(filters, caps, told.append), caps
+
+
+def decided(
+    engine: FilterEngine, caps: VisitCaps, messages: Iterable[ReceivedAlert | Undecodable]
+) -> Decided:
+    """What is decided if nobody else claims anything."""
+    (judged,) = engine.judge(messages)
+    caps.apply(judged.claims)
+    return engine.decide(judged)
+
+
+def places(copies: Iterable[Copy]) -> list[tuple[str, int]]:
+    return [(copy.topic, copy.message.offset) for copy in copies]
+
+
+def test_what_passes_goes_unchanged_to_the_topic_of_each_filter() -> None:
+    messages = [alert(4), alert(5, flux=1.0), alert(6)]
+    found = decided(*engine_of(Bright(), Everything()), messages)
+    assert places(found.copies) == [
+        ("Bright", 4),
+        ("Everything", 4),
+        ("Everything", 5),
+        ("Bright", 6),
+        ("Everything", 6),
+    ]
+    assert all(copy.message is messages[copy.message.offset - 4].message for copy in found.copies)
+    assert found.counts == [FilterCounts("Bright", 7, 3, 2), FilterCounts("Everything", 7, 3, 3)]
+    assert [each.rejected for each in found.counts] == [1, 0]
+
+
+def test_offsets_go_on_after_the_last_message_with_where_claims_begin() -> None:
+    engine, caps = engine_of(Bright())
+    caps.begin(40)
+    (judged,) = engine.judge([alert(4), alert(9, partition=1), alert(5)])
+    caps.apply(judged.claims, at=41)
+    kept = '{"visit_caps": 41}'
+    assert engine.decide(judged).offsets == {
+        SOURCE: (6, kept),
+        TopicPartition("alerts", 1): (10, kept),
+    }
+
+
+def test_sizes_count_each_copy_but_each_message_in_memory_once() -> None:
+    messages = [alert(0, size=1000), alert(1, flux=1.0, size=10), undecodable(2)]
+    found = decided(*engine_of(Bright(), Everything()), messages)
+    assert (found.copied_bytes, found.held_bytes) == (2014, 1014)
+
+
+def test_undecodable_messages_are_dead_lettered_once() -> None:
+    engine, caps = engine_of(Bright())
+    found = decided(engine, caps, [undecodable(0), alert(1), undecodable(2)])
+    assert [(copy.topic, copy.reason) for copy in found.copies] == [
+        ("alerts-undecodable", "cut short"),
+        ("alerts-undecodable", "cut short"),
+        ("Bright", None),
+    ]
+    assert found.undecodable == 2
+    assert found.counts == [FilterCounts("Bright", 7, 1, 1)]
+    again = decided(engine, caps, [undecodable(0, "alerts-undecodable")])
+    assert (again.undecodable, again.copies) == (1, [])
+    assert again.offsets == {TopicPartition("alerts-undecodable", 0): (1, '{"visit_caps": 0}')}
+
+
+def test_a_cap_counts_by_visit_and_filter() -> None:
+    engine, caps = engine_of(Bright(), Everything(), cap=2)
+    messages = [*map(alert, range(3)), alert(3, 1.0), alert(4, visit=8), alert(5, visit=None)]
+    found = decided(engine, caps, messages)
+    assert [each for each in found.counts if each.filter == "Bright"] == [
+        FilterCounts("Bright", 7, 4, 2, 1),
+        FilterCounts("Bright", 8, 1, 1),
+        FilterCounts("Bright", None, 1, 1),
+    ]
+    assert [offset for topic, offset in places(found.copies) if topic == "Everything"] == [
+        *(0, 1, 4, 5)
+    ]
+
+
+def test_nothing_is_claimed_once_a_cap_is_reached() -> None:
+    engine, caps = engine_of(Bright(), Everything(), cap=2)
+    (judged,) = engine.judge([alert(0), alert(1, flux=1.0)])
+    assert judged.claims == [Claim(7, "alerts", 0, 0, 0b11), Claim(7, "alerts", 0, 1, 0b10)]
+    caps.apply(judged.claims)
+    engine.decide(judged)
+    (judged,) = engine.judge([alert(2)])
+    assert judged.claims == [Claim(7, "alerts", 0, 2, 0b01)]
+    caps.apply(judged.claims)
+    (judged,) = engine.judge([alert(3)])
+    assert (judged.claims, judged.size) == ([], 0)
+    assert [each.capped for each in engine.decide(judged).counts] == [1, 1]
+
+
+def test_without_a_cap_nothing_is_claimed() -> None:
+    engine, _ = engine_of(Everything(), cap=0)
+    (judged,) = engine.judge(map(alert, range(100)))
+    assert judged.claims == []
+    assert len(engine.decide(judged).copies) == 100
+
+
+def test_alerts_that_others_have_claimed_first_take_the_places() -> None:
+    engine, caps = engine_of(Everything(), cap=2)
+    (judged,) = engine.judge([alert(0), alert(1)])
+    caps.apply([Claim(7, "alerts", 3, 5, 1)], at=0)
+    caps.apply(judged.claims, at=1)
+    found = engine.decide(judged)
+    assert places(found.copies) == [("Everything", 0)]
+    assert found.counts == [FilterCounts("Everything", 7, 2, 1, 1)]
+
+
+def test_alerts_that_are_read_again_have_their_places() -> None:
+    engine, caps = engine_of(Everything(), cap=2)
+    first = decided(engine, caps, map(alert, range(3)))
+    again = decided(engine, caps, map(alert, range(3)))
+    assert places(again.copies) == places(first.copies) == [("Everything", 0), ("Everything", 1)]
+    assert again.counts == first.counts
+
+
+def test_a_filter_that_fails_rejects_and_is_reported_once() -> None:
+    notices: list[str] = []
+    found = decided(*engine_of(Fails(), Everything(), notices=notices), map(alert, range(3)))
+    assert found.counts == [
+        FilterCounts("Fails", 7, 3, failed=3),
+        FilterCounts("Everything", 7, 3, 3),
+    ]
+    assert found.counts[0].rejected == 3
+    (notice,) = notices
+    assert notice.startswith("Fails raised an error on an alert; the alert was rejected: ")
+    assert "ZeroDivisionError: division by zero (line " in notice
+
+
+def test_portions_end_when_their_copies_are_large() -> None:
+    engine, _ = engine_of(Everything(), Bright(), cap=0)
+    portions = engine.judge([alert(0), alert(1, flux=1.0), alert(2), alert(3)], max_size=300)
+    assert [[each.offset for each in judged.messages] for judged in portions] == [[0, 1], [2, 3]]
+
+
+def test_portions_end_when_judging_takes_long() -> None:
+    ticks = itertools.count(step=JUDGING_TIMEOUT / 2)
+    engine = FilterEngine([Everything()], VisitCaps(["Everything"], 0), now=lambda: next(ticks))
+    portions = engine.judge(map(alert, range(7)))
+    assert [len(judged.messages) for judged in portions] == [3, 3, 1]
+
+
+def test_nothing_gives_no_portion() -> None:
+    assert list(engine_of(Everything())[0].judge([])) == []
+
+
+class Member:
+    """A member of a group whose members share a log of claims."""
+
+    def __init__(self, filters: Sequence[AlertFilter], cap: int, log: list[bytes]) -> None:
+        self.caps = VisitCaps([each.topic for each in filters], cap)
+        self.engine = FilterEngine(filters, self.caps)
+        self.log, self.next = log, 0
+
+    def filter(self, messages: Iterable[ReceivedAlert | Undecodable]) -> list[Decided]:
+        found = []
+        for judged in self.engine.judge(messages, max_size=500):
+            if judged.claims:
+                self.log.append(self.caps.encode(judged.claims))
+                for at in range(self.next, len(self.log)):
+                    self.caps.apply(self.caps.decode(self.log[at]), at)
+                self.next = len(self.log)
+            found.append(self.engine.decide(judged))
+        return found
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_cap_is_one_over_members_that_crash_and_read_again(seed: int) -> None:
+    rng = random.Random(seed)
+    filters, cap, log = [Bright(), Everything(), Fails()], rng.randint(1, 8), list[bytes]()
+    waiting = {
+        partition: [
+            alert(offset, rng.choice([1.0, 20.0]), rng.choice([7, 8, None]), partition)
+            for offset in range(40)
+        ]
+        for partition in range(3)
+    }
+    members = [Member(filters, cap, log) for _ in range(2)]
+    account = FilterAccount([each.topic for each in filters])
+    written: list[Copy] = []
+    wanted = Counter(
+        (each.topic, read.visit)
+        for reads in waiting.values()
+        for read in reads
+        for each in filters[:2]
+        if each.passes(read)
+    )
+    while any(waiting.values()):
+        partition = rng.choice([each for each, left in waiting.items() if left])
+        batch = waiting[partition][: rng.randint(1, 12)]
+        member = rng.randrange(2)
+        decisions = members[member].filter(batch)
+        if rng.random() < 0.3:
+            # It crashes before anything is written: another one has the partition.
+            members[member] = Member(filters, cap, log)
+            continue
+        del waiting[partition][: len(batch)]
+        for each in decisions:
+            written += each.copies
+            account.add(each.counts, each.undecodable)
+    for each in account.close_visits(all_of_them=True):
+        assert each.passed == min(cap, wanted[each.filter, each.visit])
+        assert each.passed + each.capped == wanted[each.filter, each.visit]
+    assert [each.seen for each in account.totals()] == [120] * 3
+    assert len(written) == len({(copy.topic, copy.message[:3]) for copy in written})
+    assert Counter(copy.topic for copy in written) == Counter(
+        {each.filter: each.passed for each in account.totals() if each.passed}
+    )
