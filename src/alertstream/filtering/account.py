@@ -131,16 +131,6 @@ class FilterAccount:
             del self._last_added[visit]
         return [counts for visit in over for counts in self._visits.pop(visit).values()]
 
-    @property
-    def seen(self) -> int:
-        """Messages that were counted so far, undecodable ones included."""
-        return max(each.seen for each in self._totals.values()) + self._undecodable
-
-    @property
-    def passed(self) -> int:
-        """Alerts that were let through so far, summed over the filters."""
-        return sum(each.passed for each in self._totals.values())
-
     def totals(self) -> list[FilterCounts]:
         """Return each filter's counts of all messages."""
         return [

@@ -19,7 +19,7 @@ from alertstream.alert.fields import missing_in
 from alertstream.alert.surveys import QUANTITIES, field_paths
 from alertstream.avro.schemas import Schema, Schemas, full_name
 from alertstream.errors import DeliveryError, Notice
-from alertstream.filtering.account import Decided, FilterAccount, FilterCounts
+from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.caps import VisitCaps
 from alertstream.filtering.engine import FilterEngine
 from alertstream.filtering.filters import AlertFilter, union_of_fields
@@ -39,10 +39,6 @@ FLUSH_INTERVAL = 5.0
 
 Report = Callable[[Sequence[FilterCounts]], Awaitable[None]]
 """Takes each filter's counts of visits that are over; it may take its time."""
-
-
-async def _report_nothing(counts: Sequence[FilterCounts]) -> None:
-    """Leave visits unreported."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,7 @@ class FilterPipeline:
     account: FilterAccount
     stop: asyncio.Event
     notice: Notice
-    report: Report
+    report: Report | None
 
     async def run(self) -> list[FilterCounts]:
         """Filter until the stop or the subscription's end; return each filter's totals.
@@ -128,7 +124,7 @@ class FilterPipeline:
 
     async def _report_visits(self, *, all_of_them: bool = False) -> None:
         closed = self.account.close_visits(all_of_them=all_of_them)
-        if closed:
+        if closed and self.report is not None:
             await self.report(closed)
 
 
@@ -141,7 +137,7 @@ async def open_pipeline(
     *,
     stop: asyncio.Event,
     notice: Notice = lambda text: None,
-    report: Report = _report_nothing,
+    report: Report | None = None,
     progress: Progress = lambda came, left: None,
 ) -> AsyncIterator[FilterPipeline]:
     """Join the subscription's group, and give what filters as its member.
@@ -160,10 +156,6 @@ async def open_pipeline(
     # Who has the same name after a crash aborts what it had begun.
     name = (subscription.instance or subscription.group) if options.exactly_once else None
     account, caps = FilterAccount(options.topics), VisitCaps(options.topics, options.cap)
-
-    def written(decided: Decided) -> None:
-        account.add(decided.counts, decided.undecodable)
-
     async with (
         producer(connection, transactional_id=name) as producing,
         subscribe(
@@ -174,12 +166,15 @@ async def open_pipeline(
         destination = Destination(
             connection, producing, consumer, layout, topics, options.exactly_once, stop
         )
+        writer = TransactionalWriter(
+            destination, written=lambda each: account.add(each.counts, each.undecodable)
+        )
         yield FilterPipeline(
             consumer,
             alert_decoder(options.filters, schemas, notice),
             FilterEngine(options.filters, caps, notice),
             shared,
-            TransactionalWriter(destination, written),
+            writer,
             account,
             stop,
             notice,

@@ -183,6 +183,8 @@ async def _until_seen(sent: VisitSent, filtered: FilterAccount, watch: Watch) ->
     """Return when filters and monitor have seen all alerts, or after ``CATCH_UP_TIMEOUT``."""
     for _ in range(int(CATCH_UP_TIMEOUT / POLL_INTERVAL)):
         seen = sum(stats.alerts for stats in watch.stats.values())
-        if filtered.seen >= sent.acknowledged <= seen - filtered.passed:
+        totals = filtered.totals()
+        passed = sum(each.passed for each in totals)
+        if totals[0].seen >= sent.acknowledged <= seen - passed:
             return
         await asyncio.sleep(POLL_INTERVAL)

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from alertstream.alert.alert import Alert
 from alertstream.avro.container import ContainerFile
+from alertstream.avro.message_decoder import MessageDecoder
 from alertstream.avro.schemas import Schema, Schemas, full_name, version_id
 from alertstream.errors import DataError, Notice, UndecodableError
 from alertstream.filtering.account import FilterAccount, FilterCounts
@@ -22,7 +24,6 @@ from alertstream.filtering.filters import AlertFilter
 from alertstream.filtering.pipeline import alert_decoder
 from alertstream.kafka.messages import Copy, Message
 from alertstream.printing.lines import LineFormat
-from alertstream.reading.decoder import AlertDecoder, Undecodable
 from alertstream.sending.encoders import Encoder, container_encoder, unchanged, wire_encoder
 
 MAX_SHOWN = 3
@@ -70,19 +71,16 @@ class DryRun:
 
     def first_lines(self, schemas: Schemas, lines: LineFormat) -> dict[str, list[str]]:
         """Return the first alerts that pass as lines, by the filter's topic."""
-        decoder = AlertDecoder(schemas, lines.paths())
+        decoder = MessageDecoder(schemas, lines.paths())
         return {
             topic: [_line(message, decoder, lines) for message in messages]
             for topic, messages in self.first.items()
         }
 
 
-def _line(message: Message, decoder: AlertDecoder, lines: LineFormat) -> str:
+def _line(message: Message, decoder: MessageDecoder, lines: LineFormat) -> str:
     try:
-        alert = decoder.decode(message)
-        if isinstance(alert, Undecodable):
-            return f"{message.position}  {alert.cause}"
-        return lines.alert_line(message, alert)
+        return lines.alert_line(message, Alert(decoder.decode(message.value)))
     except UndecodableError as error:
         return f"{message.position}  {error.what}"
 

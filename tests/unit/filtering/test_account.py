@@ -67,7 +67,6 @@ def test_totals_have_every_filter_and_what_belongs_to_no_visit() -> None:
     account = FilterAccount(["F", "G"])
     account.add([], undecodable=2)
     account.add([FilterCounts("F", 7, 10, 3, failed=1), FilterCounts("F", 8, 5, 1)])
-    assert (account.seen, account.passed) == (17, 4)
     account.close_visits(all_of_them=True)
     account.add([FilterCounts("F", 8, 1, 1)])
     assert account.totals() == [

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from tests.support.destination import Recorded
 
 from alertstream.errors import DeliveryError
 from alertstream.filtering.account import Decided
@@ -20,7 +21,7 @@ from alertstream.filtering.writer import (
     TransactionalWriter,
 )
 from alertstream.kafka.connection import Connection
-from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Message, Offsets
+from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Message
 from alertstream.kafka.topics import Topic, TopicLayout
 
 MEMBER = ConsumerGroupMetadata("group", 3, "member")
@@ -32,30 +33,6 @@ def decision(offset: int, copies: int = 1, value: bytes = b"alert") -> Decided:
     message = Message("alerts", 0, offset, 1000, None, value)
     topics = [Copy(f"Filter{number:03}", message) for number in range(1, copies + 1)]
     return Decided(topics, {SOURCE: (offset + 1, "")}, [])
-
-
-class Recorded(Destination):
-    """Records what is written; a test says when, and what fails."""
-
-    def __init__(self) -> None:
-        self.connection = Connection("host:9092")
-        self.stop = asyncio.Event()
-        self.transactions: list[tuple[list[int], Offsets, ConsumerGroupMetadata]] = []
-        self.go_on = asyncio.Event()
-        self.go_on.set()
-        self.failures: list[DeliveryError] = []
-        self.restarts = 0
-
-    async def write(
-        self, copies: Sequence[Copy], offsets: Offsets, metadata: ConsumerGroupMetadata
-    ) -> None:
-        await self.go_on.wait()
-        if self.failures:
-            raise self.failures.pop(0)
-        self.transactions.append(([copy.message.offset for copy in copies], offsets, metadata))
-
-    async def restart(self) -> None:
-        self.restarts += 1
 
 
 class Case:
