@@ -6,6 +6,7 @@ overloaded): the latter is :class:`RegistryUnavailableError`, and asking again m
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import ssl
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -77,7 +79,7 @@ class RegistryClient:
         self.url = _valid_url(url)
         self._username = username
         self._ca_file = ca_file
-        self._auth: aiohttp.BasicAuth | None = None
+        self._headers = {"Accept": f"{MEDIA_TYPE}, application/json"}
         if username:
             if not password or ":" in username:
                 what = "cannot contain a colon" if password else "needs a password"
@@ -85,7 +87,8 @@ class RegistryClient:
                     f"the registry's user name {what}",
                     todo="check --registry-username and --registry-password-file",
                 )
-            self._auth = aiohttp.BasicAuth(username, password, "utf-8")
+            login = base64.b64encode(f"{username}:{password}".encode()).decode()
+            self._headers["Authorization"] = f"Basic {login}"
 
     async def schema(self, schema_id: int) -> tuple[Any, dict[str, Any]]:
         """Return the schema with this id, as JSON has it, and those that it refers to by name.
@@ -144,10 +147,7 @@ class RegistryClient:
         )
         try:
             async with aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._trusted()),
-                headers={"Accept": f"{MEDIA_TYPE}, application/json"},
-                timeout=timeout,
-                trust_env=True,
+                connector=aiohttp.TCPConnector(ssl=self._trusted()), timeout=timeout
             ) as session:
                 yield partial(self._ask, session)
         except (TimeoutError, aiohttp.ClientError) as error:
@@ -173,9 +173,15 @@ class RegistryClient:
         self, session: aiohttp.ClientSession, method: str, *path: str, content: Any = None
     ) -> Any:
         url = URL("/".join([self.url, *(quote(each, safe="") for each in path)]), encoded=True)
-        # aiohttp drops this login where a redirect leads to another host, a session's not.
+        # aiohttp drops the login of a request, not of a session, at a redirect to another host.
         async with session.request(
-            method, url, json=content, auth=self._auth, max_redirects=MAX_REDIRECTS
+            method,
+            url,
+            json=content,
+            headers=self._headers,
+            max_redirects=MAX_REDIRECTS,
+            # With its own trust_env, a login and an entry in ~/.netrc are an error.
+            proxy=None if proxy_bypass(url.authority) else getproxies().get(url.scheme),
         ) as response:
             body = bytearray()
             async for chunk in response.content.iter_chunked(65536):

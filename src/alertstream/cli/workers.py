@@ -14,7 +14,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from alertstream.errors import AlertStreamError, Notice
@@ -22,8 +22,9 @@ from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.pipeline import Report
 from alertstream.kafka.connection import POLL_INTERVAL
 from alertstream.kafka.producer import RETRY_INTERVAL
+from alertstream.sending.account import VisitSent
 from alertstream.sending.schedule import Burst, VisitFiles
-from alertstream.sending.sender import Progress, VisitSent
+from alertstream.sending.sender import Progress
 from alertstream.system.cancellation import unless
 from alertstream.system.process import end_process
 
@@ -223,8 +224,7 @@ class _SharedBurst:
         self.progress(shown, sum(self.shares) / len(self.shares))
 
     def _add(self, report: Mapping[str, Any]) -> None:
-        names = [each.name for each in fields(VisitSent) if each.name != "error"]
-        part = VisitSent(**{name: report[name] for name in names})
+        part = VisitSent.from_json(report)
         seconds = max(self.sent.seconds, part.seconds)
         if part.planned:
             self.sent.visit = part.visit

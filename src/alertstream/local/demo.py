@@ -30,9 +30,10 @@ from alertstream.local.broker.jars import Progress
 from alertstream.local.simulate.files import SimulateOptions, simulate
 from alertstream.monitoring.watch import Watch, watch_stream
 from alertstream.printing.printer import Printer, PrintOptions, print_stream
+from alertstream.sending.account import VisitSent
 from alertstream.sending.encoders import message_encoders
 from alertstream.sending.schedule import Cadence, WallClock, bursts, files_of, visits_in
-from alertstream.sending.sender import SendOptions, VisitSent, send, visit_line
+from alertstream.sending.sender import SendOptions, send
 
 TOPIC = "alerts-simulated"
 SCHEMA_ID = 1000
@@ -162,7 +163,7 @@ class _Stage:
             bursts(visits, cadence, clock, stop),
             clock=clock,
             stop=stop,
-            report=lambda visit: self.notice(f"visit {visit.visit}: {visit_line(visit)}"),
+            report=lambda visit: self.notice(f"visit {visit.visit}: {visit.as_line()}"),
         )
 
     async def print_topic(self, topic: str) -> tuple[list[str], int]:

@@ -12,9 +12,10 @@ from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.producer import producer
 from alertstream.kafka.topics import TopicLayout
+from alertstream.sending.account import VisitSent
 from alertstream.sending.encoders import message_encoders
 from alertstream.sending.schedule import Cadence, WallClock, bursts, files_of, visits_in
-from alertstream.sending.sender import SendOptions, VisitSent
+from alertstream.sending.sender import SendOptions
 from alertstream.sending.sender import send as send_visits
 
 _log = logging.getLogger("alertstream")

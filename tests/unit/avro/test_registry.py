@@ -109,6 +109,13 @@ def test_urls_that_are_not_valid(url: str, what: str) -> None:
     assert "correct-horse" not in str(caught.value)
 
 
+def test_logins_that_are_not_valid() -> None:
+    with pytest.raises(UsageError, match="needs a password"):
+        RegistryClient("http://h", "ada")
+    with pytest.raises(UsageError, match="cannot contain a colon"):
+        RegistryClient("http://h", "ada:x", "secret")
+
+
 def schema(*fields: dict[str, Any], name: str = "n.R", **more: Any) -> dict[str, Any]:
     return {"type": "record", "name": name, "fields": list(fields)} | more
 

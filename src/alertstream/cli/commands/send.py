@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import asyncio
 
     from alertstream.kafka.connection import Connection
+    from alertstream.sending.account import VisitSent
     from alertstream.sending.encoders import Encoder
     from alertstream.sending.schedule import VisitFiles
-    from alertstream.sending.sender import VisitSent
 
 PROGRESS_EVERY = 0.2
 """Seconds after which a worker reports again how far it is."""
@@ -81,7 +81,6 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
         from alertstream.cli.event_loop import run
         from alertstream.sending.encoders import message_encoders
         from alertstream.sending.schedule import files_of, visits_in
-        from alertstream.sending.sender import visit_line
 
         part_of_visit(self.part)
         connection, schemas = self.connection(), self.known_schemas()
@@ -99,7 +98,7 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
 
         total = run(send)
         if not self.worker:
-            notice(f"sent: {visit_line(total)}")
+            notice(f"sent: {total.as_line()}")
         return FAILED if total.error else DONE
 
     async def _send(
@@ -146,12 +145,10 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
         return [worker_command("--part", part) for part in parts]
 
     def _report(self, visit: VisitSent) -> None:
-        from alertstream.sending.sender import visit_line
-
         if self.format == "json":
-            write_line(as_json(_visit_json(visit)))
+            write_line(as_json(visit.as_json()))
         else:
-            write_line(f"visit {visit.visit}: {visit_line(visit)}")
+            write_line(f"visit {visit.visit}: {visit.as_line()}")
         if visit.error:
             write_error(visit.error)
 
@@ -179,18 +176,3 @@ def _reported_progress() -> Iterator[Callable[[VisitSent, float], None]]:
             write_line(as_json({"share": share, "acknowledged": visit.acknowledged}))
 
     yield report
-
-
-def _visit_json(visit: VisitSent) -> dict[str, Any]:
-    return {
-        "visit": visit.visit,
-        "file": visit.file,
-        "alerts": visit.acknowledged,
-        "bytes": visit.bytes,
-        "seconds": round(visit.seconds, 6),
-        "alerts_per_second": round(visit.rate, 1),
-        "planned": visit.planned,
-        "acknowledged": visit.acknowledged,
-        "failed": visit.failed,
-        "late": visit.late,
-    }
