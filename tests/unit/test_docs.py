@@ -19,6 +19,7 @@ from alertstream.filtering.filters import choose_filters
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+SOURCE = ROOT / "src" / "alertstream"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 MANUALS = [*PAGES, *sorted((ROOT / "deploy").glob("*/README.md")), ROOT / "data" / "README.md"]
 COMMANDS = get_command(app).commands
@@ -150,6 +151,44 @@ def test_promises_name_tests_that_exist() -> None:
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
     defined = set(re.findall(r"def (test_\w+)\(", "\n".join(sources)))
     assert {*functions} - defined == set()
+
+
+def entries(folder: Path) -> set[str]:
+    """A folder's modules and packages."""
+    found = {path.stem for path in folder.glob("*.py")}
+    return (found | {path.parent.name for path in folder.glob("*/__init__.py")}) - {"__init__"}
+
+
+def imported(entry: Path) -> set[str]:
+    """The dotted names that a module, or a package's modules, import."""
+    names: set[str] = set()
+    for path in entry.rglob("*.py") if entry.is_dir() else [entry.with_suffix(".py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names |= {f"{node.module}.{each.name}" for each in node.names}
+    return names
+
+
+def test_architecture_names_all_packages_and_their_modules_bottom_up() -> None:
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| .*? \|(.*)\|$", page, re.MULTILINE))
+    assert {*rows} == entries(SOURCE) - {"__main__"}
+    for name, text in rows.items():
+        modules = re.findall(r"`(\w+)`", text)
+        assert {*modules} == entries(SOURCE / name), name
+        for number, module in enumerate(modules):
+            used = imported(SOURCE / name / module)
+            for later in modules[number + 1 :]:
+                later_name = f"alertstream.{name}.{later}."
+                assert not any(f"{each}.".startswith(later_name) for each in used), (module, later)
+
+
+def test_architecture_names_modules_that_exist() -> None:
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`(\w+(?:/\w+)+(?:\.py)?)`", page)
+    assert len(paths) > 40
+    for path in paths:
+        assert (SOURCE / path).exists() or (ROOT / path).exists(), path
 
 
 def test_paths_on_pages_exist() -> None:
