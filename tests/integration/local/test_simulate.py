@@ -102,8 +102,11 @@ def test_consumers_account_for_all_faults(kafka: str, topic: str, tmp_path: Path
 def test_without_numpy_one_line_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "numpy.py").write_text("raise ModuleNotFoundError(name='numpy')")
     made = run("simulate", tmp_path / "night", PYTHONPATH=f"{tmp_path}:{':'.join(sys.path)}")
-    assert made.status == 1
-    assert made.err == "error: simulate needs numpy · pip install 'alertstream[simulate]'\n"
+    assert made.status == 2
+    assert made.err == (
+        "error: simulated visits need packages that are not installed (numpy)"
+        " · pip install 'alertstream[simulate]'\n"
+    )
 
 
 @pytest.mark.parametrize("hash_seed", ["1", "2", "3"])

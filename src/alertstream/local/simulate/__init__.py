@@ -1,8 +1,6 @@
 """Simulated visits."""
 
-from alertstream.errors import DataError
+from alertstream.system.extras import extra
 
-try:
+with extra("simulate", "simulated visits"):
     import numpy  # noqa: F401
-except ModuleNotFoundError as error:
-    raise DataError("simulate needs numpy", todo="pip install 'alertstream[simulate]'") from error
