@@ -19,7 +19,6 @@ import pytest
 from tests.support import preloaded
 
 import alertstream
-from alertstream.kafka.topics import TopicLayout
 
 COMMAND = str(Path(sys.executable).with_name("alertstream"))
 LIMIT = 90
@@ -101,8 +100,7 @@ def run(*arguments: object, limit: float = LIMIT, **environment: str) -> Finishe
 
 def send_visits(broker: str, topic: str, *data: Path, partitions: int = 4) -> None:
     """Send files, or folders of files, for a test of anything but ``alertstream send``."""
-    layout = TopicLayout(partitions)
-    sent = asyncio.run(alertstream.send(broker, topic, data, layout=layout))
+    sent = asyncio.run(alertstream.send(broker, topic, data, partitions=partitions))
     assert sent.acknowledged == sent.planned > 0, sent.error
 
 
