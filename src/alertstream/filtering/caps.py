@@ -16,9 +16,9 @@ from hashlib import sha256
 from typing import NamedTuple
 
 MAX_VISITS = 500
-"""Visits whose claims are kept: members that are further apart do not know of each other's."""
+"""Visits whose claims are kept: members further apart than that do not share a cap."""
 MAX_ALERTS = 100_000
-"""Alerts kept of all visits but the last one; there are more with large caps only."""
+"""Granted alerts that are kept of all visits but the last one; only large caps reach it."""
 ALL_FILTERS = -1
 """The bits of all filters."""
 

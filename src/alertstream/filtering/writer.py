@@ -24,11 +24,11 @@ from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless
 MAX_TRANSACTION = 64 * 1024 * 1024
 """Bytes of copies in one transaction: none is read before all are written."""
 MIN_TRANSACTION = 1024 * 1024
-"""Bytes of copies in one transaction that are allowed even if the way to Kafka is slow."""
+"""Bytes of copies that one transaction may have even if the connection to Kafka is slow."""
 MAX_HELD = 64 * 1024 * 1024
 """Bytes of messages whose copies wait for an earlier transaction."""
 MAX_REJECTIONS = 10
-"""Times in a row that Kafka may reject what could be retried, before the writer gives up."""
+"""Times in a row that Kafka may reject what can be retried, before it is an error for good."""
 
 
 @dataclass
@@ -103,7 +103,7 @@ class TransactionalWriter:
 
     def __init__(self, destination: Destination, written: Callable[[Decided], None]) -> None:
         self.max_size = MAX_TRANSACTION
-        """Bytes of copies that a transaction may have: fewer after it has taken too long."""
+        """Bytes of copies that a transaction may have: fewer after one has timed out."""
         self._destination = destination
         self._written = written
         self._pending: deque[tuple[Decided, ConsumerGroupMetadata]] = deque()
@@ -129,7 +129,7 @@ class TransactionalWriter:
         await asyncio.sleep(0)
 
     async def flush(self) -> None:
-        """Write all that was taken, decisions without copies, too.
+        """Write all that was taken, including the offsets of decisions without copies.
 
         :raises DeliveryError: something is not written; its offsets stay.
         """
@@ -142,7 +142,7 @@ class TransactionalWriter:
         await self._write_pending(everything=True)
 
     async def restart(self) -> None:
-        """Forget what is not written, which is read again.
+        """Forget what is not written: it will be read again.
 
         :raises BrokerError: Kafka is out of reach, also ``SHUTDOWN_TIMEOUT`` after the stop.
         """
