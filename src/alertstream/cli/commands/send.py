@@ -24,9 +24,9 @@ from alertstream.errors import UsageError
 if TYPE_CHECKING:
     import asyncio
 
+    from alertstream.avro.schemas import Schemas
     from alertstream.kafka.connection import Connection
     from alertstream.sending.account import VisitSent
-    from alertstream.sending.encoders import Encoder
     from alertstream.sending.schedule import VisitFiles
 
 PROGRESS_EVERY = 0.2
@@ -79,24 +79,12 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
         """Send all visits; return 1 if any alert was not acknowledged."""
         from alertstream.avro.schemas import package_folder
         from alertstream.cli.event_loop import run
-        from alertstream.sending.encoders import message_encoders
-        from alertstream.sending.schedule import files_of, visits_in
+        from alertstream.sending.schedule import visits_in
 
         part_of_visit(self.part)
         connection, schemas = self.connection(), self.known_schemas()
         visits = visits_in(self.data or [package_folder("data")])
-        making = message_encoders(
-            files_of(visits),
-            schemas,
-            schema_id=self.schema_id,
-            folder=schemas.keep_in,
-            subject=self.subject or f"{self.topic}-value",
-        )
-
-        async def send(stop: asyncio.Event) -> VisitSent:
-            return await self._send(connection, visits, await making, stop)
-
-        total = run(send)
+        total = run(lambda stop: self._send(connection, schemas, visits, stop))
         if not self.worker:
             notice(f"sent: {total.as_line()}")
         return FAILED if total.error else DONE
@@ -104,8 +92,8 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
     async def _send(
         self,
         connection: Connection,
+        schemas: Schemas,
         visits: Sequence[VisitFiles],
-        encoders: dict[Path, Encoder],
         stop: asyncio.Event,
     ) -> VisitSent:
         """Send visits, or have workers send them; as a worker, when the order comes."""
@@ -116,9 +104,17 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
         from alertstream.kafka.admin import make_topics
         from alertstream.kafka.producer import producer
         from alertstream.kafka.topics import TopicLayout
-        from alertstream.sending.schedule import Cadence, WallClock, bursts
+        from alertstream.sending.encoders import message_encoders
+        from alertstream.sending.schedule import Cadence, WallClock, bursts, files_of
         from alertstream.sending.sender import SendOptions, send
 
+        encoders = await message_encoders(
+            files_of(visits),
+            schemas,
+            schema_id=self.schema_id,
+            folder=schemas.keep_in,
+            subject=self.subject or f"{self.topic}-value",
+        )
         clock, layout = WallClock(), TopicLayout(self.partitions, self.replication)
         topic = (await make_topics(connection, [self.topic], layout))[self.topic]
         due = (
