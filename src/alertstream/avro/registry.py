@@ -33,7 +33,7 @@ from alertstream.avro.schemas import (
 from alertstream.avro.wire import HEADER_SIZE, schema_id_of
 from alertstream.errors import Notice, RegistryError, SchemaError
 from alertstream.system.cancellation import unless
-from alertstream.system.files import part_of
+from alertstream.system.files import write_whole
 
 T = TypeVar("T")
 
@@ -185,15 +185,10 @@ class RegistrySchemas(Schemas):
         self._parsed[schema_id] = schema
         self._unknown.pop(schema_id, None)
         if self._cache is not None:
-            path = self._cache / f"{schema_id}.avsc"
-            part = part_of(path)
+            content = json.dumps(plain_schema(schema)).encode()
             with suppress(OSError):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    part.write_text(json.dumps(plain_schema(schema)), encoding="utf-8")
-                    part.replace(path)
-                finally:
-                    part.unlink(missing_ok=True)
+                self._cache.mkdir(parents=True, exist_ok=True)
+                write_whole(self._cache / f"{schema_id}.avsc", content)
 
 
 def schemas_from(

@@ -15,6 +15,19 @@ def part_of(path: Path) -> Path:
     return path.parent / f".{path.name}.{os.getpid()}.part"
 
 
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file that has its name only when it is whole.
+
+    :raises OSError: it cannot be written; nothing is left of it.
+    """
+    part = part_of(path)
+    try:
+        part.write_bytes(content)
+        return part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def not_written(
     path: Path, error: OSError, *, what: str = "the file", option: str = "--save"
 ) -> DataError:

@@ -37,7 +37,7 @@ from alertstream.local.broker.security import (
     secure_listeners,
 )
 from alertstream.local.broker.users import ScramUsers
-from alertstream.system.files import part_of, writing
+from alertstream.system.files import write_whole, writing
 
 
 @dataclass(frozen=True)
@@ -221,8 +221,7 @@ def _ready_file(path: Path | None) -> Iterator[Callable[[str], None]]:
 
     def write(bootstrap: str) -> None:
         with writing(path, what="the ready file", option="--ready-file"):
-            part_of(path).write_text(f"{bootstrap}\n")
-            part_of(path).replace(path)
+            write_whole(path, f"{bootstrap}\n".encode())
 
     with writing(path, what="the ready file", option="--ready-file"):
         path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from alertstream.alert.surveys import cutout_paths, field_paths
 from alertstream.alert.text import SHOWN
 from alertstream.printing.writers.writer import Writer
 from alertstream.reading.decoder import ReceivedAlert
-from alertstream.system.files import part_of, writing
+from alertstream.system.files import write_whole, writing
 
 if TYPE_CHECKING:
     from alertstream.alert.pictures import Triplet
@@ -106,12 +106,6 @@ def save_file(folder: Path, name: str, content: bytes) -> Path:
 
     :raises DataError: it cannot be written.
     """
-    path = folder / file_name(name)
-    part = part_of(path)
     with writing(folder, what="cutouts", option="--stamp-dir"):
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_bytes(content)
-            return part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        return write_whole(folder / file_name(name), content)
