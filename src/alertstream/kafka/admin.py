@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 from aiokafka import errors as kafka_errors
@@ -15,7 +14,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from alertstream.errors import TopicError, UsageError
 from alertstream.kafka._aiokafka.clients import KafkaAdminClient
 from alertstream.kafka.connection import CONNECT_TIMEOUT, POLL_INTERVAL, Connection
-from alertstream.kafka.error_mapping import mapped, open_client
+from alertstream.kafka.error_mapping import admin_client, mapped
 from alertstream.kafka.topics import (
     HEADER_ALLOWANCE,
     MAX_MESSAGE,
@@ -28,15 +27,6 @@ from alertstream.kafka.topics import (
 T = TypeVar("T")
 
 MAX_REPLICAS = 3
-
-
-def admin_client(connection: Connection) -> AbstractAsyncContextManager[KafkaAdminClient]:
-    """Give a client for topics and groups.
-
-    :raises BrokerError: Kafka cannot be reached within ``CONNECT_TIMEOUT``, or refuses.
-    """
-    limit = int(CONNECT_TIMEOUT * 1000)
-    return open_client(connection, KafkaAdminClient, request_timeout_ms=limit)
 
 
 async def _answer(ask: Callable[[], Awaitable[T]]) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from aiokafka import errors as kafka_errors
@@ -82,6 +82,15 @@ async def open_client(connection: Connection, kind: type[T], **settings: Any) ->
             with suppress(TimeoutError):
                 async with asyncio.timeout(SHUTDOWN_TIMEOUT):
                     await client.stop()
+
+
+def admin_client(connection: Connection) -> AbstractAsyncContextManager[KafkaAdminClient]:
+    """Give a client for topics and groups.
+
+    :raises BrokerError: Kafka cannot be reached within ``CONNECT_TIMEOUT``, or refuses.
+    """
+    timeout = int(CONNECT_TIMEOUT * 1000)
+    return open_client(connection, KafkaAdminClient, request_timeout_ms=timeout)
 
 
 async def _unreachable(connection: Connection, reason: BaseException) -> BrokerError:

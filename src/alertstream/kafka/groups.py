@@ -9,8 +9,8 @@ from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 
 from alertstream.kafka._aiokafka.clients import KafkaAdminClient, KafkaConsumer
-from alertstream.kafka.connection import CONNECT_TIMEOUT, Connection
-from alertstream.kafka.error_mapping import open_client
+from alertstream.kafka.connection import Connection
+from alertstream.kafka.error_mapping import admin_client, open_client
 
 Lags = dict[str, dict[str, int]]
 """Messages that a group has not committed yet, by group and topic."""
@@ -75,9 +75,8 @@ async def groups(connection: Connection) -> AsyncIterator[Groups]:
 
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
-    timeout = int(CONNECT_TIMEOUT * 1000)
     async with (
-        open_client(connection, KafkaAdminClient, request_timeout_ms=timeout) as admin,
+        admin_client(connection) as admin,
         open_client(connection, KafkaConsumer, isolation_level="read_committed") as consumer,
     ):
         yield Groups(admin, consumer)
