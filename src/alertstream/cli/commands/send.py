@@ -81,10 +81,10 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
         from alertstream.cli.event_loop import run
         from alertstream.sending.schedule import visits_in
 
-        part_of_visit(self.part)
+        part = part_of_visit(self.part)
         connection, schemas = self.connection(), self.known_schemas()
         visits = visits_in(self.data or [package_folder("data")])
-        total = run(lambda stop: self._send(connection, schemas, visits, stop))
+        total = run(lambda stop: self._send(connection, schemas, visits, part, stop))
         if not self.worker:
             notice(f"sent: {total.as_line()}")
         return FAILED if total.error else DONE
@@ -94,6 +94,7 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
         connection: Connection,
         schemas: Schemas,
         visits: Sequence[VisitFiles],
+        part: tuple[int, int],
         stop: asyncio.Event,
     ) -> VisitSent:
         """Send visits, or have workers send them; as a worker, when the order comes."""
@@ -125,20 +126,20 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
         with _reported_progress() if self.worker else send_progress() as progress:
             how: Any = {"stop": stop, "progress": progress, "report": self._report}
             if self.workers > 1:
-                commands = self._worker_commands()
+                commands = self._worker_commands(part)
                 return await send_with_workers(commands, visits, due, **how)
-            number, of = part_of_visit(self.part)
+            number, of = part
             options = SendOptions(topic, self.interval, self.limit, Shard(number - 1, of))
             async with producer(connection, compression=self.compression, notice=notice) as sending:
                 return await send(sending, options, encoders, due, clock=clock, **how)
 
-    def _worker_commands(self) -> list[list[str]]:
+    def _worker_commands(self, part: tuple[int, int]) -> list[list[str]]:
         """Return the command of each worker: with its part of what is this process's part."""
         from alertstream.cli.workers import worker_command
 
-        number, of = part_of_visit(self.part)
+        number, of = part
         parts = [f"{number + of * worker}/{of * self.workers}" for worker in range(self.workers)]
-        return [worker_command("--part", part) for part in parts]
+        return [worker_command("--part", each) for each in parts]
 
     def _report(self, visit: VisitSent) -> None:
         if self.format == "json":
