@@ -184,7 +184,7 @@ def parsed(schema: Any) -> Schema:
     """Check a schema and return it in the form that fastavro decodes with.
 
     Refused is also what Avro allows and no alert has, since a few bytes of a message could then
-    stop or crash whoever decodes it: types that contain themselves, types nested deeper than
+    stop or crash the decoding process: types that contain themselves, types nested deeper than
     ``MAX_LEVELS``, and items that take no bytes.
 
     :raises SchemaError: it is not an Avro record's, or one of those.

@@ -1,9 +1,9 @@
 """Caps: how many alerts of a visit a filter lets through, by what members of a group claim.
 
 Before a member lets alerts through, it claims them in a log that all members share: the first so
-many of a visit in that log are granted, whoever has claimed them. As a claim names the alert by its
-offset, it still stands when that is read again, after a crash, or by another member: neither is a
-cap exceeded, nor is a place in it lost.
+many of a visit in that log are granted, no matter which member claimed them. As a claim names the
+alert by its offset, it still stands when that is read again, after a crash, or by another member:
+neither is a cap exceeded, nor is a place in it lost.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 What filters want of an alert is known at once; what they get, only when all that is claimed of its
 visit is known, since caps are shared. So messages are judged, what is wanted of them is claimed by
-whoever calls the engine, and then they are decided.
+the caller, and then they are decided.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Judged:
 class FilterEngine:
     """Runs all filters on every alert.
 
-    :param caps: of the filters, in their order; whoever calls the engine applies claims to them.
+    :param caps: of the filters, in their order; the caller applies claims to them.
     :param notice: called with each kind of error that a filter's code raises.
     :param now: the time in seconds, by a clock that is never set back.
     """

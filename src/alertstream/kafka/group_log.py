@@ -19,7 +19,7 @@ from alertstream.kafka.topics import MAX_MESSAGE
 
 
 class Log:
-    """Appends to a log, and reads it as far as that."""
+    """Appends to a log, and reads it up to what was appended."""
 
     def __init__(
         self,

@@ -277,7 +277,7 @@ async def producer(
 
     :param compression: a name of :data:`alertstream.kafka._aiokafka.batches.CODECS`.
     :param transactional_id: makes it write in transactions only.
-    :param notice: told when there is no connection to Kafka any more, and when there is again.
+    :param notice: called with a line when the connection to Kafka is lost, and when it is restored.
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
     failures: Failures = {}

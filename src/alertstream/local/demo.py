@@ -37,7 +37,7 @@ from alertstream.sending.sender import SendOptions, send
 
 TOPIC = "alerts-simulated"
 SCHEMA_ID = 1000
-SHOWN = 5
+MAX_PRINTED = 5
 """Alerts of the first filter that are printed."""
 CATCH_UP_TIMEOUT = 30.0
 """Seconds that filters and monitor get after the last visit."""
@@ -112,7 +112,7 @@ async def demo(
             for topic in summary.printed:
                 lines, summary.printed[topic] = await stage.print_topic(topic)
                 if topic == options.filters[0].topic:
-                    for line in lines[: SHOWN + 1]:
+                    for line in lines[: MAX_PRINTED + 1]:
                         write(line)
     summary.check()
     return summary

@@ -229,7 +229,7 @@ class Printer:
         self._pending += sum(map(len, lines))
 
     async def flush(self) -> None:
-        """Write what is shown so far, as far as that is of use before all is there."""
+        """Write what is shown so far, where a partial file is of use."""
         if self._lines:
             lines, self._lines, self._pending = self._lines, [], 0
             await self._write(lines)
@@ -237,7 +237,7 @@ class Printer:
             await asyncio.to_thread(writer.flush)
 
     async def require_saved(self) -> None:
-        """Refuse a rebalance while what was read is in no file yet.
+        """Refuse a rebalance while something that was read is not saved yet.
 
         :raises DataError: another member would read it again.
         """

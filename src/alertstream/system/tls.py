@@ -118,7 +118,7 @@ def refusal(error: ssl.SSLError) -> tuple[str, str]:
     if isinstance(error, ssl.SSLCertVerificationError):
         todo = "give --ca-file the certificate of the authority that has signed it"
         if error.verify_code == EXPIRED:
-            todo = "ask whoever runs the broker for a new one"
+            todo = "ask the operators of the broker for a new one"
         return f"its certificate is not trusted: {error.verify_message}", todo
     if "CERTIFICATE_REQUIRED" in reason:
         return "it requires a certificate from the client", "give --cert-file and --key-file"

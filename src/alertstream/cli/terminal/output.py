@@ -59,7 +59,7 @@ def end_waiting() -> None:
 def write_line(line: str) -> None:
     """Write a line to standard output.
 
-    :raises ReaderGone: whoever reads it is gone.
+    :raises ReaderGone: its reader is gone.
     """
     end_waiting()
     try:
@@ -69,9 +69,9 @@ def write_line(line: str) -> None:
 
 
 async def write_lines(lines: Iterable[str], stop: asyncio.Event) -> None:
-    """Write lines; whoever reads them may take long, without keeping anything else waiting.
+    """Write lines; a slow reader keeps nothing else waiting.
 
-    :raises ReaderGone: whoever reads them is gone.
+    :raises ReaderGone: their reader is gone.
     :raises DataError: nobody takes them within ``SHUTDOWN_TIMEOUT`` after the stop.
     """
     from alertstream.system.cancellation import unless

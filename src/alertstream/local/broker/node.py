@@ -16,7 +16,8 @@ from alertstream.system.process import Child
 
 START_TIMEOUT = 60.0
 STARTED = "Kafka Server started"
-POLL_INTERVAL = 0.02
+LOG_INTERVAL = 0.02
+"""Seconds between looks into the log of a node that starts."""
 
 
 def kafka_command(java: Sequence[str], folder: Path) -> list[str]:
@@ -103,7 +104,7 @@ async def until_started(nodes: Sequence[Node]) -> None:
                 raise node.exit_error()
         if loop.time() > give_up:
             raise waiting[0].timeout_error()
-        await asyncio.sleep(POLL_INTERVAL)
+        await asyncio.sleep(LOG_INTERVAL)
 
 
 def cause_of_exit(log: str) -> str | None:

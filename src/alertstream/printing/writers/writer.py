@@ -44,7 +44,7 @@ class Writer:
         """Take a message that cannot be decoded; most kinds of files have no place for it."""
 
     def flush(self) -> None:
-        """Write what was taken, as far as that is of use before all is there.
+        """Write what was taken, where a partial file is of use.
 
         :raises DataError: it cannot be written.
         """
