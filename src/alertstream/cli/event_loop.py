@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -13,6 +14,8 @@ T = TypeVar("T")
 
 SAME_SIGNAL_TIMEOUT = 1.0
 """Seconds in which more signals mean the same: a shell and its job may both send one."""
+MALLOPT = {-1: 64 * 1024 * 1024, -3: 32 * 1024 * 1024}
+"""glibc's ``M_TRIM_THRESHOLD`` and ``M_MMAP_THRESHOLD`` (malloc.h), in bytes."""
 
 
 class Interrupted(Exception):
@@ -24,8 +27,21 @@ def run(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:
 
     :raises Interrupted: another signal, ``SAME_SIGNAL_TIMEOUT`` later, has ended it.
     """
+    _keep_freed_memory()
     with asyncio.Runner(loop_factory=_new_loop) as runner:
         return runner.run(_main(main))
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep the memory of batches that are done with for those that come.
+
+    By default it gives each megabyte back to the system, which must clear every page of the next:
+    up to a third of a filter's processor time.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        for parameter, size in MALLOPT.items():
+            libc.mallopt(parameter, size)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
