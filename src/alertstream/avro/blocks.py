@@ -9,6 +9,7 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from io import SEEK_CUR, BytesIO
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
@@ -52,17 +53,15 @@ class Shard(NamedTuple):
 
 
 WHOLE = Shard(0, 1)
+_NOTHING = Shard(-1, 1)
 
 
-class Block(NamedTuple):
-    """How many records a block has, and their bytes, decompressed; None of another shard."""
-
-    records: int
-    content: bytes | None
+class CutShortError(ValueError):
+    """The file ends within a block."""
 
 
 class Blocks:
-    """The header of a container file, and its blocks as they are iterated.
+    """The header of a container file, and its blocks: how many records each has, and their bytes.
 
     :param size: bytes of the file.
     :raises Exception: of any type: it is not a container file, or damaged.
@@ -82,50 +81,32 @@ class Blocks:
         self._file = file
         self._size = size
 
-    def __iter__(self) -> Iterator[Block]:
-        return self.of_shard(WHOLE)
-
-    def of_shard(self, shard: Shard) -> Iterator[Block]:
-        """Yield all blocks, those of other shards without their content."""
+    def of_shard(self, shard: Shard = WHOLE) -> Iterator[tuple[int, bytes | None]]:
+        """Yield all blocks, decompressed, those of other shards without their bytes."""
         number = 0
         while self._file.tell() < self._size:
-            count, size = self._block_header()
-            if not 0 <= size <= self._size - self._file.tell():
+            block = fastavro.schemaless_reader(self._file, _BLOCK, None)
+            if block["size"] + len(self.sync_marker) > self._size - self._file.tell():
+                raise CutShortError
+            if block["size"] < 0:
                 raise ValueError("a block of impossible size")
             content = None
             if number % shard.of == shard.number:
-                content = self._file.read(size)
+                content = self._file.read(block["size"])
             else:
-                self._file.seek(size, SEEK_CUR)
-            self._require_sync_marker()
-            yield Block(count, None if content is None else self._decompress(content))
+                self._file.seek(block["size"], SEEK_CUR)
+            if self._file.read(len(self.sync_marker)) != self.sync_marker:
+                raise ValueError("no sync marker after a block")
+            yield block["count"], None if content is None else self._decompress(content)
             number += 1
 
     def end(self) -> int:
         """Return where the last whole block ends, without reading what is in the blocks."""
         end = self._file.tell()
-        while end < self._size:
-            try:
-                _, size = self._block_header()
-            except EOFError:
-                break
-            marker_at = self._file.tell() + size
-            if marker_at + len(self.sync_marker) > self._size:
-                break
-            if size < 0:
-                raise ValueError("a block of impossible size")
-            self._file.seek(marker_at)
-            self._require_sync_marker()
-            end = self._file.tell()
+        with suppress(EOFError, CutShortError):
+            for _ in self.of_shard(_NOTHING):
+                end = self._file.tell()
         return end
-
-    def _block_header(self) -> tuple[int, int]:
-        block = fastavro.schemaless_reader(self._file, _BLOCK, None)
-        return block["count"], block["size"]
-
-    def _require_sync_marker(self) -> None:
-        if self._file.read(len(self.sync_marker)) != self.sync_marker:
-            raise ValueError("no sync marker after a block")
 
 
 def open_container_message(message: bytes) -> tuple[bytes, bytes]:
@@ -135,12 +116,12 @@ def open_container_message(message: bytes) -> tuple[bytes, bytes]:
     """
     try:
         blocks = Blocks(BytesIO(message), len(message))
-        found = [*islice(blocks, 2)]
+        found = [*islice(blocks.of_shard(), 2)]
     except Exception as error:
         raise UndecodableError("damaged container file") from error
-    if [block.records for block in found] != [1]:
+    if [count for count, _ in found] != [1]:
         raise UndecodableError("container file without exactly one record")
-    return blocks.schema, found[0].content or b""
+    return blocks.schema, found[0][1] or b""
 
 
 def container_header(

@@ -80,12 +80,8 @@ class ContainerFile:
         self.records_read = 0
         try:
             for count, content in self._blocks.of_shard(shard):
-                if content is None:
-                    self.records_read += count
-                    bodies: Iterator[bytes] = iter(())
-                else:
-                    bodies = split(content, count, self.schema)
-                for body in bodies:
+                self.records_read += count if content is None else 0
+                for body in () if content is None else split(content, count, self.schema):
                     if self.records_read == limit:
                         return
                     yield body

@@ -65,7 +65,6 @@ class RegistrySchemas(Schemas):
         self.client = client
         self._cache = cache and cache / quote(client.url.partition("://")[2], safe="")
         self._unknown: dict[int, tuple[str, float]] = {}
-        self._looked_up: set[bytes] = set()
         self._registered: dict[tuple[str, str], int] = {}
         self._turn = asyncio.Lock()
 
@@ -134,18 +133,14 @@ class RegistrySchemas(Schemas):
         :raises RegistryError: the registry refuses, or is not one.
         """
         heads = {each[:HEADER_SIZE] for each in messages if each}
-        if heads <= self._looked_up:
-            return True
-        named = {head: schema_id_of(head) for head in heads}
-        for schema_id in sorted({each for each in named.values() if each is not None}):
-            if self._is_known(schema_id):
+        for schema_id in map(schema_id_of, sorted(heads)):
+            if schema_id is None or self._is_known(schema_id):
                 continue
             try:
                 work = _persist(partial(self._look_up, schema_id), math.inf, notice)
                 await unless(stop, work, grace=0)
             except TimeoutError:
                 return False
-        self._looked_up |= {head for head in heads if named[head] not in self._unknown}
         return True
 
     def _is_known(self, schema_id: int) -> bool:

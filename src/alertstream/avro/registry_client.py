@@ -11,7 +11,7 @@ import json
 import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from yarl import URL
 
 from alertstream.avro.schema_tree import Schema
 from alertstream.errors import RegistryError, SchemaError, UsageError
-from alertstream.system.tls import CERTIFICATE, read_pem
+from alertstream.system.tls import trust
 
 CONNECT_TIMEOUT = READ_TIMEOUT = 5.0
 """Seconds until there is a connection, and without a byte of the answer."""
@@ -101,7 +101,8 @@ class RegistryClient:
             schema, references = _schema_in(answer), dict[str, Any]()
             waiting = [*(answer.get("references") or ())]
             while waiting:
-                name, subject, version = map(waiting.pop().__getitem__, Reference)
+                each = waiting.pop()
+                name, subject, version = each["name"], each["subject"], each["version"]
                 if name in references:
                     continue
                 if len(references) == MAX_REFERENCES:
@@ -145,29 +146,18 @@ class RegistryClient:
         timeout = aiohttp.ClientTimeout(
             total=ANSWER_TIMEOUT, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT
         )
+        context = ssl.create_default_context()
+        if self._ca_file:
+            trust(context, self._ca_file, "--registry-ca-file")
+        connector = aiohttp.TCPConnector(ssl=context)
         try:
-            async with aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._trusted()), timeout=timeout
-            ) as session:
+            async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
                 yield partial(self._ask, session)
         except (TimeoutError, aiohttp.ClientError) as error:
             raise self._mapped(error) from error
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             # Whatever the JSON of an answer may lack.
             raise self._not_a_registry("its answer is not that of a registry") from error
-
-    def _trusted(self) -> ssl.SSLContext | bool:
-        if self._ca_file is None:
-            return True
-        read_pem(self._ca_file, CERTIFICATE, "--registry-ca-file")
-        try:
-            return ssl.create_default_context(cafile=self._ca_file)
-        except ssl.SSLError as error:
-            raise RegistryError(
-                f"the certificate in the file is damaged ({error.reason})",
-                where=str(self._ca_file),
-                todo="check --registry-ca-file",
-            ) from error
 
     async def _ask(
         self, session: aiohttp.ClientSession, method: str, *path: str, content: Any = None
@@ -201,39 +191,41 @@ class RegistryClient:
         if status in (408, 429) or status >= 500:
             raise self._unavailable(why, headers.get("Retry-After", ""))
         if status in (401, 403):
-            raise self._login_rejected(status)
+            user = self._username
+            what = f"rejects the login of {user}" if user else "requires a login"
+            todo = "check --registry-username and --registry-password-file"
+            raise RegistryError(f"the schema registry {what} ({status})", where=self.url, todo=todo)
         # Only a registry gives such a code: a page that is missing is not an id that is unknown.
         if status == 404 and said and str(answer.get("error_code")).startswith("404"):
             raise NotRegisteredError(str(said), where=self.url)
         if status in (409, 422) and said:
-            raise SchemaError(
-                f"the registry rejects the schema ({why})",
-                where=self.url,
-                todo="alertstream schema check NEW OLD shows what old readers cannot read",
-            )
+            todo = "alertstream schema check NEW OLD shows what old readers cannot read"
+            raise SchemaError(f"the registry rejects the schema ({why})", where=self.url, todo=todo)
         if status >= 300 or answer is None:
-            raise self._not_a_registry(
-                f"it answers {status}" + ("" if answer else ", but not in JSON")
-            )
+            what = "" if answer else ", but not in JSON"
+            raise self._not_a_registry(f"it answers {status}{what}")
         return answer
 
     def _mapped(self, error: Exception) -> RegistryError:
         """Return our error for one of aiohttp's."""
+        if isinstance(error, TimeoutError):
+            return self._unavailable("no answer")
         if isinstance(error, aiohttp.ClientSSLError):
-            return RegistryError(
-                f"no secure connection to the schema registry ({error.os_error})",
-                where=self.url,
-                todo="check --registry and --registry-ca-file",
-            )
+            what = f"no secure connection to the schema registry ({error.os_error})"
+            todo = "check --registry and --registry-ca-file"
+            return RegistryError(what, where=self.url, todo=todo)
         if isinstance(error, aiohttp.ClientConnectorError):
             known = isinstance(error.errno, int) and error.errno > 0
-            reason = os.strerror(error.errno or 0) if known else error.strerror
-            return self._unavailable(str(reason))
-        for kind, why in _NOT_A_REGISTRY.items():
-            if isinstance(error, kind):
-                return self._not_a_registry(why)
-        silent = isinstance(error, TimeoutError)
-        return self._unavailable("no answer" if silent else str(error) or type(error).__name__)
+            return self._unavailable(
+                str(os.strerror(error.errno or 0) if known else error.strerror)
+            )
+        if isinstance(error, aiohttp.TooManyRedirects):
+            return self._not_a_registry("it redirects without end")
+        if isinstance(error, aiohttp.ClientResponseError):
+            return self._not_a_registry("it does not speak HTTP")
+        if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
+            return self._not_a_registry("it redirects to an invalid URL")
+        return self._unavailable(str(error) or type(error).__name__)
 
     def _unavailable(self, why: str, retry_after: str = "") -> RegistryUnavailableError:
         error = RegistryUnavailableError(
@@ -250,25 +242,6 @@ class RegistryClient:
             where=self.url,
             todo="check the URL: it may need a path, as in https://HOST/schema-registry",
         )
-
-    def _login_rejected(self, status: int) -> RegistryError:
-        what = f"rejects the login of {self._username}" if self._username else "requires a login"
-        return RegistryError(
-            f"the schema registry {what} ({status})",
-            where=self.url,
-            todo="check --registry-username and --registry-password-file",
-        )
-
-
-Reference = ("name", "subject", "version")
-"""What an answer says of each schema that its own refers to."""
-_NOT_A_REGISTRY: dict[type[Exception], str] = {
-    aiohttp.TooManyRedirects: "it redirects without end",
-    aiohttp.ClientResponseError: "it does not speak HTTP",
-    aiohttp.InvalidURL: "it redirects to an invalid URL",
-    aiohttp.NonHttpUrlClientError: "it redirects to an invalid URL",
-}
-"""By what aiohttp raises; the first that fits counts."""
 
 
 def _schema_in(answer: Any) -> Any:
@@ -288,20 +261,13 @@ def _valid_url(url: str) -> str:
 
     :raises UsageError: it is not valid; a password in it is not repeated.
     """
-    try:
+    todo = "give one as https://HOST or https://HOST/schema-registry"
+    if "@" in url:
+        what = "the registry's URL must not contain a login"
+        raise UsageError(what, todo="give --registry-username and --registry-password-file")
+    with suppress(ValueError):
         parts = urlsplit(url.strip())
-        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
-    except ValueError:
-        good = False
-    else:
-        if "@" in url:
-            raise UsageError(
-                "the registry's URL must not contain a login",
-                todo="give --registry-username and --registry-password-file",
-            )
-    if not good or parts.query or parts.fragment:
-        raise UsageError(
-            f"{url.rpartition('@')[2]!r} is not a valid registry URL",
-            todo="give one as https://HOST or https://HOST/schema-registry",
-        )
-    return url.strip().rstrip("/")
+        is_whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        if is_whole and not (parts.query or parts.fragment):
+            return url.strip().rstrip("/")
+    raise UsageError(f"{url!r} is not a valid registry URL", todo=todo)

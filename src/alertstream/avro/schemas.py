@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from importlib.resources import files
 from pathlib import Path
@@ -81,9 +81,7 @@ class Schemas:
     def __init__(self, folders: Sequence[Path] = ()) -> None:
         for folder in folders:
             if folder.exists() and not folder.is_dir():
-                raise SchemaError(
-                    "not a folder", where=str(folder), todo="--schemas takes a folder"
-                )
+                raise SchemaError("not a folder", where=str(folder), todo="check --schemas")
         self._folders: tuple[Path, ...] = (*folders, package_folder("schemas"))
         self._parsed: dict[int, Schema] = {}
         self.keep_in = next(iter(folders), None)
@@ -93,7 +91,7 @@ class Schemas:
 
     def ids(self) -> list[int]:
         """Return the ids that are known, ascending."""
-        return sorted({schema_id for schema_id, _ in self._files()})
+        return sorted(self._paths())
 
     def by_id(self, schema_id: int) -> Schema:
         """Return the parsed schema with this id.
@@ -101,7 +99,11 @@ class Schemas:
         :raises SchemaError: no folder has it, or its file is not valid.
         """
         if schema_id not in self._parsed:
-            self._parsed[schema_id] = read_schema(self._file(schema_id))
+            path = self._paths().get(schema_id)
+            if path is None:
+                todo = "give a folder that has the schema with --schemas"
+                raise SchemaError(f"unknown schema id {schema_id}", todo=todo)
+            self._parsed[schema_id] = read_schema(path)
         return self._parsed[schema_id]
 
     async def look_up(self, schema_id: int) -> Schema:
@@ -148,21 +150,14 @@ class Schemas:
             return False
         return canonical_fingerprint(known) == canonical_fingerprint(schema)
 
-    def _file(self, schema_id: int) -> Path:
-        for known_id, path in self._files():
-            if known_id == schema_id:
-                return path
-        raise SchemaError(
-            f"unknown schema id {schema_id}",
-            todo="give a folder that has the schema with --schemas",
-        )
-
-    def _files(self) -> Iterator[tuple[int, Path]]:
-        for folder in self._folders:
-            for path in sorted(folder.glob("*.avsc")):
-                schema_id = int(path.stem) if path.stem.isdecimal() else version_id(path.stem)
-                if schema_id is not None:
-                    yield schema_id, path
+    def _paths(self) -> dict[int, Path]:
+        """Return the files by the ids of their schemas; the first folder that has one counts."""
+        found: dict[int, Path] = {}
+        for path in (path for folder in self._folders for path in sorted(folder.glob("*.avsc"))):
+            schema_id = int(path.stem) if path.stem.isdecimal() else version_id(path.stem)
+            if schema_id is not None:
+                found.setdefault(schema_id, path)
+        return found
 
 
 def read_schema(path: Path) -> Schema:

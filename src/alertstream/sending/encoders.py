@@ -45,13 +45,11 @@ async def message_encoders(
     schemas: Schemas,
     *,
     schema_id: int | None = None,
-    folder: Path | None = None,
     subject: str | None = None,
 ) -> dict[Path, Encoder]:
-    """Look into every file, and return how its messages are made.
+    """Look into every file, and return how its messages are made; keep its schema, if it is new.
 
     :param schema_id: id to send under, instead of the one that follows from a file's schema.
-    :param folder: where to write the schema of a file, if ``schemas`` does not have it.
     :param subject: under which a registry has the schemas.
     :raises UsageError: there is an id for a file of whole messages.
     :raises DataError: a file is not a container file.
@@ -76,9 +74,9 @@ async def message_encoders(
             continue
         number = await schemas.id_for(schema, subject, stated) if schema_id is None else schema_id
         found[path] = wire_encoder(number)
-        if folder:
+        if schemas.keep_in:
             with suppress(SchemaError):
                 await schemas.look_up(number)
             if not schemas.has(number, schema):
-                write_schema(schema, number, folder)
+                write_schema(schema, number, schemas.keep_in)
     return found

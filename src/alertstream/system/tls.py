@@ -49,16 +49,17 @@ def read_pem(path: Path, kind: str, option: str) -> str:
     return text
 
 
-def trust(context: ssl.SSLContext, ca_file: Path) -> None:
+def trust(context: ssl.SSLContext, ca_file: Path, option: str = "--ca-file") -> None:
     """Have a context trust the certificates of a file.
 
+    :param option: the command line's option that names the file.
     :raises SecurityError: the file cannot be used.
     """
-    read_pem(ca_file, CERTIFICATE, "--ca-file")
+    read_pem(ca_file, CERTIFICATE, option)
     try:
         context.load_verify_locations(ca_file)
     except ssl.SSLError as error:
-        raise _damaged("certificate", ca_file, "--ca-file", error) from error
+        raise _damaged("certificate", ca_file, option, error) from error
 
 
 def identify(context: ssl.SSLContext, cert_file: Path, key_file: Path | None) -> None:

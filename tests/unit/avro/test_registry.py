@@ -99,7 +99,8 @@ def test_wrong_answers(kind: type[Exception], answer: Any, what: str, cache: Pat
         ("http://h/?a=b", "is not a valid registry URL"),
         ("http://ada:correct-horse@h", "the registry's URL must not contain a login"),
         ("ada:correct-horse@h", "the registry's URL must not contain a login"),
-        ("http://ada:correct-horse@[", "'[' is not a valid registry URL"),
+        ("http://ada:correct-horse@[", "the registry's URL must not contain a login"),
+        ("http://[", "'http://[' is not a valid registry URL"),
     ],
 )  # fmt: skip
 def test_urls_that_are_not_valid(url: str, what: str) -> None:

@@ -113,7 +113,6 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
             files_of(visits),
             schemas,
             schema_id=self.schema_id,
-            folder=schemas.keep_in,
             subject=self.subject or f"{self.topic}-value",
         )
         clock, layout = WallClock(), TopicLayout(self.partitions, self.replication)
