@@ -1,26 +1,17 @@
-"""The registry's client without a registry; and whether one schema can read another."""
+"""The registry's client against servers that are not a registry."""
 
 from __future__ import annotations
 
 import asyncio
 from http.server import BaseHTTPRequestHandler
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import fastavro
 import pytest
 from tests.support.registry_service import reply, server
-from tests.support.samples import (
-    body_of,
-    official_schema,
-    sample_alert,
-)
 
-from alertstream.avro.evolution import differences, obstacles
 from alertstream.avro.registry import RegistrySchemas
 from alertstream.avro.registry_client import RegistryClient
-from alertstream.avro.schemas import Schemas
 from alertstream.errors import RegistryError, SchemaError, UsageError
 
 
@@ -115,28 +106,3 @@ def test_logins_that_are_not_valid() -> None:
         RegistryClient("http://h", "ada")
     with pytest.raises(UsageError, match="cannot contain a colon"):
         RegistryClient("http://h", "ada:x", "secret")
-
-
-def schema(*fields: dict[str, Any], name: str = "n.R", **more: Any) -> dict[str, Any]:
-    return {"type": "record", "name": name, "fields": list(fields)} | more
-
-
-@pytest.mark.parametrize(
-    ("new", "old"), [("7.4", "7.1"), ("10.0", "9.0"), ("10.0", "8.0"), ("11.0", "10.0")]
-)
-def test_verdicts_are_those_of_fastavro(new: str, old: str) -> None:
-    body = BytesIO(body_of(sample_alert(new), new))
-    try:
-        fastavro.schemaless_reader(body, official_schema(new), official_schema(old))
-    except fastavro.read.SchemaResolutionError:
-        readable = False
-    else:
-        readable = True
-    schemas = Schemas()
-    numbers = [int(each.replace(".", "0")) for each in (new, old)]
-    assert (not obstacles(*map(schemas.by_id, numbers))) is readable
-
-
-def test_order_of_fields_is_a_difference() -> None:
-    a, b = {"name": "a", "type": "int"}, {"name": "b", "type": "int"}
-    assert differences(schema(a, b), schema(b, a)) == ["~ the fields are in a different order"]

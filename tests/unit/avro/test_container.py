@@ -1,0 +1,74 @@
+"""Container files: each record as it is, up to the damage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.samples import body_of, official_schema, sample_alert, write_container
+
+from alertstream.alert.surveys import field_paths
+from alertstream.avro.container import ContainerFile
+from alertstream.avro.wire import pack
+from alertstream.errors import DataError
+
+FITS = b"SIMPLE  =" + bytes(2880 - 9)
+WANTED = field_paths(["visit", "snr", "flux"])
+
+
+def with_images(version: str, **images: bytes | None) -> dict[str, Any]:
+    alert = sample_alert(version)
+    blank = {"cutoutDifference": FITS, "cutoutScience": FITS * 2, "cutoutTemplate": FITS}
+    return alert | blank | images
+
+
+@pytest.mark.parametrize("codec", ["null", "deflate", "zstandard", "snappy"])
+def test_blocks_of_several_records_in_any_codec(codec: str, tmp_path: Path) -> None:
+    alerts = [with_images("7.4", cutoutScience=FITS * (1 + n % 3)) for n in range(10)]
+    schema = official_schema("7.4")
+    path = write_container(
+        tmp_path / "many.avro", schema, alerts, codec=codec, sync_interval=50_000
+    )
+    with ContainerFile(path) as container:
+        bodies = list(container)
+    assert bodies == [body_of(alert, "7.4") for alert in alerts]
+
+
+def test_damaged_file_gives_what_comes_before_the_damage(tmp_path: Path) -> None:
+    alerts = [with_images("10.0")] * 5
+    path = write_container(tmp_path / "a.avro", official_schema("10.0"), alerts, sync_interval=1)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 7 // 10])
+    with ContainerFile(path) as container, pytest.raises(DataError, match="after record 2 "):
+        for body in container:
+            assert body == body_of(alerts[0], "10.0")
+
+
+@pytest.mark.parametrize("content", [b"", b"Obj\x01", b"Obj\x02rest", b"no Avro at all" * 9])
+def test_file_that_is_no_container(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.avro"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="not an Avro container file"):
+        ContainerFile(path)
+
+
+@pytest.mark.parametrize("schema", ["bytes", {"type": "bytes"}])
+@pytest.mark.parametrize("sync_interval", [1, 100_000])
+def test_file_of_whole_messages(schema: Any, sync_interval: int, tmp_path: Path) -> None:
+    messages = [pack(1000, b"body"), b"", b"garbage", b"\0" * 5000]
+    path = write_container(tmp_path / "m.avro", schema, messages, sync_interval=sync_interval)
+    with ContainerFile(path) as container:
+        assert container.holds_messages
+        assert list(container) == messages
+    content = path.read_bytes()
+    path.write_bytes(content[:-100])
+    with ContainerFile(path) as container, pytest.raises(DataError, match="damaged after record"):
+        list(container)
+
+
+@pytest.mark.parametrize("schema", ["string", "null", ["bytes"], {"type": "array", "items": "int"}])
+def test_file_of_anything_else(schema: Any, tmp_path: Path) -> None:
+    path = write_container(tmp_path / "m.avro", schema, [])
+    with pytest.raises(DataError, match="the file's schema cannot be used"):
+        ContainerFile(path)
