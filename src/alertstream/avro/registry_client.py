@@ -146,9 +146,11 @@ class RegistryClient:
         timeout = aiohttp.ClientTimeout(
             total=ANSWER_TIMEOUT, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT
         )
-        context = ssl.create_default_context()
+        context: ssl.SSLContext | bool = True
         if self._ca_file:
-            trust(context, self._ca_file, "--registry-ca-file")
+            # The first finds out what is wrong with the file; the second trusts nothing else.
+            trust(ssl.create_default_context(), self._ca_file, "--registry-ca-file")
+            context = ssl.create_default_context(cafile=self._ca_file)
         connector = aiohttp.TCPConnector(ssl=context)
         try:
             async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
