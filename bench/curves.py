@@ -30,8 +30,8 @@ from alertstream.avro.container import ContainerFile
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import varint
 from alertstream.kafka.admin import make_topics
+from alertstream.kafka.clients import admin_client
 from alertstream.kafka.connection import Connection
-from alertstream.kafka.error_mapping import admin_client
 from alertstream.kafka.topics import TopicLayout
 from alertstream.local.broker.cluster import BrokerOptions, local_broker
 from alertstream.local.simulate.files import SimulateOptions, simulate

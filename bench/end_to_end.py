@@ -14,9 +14,9 @@ from typing import Any
 from alertstream.filtering.filters import choose_filters
 from alertstream.kafka import producer as kafka
 from alertstream.kafka.admin import make_topics
+from alertstream.kafka.clients import admin_client
 from alertstream.kafka.connection import POLL_INTERVAL, Connection
 from alertstream.kafka.consumer import subscribe
-from alertstream.kafka.error_mapping import admin_client
 from alertstream.kafka.subscription import Subscription
 from alertstream.kafka.topics import TopicLayout
 

@@ -16,8 +16,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from alertstream.kafka import producer as kafka
 from alertstream.kafka.admin import make_topics
+from alertstream.kafka.clients import admin_client
 from alertstream.kafka.connection import Connection
-from alertstream.kafka.error_mapping import admin_client
 from alertstream.kafka.topics import TopicLayout
 from bench.contenders import peak_memory
 

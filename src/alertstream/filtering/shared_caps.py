@@ -66,7 +66,7 @@ class SharedCaps:
             found = await unless(stop, self._log.append(self._caps.encode(claims)))
         except TimeoutError:
             text = "no answer in time: what was not written will be read again"
-            raise DeliveryError(text, where=self._log.topic) from None
+            raise DeliveryError(text, where=self._log.partition.topic) from None
         for at, value in found:
             self._caps.apply(self._caps.decode(value), at)
 

@@ -1,20 +1,23 @@
-"""Topics: what is there, and making what is missing."""
+"""What Kafka tells of topics and consumer groups, and topics made that are missing."""
 
 from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from alertstream.errors import TopicError, UsageError
-from alertstream.kafka._aiokafka.clients import KafkaAdminClient
+from alertstream.kafka._aiokafka.clients import KafkaAdminClient, KafkaConsumer
+from alertstream.kafka.clients import admin_client, mapped, open_client
 from alertstream.kafka.connection import CONNECT_TIMEOUT, POLL_INTERVAL, Connection
-from alertstream.kafka.error_mapping import admin_client, mapped
 from alertstream.kafka.topics import (
     HEADER_ALLOWANCE,
     MAX_MESSAGE,
@@ -27,6 +30,8 @@ from alertstream.kafka.topics import (
 T = TypeVar("T")
 
 MAX_REPLICAS = 3
+Lags = dict[str, dict[str, int]]
+"""Messages that a group has not committed yet, by group and topic."""
 
 
 async def _answer(ask: Callable[[], Awaitable[T]]) -> T:
@@ -73,46 +78,37 @@ async def make_topics(
     """
     async with admin_client(connection) as admin:
         there = await _partitions(admin)
-        missing = [name for name in names if name not in there]
-        if missing:
-            brokers = (await _answer(admin.describe_cluster))["brokers"]
-            replication = layout.replication or min(MAX_REPLICAS, len(brokers))
-            config = {"max.message.bytes": str(MAX_MESSAGE + HEADER_ALLOWANCE)}
-            new = [
-                NewTopic(name, layout.partitions, replication, topic_configs=config)
-                for name in missing
-            ]
-            try:
-                _check_made(connection, await _answer(lambda: admin.create_topics(new)))
-            except struct.error as error:
-                raise UsageError(f"no topic has {layout.partitions} partitions") from error
-            await _until_there(connection, admin, missing)
-        limits = await _largest_batches(admin, names)
+        if missing := [name for name in names if name not in there]:
+            await _make(connection, admin, missing, layout)
+        key = "max.message.bytes"
+        wanted = [ConfigResource(ConfigResourceType.TOPIC, name, {key: ""}) for name in names]
+        limits = {
+            name: next((int(value) for _, value, *_ in entries), None)
+            for response in await _answer(lambda: admin.describe_configs(wanted))
+            for _, _, _, name, entries in response.resources
+        }
     return {
         name: Topic(name, there.get(name, layout.partitions), limits.get(name)) for name in names
     }
 
 
-async def _until_there(
-    connection: Connection, admin: KafkaAdminClient, names: Iterable[str]
+async def _make(
+    connection: Connection, admin: KafkaAdminClient, names: Collection[str], layout: TopicLayout
 ) -> None:
-    """Return when the brokers know of topics that the controller has made."""
+    """Make topics, and return when the brokers know of what the controller has made."""
+    brokers = (await _answer(admin.describe_cluster))["brokers"]
+    replication = layout.replication or min(MAX_REPLICAS, len(brokers))
+    config = {"max.message.bytes": str(MAX_MESSAGE + HEADER_ALLOWANCE)}
+    new = [NewTopic(name, layout.partitions, replication, topic_configs=config) for name in names]
+    try:
+        _check_made(connection, await _answer(lambda: admin.create_topics(new)))
+    except struct.error as error:
+        raise UsageError(f"no topic has {layout.partitions} partitions") from error
     for _ in range(int(CONNECT_TIMEOUT / POLL_INTERVAL)):
         if set(names) <= (await _partitions(admin)).keys():
             return
         await asyncio.sleep(POLL_INTERVAL)
     raise TopicError("new topics do not appear", where=connection.bootstrap, todo="try again")
-
-
-async def _largest_batches(admin: KafkaAdminClient, names: Iterable[str]) -> dict[str, int | None]:
-    wanted = [
-        ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": ""}) for name in names
-    ]
-    limits: dict[str, int | None] = {}
-    for response in await _answer(lambda: admin.describe_configs(wanted)):
-        for _, _, _, name, entries in response.resources:
-            limits[name] = next((int(value) for _, value, *_ in entries), None)
-    return limits
 
 
 def _check_made(connection: Connection, response: Any) -> None:
@@ -138,3 +134,69 @@ async def has_committed(connection: Connection, group: str, names: Iterable[str]
         offsets = await _answer(lambda: admin.list_consumer_group_offsets(group))
     pattern = topic_pattern(names)
     return any(pattern.match(each.topic) and at.offset >= 0 for each, at in offsets.items())
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Asks Kafka for the lag of all groups of some topics.
+
+    The lag is what lies between a group's offset and the partition's end, markers of transactions
+    with it; in a partition of which the group remembers nothing, it is everything.
+    """
+
+    admin: KafkaAdminClient
+    consumer: KafkaConsumer
+
+    async def lags(self, topics: Collection[str]) -> Lags:
+        """Return each group's lag by topic, of those groups that have read any of the topics.
+
+        Groups that one has no right to see are left out.
+
+        :raises KafkaError: Kafka did not answer.
+        """
+        try:
+            offsets = await self._offsets(topics)
+            described = await self.admin.describe_topics(sorted(topics)) if offsets else ()
+            partitions = [
+                TopicPartition(topic["topic"], partition["partition"])
+                for topic in described
+                for partition in topic["partitions"]
+            ]
+            begins = await self.consumer.beginning_offsets(partitions)
+            ends = await self.consumer.end_offsets(partitions)
+        except (OSError, RuntimeError) as error:
+            # uvloop's, of a connection that has been closed a moment ago.
+            raise kafka_errors.KafkaConnectionError(str(error)) from error
+        lags: Lags = {}
+        for group, of_group in offsets.items():
+            read = {each.topic for each in of_group}
+            mine = lags[group] = dict.fromkeys(sorted(read), 0)
+            for each, end in ends.items():
+                if each.topic in read:
+                    mine[each.topic] += max(end - of_group.get(each, begins[each]), 0)
+        return lags
+
+    async def _offsets(self, topics: Collection[str]) -> dict[str, dict[TopicPartition, int]]:
+        offsets: dict[str, dict[TopicPartition, int]] = {}
+        for group, *_ in await self.admin.list_consumer_groups():
+            try:
+                committed = await self.admin.list_consumer_group_offsets(group)
+            except kafka_errors.GroupAuthorizationFailedError:
+                continue
+            of_group = {at: each.offset for at, each in committed.items() if at.topic in topics}
+            if of_group:
+                offsets[group] = of_group
+        return offsets
+
+
+@asynccontextmanager
+async def groups(connection: Connection) -> AsyncIterator[Groups]:
+    """Give what tells of consumer groups.
+
+    :raises BrokerError: Kafka cannot be reached, or refuses.
+    """
+    async with (
+        admin_client(connection) as admin,
+        open_client(connection, KafkaConsumer, isolation_level="read_committed") as consumer,
+    ):
+        yield Groups(admin, consumer)

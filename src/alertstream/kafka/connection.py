@@ -81,6 +81,13 @@ class Connection:
 
         :raises SecurityError: a certificate or key cannot be used.
         """
+        context = None
+        if self.is_encrypted:
+            context = ssl.create_default_context()
+            if self.ca_file:
+                trust(context, self.ca_file)
+            if self.cert_file:
+                identify(context, self.cert_file, self.key_file)
         return {
             "bootstrap_servers": [each.strip() for each in self.bootstrap.split(",")],
             "client_id": "alertstream",
@@ -88,13 +95,5 @@ class Connection:
             "sasl_mechanism": self.sasl_mechanism,
             "sasl_plain_username": self.username,
             "sasl_plain_password": self.password,
-            "ssl_context": self._ssl_context() if self.is_encrypted else None,
+            "ssl_context": context,
         }
-
-    def _ssl_context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        if self.ca_file:
-            trust(context, self.ca_file)
-        if self.cert_file:
-            identify(context, self.cert_file, self.key_file)
-        return context

@@ -3,15 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Collection,
-    Iterable,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from operator import attrgetter
 
@@ -19,14 +11,13 @@ from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka import errors as kafka_errors
 
 from alertstream.errors import Notice, TopicError
-from alertstream.kafka._aiokafka.clients import Failures, KafkaConsumer
+from alertstream.kafka._aiokafka.clients import KafkaConsumer
+from alertstream.kafka.clients import connection_reports, open_client
 from alertstream.kafka.connection import CONNECT_TIMEOUT, POLL_INTERVAL, Connection
-from alertstream.kafka.error_mapping import mapped_errors
 from alertstream.kafka.messages import ConsumerGroupMetadata, Message, Offsets
-from alertstream.kafka.reconnection import connection_reports
 from alertstream.kafka.subscription import EndOffsets, Subscription, start_offsets
 from alertstream.kafka.topics import existing_topics, is_pattern, topic_pattern
-from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless
+from alertstream.system.cancellation import unless
 
 JOIN_TIMEOUT = 60.0
 """Seconds to join a consumer group, which may have to wait for a member that vanished."""
@@ -259,54 +250,13 @@ async def subscribe(
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
     stop = stop or asyncio.Event()
-    failures: Failures = {}
-    async with mapped_errors(connection, failures):
-        client = _client(connection, subscription, failures)
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                found = await client.partition_counts()
-            partitions = _partitions(found, connection, subscription, notice)
-            consumer = Consumer(client, subscription, partitions, stop, progress)
-            _assign(client, consumer, partitions)
-            async with asyncio.timeout(JOIN_TIMEOUT):
-                try:
-                    await unless(stop, consumer.start(), grace=0)
-                except TimeoutError:
-                    if not stop.is_set():
-                        raise
-            async with connection_reports(lambda: client.is_connected, notice, connected):
-                yield consumer
-        finally:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SHUTDOWN_TIMEOUT):
-                    await client.stop()
-
-
-def _partitions(
-    found: Mapping[str, int], connection: Connection, subscription: Subscription, notice: Notice
-) -> list[TopicPartition]:
-    """Return the partitions of the topics that are subscribed to, as far as they exist yet."""
-    chosen = existing_topics(found, subscription.topics, connection)
-    if not chosen:
-        matches = f"no topic matches {', '.join(subscription.topics)}"
-        if subscription.exit_on_eof:
-            raise TopicError(matches, where=connection.bootstrap, todo="check the name")
-        notice(f"{matches}: waiting for one")
-    return [
-        TopicPartition(topic, partition)
-        for topic, count in chosen.items()
-        for partition in range(count)
-    ]
-
-
-def _client(
-    connection: Connection, subscription: Subscription, failures: Failures
-) -> KafkaConsumer:
-    patterns = any(map(is_pattern, subscription.topics))
-    return KafkaConsumer(
-        failures,
-        **connection.settings(),
-        group_id=subscription.group,
+    names, group = subscription.topics, subscription.group
+    has_pattern = any(map(is_pattern, names))
+    async with open_client(
+        connection,
+        KafkaConsumer,
+        start=False,
+        group_id=group,
         group_instance_id=subscription.instance,
         heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
         enable_auto_commit=False,
@@ -314,20 +264,30 @@ def _client(
         isolation_level="read_committed",
         fetch_max_bytes=MAX_FETCH,
         max_partition_fetch_bytes=MAX_PARTITION_FETCH,
-        metadata_max_age_ms=PATTERN_REFRESH_MS if patterns else 300_000,
+        metadata_max_age_ms=PATTERN_REFRESH_MS if has_pattern else 300_000,
         # To check them takes as long as all the rest of reading; librdkafka does not, either.
         check_crcs=False,
-    )
-
-
-def _assign(
-    client: KafkaConsumer, consumer: Consumer, partitions: Sequence[TopicPartition]
-) -> None:
-    """Have a client read what its consumer's subscription names."""
-    subscription = consumer.subscription
-    if any(map(is_pattern, subscription.topics)):
-        client.subscribe(pattern=topic_pattern(subscription.topics), listener=consumer)
-    elif subscription.group is None:
-        client.assign(partitions)
-    else:
-        client.subscribe(subscription.topics, listener=consumer)
+    ) as client:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            found = existing_topics(await client.partition_counts(), names, connection)
+        if not found:
+            matches = f"no topic matches {', '.join(names)}"
+            if subscription.exit_on_eof:
+                raise TopicError(matches, where=connection.bootstrap, todo="check the name")
+            notice(f"{matches}: waiting for one")
+        partitions = [TopicPartition(topic, n) for topic in found for n in range(found[topic])]
+        consumer = Consumer(client, subscription, partitions, stop, progress)
+        if has_pattern:
+            client.subscribe(pattern=topic_pattern(names), listener=consumer)
+        elif group is None:
+            client.assign(partitions)
+        else:
+            client.subscribe(names, listener=consumer)
+        async with asyncio.timeout(JOIN_TIMEOUT):
+            try:
+                await unless(stop, consumer.start(), grace=0)
+            except TimeoutError:
+                if not stop.is_set():
+                    raise
+        async with connection_reports(lambda: client.is_connected, notice, connected):
+            yield consumer

@@ -8,38 +8,33 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 
 from alertstream.kafka._aiokafka.clients import KafkaConsumer, KafkaProducer
+from alertstream.kafka.clients import failed_delivery, open_client
 from alertstream.kafka.connection import POLL_INTERVAL, TRANSACTION_TIMEOUT, Connection
-from alertstream.kafka.error_mapping import failed_delivery, open_client
 from alertstream.kafka.topics import MAX_MESSAGE
 
 
+@dataclass
 class Log:
-    """Appends to a log, and reads it up to what was appended."""
+    """Appends to a log, and reads it up to what was appended.
 
-    def __init__(
-        self,
-        connection: Connection,
-        topic: str,
-        producer: KafkaProducer,
-        consumer: KafkaConsumer,
-        end: int,
-    ) -> None:
-        self.topic = topic
-        self._connection = connection
-        self._partition = TopicPartition(topic, 0)
-        self._producer = producer
-        self._consumer = consumer
-        self.next = end
-        """The offset from which on it is still to be read."""
+    :param next: the offset from which on it is still to be read.
+    """
+
+    connection: Connection
+    partition: TopicPartition
+    producer: KafkaProducer
+    consumer: KafkaConsumer
+    next: int
 
     def seek(self, offset: int) -> None:
         """Read on from there, or from the oldest that Kafka has kept."""
-        self._consumer.seek(self._partition, offset)
+        self.consumer.seek(self.partition, offset)
         self.next = offset
 
     async def append(self, value: bytes) -> list[tuple[int, bytes]]:
@@ -49,17 +44,19 @@ class Log:
         """
         try:
             async with asyncio.timeout(TRANSACTION_TIMEOUT):
-                written = await self._producer.send_and_wait(self.topic, value, partition=0)
+                written = await self.producer.send_and_wait(
+                    self.partition.topic, value, partition=0
+                )
                 return await self._read_to(written.offset)
         except (TimeoutError, kafka_errors.KafkaError) as error:
-            raise failed_delivery(self._connection, error, 1, "claims") from error
+            raise failed_delivery(self.connection, error, 1, "claims") from error
 
     async def _read_to(self, offset: int) -> list[tuple[int, bytes]]:
         begin, found = self.next, []
         try:
             while self.next <= offset:
-                fetched = await self._consumer.getmany(timeout_ms=int(POLL_INTERVAL * 1000))
-                for message in fetched.get(self._partition, ()):
+                fetched = await self.consumer.getmany(timeout_ms=int(POLL_INTERVAL * 1000))
+                for message in fetched.get(self.partition, ()):
                     found.append((message.offset, message.value or b""))
                     self.next = message.offset + 1
         except BaseException:
@@ -83,4 +80,4 @@ async def log(connection: Connection, topic: str) -> AsyncIterator[Log]:
         consumer.assign([partition])
         ends = await consumer.end_offsets([partition])
         consumer.seek(partition, ends[partition])
-        yield Log(connection, topic, producer, consumer, ends[partition])
+        yield Log(connection, partition, producer, consumer, ends[partition])

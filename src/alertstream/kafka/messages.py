@@ -9,17 +9,9 @@ from typing import NamedTuple
 from aiokafka import TopicPartition
 
 from alertstream.errors import Position
-from alertstream.kafka._aiokafka.offset_requests import ConsumerGroupMetadata
-
-__all__ = [
-    "ORIGIN",
-    "REASON",
-    "ConsumerGroupMetadata",
-    "Copy",
-    "Message",
-    "Offsets",
-    "next_offsets",
-]
+from alertstream.kafka._aiokafka.offset_requests import (
+    ConsumerGroupMetadata as ConsumerGroupMetadata,
+)
 
 ORIGIN = "alertstream.origin"
 """Header of a copied message: topic, partition, offset and timestamp (ms) of the original."""

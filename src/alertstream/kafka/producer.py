@@ -11,12 +11,17 @@ from typing import Any
 from aiokafka import errors as kafka_errors
 
 from alertstream.errors import DeliveryError, Notice
-from alertstream.kafka._aiokafka.batches import Batch, Records
+from alertstream.kafka._aiokafka.batches import Batch
+from alertstream.kafka._aiokafka.batches import Records as Records
 from alertstream.kafka._aiokafka.clients import Failures, KafkaProducer
+from alertstream.kafka.clients import (
+    connection_reports,
+    failed_delivery,
+    mapped_errors,
+    stop_client,
+)
 from alertstream.kafka.connection import CONNECT_TIMEOUT, TRANSACTION_TIMEOUT, Connection
-from alertstream.kafka.error_mapping import failed_delivery, mapped_errors
 from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
-from alertstream.kafka.reconnection import connection_reports
 from alertstream.kafka.topics import HEADER_ALLOWANCE, Topic
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
@@ -93,9 +98,7 @@ class Producer:
 
     async def stop(self) -> None:
         """Wait for what is in flight, as long as ``SHUTDOWN_TIMEOUT``, and disconnect."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(SHUTDOWN_TIMEOUT):
-                await self._client.stop()
+        await stop_client(self._client)
 
     async def end(self) -> None:
         """Stop for good: a transaction that is under way is aborted, or readers wait for it."""

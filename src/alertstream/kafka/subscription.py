@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from aiokafka import TopicPartition
@@ -50,70 +50,54 @@ class Subscription:
             raise UsageError(f"{self.until} is not a valid end offset", todo="it must be 0 or more")
 
 
+@dataclass
 class EndOffsets:
     """Where each partition ends, as far as a subscription says so."""
 
-    def __init__(
-        self,
-        consumer: KafkaConsumer,
-        subscription: Subscription,
-        partitions: Collection[TopicPartition],
-    ) -> None:
-        self._consumer = consumer
-        self._partitions = partitions
-        self._until = subscription.until
-        self._exit_on_eof = subscription.exit_on_eof
-        self._at_start: dict[TopicPartition, int] = {}
-        self._at_time: dict[TopicPartition, int] = {}
-        self._idle_since = 0.0
+    consumer: KafkaConsumer
+    subscription: Subscription
+    partitions: Collection[TopicPartition]
+    _at_start: dict[TopicPartition, int] = field(default_factory=dict)
+    _at_time: dict[TopicPartition, int] = field(default_factory=dict)
+    _idle_since: float = 0.0
 
     @property
     def exist(self) -> bool:
         """Whether reading ends at all."""
-        return self._exit_on_eof or self._until is not None
+        return self.subscription.exit_on_eof or self.subscription.until is not None
 
     async def begin(self) -> None:
         """Look up where the partitions end at first."""
-        if self._exit_on_eof:
-            self._at_start = await self._consumer.end_offsets(self._partitions)
+        if self.subscription.exit_on_eof:
+            self._at_start = await self.consumer.end_offsets(self.partitions)
 
     async def reached(self) -> bool:
         """Return whether all partitions that are assigned are read up to their ends."""
-        assignment = self._consumer.assignment()
+        assignment = self.consumer.assignment()
         if not assignment:
-            return self._nothing_left()
+            # A member that died unnoticed may still have some, which could be assigned to this one.
+            self._idle_since = self._idle_since or time.monotonic()
+            idle = time.monotonic() - self._idle_since
+            return self.subscription.exit_on_eof and (not self.partitions or idle > MISSED_AFTER)
         self._idle_since = 0.0
-        await self._look_up(assignment)
+        until, missing = self.subscription.until, sorted(assignment - self._at_time.keys())
+        if missing and isinstance(until, datetime) and until.timestamp() <= time.time():
+            self._at_time |= await start_offsets(self.consumer, missing, until)
         # In a rebalance, a partition is another member's meanwhile.
         with suppress(IllegalStateError):
             for partition in assignment:
-                if await self._consumer.position(partition) < self.of(partition):
+                if await self.consumer.position(partition) < self.of(partition):
                     return False
             return True
         return False
 
-    def _nothing_left(self) -> bool:
-        """Return whether a member without partitions is at its end.
-
-        A member that died unnoticed may still have some, which could be assigned to this one.
-        """
-        self._idle_since = self._idle_since or time.monotonic()
-        idle = time.monotonic() - self._idle_since
-        return self._exit_on_eof and (not self._partitions or idle > MISSED_AFTER)
-
-    async def _look_up(self, partitions: Collection[TopicPartition]) -> None:
-        """Look up the first offsets after the end time, once it has passed."""
-        until = self._until
-        missing = sorted(set(partitions) - self._at_time.keys())
-        if missing and isinstance(until, datetime) and until.timestamp() <= time.time():
-            self._at_time |= await start_offsets(self._consumer, missing, until)
-
     def of(self, partition: TopicPartition) -> float:
         """Return the offset before which a partition ends; infinite if it does not, as yet."""
-        end = math.inf if self._until is None else self._until
+        end = math.inf if self.subscription.until is None else self.subscription.until
         if isinstance(end, datetime):
             end = self._at_time.get(partition, math.inf)
-        return min(end, self._at_start.get(partition, 0)) if self._exit_on_eof else end
+        at_start = self._at_start.get(partition, 0)
+        return min(end, at_start) if self.subscription.exit_on_eof else end
 
     def left(
         self, partitions: Collection[TopicPartition], positions: Mapping[TopicPartition, int]

@@ -10,8 +10,8 @@ from typing import Any
 
 from alertstream.alert.surveys import field_paths
 from alertstream.avro.schemas import Schemas
+from alertstream.kafka.admin import Groups, Lags
 from alertstream.kafka.consumer import Consumer
-from alertstream.kafka.groups import Groups, Lags
 from alertstream.kafka.messages import next_offsets
 from alertstream.kafka.producer import KafkaError
 from alertstream.kafka.topics import is_pattern

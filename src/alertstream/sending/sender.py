@@ -18,8 +18,13 @@ from alertstream.avro.blocks import WHOLE, Shard
 from alertstream.avro.container import ContainerFile
 from alertstream.avro.decoder import Decoder
 from alertstream.errors import DataError, UndecodableError
-from alertstream.kafka._aiokafka.batches import Records
-from alertstream.kafka.producer import DELIVERY_TIMEOUT, KafkaError, Producer, TooLargeError
+from alertstream.kafka.producer import (
+    DELIVERY_TIMEOUT,
+    KafkaError,
+    Producer,
+    Records,
+    TooLargeError,
+)
 from alertstream.kafka.topics import Topic
 from alertstream.sending.account import VisitSent
 from alertstream.sending.encoders import Encoder

@@ -71,8 +71,8 @@ class Monitor(ReadingOptions, SchemaOptions):
         watch: Watch,
         stop: asyncio.Event,
     ) -> dict[str, Any]:
+        from alertstream.kafka.admin import groups
         from alertstream.kafka.consumer import subscribe
-        from alertstream.kafka.groups import groups
         from alertstream.monitoring.watch import watch_stream
 
         await self.notice_start(connection, subscription)

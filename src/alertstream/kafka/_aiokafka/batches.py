@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import google_crc32c
@@ -49,9 +49,7 @@ class Records:
         self.value_bytes = 0
         self._codec, self._compress = CODECS[compression]
         self._parts: list[bytes] = []
-        self._first_timestamp = 0
-        self._last_timestamp = 0
-        self._encoded: tuple[int, list[bytes], int] | None = None
+        self.first_timestamp = self.last_timestamp = 0
 
     def append(
         self,
@@ -66,9 +64,9 @@ class Records:
         :param value: the parts of which the value is made; they are not copied.
         """
         if self.count == 0:
-            self._first_timestamp = self._last_timestamp = timestamp
-        self._last_timestamp = max(self._last_timestamp, timestamp)
-        before = [b"\0", varint(timestamp - self._first_timestamp), varint(self.count)]
+            self.first_timestamp = self.last_timestamp = timestamp
+        self.last_timestamp = max(self.last_timestamp, timestamp)
+        before = [b"\0", varint(timestamp - self.first_timestamp), varint(self.count)]
         before += _sized(key)
         parts = list(value) if value is not None else []
         before.append(varint(sum(map(len, parts)) if value is not None else -1))
@@ -83,21 +81,14 @@ class Records:
         self.count += 1
         self.value_bytes += sum(map(len, parts))
 
+    @cached_property
     def encoded(self) -> tuple[int, list[bytes], int]:
-        """Return the codec's number, the records' parts, and the bytes of all parts."""
-        if self._encoded is None:
-            number, parts, size = 0, self._parts, self.size
-            if self._codec:
-                compressed = self._compress(b"".join(parts))
-                if len(compressed) < size:
-                    number, parts, size = self._codec, [compressed], len(compressed)
-            self._encoded = number, parts, size
-        return self._encoded
-
-    @property
-    def timestamps(self) -> tuple[int, int]:
-        """The first record's timestamp and the largest, ms since 1970."""
-        return self._first_timestamp, self._last_timestamp
+        """The codec's number, the records' parts, and the bytes of all parts."""
+        if self._codec:
+            compressed = self._compress(b"".join(self._parts))
+            if len(compressed) < self.size:
+                return self._codec, [compressed], len(compressed)
+        return 0, self._parts, self.size
 
 
 class Batch:
@@ -132,12 +123,13 @@ class Batch:
 
     def _build(self) -> list[bytes]:
         if not self._built:
-            number, parts, size = self._records.encoded()
+            number, parts, size = self._records.encoded
             count = self._records.count
             checked = _CHECKED.pack(
                 number | (_TRANSACTIONAL if self._transactional else 0),
                 count - 1,
-                *self._records.timestamps,
+                self._records.first_timestamp,
+                self._records.last_timestamp,
                 *self._producer,
                 count,
             )

@@ -89,28 +89,26 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
         no_hint: bool = False,
     ) -> KafkaConnection | None:
         """Return the connection to a broker, or None if there is none."""
-        known: KafkaConnection | None = self._conns.get((node_id, group))
-        if known is not None and known.connected():
-            return known
+        key = node_id, group
+        connection: KafkaConnection | None = self._conns.get(key)
+        if connection is not None and connection.connected():
+            return connection
         try:
             async with self._get_conn_lock:
-                return await self._connection_to(node_id, group)
+                # Another task may have connected while this one waited for its turn.
+                connection = self._conns.pop(key, None)
+                if connection is None or not connection.connected():
+                    broker = self.cluster.broker_metadata(node_id)
+                    if broker is None:
+                        raise StaleMetadata(f"broker {node_id} is not in the metadata")
+                    closed = self._on_connection_closed
+                    connection = await self._connect(broker.host, broker.port, closed)
+                self._conns[key] = connection
+                return connection
         except _FAILURES:
             # The broker may be another one by now.
             self.force_metadata_update()
             return None
-
-    async def _connection_to(self, node_id: Any, group: ConnectionGroup) -> KafkaConnection:
-        # Another task may have connected while this one waited for its turn.
-        connection: KafkaConnection | None = self._conns.pop((node_id, group), None)
-        if connection is None or not connection.connected():
-            broker = self.cluster.broker_metadata(node_id)
-            if broker is None:
-                raise StaleMetadata(f"broker {node_id} is not in the metadata")
-            closed = self._on_connection_closed
-            connection = await self._connect(broker.host, broker.port, closed)
-        self._conns[node_id, group] = connection
-        return connection
 
     async def _connect(
         self, host: str, port: int, on_close: Callable[..., None] | None = None

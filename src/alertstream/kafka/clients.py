@@ -1,16 +1,17 @@
-"""What Kafka's and aiokafka's errors mean to the user, and what can be done about them."""
+"""Clients: opened, closed, watched, and what their errors mean to the user."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from aiokafka import errors as kafka_errors
 
-from alertstream.errors import BrokerError, DeliveryError, SecurityError, TopicError
+from alertstream.errors import BrokerError, DeliveryError, Notice, SecurityError, TopicError
 from alertstream.kafka._aiokafka.clients import (
     Failures,
     KafkaAdminClient,
@@ -23,6 +24,11 @@ from alertstream.system.tls import NO_TLS, WRONG_NAME, certificate_names, refusa
 
 T = TypeVar("T", KafkaAdminClient, KafkaConsumer, KafkaProducer)
 
+LOST_AFTER = 2.0
+"""Seconds without any connection to a broker after which the user is told."""
+LOOK_INTERVAL = 0.2
+LOST = "no connection to Kafka: reconnecting…"
+RESTORED = "reconnected to Kafka"
 NO_COORDINATOR = "Unable to get coordinator id for "
 """What aiokafka's admin client puts before the group that the user has no right to use."""
 TLS_ALERT = 0x1503
@@ -66,31 +72,68 @@ async def mapped_errors(connection: Connection, failures: Failures) -> AsyncIter
 
 
 @asynccontextmanager
-async def open_client(connection: Connection, kind: type[T], **settings: Any) -> AsyncIterator[T]:
-    """Give a client that is connected; what it raises becomes one of our errors.
+async def open_client(
+    connection: Connection, kind: type[T], *, start: bool = True, **settings: Any
+) -> AsyncIterator[T]:
+    """Give a client; what is raised while it is used becomes one of our errors.
 
+    :param start: connect it; else, that is left to who uses it.
     :raises BrokerError: Kafka cannot be reached within ``CONNECT_TIMEOUT``, or refuses.
     """
     failures: Failures = {}
     async with mapped_errors(connection, failures):
         client = kind(failures, **connection.settings(), **settings)
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                await client.start()
+            if start:
+                async with asyncio.timeout(CONNECT_TIMEOUT):
+                    await client.start()
             yield client
         finally:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SHUTDOWN_TIMEOUT):
-                    await client.stop()
+            await stop_client(client)
+
+
+async def stop_client(client: KafkaAdminClient | KafkaConsumer | KafkaProducer) -> None:
+    """Wait for what is in flight, as long as ``SHUTDOWN_TIMEOUT``, and disconnect."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SHUTDOWN_TIMEOUT):
+            await client.stop()
 
 
 def admin_client(connection: Connection) -> AbstractAsyncContextManager[KafkaAdminClient]:
-    """Give a client for topics and groups.
-
-    :raises BrokerError: Kafka cannot be reached within ``CONNECT_TIMEOUT``, or refuses.
-    """
+    """Give a client for topics and groups, as :func:`open_client` does."""
     timeout = int(CONNECT_TIMEOUT * 1000)
     return open_client(connection, KafkaAdminClient, request_timeout_ms=timeout)
+
+
+@asynccontextmanager
+async def connection_reports(
+    is_connected: Callable[[], bool],
+    notice: Notice,
+    connected: Callable[[bool], None] = lambda connected: None,
+) -> AsyncIterator[None]:
+    """Report that the connection is lost or restored, for as long as the context lasts.
+
+    :param notice: called with a line for the user.
+    :param connected: called with False when the connection is lost, with True when it is restored.
+    """
+
+    async def watch() -> None:
+        last_connected, lost = time.monotonic(), False
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL)
+            now = time.monotonic()
+            if is_connected():
+                last_connected = now
+            if lost != (now - last_connected > LOST_AFTER):
+                lost = not lost
+                connected(not lost)
+                notice(LOST if lost else RESTORED)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
 
 
 async def _unreachable(connection: Connection, reason: BaseException) -> BrokerError:
@@ -99,10 +142,8 @@ async def _unreachable(connection: Connection, reason: BaseException) -> BrokerE
     if isinstance(reason, kafka_errors.BrokerResponseError):
         return mapped(connection, reason)
     if refused := await _refusal(connection, reason):
-        what, todo = refused
-        return SecurityError(
-            f"no connection to Kafka: {what}", where=connection.bootstrap, todo=todo
-        )
+        what = f"no connection to Kafka: {refused[0]}"
+        return SecurityError(what, where=connection.bootstrap, todo=refused[1])
     text = str(reason)
     if isinstance(reason, TimeoutError):
         text = "no answer"
@@ -118,8 +159,16 @@ async def _unreachable(connection: Connection, reason: BaseException) -> BrokerE
 async def _refusal(connection: Connection, reason: BaseException) -> tuple[str, str] | None:
     """Return why a connection fails that is secure on one side only, and what to do about it."""
     match reason:
-        case ssl.SSLCertVerificationError(verify_code=code) if code in WRONG_NAME:
-            return await _wrong_name(connection, reason)
+        case ssl.SSLCertVerificationError() if reason.verify_code in WRONG_NAME:
+            what = reason.verify_message
+            # For whom it is, if the user has named the broker that shows it.
+            names: list[str] = []
+            for host, port in connection.addresses():
+                if f"'{host}'" in what:
+                    names = await certificate_names(host, port, connection.ca_file)
+            known = f", but for {', '.join(names)}" if names else ""
+            todo = "use a name in BROKER that the certificate is for, or check the address"
+            return what.rstrip(".") + known, todo
         case ssl.SSLError():
             return refusal(reason)
         case ConnectionResetError() if connection.is_encrypted:
@@ -134,19 +183,6 @@ async def _refusal(connection: Connection, reason: BaseException) -> tuple[str, 
     return None
 
 
-async def _wrong_name(
-    connection: Connection, error: ssl.SSLCertVerificationError
-) -> tuple[str, str]:
-    """Return for whom the certificate is, if the user has named the broker that shows it."""
-    names: list[str] = []
-    for host, port in connection.addresses():
-        if f"'{host}'" in error.verify_message:
-            names = await certificate_names(host, port, connection.ca_file)
-    known = f", but for {', '.join(names)}" if names else ""
-    what = error.verify_message.rstrip(".") + known
-    return what, "use a name in BROKER that the certificate is for, or check the address"
-
-
 def mapped(connection: Connection, error: BaseException) -> BrokerError:
     """Return our error that says what an error of aiokafka's means."""
     kind, what, todo = _meaning(connection, error)
@@ -157,7 +193,9 @@ def _meaning(
     connection: Connection, error: BaseException
 ) -> tuple[type[BrokerError], str, str | None]:
     """Return which error of ours it is, what it means, and what can be done about it."""
-    subject = _subject(error)
+    subject = error.args[0] if error.args else "in question"
+    if isinstance(subject, set):
+        subject = ", ".join(sorted(subject))
     match error:
         case kafka_errors.AuthenticationFailedError() | kafka_errors.SaslAuthenticationFailed():
             what = f"Kafka does not know the user {connection.username} with this password"
@@ -174,7 +212,7 @@ def _meaning(
             what = f"no right to use the topic {subject}"
             return SecurityError, what, "ask for it, or check the name"
         case kafka_errors.GroupAuthorizationFailedError():
-            what = f"no right to use the group {subject.removeprefix(NO_COORDINATOR)}"
+            what = f"no right to use the group {str(subject).removeprefix(NO_COORDINATOR)}"
             todo = "choose another --group; on some streams it must begin with the user's name"
             return SecurityError, what, todo
         case kafka_errors.TransactionalIdAuthorizationFailed():
@@ -196,11 +234,6 @@ def _meaning(
             return BrokerError, "Kafka timed out", "see that all brokers are up, and try again"
     name = type(error).__name__.removesuffix("Error")
     return BrokerError, f"Kafka answers {name}: {error}", None
-
-
-def _subject(error: BaseException) -> str:
-    subjects = error.args[0] if error.args else "in question"
-    return ", ".join(sorted(subjects)) if isinstance(subjects, set) else str(subjects)
 
 
 def failed_delivery(

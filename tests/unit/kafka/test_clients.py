@@ -1,4 +1,4 @@
-"""What errors of aiokafka mean, and why connections fail."""
+"""What errors of aiokafka mean, why connections fail, and that their loss is reported."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ import pytest
 from aiokafka import errors as kafka_errors
 
 from alertstream.errors import AlertStreamError, BrokerError, SecurityError
+from alertstream.kafka import clients
 from alertstream.kafka._aiokafka.clients import Failures, KafkaClient
+from alertstream.kafka.clients import (
+    LOST,
+    RESTORED,
+    connection_reports,
+    failed_delivery,
+    mapped_errors,
+)
 from alertstream.kafka.connection import Connection
-from alertstream.kafka.error_mapping import failed_delivery, mapped_errors
 
 LOCAL = Connection("localhost:9092")
 
@@ -92,3 +99,21 @@ def test_a_broker_that_closes_the_connection_expects_credentials() -> None:
     error.__cause__ = closed
     found = raised(error, {})
     assert "expects a user name and password" in found.what
+
+
+def test_loss_and_return_are_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "LOOK_INTERVAL", 0.001)
+    monkeypatch.setattr(clients, "LOST_AFTER", 0.05)
+    state = {"connected": True}
+    told: list[str | bool] = []
+
+    async def main() -> None:
+        async with connection_reports(lambda: state["connected"], told.append, told.append):
+            for connected, seconds in ((True, 0.1), (False, 0.3), (True, 0.1)):
+                state["connected"] = connected
+                await asyncio.sleep(seconds)
+        state["connected"] = False
+        await asyncio.sleep(0.1)
+
+    asyncio.run(main())
+    assert told == [False, LOST, True, RESTORED]
