@@ -1,21 +1,5 @@
 """The errors that alertstream raises, all of one family.
 
-::
-
-    AlertStreamError            exit status 1
-    ├── UsageError              exit status 2: an option or argument is invalid
-    ├── BrokerError             Kafka cannot be reached, or did not answer as it should
-    │   ├── SecurityError       credentials, certificates or rights were refused
-    │   └── TopicError          a topic is missing, exists already, or cannot be made
-    ├── LocalBrokerError        the local Kafka could not be fetched, started or stopped
-    ├── DataError               a file or folder of alerts cannot be read or written
-    ├── SchemaError             a schema is unknown, malformed or contradicts another
-    ├── RegistryError           a schema registry cannot be reached, or did not answer as it should
-    ├── UndecodableError        a message or record cannot be decoded as an alert
-    ├── PictureError            a cutout cannot be shown as an image
-    ├── FilterError             a filter's file cannot be run, or its code fails
-    └── DeliveryError           alerts were not acknowledged, or an account does not add up
-
 Every error is one line for people: what happened, where, and what to do about it.
 Errors of other libraries are turned into these by the package that owns the library.
 """
@@ -23,22 +7,9 @@ Errors of other libraries are turned into these by the package that owns the lib
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 Notice = Callable[[str], None]
 """Takes a line for the user about what goes wrong without ending the work."""
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where a message is: topic, partition and offset."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}[{self.partition}]@{self.offset}"
 
 
 class AlertStreamError(Exception):
@@ -51,18 +22,12 @@ class AlertStreamError(Exception):
 
     exit_status = 1
 
-    def __init__(
-        self, what: str, *, where: str | Position | None = None, todo: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, where: str | None = None, todo: str | None = None) -> None:
         self.what = what
         self.where = where
         self.todo = todo
-        parts = [what, None if where is None else str(where), todo]
-        super().__init__(" · ".join(_one_line(part) for part in parts if part))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+        # Each on one line, whatever it quotes.
+        super().__init__(" · ".join(" ".join(part.split()) for part in (what, where, todo) if part))
 
 
 class UsageError(AlertStreamError):
@@ -125,7 +90,7 @@ class DeliveryError(AlertStreamError):
         self,
         what: str,
         *,
-        where: str | Position | None = None,
+        where: str | None = None,
         todo: str | None = None,
         retriable: bool = False,
         refused: bool = False,

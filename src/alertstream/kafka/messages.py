@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from aiokafka import TopicPartition
 
-from alertstream.errors import Position
 from alertstream.kafka._aiokafka.offset_requests import (
     ConsumerGroupMetadata as ConsumerGroupMetadata,
 )
@@ -34,9 +33,9 @@ class Message(NamedTuple):
     headers: tuple[tuple[str, bytes | None], ...] = ()
 
     @property
-    def position(self) -> Position:
+    def position(self) -> str:
         """Where it is in Kafka."""
-        return Position(self.topic, self.partition, self.offset)
+        return f"{self.topic}[{self.partition}]@{self.offset}"
 
 
 class Copy(NamedTuple):

@@ -17,7 +17,7 @@ from alertstream.alert.light_curve import detection_paths
 from alertstream.alert.surveys import field_paths
 from alertstream.alert.text import PLAIN, SHOWN, Look, alert_text, heading
 from alertstream.avro.wire import schema_id_of
-from alertstream.errors import Position, UndecodableError
+from alertstream.errors import UndecodableError
 from alertstream.kafka.messages import ORIGIN, REASON, Message
 
 MAX_HEX = 32
@@ -100,7 +100,7 @@ def _undecodable_text(message: Message, reason: str, origin: dict[str, Any] | No
     content = message.value or b""
     parts = [f"{message.position}  undecodable: {reason}"]
     if origin:
-        place = Position(origin["topic"], origin["partition"], origin["offset"])
+        place = "{topic}[{partition}]@{offset}".format_map(origin)
         parts.append(f"from {place} of {_milliseconds(origin['timestamp'])}")
     parts.append(f"{len(content)} bytes")
     schema_id = schema_id_of(content)

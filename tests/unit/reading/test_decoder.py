@@ -45,7 +45,7 @@ def test_what_cannot_be_decoded_is_counted_and_each_cause_reported_once() -> Non
 def test_an_alert_has_its_message() -> None:
     received = ReceivedAlert({"diaSource": {"visit": 7}}, message(b"x", 5))
     assert received.visit == 7
-    assert received.message.position.offset == 5
+    assert received.message.offset == 5
 
 
 def test_no_end_of_causes_is_reported() -> None:
