@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
@@ -20,15 +21,14 @@ from alertstream.avro.schemas import parsed
 from alertstream.errors import DataError, SchemaError, UndecodableError
 
 MESSAGES: Schema = {"type": "bytes"}
-"""Schema of a file that holds whole messages, with or without a header, instead of alerts."""
+"""Schema of a file that holds whole messages instead of alerts."""
 
 
 class ContainerFile:
     """An Avro container file, open for reading.
 
-    ``schema`` is the parsed writer schema, ``schema_id`` the id that a recorded file keeps. A file
-    of plain ``bytes`` holds whole messages, with or without a header, instead of alerts:
-    ``holds_messages``.
+    ``schema`` is the parsed writer schema, ``schema_id`` the id that a recorded file keeps;
+    ``holds_messages`` if they are whole messages, with or without a header, instead of alerts.
 
     :raises DataError: the file cannot be opened, is not a container file, or has a schema that
         nothing can be decoded with; when iterated, the file is damaged: the records before the
@@ -38,23 +38,16 @@ class ContainerFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.records_read = 0
-        try:
-            self._file: BinaryIO = path.open("rb")
+        with _readable(path, "not an Avro container file"), ExitStack() as opened:
+            self._file: BinaryIO = opened.enter_context(path.open("rb"))
             self._size = path.stat().st_size or 1
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        try:
             self._blocks = Blocks(self._file, self._size)
             self.schema = schema_in(self._blocks.schema)
             self.holds_messages = self.schema is MESSAGES
             stated = self._blocks.meta.get(SCHEMA_ID)
             self.schema_id = None if stated is None else int(stated)
-        except Exception as error:
-            self._file.close()
-            what = "not an Avro container file"
-            if isinstance(error, SchemaError):
-                what = f"the file's schema cannot be used: {error.what}"
-            raise DataError(what, where=str(path), todo="choose another file") from error
+            # It stays open where all went well.
+            opened.pop_all()
 
     @property
     def share_read(self) -> float:
@@ -131,12 +124,7 @@ def _possible(count: int, block: bytes) -> int:
 
 
 class ContainerTail(NamedTuple):
-    """What it takes to append to a container file.
-
-    :param schema: the writer schema, as JSON.
-    :param sync_marker: what ends each block.
-    :param end: where the last whole block ends.
-    """
+    """The schema, as JSON; what ends each block; and where the last whole one ends."""
 
     schema: bytes
     sync_marker: bytes
@@ -149,20 +137,24 @@ def container_tail(path: Path) -> ContainerTail:
     :raises DataError: the file cannot be read, is not a container file, is compressed, or is
         damaged elsewhere than in its last block.
     """
-    try:
-        with path.open("rb") as file:
-            blocks = Blocks(file, path.stat().st_size)
-            tail = ContainerTail(blocks.schema, blocks.sync_marker, blocks.end())
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    except Exception as error:
-        what = "not an intact Avro container file"
-        raise DataError(what, where=str(path), todo="choose another file") from error
+    with _readable(path, "not an intact Avro container file"), path.open("rb") as file:
+        blocks = Blocks(file, path.stat().st_size)
+        tail = ContainerTail(blocks.schema, blocks.sync_marker, blocks.end())
     if blocks.codec != b"null":
         what = "cannot append to a compressed file"
         raise DataError(what, where=str(path), todo="choose another file")
     return tail
 
 
-def _unreadable(path: Path, error: OSError) -> DataError:
-    return DataError(f"the file cannot be read ({error.strerror})", where=str(path))
+@contextmanager
+def _readable(path: Path, what: str) -> Iterator[None]:
+    """Turn what goes wrong when a file is opened into an error of ours, in general ``what``."""
+    try:
+        yield
+    except OSError as error:
+        what = f"the file cannot be read ({error.strerror})"
+        raise DataError(what, where=str(path)) from error
+    except Exception as error:
+        if isinstance(error, SchemaError):
+            what = f"the file's schema cannot be used: {error.what}"
+        raise DataError(what, where=str(path), todo="choose another file") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from io import BytesIO
+from itertools import takewhile
 from typing import Any
 
 import fastavro
@@ -31,17 +32,17 @@ class Decoder:
 
     def __init__(self, schema: Schema, fields: Collection[str] | None = None) -> None:
         root = tree(schema)
-        self._whole = schema
+        self._whole = self._writer = schema
         self._nothing = _prepared(cut(root, {}))
-        self._writer = schema
         self._reader: Schema | None = None
-        self._images = 0
+        self._image_sizes: list[int] = []
         if fields is not None:
             selected = select(root, [field.split(".") for field in fields])
             self._writer = _cut_after_last(schema, root, selected)
             self._reader = _prepared(cut(root, selected))
-            self._images = _trailing_images(schema, len(self._writer["fields"]))
-        self._image_sizes = [0] * self._images
+            skipped = reversed(schema["fields"][len(self._writer["fields"]) :])
+            images = takewhile(lambda field: field["type"] == ["null", "bytes"], skipped)
+            self._image_sizes = [0 for _ in images]
         self._stream = BytesIO if _notices_end(root) else _StrictBytes
 
     def decode(self, message: bytes, start: int = 0) -> dict[str, Any]:
@@ -90,8 +91,7 @@ class Decoder:
         all has to be read to know.
         """
         end = len(message)
-        for index in range(self._images):
-            size = self._image_sizes[index]
+        for index, size in enumerate(self._image_sizes):
             if not message.startswith(_FITS_MAGIC, max(end - size, 0), end):
                 size = end - message.rfind(_FITS_MAGIC, start, end)
             prefix = b"\x02" + varint(size)
@@ -99,7 +99,7 @@ class Decoder:
                 return False
             self._image_sizes[index] = size
             end -= size + len(prefix)
-        return self._images > 0 and end >= start
+        return bool(self._image_sizes) and end >= start
 
 
 def _read(stream: BytesIO, writer: Schema, reader: Schema | None, size: int) -> dict[str, Any]:
@@ -146,16 +146,6 @@ def _cut_after_last(schema: Schema, root: Type, selected: Selection) -> Schema:
         return schema
     fields = schema["fields"][: wanted[-1]]
     return _prepared({"type": "record", "name": root.name, "fields": fields})
-
-
-def _trailing_images(schema: Schema, first: int) -> int:
-    """Return how many nullable bytes fields end the schema, from field ``first`` on."""
-    count = 0
-    for field in reversed(schema["fields"][first:]):
-        if field["type"] != ["null", "bytes"]:
-            break
-        count += 1
-    return count
 
 
 def _prepared(schema: Schema) -> Schema:

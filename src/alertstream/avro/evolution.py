@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-from alertstream.avro.schema_tree import ITEMS, VALUES, Field, Schema, Type, fields_below, tree
+from alertstream.avro.schema_tree import ITEMS, VALUES, Schema, Type, fields_below, tree
 
 _PROMOTED = {
     "int": {"long", "float", "double"},
@@ -22,25 +22,20 @@ _PROMOTED = {
 """As which other types a reader may have a type (Avro specification, "Schema Resolution")."""
 
 
-class _Described(NamedTuple):
-    type: str
-    default: str
-
-
 def differences(a: Schema, b: Schema) -> list[str]:
     """Return how ``b`` differs from ``a``, a line a field, in order; nothing if it does not."""
     before, after = _described(a), _described(b)
-    lines = [f"- {path}: {field.type}" for path, field in before.items() if path not in after]
-    for path, field in after.items():
-        old = before.get(path)
-        if old is None:
-            default = "" if field.default == "none" else f", default {field.default}"
-            lines.append(f"+ {path}: {field.type}{default}")
+    lines = [f"- {path}: {kind}" for path, (kind, _) in before.items() if path not in after]
+    for path, (kind, default) in after.items():
+        old_kind, old_default = before.get(path, ("", ""))
+        if not old_kind:
+            stated = "" if default == "none" else f", default {default}"
+            lines.append(f"+ {path}: {kind}{stated}")
             continue
-        if old.type != field.type:
-            lines.append(f"~ {path}: type {old.type} → {field.type}")
-        if old.default != field.default:
-            lines.append(f"~ {path}: default {old.default} → {field.default}")
+        if old_kind != kind:
+            lines.append(f"~ {path}: type {old_kind} → {kind}")
+        if old_default != default:
+            lines.append(f"~ {path}: default {old_default} → {default}")
     if [path for path in before if path in after] != [path for path in after if path in before]:
         lines.append("~ the fields are in a different order")
     return lines
@@ -54,31 +49,29 @@ def obstacles(written: Schema, read: Schema) -> list[str]:
     return list(dict.fromkeys(_unreadable(tree(written), tree(read), "")))
 
 
-def _described(schema: Schema) -> dict[str, _Described]:
+def _described(schema: Schema) -> dict[str, tuple[str, str]]:
     """Return each field's type and default in a few words, by the field's path."""
     found = {}
     for path, field in fields_below(tree(schema)):
         name = ".".join(path).replace(f".{ITEMS}", ITEMS).replace(f".{VALUES}", VALUES)
-        found[name] = _Described(_text(field.type), _default(field))
+        default = json.dumps(field.schema["default"]) if "default" in field.schema else "none"
+        found[name] = (_text(field.type), default)
     return found
-
-
-def _default(field: Field) -> str:
-    return json.dumps(field.schema["default"]) if "default" in field.schema else "none"
 
 
 def _text(node: Type) -> str:
     """Return a type in a few words: ``null | double``, ``array of diaSource``."""
-    if node.kind == "union":
-        return " | ".join(map(_text, node.inside))
-    if node.kind in ("array", "map"):
-        return f"{node.kind} of {_text(node.inside[0])}"
-    if node.kind == "enum":
-        return f"enum {node.short_name} ({', '.join(node.schema['symbols'])})"
-    if node.kind == "fixed":
-        return f"fixed {node.short_name} ({node.schema['size']} bytes)"
-    if node.kind == "record":
-        return node.short_name
+    match node.kind:
+        case "union":
+            return " | ".join(map(_text, node.inside))
+        case "array" | "map":
+            return f"{node.kind} of {_text(node.inside[0])}"
+        case "enum":
+            return f"enum {node.short_name} ({', '.join(node.schema['symbols'])})"
+        case "fixed":
+            return f"fixed {node.short_name} ({node.schema['size']} bytes)"
+        case "record":
+            return node.short_name
     logical = node.schema.get("logicalType") if isinstance(node.schema, dict) else None
     return f"{node.kind} ({logical})" if logical else node.kind
 
@@ -89,13 +82,13 @@ def _unreadable(written: Type, read: Type, path: str) -> Iterator[str]:
         for branch in written.inside:
             yield from _unreadable(branch, read, path)
     elif read.kind == "union":
-        if not any(_is_readable(written, branch) for branch in read.inside):
+        readable = (next(_unreadable(written, each, path), None) is None for each in read.inside)
+        if not any(readable):
             alike = [branch for branch in read.inside if _text(branch) == _text(written)]
-            yield from (
-                _unreadable(written, alike[0], path)
-                if alike
-                else [_other_type(written, read, path)]
-            )
+            if alike:
+                yield from _unreadable(written, alike[0], path)
+            else:
+                yield _other_type(written, read, path)
     elif written.kind != read.kind:
         if read.kind not in _PROMOTED.get(written.kind, ()):
             yield _other_type(written, read, path)
@@ -104,10 +97,6 @@ def _unreadable(written: Type, read: Type, path: str) -> Iterator[str]:
         yield from _unreadable(written.inside[0], read.inside[0], f"{path}{step}")
     elif written.name:
         yield from _unreadable_named(written, read, path)
-
-
-def _is_readable(written: Type, read: Type) -> bool:
-    return next(_unreadable(written, read, ""), None) is None
 
 
 def _unreadable_named(written: Type, read: Type, path: str) -> Iterator[str]:

@@ -13,8 +13,8 @@ from alertstream.avro.schemas import Schemas, parsed
 from alertstream.avro.wire import HEADER_SIZE, unpack
 from alertstream.errors import SchemaError, UndecodableError
 
-MAX_CARRIED = 16
-"""Schemas that messages carry themselves and whose decoders are kept."""
+MAX_DECODERS = 32
+"""Schemas whose decoders are kept; messages may carry any number of them."""
 
 
 class MessageDecoder:
@@ -33,8 +33,7 @@ class MessageDecoder:
         self._schemas = schemas
         self._fields = fields
         self._on_schema = on_schema
-        self._by_id: dict[int, Decoder] = {}
-        self._by_schema: dict[bytes, Decoder] = {}
+        self._decoders: dict[int | bytes, Decoder] = {}
 
     def decode(self, message: bytes | None) -> dict[str, Any]:
         """Return the alert, or the fields of it that were asked for.
@@ -43,32 +42,26 @@ class MessageDecoder:
         """
         if message is None:
             raise UndecodableError("no content")
+        key: int | bytes
         if message.startswith(CONTAINER_MAGIC):
-            schema, body = open_container_message(message)
-            return (self._by_schema.get(schema) or self._carried(schema)).decode(body)
-        schema_id, _ = unpack(message)
-        decoder = self._by_id.get(schema_id) or self._named(schema_id)
-        return decoder.decode(message, HEADER_SIZE)
+            key, body = open_container_message(message)
+            start = 0
+        else:
+            key, body, start = unpack(message)[0], message, HEADER_SIZE
+        return (self._decoders.get(key) or self._new_decoder(key)).decode(body, start)
 
-    def _named(self, schema_id: int) -> Decoder:
+    def _new_decoder(self, key: int | bytes) -> Decoder:
+        """Return a decoder for a schema, given by its id or as JSON."""
         try:
-            schema = self._schemas.by_id(schema_id)
+            schema = self._schemas.by_id(key) if isinstance(key, int) else _carried_schema(key)
             decoder = Decoder(schema, self._fields)
         except SchemaError as error:
-            raise UndecodableError(error.what) from error
+            where = "" if isinstance(key, int) else "container file: "
+            raise UndecodableError(f"{where}{error.what}") from error
+        if len(self._decoders) == MAX_DECODERS:
+            self._decoders.clear()
         self._on_schema(schema)
-        return self._by_id.setdefault(schema_id, decoder)
-
-    def _carried(self, text: bytes) -> Decoder:
-        try:
-            schema = _carried_schema(text)
-            decoder = Decoder(schema, self._fields)
-        except SchemaError as error:
-            raise UndecodableError(f"container file: {error.what}") from error
-        if len(self._by_schema) == MAX_CARRIED:
-            self._by_schema.clear()
-        self._on_schema(schema)
-        return self._by_schema.setdefault(text, decoder)
+        return self._decoders.setdefault(key, decoder)
 
 
 def writer_schema(message: bytes, schemas: Schemas) -> Schema:

@@ -37,6 +37,8 @@ MAX_REDIRECTS = 5
 MAX_REFERENCES = 100
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 
+_CHECK_LOGIN = "check --registry-username and --registry-password-file"
+
 _Ask = Callable[..., Awaitable[Any]]
 
 
@@ -83,10 +85,7 @@ class RegistryClient:
         if username:
             if not password or ":" in username:
                 what = "cannot contain a colon" if password else "needs a password"
-                raise UsageError(
-                    f"the registry's user name {what}",
-                    todo="check --registry-username and --registry-password-file",
-                )
+                raise UsageError(f"the registry's user name {what}", todo=_CHECK_LOGIN)
             login = base64.b64encode(f"{username}:{password}".encode()).decode()
             self._headers["Authorization"] = f"Basic {login}"
 
@@ -128,7 +127,7 @@ class RegistryClient:
     async def subjects(self) -> list[str]:
         """Return the names under which the registry has schemas."""
         async with self._session() as ask:
-            return [*map(str, await ask("GET", "subjects"))]
+            return [str(each) for each in await ask("GET", "subjects")]
 
     async def registered(self) -> list[Registered]:
         """Return what the registry has, by subject and version."""
@@ -195,8 +194,8 @@ class RegistryClient:
         if status in (401, 403):
             user = self._username
             what = f"rejects the login of {user}" if user else "requires a login"
-            todo = "check --registry-username and --registry-password-file"
-            raise RegistryError(f"the schema registry {what} ({status})", where=self.url, todo=todo)
+            what = f"the schema registry {what} ({status})"
+            raise RegistryError(what, where=self.url, todo=_CHECK_LOGIN)
         # Only a registry gives such a code: a page that is missing is not an id that is unknown.
         if status == 404 and said and str(answer.get("error_code")).startswith("404"):
             raise NotRegisteredError(str(said), where=self.url)
@@ -210,23 +209,23 @@ class RegistryClient:
 
     def _mapped(self, error: Exception) -> RegistryError:
         """Return our error for one of aiohttp's."""
-        if isinstance(error, TimeoutError):
-            return self._unavailable("no answer")
-        if isinstance(error, aiohttp.ClientSSLError):
-            what = f"no secure connection to the schema registry ({error.os_error})"
-            todo = "check --registry and --registry-ca-file"
-            return RegistryError(what, where=self.url, todo=todo)
-        if isinstance(error, aiohttp.ClientConnectorError):
-            known = isinstance(error.errno, int) and error.errno > 0
-            return self._unavailable(
-                str(os.strerror(error.errno or 0) if known else error.strerror)
-            )
-        if isinstance(error, aiohttp.TooManyRedirects):
-            return self._not_a_registry("it redirects without end")
-        if isinstance(error, aiohttp.ClientResponseError):
-            return self._not_a_registry("it does not speak HTTP")
-        if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-            return self._not_a_registry("it redirects to an invalid URL")
+        match error:
+            case TimeoutError():
+                return self._unavailable("no answer")
+            case aiohttp.ClientSSLError():
+                what = f"no secure connection to the schema registry ({error.os_error})"
+                todo = "check --registry and --registry-ca-file"
+                return RegistryError(what, where=self.url, todo=todo)
+            case aiohttp.ClientConnectorError(errno=int(number)) if number > 0:
+                return self._unavailable(os.strerror(number))
+            case aiohttp.ClientConnectorError():
+                return self._unavailable(str(error.strerror))
+            case aiohttp.TooManyRedirects():
+                return self._not_a_registry("it redirects without end")
+            case aiohttp.ClientResponseError():
+                return self._not_a_registry("it does not speak HTTP")
+            case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+                return self._not_a_registry("it redirects to an invalid URL")
         return self._unavailable(str(error) or type(error).__name__)
 
     def _unavailable(self, why: str, retry_after: str = "") -> RegistryUnavailableError:
@@ -251,9 +250,8 @@ def _schema_in(answer: Any) -> Any:
     kind = answer.get("schemaType") or "AVRO"
     if kind != "AVRO":
         raise SchemaError(f"it is not a schema of Avro, but of {kind}")
-    text = answer["schema"]
     try:
-        return json.loads(text)
+        return json.loads(answer["schema"])
     except ValueError as error:
         raise SchemaError("it is not valid JSON") from error
 
@@ -263,7 +261,6 @@ def _valid_url(url: str) -> str:
 
     :raises UsageError: it is not valid; a password in it is not repeated.
     """
-    todo = "give one as https://HOST or https://HOST/schema-registry"
     if "@" in url:
         what = "the registry's URL must not contain a login"
         raise UsageError(what, todo="give --registry-username and --registry-password-file")
@@ -272,4 +269,5 @@ def _valid_url(url: str) -> str:
         is_whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
         if is_whole and not (parts.query or parts.fragment):
             return url.strip().rstrip("/")
+    todo = "give one as https://HOST or https://HOST/schema-registry"
     raise UsageError(f"{url!r} is not a valid registry URL", todo=todo)

@@ -80,44 +80,37 @@ def _built(schema: Any, named: dict[str, Type | None]) -> Type:
     if isinstance(schema, list):
         return Type("union", schema, inside=tuple(_built(each, named) for each in schema))
     if isinstance(schema, str):
-        return Type(schema, schema) if schema in PRIMITIVES else _referred(schema, named)
+        if schema not in PRIMITIVES and schema not in named:
+            raise SchemaError(f"a schema with an undefined type {schema}")
+        known = named.get(schema, Type(schema, schema))
+        if known is None:
+            raise SchemaError("a schema with a type that contains itself")
+        return known
     kind = "record" if schema["type"] == "error" else schema["type"]
     if kind in _CONTENTS:
         return Type(kind, schema, inside=(_built(schema[_CONTENTS[kind]], named),))
     if kind not in ("record", "enum", "fixed"):
         return Type(kind, schema)
-    name = schema["name"]
+    name: str = schema["name"]
     named[name] = None
     fields = tuple(
         Field(each["name"], _built(each["type"], named), each)
         for each in (schema["fields"] if kind == "record" else ())
     )
-    found = Type(kind, schema, name, tuple(each.type for each in fields), fields)
-    named[name] = found
-    return found
-
-
-def _referred(name: str, named: Mapping[str, Type | None]) -> Type:
-    if name not in named:
-        raise SchemaError(f"a schema with an undefined type {name}")
-    found = named[name]
-    if found is None:
-        raise SchemaError("a schema with a type that contains itself")
+    named[name] = found = Type(kind, schema, name, tuple(each.type for each in fields), fields)
     return found
 
 
 def walk(node: Type) -> Iterator[Type]:
     """Yield a type and all types in it, each once, in the order of the schema."""
     seen: set[Type] = set()
-
-    def below(node: Type) -> Iterator[Type]:
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
         if node not in seen:
             seen.add(node)
             yield node
-            for each in node.inside:
-                yield from below(each)
-
-    return below(node)
+            waiting += reversed(node.inside)
 
 
 def fields_below(node: Type, path: Path = ()) -> Iterator[tuple[Path, Field]]:

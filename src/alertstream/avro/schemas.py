@@ -27,7 +27,7 @@ from fastavro.schema import (
 from alertstream.avro.schema_tree import PRIMITIVES, Type, tree, walk
 from alertstream.avro.schema_tree import Schema as Schema
 from alertstream.errors import Notice, SchemaError
-from alertstream.system.files import not_written
+from alertstream.system.files import writing
 
 MAX_LEVELS = 32
 """How deep types may be nested in a schema; LSST's have 5 levels."""
@@ -302,7 +302,7 @@ def plain_schema(schema: Schema) -> Schema:
     return {key: value for key, value in schema.items() if not key.startswith("__")}
 
 
-def write_schema(schema: Schema, schema_id: int, folder: Path) -> Path:
+def write_schema(schema: Schema, schema_id: int, folder: Path) -> None:
     """Write ``schema`` into ``folder`` where :class:`Schemas` finds it under ``schema_id``.
 
     :raises DataError: the file cannot be written.
@@ -310,9 +310,6 @@ def write_schema(schema: Schema, schema_id: int, folder: Path) -> Path:
     name = full_name(schema)
     stem = name if version_id(name) == schema_id else str(schema_id)
     path = folder / f"{stem}.avsc"
-    try:
+    with writing(path, option="--schemas"):
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(plain_schema(schema), indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise not_written(path, error, option="--schemas") from error
-    return path
