@@ -34,7 +34,7 @@ from alertstream.kafka.topics import TopicLayout
 from alertstream.monitoring.watch import Watch, watch_stream
 from alertstream.printing.printer import Printer, PrintOptions, print_stream
 from alertstream.sending.encoders import message_encoders
-from alertstream.sending.schedule import Cadence, WallClock, bursts, files_of, visits_in
+from alertstream.sending.schedule import Cadence, Clock, bursts, files_of, visits_in
 from alertstream.sending.sender import SendOptions, send
 
 SCHEMA_ID = 1000
@@ -47,7 +47,7 @@ async def send_ours(
     stop: asyncio.Event, broker: str, topic: str, path: str, times: str = "1", codec: str = "none"
 ) -> Seconds:
     """``alertstream send`` of one file, ``times`` times, as fast as possible."""
-    connection, visits, clock = Connection(broker), visits_in([Path(path)]), WallClock()
+    connection, visits, clock = Connection(broker), visits_in([Path(path)]), Clock()
     made = (await make_topics(connection, [topic], TopicLayout()))[topic]
     async with kafka.producer(connection, compression=codec) as producer:
         options, how = (
@@ -251,7 +251,7 @@ async def monitor_ours(stop: asyncio.Event, broker: str, topic: str) -> Seconds:
     subscription = Subscription((topic,), exit_on_eof=True)
     async with subscribe(Connection(broker), subscription) as stream:
         begin = time.perf_counter()
-        await watch_stream(stream, Schemas(), Watch((topic,), WallClock()), stop=stop)
+        await watch_stream(stream, Schemas(), Watch((topic,), Clock()), stop=stop)
         return time.perf_counter() - begin
 
 

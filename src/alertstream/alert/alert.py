@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from alertstream.alert.surveys import QUANTITIES, Survey, survey_of
 
@@ -48,14 +48,12 @@ class Alert(dict[str, Any]):
     @cached_property
     def source_id(self) -> int | None:
         """The detection's id, 64 bits."""
-        value: int | None = self._stated("source_id")
-        return value
+        return cast("int | None", self._stated("source_id"))
 
     @cached_property
     def object_id(self) -> int | str | None:
         """The id of the object that was detected."""
-        value: int | str | None = self._stated("object_id")
-        return value
+        return cast("int | str | None", self._stated("object_id"))
 
     @cached_property
     def visit(self) -> int | None:
@@ -66,8 +64,7 @@ class Alert(dict[str, Any]):
     @cached_property
     def band(self) -> str | None:
         """The passband: u, g, r, i, z or y."""
-        band: str | None = self.survey.band_name(self._stated("band"))
-        return band
+        return self.survey.band_name(self._stated("band"))
 
     @cached_property
     def mjd(self) -> float:

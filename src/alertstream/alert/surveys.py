@@ -55,7 +55,7 @@ class Survey:
         names = (path[-1] for path in self.paths.get(quantity, ()))
         return next((name for name in names if name in record), "")
 
-    def band_name(self, value: Any) -> Any:
+    def band_name(self, value: Any) -> str | None:
         """Return the name of a passband, given as the survey has it."""
         return self.bands.get(value, str(value)) if isinstance(value, int) else value
 

@@ -47,28 +47,24 @@ class Look:
 
 PLAIN = Look()
 
-
-Cell = tuple[str, int]
-"""A text, and the columns that it takes, which colours do not."""
-
-_COLUMNS = (
-    ("SOURCE", 19),
-    ("OBJECT", 19),
-    ("BAND", 4),
-    ("AB MAGNITUDE", 19),
-    ("SNR", 7),
-    ("TIME (UTC)", 19),
-    ("MJD", 15),
-    ("RA, DEC (ICRS)", 25),
-    ("RA, DEC (deg)", 19),
-    ("HISTORY", 3 + 2 + 6 + 2 + SPARKLINE_WIDTH),
-)
-_ALIGNED_RIGHT = ("SOURCE", "OBJECT", "AB MAGNITUDE", "SNR")
+_COLUMNS = {
+    "SOURCE": ">19",
+    "OBJECT": ">19",
+    "BAND": "^4",
+    "AB MAGNITUDE": ">19",
+    "SNR": ">7",
+    "TIME (UTC)": "<19",
+    "MJD": "<15",
+    "RA, DEC (ICRS)": "<25",
+    "RA, DEC (deg)": "<19",
+    "HISTORY": f"<{3 + 2 + 6 + 2 + SPARKLINE_WIDTH}",
+}
+"""How each is aligned, and how wide it is."""
 
 
 def heading(look: Look = PLAIN) -> str:
     """Return what stands above the columns of :func:`alert_text`."""
-    names = (f"{name:{'>' if name in _ALIGNED_RIGHT else '<'}{width}}" for name, width in _COLUMNS)
+    names = (f"{name:{form}}" for name, form in _COLUMNS.items())
     return _flow([(name, len(name)) for name in names], look.width)
 
 
@@ -79,28 +75,30 @@ def alert_text(alert: Alert, look: Look = PLAIN) -> str:
     """
     band = printable(str(alert.band or "-"))
     texts = (
-        f"{printable(str(alert.source_id)):>19}",
-        f"{printable(str(alert.object_id or '-')):>19}",
-        f"{band:^4}",
-        f"{alert.brightness:>19}",
-        f"{alert.snr:7.1f}" if math.isfinite(alert.snr) else f"{'-':>7}",
-        f"{alert.utc:19}",
+        printable(str(alert.source_id)),
+        printable(str(alert.object_id or "-")),
+        band,
+        alert.brightness,
+        f"{alert.snr:.1f}" if math.isfinite(alert.snr) else "-",
+        alert.utc,
         f"{alert.mjd:11.5f} {alert.time_scale}",
-        f"{sexagesimal(alert.ra, alert.dec):25}",
+        sexagesimal(alert.ra, alert.dec),
         f"{alert.ra:9.5f} {alert.dec:+9.5f}",
-        _history(alert, look),
+        "",
     )
-    cells = [
-        (text, width if name == "HISTORY" else max(len(text), width))
-        for text, (name, width) in zip(texts, _COLUMNS, strict=True)
-    ]
+    aligned = [f"{text:{form}}" for text, form in zip(texts, _COLUMNS.values(), strict=True)]
+    cells = [(text, len(text)) for text in aligned]
     if look.mark is not None:
-        cells[2] = (look.mark(texts[2], band), cells[2][1])
+        cells[2] = (look.mark(aligned[2], band), len(aligned[2]))
+    cells[-1] = (_history(alert, look), len(aligned[-1]))
     return _flow(cells, look.width)
 
 
-def _flow(cells: Iterable[Cell], width: int) -> str:
-    """Return cells side by side, in lines of ``width`` columns; 0 is one line."""
+def _flow(cells: Iterable[tuple[str, int]], width: int) -> str:
+    """Return cells side by side, in lines of ``width`` columns; 0 is one line.
+
+    :param cells: texts, and the columns that each takes, which colours do not.
+    """
     lines: list[list[str]] = [[]]
     used = 0
     for text, columns in cells:

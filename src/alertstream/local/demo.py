@@ -32,7 +32,7 @@ from alertstream.monitoring.watch import Watch, watch_stream
 from alertstream.printing.printer import Printer, PrintOptions, print_stream
 from alertstream.sending.account import VisitSent
 from alertstream.sending.encoders import message_encoders
-from alertstream.sending.schedule import Cadence, WallClock, bursts, files_of, visits_in
+from alertstream.sending.schedule import Cadence, Clock, bursts, files_of, visits_in
 from alertstream.sending.sender import SendOptions, send
 
 TOPIC = "alerts-simulated"
@@ -132,7 +132,7 @@ class _Stage:
         filters, done = FilterOptions(self.options.filters), asyncio.Event()
         outputs = filters.topics
         made = await make_topics(self.connection, [TOPIC, *outputs], TopicLayout())
-        watch = Watch((TOPIC, *outputs), WallClock())
+        watch = Watch((TOPIC, *outputs), Clock())
         group = Subscription((TOPIC,), group_name(filters.filters))
         async with (
             producer(self.connection) as sending,
@@ -155,7 +155,7 @@ class _Stage:
     async def _send(
         self, sending: Producer, topic: Topic, folder: Path, stop: asyncio.Event
     ) -> VisitSent:
-        visits, cadence, clock = visits_in([folder]), self.options.cadence, WallClock()
+        visits, cadence, clock = visits_in([folder]), self.options.cadence, Clock()
         return await send(
             sending,
             SendOptions(topic, cadence.interval),

@@ -14,7 +14,7 @@ from alertstream.kafka.producer import producer
 from alertstream.kafka.topics import TopicLayout
 from alertstream.sending.account import VisitSent
 from alertstream.sending.encoders import message_encoders
-from alertstream.sending.schedule import Cadence, WallClock, bursts, files_of, visits_in
+from alertstream.sending.schedule import Cadence, Clock, bursts, files_of, visits_in
 from alertstream.sending.sender import SendOptions
 from alertstream.sending.sender import send as send_visits
 
@@ -63,7 +63,7 @@ async def send(
     )
     target = (await make_topics(connection, [topic], TopicLayout(partitions, replication)))[topic]
     options = SendOptions(target, interval, limit)
-    clock, stop = WallClock(), asyncio.Event()
+    clock, stop = Clock(), asyncio.Event()
     due = bursts(visits, Cadence(interval, align=False), clock, stop)
     async with producer(connection, notice=_log.warning) as writing:
         return await send_visits(writing, options, encoders, due, clock=clock, stop=stop)

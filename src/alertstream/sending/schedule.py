@@ -1,8 +1,7 @@
 """The visit clock: which files are sent when.
 
-One file is one visit, or one folder of them, and one visit is one burst. Bursts start at multiples
-of the interval on the wall clock, as a telescope's do. The clock is handed in, so that nothing here
-has to sleep to be tested.
+One visit is one burst. Bursts start at multiples of the interval on the wall clock, as a
+telescope's do. The clock is handed in, so that nothing here has to sleep to be tested.
 """
 
 from __future__ import annotations
@@ -10,28 +9,17 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, repeat
 from pathlib import Path
-from typing import Protocol
 
 from alertstream.errors import DataError
 
 
-class Clock(Protocol):
-    """A wall clock: seconds since 1970."""
-
-    def now(self) -> float:
-        """Return the time."""
-
-    async def wait_until(self, when: float, stop: asyncio.Event) -> None:
-        """Return at ``when``, or earlier once ``stop`` is set."""
-
-
-class WallClock:
-    """The machine's own clock."""
+class Clock:
+    """The machine's wall clock."""
 
     def now(self) -> float:
         """Return the time in seconds since 1970."""
@@ -90,7 +78,8 @@ async def bursts(
 ) -> AsyncIterator[Burst]:
     """Yield each visit when its burst is due, until ``stop``."""
     first, previous = clock.now(), None
-    for visit in _rounds(visits, cadence.repeat):
+    rounds = repeat(visits, cadence.repeat) if cadence.repeat else repeat(visits)
+    for visit in chain.from_iterable(rounds):
         start = cadence.next_start(clock.now(), previous, first)
         await clock.wait_until(start, stop)
         if stop.is_set():
@@ -102,11 +91,6 @@ async def bursts(
 def files_of(visits: Iterable[VisitFiles]) -> list[Path]:
     """Return all files of visits, in order."""
     return [path for visit in visits for path in visit.files]
-
-
-def _rounds(visits: Sequence[VisitFiles], repeat: int) -> Iterator[VisitFiles]:
-    for _ in range(repeat) if repeat else count():
-        yield from visits
 
 
 def visits_in(paths: Sequence[Path]) -> list[VisitFiles]:

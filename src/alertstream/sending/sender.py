@@ -7,6 +7,7 @@ hands them to the producer in batches. The visit is done when each is acknowledg
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,7 +66,6 @@ async def send(
 
     A damaged file ends its visit, not the stream: what comes before the damage is sent.
 
-    :param bursts: the visits, each when it is due.
     :param report: called when a visit is done.
     """
     total = VisitSent()
@@ -73,8 +73,8 @@ async def send(
         await producer.recreate_after_rejection()
         sent = VisitSent(visit.path.stem, str(visit.path))
         begin = clock.now()
-        deadline = start + (options.interval or float("inf"))
-        delivery = _Delivery(producer, options.topic, sent, clock, deadline)
+        deadline = start + (options.interval or math.inf)
+        delivery = _Delivery(producer, options.topic, sent, clock, begin, deadline)
         messages = _messages(visit, options, encoders, sent, stop, progress)
         feeds = [
             asyncio.create_task(delivery.feed(messages, partition))
@@ -119,7 +119,6 @@ def _messages(
 
 
 def _visit_of(container: ContainerFile, body: bytes) -> str | None:
-    """Return the visit that a file's first alert names."""
     if container.holds_messages:
         return None
     try:
@@ -140,13 +139,11 @@ class _Delivery:
     topic: Topic
     sent: VisitSent
     clock: Clock
+    last_answer: float
     deadline: float
     in_flight: set[asyncio.Future[Any]] = field(default_factory=set)
     first_cause: BaseException | None = None
     gave_up: BaseException | None = None
-
-    def __post_init__(self) -> None:
-        self.last_answer = self.clock.now()
 
     async def feed(self, messages: Iterator[tuple[bytes, ...]], partition: int) -> None:
         """Send messages to one partition, a batch after the other, as fast as it takes them."""

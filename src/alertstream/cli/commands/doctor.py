@@ -46,9 +46,9 @@ class Doctor(ReadingOptions, SchemaOptions, FormatOptions):
 
     async def _examine(self, patient: Patient, bad: list[Finding]) -> None:
         from alertstream.local.doctor import examine
-        from alertstream.sending.schedule import WallClock
+        from alertstream.sending.schedule import Clock
 
-        async for found in examine(patient, WallClock()):
+        async for found in examine(patient, Clock()):
             if found.good is False:
                 bad.append(found)
             write_line(as_json(asdict(found)) if self.format == "json" else _line(found))

@@ -106,7 +106,7 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
         from alertstream.kafka.producer import producer
         from alertstream.kafka.topics import TopicLayout
         from alertstream.sending.encoders import message_encoders
-        from alertstream.sending.schedule import Cadence, WallClock, bursts, files_of
+        from alertstream.sending.schedule import Cadence, Clock, bursts, files_of
         from alertstream.sending.sender import SendOptions, send
 
         encoders = await message_encoders(
@@ -115,7 +115,7 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
             schema_id=self.schema_id,
             subject=self.subject or f"{self.topic}-value",
         )
-        clock, layout = WallClock(), TopicLayout(self.partitions, self.replication)
+        clock, layout = Clock(), TopicLayout(self.partitions, self.replication)
         topic = (await make_topics(connection, [self.topic], layout))[self.topic]
         due = (
             ordered_bursts(input_lines(), visits, stop)
