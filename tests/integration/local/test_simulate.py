@@ -14,7 +14,7 @@ import pytest
 from tests.support import raw_kafka
 from tests.support.commands import run
 
-from alertstream.local.simulate.faults import FAULTS, MANIFEST, UNKNOWN_ID
+from alertstream.local.simulate.files import FAULTS, MANIFEST, UNKNOWN_ID
 
 ROOT = Path(__file__).parents[3]
 

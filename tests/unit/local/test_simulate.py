@@ -23,8 +23,15 @@ from alertstream.avro.message_decoder import MessageDecoder
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import pack, schema_id_of
 from alertstream.errors import DataError, SchemaError, UndecodableError, UsageError
-from alertstream.local.simulate.faults import FAULTS, MANIFEST, UNDECODABLE, Faults
-from alertstream.local.simulate.files import SimulateOptions, simulate, visit_alerts
+from alertstream.local.simulate.files import (
+    FAULTS,
+    MANIFEST,
+    UNDECODABLE,
+    Faults,
+    SimulateOptions,
+    simulate,
+    visit_alerts,
+)
 
 ROOT = Path(__file__).parents[3]
 SMALL = SimulateOptions(Path(), visits=2, alerts=60, history=(0, 20), cutout_size=41)
@@ -214,7 +221,7 @@ def test_a_visit_is_one_exposure_of_189_detectors(alerts) -> None:
 )
 def test_every_version_can_be_filled(version: str, tmp_path) -> None:
     size = {"visits": 1, "alerts": 8, "history": (0, 6), "cutout_size": 15}
-    options = replace(SMALL, folder=tmp_path, schema=version, **size)
+    options = replace(SMALL, folder=tmp_path, **size)
     (path,) = simulate(options, schema(version))
     with path.open("rb") as file:
         reader = fastavro.reader(file, reader_schema=official(version))

@@ -17,7 +17,7 @@ from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
     from alertstream.avro.schemas import Schemas
-    from alertstream.local.simulate.faults import Faults
+    from alertstream.local.simulate.files import Faults
 
 
 _options = option_group("Options")
@@ -56,7 +56,6 @@ class Simulate(FolderOptions):
             folder=self.folder,
             visits=self.visits,
             alerts=self.alerts,
-            schema=self.schema,
             history=_range(self.history),
             cutout_size=self.cutout_size,
             seed=self.seed,
@@ -82,7 +81,7 @@ def _range(text: str) -> tuple[int, int]:
 
 
 def _faults(text: str, schema_id: int, schemas: Schemas) -> Faults:
-    from alertstream.local.simulate.faults import FAULTS, Faults
+    from alertstream.local.simulate.files import FAULTS, Faults
 
     named = tuple(dict.fromkeys(kind.strip() for kind in text.split(",")))
     for kind in named:

@@ -1,42 +1,102 @@
-"""A simulated alert: an object, through all visits, as the records of a schema version.
+"""A simulated alert: an object, through all visits, as the records of any LSST schema version.
 
 What programs and people look at is as in real alerts: ids, times, places, fluxes and their errors,
-histories, cutouts.
+histories, cutouts. The rest is there, and says nothing.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from heapq import nlargest
 from random import Random
 from statistics import fmean
+from typing import Any
 
-import numpy as np
-
-from alertstream.local.simulate.records import Records, Values
+from alertstream.avro.schema_tree import Type, tree, walk
+from alertstream.avro.schemas import Schema
+from alertstream.errors import SchemaError
 from alertstream.local.simulate.sky import (
     AB_ZERO,
     DEPTHS,
     DETECTORS,
     PIXEL,
-    TAI_MINUS_UTC,
     Field,
     Object,
     Place,
     Visit,
 )
 
+Values = dict[str, Any]
+
 PROCESSING = 45 / 86400
 """Days from an exposure to its sources."""
-OTHER_MEASUREMENTS = """
-ra_dec_Cov psfLnL psfChi2 bboxSize extendedness trailAlgorithm ixy ixyPSF
-trailFlux trailFluxErr trailRa trailRaErr trailDec trailDecErr trailLength trailLengthErr
-trailAngle trailAngleErr trailChi2 trailNdata dipoleMeanFlux dipoleMeanFluxErr
-dipoleFluxDiff dipoleFluxDiffErr dipoleRa dipoleRaErr dipoleDec dipoleDecErr dipoleLength
-dipoleAngle dipoleChi2 dipoleNdata psfRa psfRaErr psfDec psfDecErr
-"""
-"""Fields of a source that are 1 in all of them."""
+_TODAY = {
+    "alertId": "diaSourceId",
+    "psFlux": "psfFlux",
+    "psFluxErr": "psfFluxErr",
+    "midPointTai": "midpointMjdTai",
+    "filterName": "band",
+    "decl": "dec",
+    "declErr": "decErr",
+    "is_negative": "isNegative",
+}
+"""Names of versions before 8, and the name that means the same today."""
+_LEAST: dict[str, Any] = {"boolean": False, "string": "", "bytes": b"", "array": [], "map": {}}
+
+
+class Records:
+    """The record types of one schema version.
+
+    :raises SchemaError: it is not a schema of LSST alerts.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        types = {each.short_name: each for each in walk(tree(schema)) if each.fields}
+        if not types.keys() >= {"alert", "diaSource"}:
+            raise SchemaError("not a schema of LSST alerts")
+        self._fields = {
+            name: [
+                (field.name, _TODAY.get(field.name, field.name), _blank(field.type, name))
+                for field in record.fields
+            ]
+            for name, record in types.items()
+        }
+        snr = next(field.type for field in types["diaSource"].fields if field.name == "snr")
+        self.unmeasured = None if snr.kind == "union" else math.nan
+        """What stands for a value that could not be measured: null, before 6.0 NaN."""
+
+    def filled(self, record: str, values: Values) -> Values | None:
+        """Return ``values`` under today's names as this version's ``record``; None if it has none.
+
+        What is not among them is the least that its type allows.
+        """
+        if record not in self._fields:
+            return None
+        return {name: values.get(today, blank) for name, today, blank in self._fields[record]}
+
+    def all_filled(self, record: str, found: Iterable[Values]) -> list[Values | None] | None:
+        """Return several records; None if there are none."""
+        return [self.filled(record, values) for values in found] or None
+
+
+def _blank(node: Type, record: str = "") -> Any:
+    """Return the least that a type can hold; a ``diaSource`` has 1 rather than null numbers."""
+    if node.kind == "union":
+        kinds = {each.kind for each in node.inside}
+        if "boolean" in kinds:
+            return False
+        if record == "diaSource" and kinds & {"float", "int"}:
+            return 1
+        return None if "null" in kinds else _blank(node.inside[0])
+    if node.kind == "record":
+        return {field.name: _blank(field.type) for field in node.fields}
+    if node.kind == "enum":
+        return node.schema["symbols"][0]
+    if node.kind == "fixed":
+        return bytes(node.schema["size"])
+    return _LEAST.get(node.kind, 0)
 
 
 @dataclass(frozen=True)
@@ -58,21 +118,17 @@ class History:
         self, records: Records, earlier: int, flux: float, cutouts: Mapping[str, bytes]
     ) -> Values:
         """Return the alert of a flux change of ``flux`` nJy now, seen ``earlier`` times before."""
-        visit, moves = self.field.visit, self.thing.kind == "moving"
-        now = self._source(visit, self.place, flux)
+        moves = self.thing.kind == "moving"
+        now = self._source(self.field.visit, self.place, flux)
         sources = [*map(self._earlier_source, self._seen(earlier)), now]
-        first = sources[0]
-        link = {"ssObjectId" if moves else "diaObjectId": first["diaSourceId"]}
         for source in sources:
-            source |= link
-        forced = [] if moves else self._forced(first)
-        values: Values = {
+            source["ssObjectId" if moves else "diaObjectId"] = sources[0]["diaSourceId"]
+        forced = [] if moves else self._forced(sources[0])
+        values = {
             "diaSourceId": now["diaSourceId"],
-            "observation_reason": f"pairs_{visit.band}",
-            "target_name": "wide-fast-deep",
             "diaSource": records.filled("diaSource", now | self._unmeasured(records.unmeasured)),
-            "prvDiaSources": _all_filled(records, "diaSource", sources[:-1]),
-            "prvDiaForcedSources": _all_filled(records, "diaForcedSource", forced),
+            "prvDiaSources": records.all_filled("diaSource", sources[:-1]),
+            "prvDiaForcedSources": records.all_filled("diaForcedSource", forced),
             **cutouts,
         }
         if moves:
@@ -80,16 +136,14 @@ class History:
             for record in ("ssObject", "ssSource", "mpc_orbits", "MPCORB"):
                 values[record] = records.filled(record, orbiting)
         else:
-            values["diaObject"] = records.filled("diaObject", _summary(sources, forced))
+            values["diaObject"] = records.filled("diaObject", _summary(sources))
         return records.filled("alert", values) or {}
 
     def _seen(self, count: int) -> list[Visit]:
         """Return the ``count`` earlier visits in which the object stood out most, oldest first."""
-
-        def dimness(visit: Visit) -> float:
-            return -abs(self.thing.curve(visit.mjd)) / visit.sky_error
-
-        return sorted(sorted(self.field.earlier, key=dimness)[:count], key=lambda v: v.mjd)
+        curve = self.thing.curve
+        most = nlargest(count, self.field.earlier, lambda v: abs(curve(v.mjd)) / v.sky_error)
+        return sorted(most, key=lambda v: v.mjd)
 
     def _measured(self, visit: Visit) -> float:
         true = self.thing.flux * self.thing.curve(visit.mjd)
@@ -101,26 +155,23 @@ class History:
         scatter = then.sigma * PIXEL / max(abs(flux) / then.sky_error, 3)
         east, north = (speed * days + self.rng.gauss(0, scatter) for speed in self.thing.motion)
         ra = round((self.place.ra + east / math.cos(math.radians(self.place.dec))) % 360, 9)
-        elsewhere = self.field.place(self.rng)
-        there = replace(elsewhere, ra=ra, dec=round(self.place.dec + north, 9))
-        return self._source(then, there, flux)
+        dec = round(self.place.dec + north, 9)
+        return self._source(then, self.field.place(self.rng)._replace(ra=ra, dec=dec), flux)
 
     def _common(self, visit: Visit, detector: int, flux: float) -> Values:
         """Return what sources and forced sources have in common."""
-        error, processed = visit.error(self.thing.template + flux), visit.mjd + PROCESSING
+        error = visit.error(self.thing.template + flux)
         return {
             "visit": visit.id,
             "ccdVisitId": visit.id * 1000 + detector,
             "detector": detector,
             "band": visit.band,
             "midpointMjdTai": visit.mjd,
-            "timeProcessedMjdTai": round(processed, 9),
-            "time_processed": _microseconds(processed),
+            "timeProcessedMjdTai": round(visit.mjd + PROCESSING, 9),
             "psfFlux": flux,
             "psfFluxErr": error,
             "scienceFlux": self.template + flux,
             "scienceFluxErr": error * 12 / 13,
-            "programId": 1,
         }
 
     def _forced(self, first: Values) -> list[Values]:
@@ -138,68 +189,48 @@ class History:
     def _source(self, visit: Visit, place: Place, flux: float) -> Values:
         """Return a diaSource under today's names, without the object it belongs to."""
         rng, artefact = self.rng, self.thing.kind == "artefact"
-        error = visit.error(self.thing.template + flux)
+        common = self._common(visit, place.detector, flux)
+        error = common["psfFluxErr"]
         snr, noise, doubt = abs(flux) / error, rng.gauss(0, 1), rng.betavariate(1.3, 9)
-        blur, moment = visit.sigma / max(snr, 1), 0.04 * visit.sigma**2
+        blur = visit.sigma / max(snr, 1) * PIXEL
         return {
-            **dict.fromkeys(OTHER_MEASUREMENTS.split(), 1),
-            **self._common(visit, place.detector, flux),
+            **common,
+            **place._asdict(),
             "diaSourceId": visit.source_id(place.detector, self.counter),
             "exposureTime": 30.0,
-            "ra": place.ra,
-            "dec": place.dec,
-            "raErr": blur * PIXEL,
-            "decErr": blur * PIXEL,
-            "x": place.x,
-            "y": place.y,
-            "xErr": blur,
-            "yErr": blur,
+            "raErr": blur,
+            "decErr": blur,
             "snr": snr,
             "isNegative": flux < 0,
-            "psfNdata": int(50 * visit.sigma**2),
             "apFlux": flux + 1.6 * error * noise,
             "apFluxErr": 1.9 * error,
             "templateFlux": self.template,
             "templateFluxErr": error * 5 / 13,
-            "ixx": moment * (1 + 0.03 * noise),
-            "iyy": moment * (1 - 0.03 * noise),
-            "ixxPSF": moment,
-            "iyyPSF": moment,
+            "ixxPSF": 0.04 * visit.sigma**2,
             "isDipole": artefact,
-            "dipoleFitAttempted": True,
             "reliability": doubt if artefact else 1 - doubt,
-            "reliabilityVersion": "simulated",
         }
 
     def _orbiting(self, source: Values) -> Values:
         """Return what an alert says of a moving object: an asteroid of the main belt."""
         rng = self.rng
         letter, cycle = rng.choice("ABCDEFGHJKLMNOPQRSTUVWXYZ"), rng.randrange(10, 100)
-        packed, designation = f"K14Q{cycle}{letter}", f"2014 Q{letter}{cycle}"
         near, axis, eccentricity = rng.uniform(1.2, 2.5), rng.uniform(2.1, 3.3), rng.random() / 4
         magnitude = AB_ZERO - 2.5 * math.log10(self.thing.flux)
         return {
             "ssObjectId": source["ssObjectId"],
             "diaSourceId": source["diaSourceId"],
-            "id": self.counter % 2**31,
-            "designation": designation,
-            "unpacked_primary_provisional_designation": designation,
-            "packed_primary_provisional_designation": packed,
-            "mpcDesignation": packed,
+            "designation": f"2014 Q{letter}{cycle}",
+            "mpcDesignation": f"K14Q{cycle}{letter}",
             "topoRange": near,
             "helioRange": near + 0.9,
             "ephRa": self.place.ra,
             "ephDec": self.place.dec,
-            "ephOffset": 0.0,
-            "ephRateRa": self.thing.motion[0],
-            "ephRateDec": self.thing.motion[1],
-            "ephRate": math.hypot(*self.thing.motion),
             "ephVmag": magnitude,
             "a": axis,
             "e": eccentricity,
             "q": axis * (1 - eccentricity),
             "i": rng.uniform(0, 20),
-            "epoch_mjd": 61000.0,
             "h": magnitude - 5 * math.log10(near * (near + 0.9)),
         }
 
@@ -212,18 +243,8 @@ class History:
         return self.rng.choices(choices, weights=(97, 1, 1, 1))[0]
 
 
-def _all_filled(records: Records, record: str, found: Iterable[Values]) -> list[Values] | None:
-    filled = [records.filled(record, values) for values in found]
-    return [each for each in filled if each is not None] or None
-
-
-def _microseconds(mjd: float) -> int:
-    """Return a time in MJD (TAI) as microseconds since 1970 (UTC)."""
-    return round((mjd - 40587) * 86400 - TAI_MINUS_UTC.total_seconds()) * 1_000_000
-
-
-def _summary(sources: Sequence[Values], forced: Sequence[Values]) -> Values:
-    """Return the diaObject that its sources, oldest first, and forced fluxes make up."""
+def _summary(sources: Sequence[Values]) -> Values:
+    """Return the diaObject that its sources, oldest first, make up."""
     first, last = sources[0], sources[-1]
     values: Values = {
         "diaObjectId": first["diaSourceId"],
@@ -235,28 +256,9 @@ def _summary(sources: Sequence[Values], forced: Sequence[Values]) -> Values:
         "firstDiaSourceMjdTai": first["midpointMjdTai"],
         "lastDiaSourceMjdTai": last["midpointMjdTai"],
         "validityStartMjdTai": last["timeProcessedMjdTai"],
-        "validityStart": last["time_processed"],
     }
     for band in DEPTHS:
-        seen = [source for source in sources if source["band"] == band]
-        there = [source for source in forced if source["band"] == band]
-        values |= _statistics(f"{band}_psfFlux", seen, "psfFlux")
-        values |= _statistics(f"{band}_fpFlux", there, "psfFlux")
-        values |= _statistics(f"{band}_scienceFlux", there, "scienceFlux")
+        fluxes = [source["psfFlux"] for source in sources if source["band"] == band]
+        values[f"{band}_psfFluxNdata"] = len(fluxes)
+        values[f"{band}_psfFluxMean"] = fmean(fluxes) if fluxes else None
     return values
-
-
-def _statistics(name: str, measurements: Sequence[Values], flux: str) -> Values:
-    if not measurements:
-        return {f"{name}Ndata": 0}
-    fluxes = [values[flux] for values in measurements]
-    error = fmean(values[f"{flux}Err"] for values in measurements)
-    return {
-        f"{name}Ndata": len(fluxes),
-        f"{name}Mean": fmean(fluxes),
-        f"{name}MeanErr": error / math.sqrt(len(fluxes)),
-        f"{name}ErrMean": error,
-        f"{name}Sigma": float(np.std(fluxes, ddof=1)) if len(fluxes) > 1 else None,
-        f"{name}Min": min(fluxes),
-        f"{name}Max": max(fluxes),
-    }

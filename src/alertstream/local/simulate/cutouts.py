@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,30 @@ Image = NDArray[np.float64]
 
 _SPARE_NOISE = 50_000
 _FITS_BLOCK = 2880
+_HEADER = """\
+SIMPLE  =                    T
+BITPIX  =                  -32
+NAXIS   =                    2
+NAXIS1  = {size:20}
+NAXIS2  = {size:20}
+BUNIT   = 'nJy     '
+RADESYS = 'ICRS    '
+CTYPE1  = 'RA---TAN'
+CTYPE2  = 'DEC--TAN'
+CUNIT1  = 'deg     '
+CUNIT2  = 'deg     '
+CRPIX1  = {x:20.12G}
+CRPIX2  = {y:20.12G}
+CRVAL1  = {place.ra:20.12G}
+CRVAL2  = {place.dec:20.12G}
+CD1_1   = {minus_cosine:20.12G}
+CD1_2   = {sine:20.12G}
+CD2_1   = {sine:20.12G}
+CD2_2   = {cosine:20.12G}
+VISIT   = {visit.id:20}
+DETECTOR= {place.detector:20}
+FILTER  = '{visit.band:8}'
+END"""
 
 
 class Noise:
@@ -27,15 +51,14 @@ class Noise:
         self._strips = rng.standard_normal((2, size * size + _SPARE_NOISE)) * pixel * shares
         self._size = size
 
-    def images(self, rng: np.random.Generator) -> tuple[Image, Image]:
+    def images(self, rng: np.random.Generator) -> Image:
         """Return template and science of nothing but noise."""
         first, size = int(rng.integers(_SPARE_NOISE)), self._size
-        template, science = self._strips[:, first : first + size * size].copy()
-        return template.reshape(size, size), science.reshape(size, size)
+        images: Image = self._strips[:, first : first + size * size].copy()
+        return images.reshape(2, size, size)
 
 
-@dataclass(frozen=True)
-class Cutouts:
+class Cutouts(NamedTuple):
     """Three images of an object at ``x``, ``y`` (pixels from 0), and its PSF flux in each, nJy."""
 
     x: float
@@ -46,7 +69,8 @@ class Cutouts:
     @classmethod
     def drawn(cls, rng: np.random.Generator, noise: Noise, visit: Visit, thing: Object) -> Cutouts:
         """Draw an object at the middle, and what else is there."""
-        template, science = noise.images(rng)
+        both = noise.images(rng)
+        template, science = both
         size, sigma = len(template), visit.sigma
         x, y = (size - 1) / 2 + rng.uniform(-0.5, 0.5, 2)
         star = reference = _point(size, x, y, sigma)
@@ -58,15 +82,11 @@ class Cutouts:
         for _ in range(rng.integers(4)):
             left, below = rng.uniform(0, size - 1, 2)
             neighbour = _point(size, left, below, sigma)
-            neighbour *= 10 * visit.sky_error * (1 + rng.pareto(1))
-            template += neighbour
-            science += neighbour
+            both += neighbour * (10 * visit.sky_error * (1 + rng.pareto(1)))
         if thing.kind == "supernova":
             left, below = rng.normal((x, y), 3)
             host = _point(size, left, below, 2 * sigma)
-            host *= thing.flux * rng.uniform(2, 15)
-            template += host
-            science += host
+            both += host * (thing.flux * rng.uniform(2, 15))
         light = max(thing.template + thing.flux, 0) * star
         shot_noise = np.sqrt(light / ELECTRONS_PER_NJY)
         science += light + shot_noise * rng.standard_normal(light.shape)
@@ -76,10 +96,28 @@ class Cutouts:
         fluxes = {name: float((image * star).sum() / area) for name, image in images.items()}
         return cls(float(x), float(y), images, fluxes)
 
-    def fits(self, header: bytes) -> dict[str, bytes]:
-        """Return the cutouts as FITS files under their names in an alert."""
+    def fits(self, field: Field, place: Place) -> dict[str, bytes]:
+        """Return the cutouts as FITS files under their names in an alert.
+
+        Their headers (FITS standard 4.0) have a tangential projection.
+        """
+        # Each detector is turned a little by itself.
+        rotation = field.rotation + (place.detector % 11 - 5) * 1e-3
+        cosine, sine = PIXEL * math.cos(rotation), PIXEL * math.sin(rotation)
+        header = _HEADER.format(
+            size=len(self.images["Science"]),
+            x=self.x + 1,
+            y=self.y + 1,
+            place=place,
+            visit=field.visit,
+            minus_cosine=-cosine,
+            sine=sine,
+            cosine=cosine,
+        )
+        cards = "".join(f"{card:80}" for card in header.splitlines())
+        start = _padded(cards.encode(), b" ")
         return {
-            f"cutout{name}": _padded(header + image.astype(">f4").tobytes())
+            f"cutout{name}": start + _padded(image.astype(">f4").tobytes(), b"\0")
             for name, image in self.images.items()
         }
 
@@ -92,48 +130,5 @@ def _point(size: int, x: float, y: float, sigma: float) -> Image:
     return np.outer(up, across)
 
 
-def _padded(content: bytes) -> bytes:
-    return content + bytes(-len(content) % _FITS_BLOCK)
-
-
-def fits_header(field: Field, place: Place, middle: tuple[float, float], size: int) -> bytes:
-    """Return a FITS header (FITS standard 4.0) of one block, with a tangential projection.
-
-    :param middle: where in the cutout the place is, pixels from 0.
-    """
-    # Each detector is turned a little by itself.
-    rotation = field.rotation + (place.detector % 11 - 5) * 1e-3
-    cosine, sine = PIXEL * math.cos(rotation), PIXEL * math.sin(rotation)
-    cards: dict[str, str | float] = {
-        "SIMPLE": "T",
-        "BITPIX": -32,
-        "NAXIS": 2,
-        "NAXIS1": size,
-        "NAXIS2": size,
-        "BUNIT": "'nJy     '",
-        "RADESYS": "'ICRS    '",
-        "CTYPE1": "'RA---TAN'",
-        "CTYPE2": "'DEC--TAN'",
-        "CUNIT1": "'deg     '",
-        "CUNIT2": "'deg     '",
-        "CRPIX1": middle[0] + 1,
-        "CRPIX2": middle[1] + 1,
-        "CRVAL1": place.ra,
-        "CRVAL2": place.dec,
-        "CD1_1": -cosine,
-        "CD1_2": sine,
-        "CD2_1": sine,
-        "CD2_2": cosine,
-        "VISIT": field.visit.id,
-        "DETECTOR": place.detector,
-        "FILTER": f"'{field.visit.band:8}'",
-    }
-    text = "".join(_card(key, value) for key, value in cards.items()) + f"{'END':80}"
-    return f"{text:{_FITS_BLOCK}}".encode("ascii")
-
-
-def _card(key: str, value: str | float) -> str:
-    if isinstance(value, float):
-        value = f"{value:.12G}"
-    text = f"{value:20}" if isinstance(value, str) and value[0] == "'" else f"{value:>20}"
-    return f"{key:8}= {text:70}"
+def _padded(content: bytes, filler: bytes) -> bytes:
+    return content + filler * (-len(content) % _FITS_BLOCK)

@@ -1,31 +1,43 @@
 """Simulated visits to files: LSST alerts as realistic as it takes to try out everything else.
 
-The same options give the same files.
+The same options give the same files. Some of a visit's messages may be faults that break consumers.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
-from fastavro import writer
+from fastavro import schemaless_writer, writer
 
 from alertstream.avro.schemas import Schema, parsed
-from alertstream.errors import DataError, SchemaError, UsageError
-from alertstream.local.simulate.alert import History
-from alertstream.local.simulate.cutouts import Cutouts, Noise, fits_header
-from alertstream.local.simulate.faults import MANIFEST, UNDECODABLE, Faults
-from alertstream.local.simulate.records import Records, Values
+from alertstream.avro.wire import HEADER_SIZE, pack
+from alertstream.errors import SchemaError, UsageError
+from alertstream.local.simulate.alert import History, Records, Values
+from alertstream.local.simulate.cutouts import Cutouts, Noise
 from alertstream.local.simulate.sky import SLOT, Field, Object, visit_id
+from alertstream.system.files import part_of, writing
 
 NIGHT = datetime(2026, 11, 25, 7, 4, tzinfo=UTC)
 """Middle of the first visit, unless told otherwise."""
+UNDECODABLE = ("truncated", "trailing", "unknown-id", "no-header", "garbage", "empty")
+"""Kinds of faults that nobody can decode."""
+FAULTS = (*UNDECODABLE, "oversize", "duplicate", "schema-change")
+MANIFEST = "faults.jsonl"
+"""The file beside the visits that says which messages are faults."""
+UNKNOWN_ID = 999_999
+OVERSIZE = 2 * 1024 * 1024
+"""Bytes on top of an alert's own; Kafka's topics and clients take 1 MiB unless told otherwise."""
+
+Report = Callable[[int, int], None]
+"""Called with a visit's index and how many of its alerts are made."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,6 @@ class SimulateOptions:
     folder: Path
     visits: int = 4
     alerts: int = 1000
-    schema: str = "10.0"
     history: tuple[int, int] = (0, 100)
     cutout_size: int = 91
     seed: int = 1
@@ -71,52 +82,18 @@ class SimulateOptions:
         return visit_id(self.middle(index))[0]
 
 
-def visit_alerts(
-    options: SimulateOptions, schema: Schema, index: int, others: Mapping[int, Schema] | None = None
-) -> Iterator[Values]:
-    """Yield the alerts of the visit ``index`` (from 0), each a record of ``schema``.
-
-    :param others: which alerts (from 0) are records of another schema.
-    :raises SchemaError: it is not a schema of LSST alerts.
-    """
-    records = Records(parsed(schema))
-    other_records = {number: Records(parsed(other)) for number, other in (others or {}).items()}
-    rng = Random(f"{options.seed}/{index}")
-    image_rng = np.random.default_rng(rng.getrandbits(64))
-    field = Field.drawn(rng, options.middle(index), options.history[1])
-    noise = Noise(image_rng, field.visit, options.cutout_size)
-    least, most = options.history
-    for number in range(options.alerts):
-        # Most objects are new or nearly so; few have been seen all year.
-        earlier = least + int((most - least + 1) * rng.random() ** 3)
-        thing, place = Object.drawn(rng, field, earlier), field.place(rng)
-        drawn = Cutouts.drawn(image_rng, noise, field.visit, thing)
-        header = fits_header(field, place, (drawn.x, drawn.y), options.cutout_size)
-        history = History(rng, field, thing, place, drawn.fluxes["Template"], index << 17 | number)
-        yield history.alert(
-            other_records.get(number, records),
-            earlier,
-            drawn.fluxes["Difference"],
-            drawn.fits(header),
-        )
-
-
-Report = Callable[[int, int], None]
-"""Called with a visit's index and how many of its alerts are made."""
-
-
 @dataclass(frozen=True)
-class Fault:
-    """A line of the manifest: which message of which file is one that breaks consumers.
+class Faults:
+    """Which faults each visit gets, one of each kind.
 
-    :param index: from 0.
+    :param kinds: of ``FAULTS``.
+    :param schema_id: of all other alerts.
+    :param other: schema and id of the one that a ``schema-change`` has.
     """
 
-    file: str
-    visit: int
-    index: int
-    kind: str
-    decodable: bool
+    kinds: Sequence[str]
+    schema_id: int
+    other: tuple[Schema, int]
 
 
 def simulate(
@@ -130,41 +107,69 @@ def simulate(
     With ``faults`` the files hold whole messages, as plain ``bytes``, and ``MANIFEST`` beside
     them says which of them are the faults.
 
-    :param schema: the Avro schema of the version that ``options.schema`` names.
+    :param schema: a version of LSST's alert schema.
     :raises UsageError: there are more faults than alerts.
     :raises SchemaError: it is not a schema of LSST alerts.
     :raises DataError: a file cannot be written.
     """
+    if faults and len(faults.kinds) > options.alerts:
+        raise UsageError(
+            f"a visit of {options.alerts} alerts cannot have {len(faults.kinds)} faults",
+            todo="give more --alerts",
+        )
     checked = parsed(schema)
-    manifest, found = options.folder / MANIFEST, []
-    try:
+    manifest, files = options.folder / MANIFEST, []
+    found: list[Values] = []
+    with writing(options.folder, what="the visits", option="DIR"):
         options.folder.mkdir(parents=True, exist_ok=True)
         manifest.unlink(missing_ok=True)
-        files = []
         for index in range(options.visits):
             path = options.folder / f"visit-{options.visit_id(index)}.avro"
-            files.append(path)
             marker = Random(f"{options.seed}/{index}/marker").randbytes(16)
-            if faults is None:
-                alerts = visit_alerts(options, checked, index)
-                _write(path, checked, _reported(alerts, index, report), marker)
-            else:
-                made: list[Fault] = []
-                messages = _with_faults(options, checked, index, faults, made)
-                _write(path, "bytes", _reported(messages, index, report), marker)
-                found += made
-        if faults is not None:
-            lines = [json.dumps(asdict(fault)) + "\n" for fault in found]
+            records: Iterable[Any] = (
+                _messages(options, checked, index, faults, found)
+                if faults
+                else visit_alerts(options, checked, index)
+            )
+            _write(path, "bytes" if faults else checked, _reported(records, index, report), marker)
+            files.append(path)
+        if faults:
+            lines = [json.dumps(fault) + "\n" for fault in found]
             manifest.write_text("".join(lines), encoding="utf-8")
-        return files
-    except OSError as error:
-        raise DataError(
-            f"cannot be written: {error.strerror}", where=str(options.folder)
-        ) from error
+    return files
+
+
+def visit_alerts(
+    options: SimulateOptions, schema: Schema, index: int, others: Mapping[int, Schema] | None = None
+) -> Iterator[Values]:
+    """Yield the alerts of the visit ``index`` (from 0), each a record of ``schema``.
+
+    :param others: which alerts (from 0) are records of another schema.
+    :raises SchemaError: it is not a schema of LSST alerts.
+    """
+    records = Records(parsed(schema))
+    other_records = {number: Records(parsed(other)) for number, other in (others or {}).items()}
+    rng = Random(f"{options.seed}/{index}")
+    image_rng = np.random.default_rng(rng.getrandbits(64))
+    least, most = options.history
+    field = Field.drawn(rng, options.middle(index), most)
+    noise = Noise(image_rng, field.visit, options.cutout_size)
+    for number in range(options.alerts):
+        # Most objects are new or nearly so; few have been seen all year.
+        earlier = least + int((most - least + 1) * rng.random() ** 3)
+        thing, place = Object.drawn(rng, field, earlier), field.place(rng)
+        drawn = Cutouts.drawn(image_rng, noise, field.visit, thing)
+        history = History(rng, field, thing, place, drawn.fluxes["Template"], index << 17 | number)
+        yield history.alert(
+            other_records.get(number, records),
+            earlier,
+            drawn.fluxes["Difference"],
+            drawn.fits(field, place),
+        )
 
 
 def _write(path: Path, schema: Schema | str, records: Iterable[Any], marker: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
+    part = part_of(path)
     try:
         with part.open("wb") as file:
             writer(file, schema, records, sync_interval=1, sync_marker=marker)
@@ -181,16 +186,45 @@ def _reported(records: Iterable[Any], index: int, report: Report) -> Iterator[An
         report(index, done)
 
 
-def _with_faults(
-    options: SimulateOptions, schema: Schema, index: int, faults: Faults, made: list[Fault]
+def _messages(
+    options: SimulateOptions, schema: Schema, index: int, faults: Faults, found: list[Values]
 ) -> Iterator[bytes]:
-    """Yield a visit's messages; ``made`` gets those that are faults."""
+    """Yield a visit's messages; ``found`` gets the manifest's lines on those that are faults."""
     rng = Random(f"{options.seed}/{index}/faults")
-    kinds = faults.drawn(rng, options.alerts)
+    places = rng.sample(range(options.alerts), len(faults.kinds))
+    kinds = dict(zip(places, faults.kinds, strict=True))
     others = {number: faults.other[0] for number, kind in kinds.items() if kind == "schema-change"}
-    alerts = visit_alerts(options, schema, index, others)
-    visit = options.visit_id(index)
-    for number, (message, kind) in enumerate(faults.messages(alerts, schema, kinds, rng)):
+    visit, shift = options.visit_id(index), 0
+    for number, alert in enumerate(visit_alerts(options, schema, index, others)):
+        kind = kinds.get(number)
+        own, schema_id = faults.other if kind == "schema-change" else (schema, faults.schema_id)
+        if kind == "oversize":
+            alert["cutoutTemplate"] += bytes(OVERSIZE)
+        body = BytesIO()
+        schemaless_writer(body, own, alert)
+        message = pack(schema_id, body.getvalue())
+        if kind == "duplicate":
+            yield message
+            shift = 1
         if kind:
-            made.append(Fault(f"visit-{visit}.avro", visit, number, kind, kind not in UNDECODABLE))
-        yield message
+            place = {"file": f"visit-{visit}.avro", "visit": visit, "index": number + shift}
+            found.append({**place, "kind": kind, "decodable": kind not in UNDECODABLE})
+        yield _damaged(message, kind, rng)
+
+
+def _damaged(message: bytes, kind: str | None, rng: Random) -> bytes:
+    body = message[HEADER_SIZE:]
+    match kind:
+        case "truncated":
+            return message[: len(message) * 2 // 3]
+        case "trailing":
+            return message + rng.randbytes(100)
+        case "unknown-id":
+            return pack(UNKNOWN_ID, body)
+        case "no-header":
+            return body
+        case "garbage":
+            return message[:HEADER_SIZE] + rng.randbytes(len(body))
+        case "empty":
+            return b""
+    return message

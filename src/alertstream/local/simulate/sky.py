@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from random import Random
+from typing import NamedTuple
 
 SLOT = timedelta(seconds=39)
 """From one visit to the next."""
@@ -17,8 +18,6 @@ FIELD_RADIUS = 1.75
 """Degrees."""
 AB_ZERO = 31.4
 """AB magnitude of 1 nJy."""
-TAI_MINUS_UTC = timedelta(seconds=37)
-
 DEPTHS = {"u": 23.9, "g": 25.0, "r": 24.7, "i": 24.0, "z": 23.3, "y": 22.1}
 """Five-sigma depths of a visit, AB magnitude (Ivezić et al. 2019, table 2)."""
 KINDS = {"variable": 45, "supernova": 12, "flare": 8, "moving": 10, "artefact": 25}
@@ -26,7 +25,8 @@ KINDS = {"variable": 45, "supernova": 12, "flare": 8, "moving": 10, "artefact": 
 ELECTRONS_PER_NJY = 1.9
 """A star of AB magnitude 20 gives some 69,000 electrons in a visit of 30 s."""
 
-_MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
+_MJD_ZERO = datetime(1858, 11, 17, tzinfo=UTC) - timedelta(seconds=37)
+"""In UTC, when TAI is 37 s ahead."""
 
 
 def flux_of(magnitude: float) -> float:
@@ -34,12 +34,16 @@ def flux_of(magnitude: float) -> float:
     return float(10 ** (0.4 * (AB_ZERO - magnitude)))
 
 
-@dataclass(frozen=True)
-class Visit:
-    """One exposure: its middle in MJD (TAI), PSF sigma in pixels, sky noise of a PSF flux in nJy.
+def visit_id(when: datetime) -> tuple[int, int]:
+    """Return the visit's id YYYYMMDDnnnnn, and its number among all years' slots, of 26 bits."""
+    noon = datetime.combine((when - timedelta(hours=12)).date(), time(12), UTC)
+    slot = (when - noon) // SLOT
+    days = (noon - datetime(2010, 1, 1, 12, tzinfo=UTC)).days
+    return int(f"{noon:%Y%m%d}{slot:05}"), days << 12 | slot
 
-    ``slot`` numbers the exposures of all years, in 26 bits.
-    """
+
+class Visit(NamedTuple):
+    """An exposure: its middle in MJD (TAI), PSF sigma in pixels, sky noise of a PSF flux in nJy."""
 
     id: int
     slot: int
@@ -52,15 +56,9 @@ class Visit:
     def drawn(cls, rng: Random, when: datetime) -> Visit:
         """Draw an exposure with its middle at a time."""
         band = rng.choices("ugrizy", weights=(7, 9, 22, 22, 20, 20))[0]
-        number, slot = visit_id(when)
-        return cls(
-            id=number,
-            slot=slot,
-            mjd=round((when - _MJD_EPOCH + TAI_MINUS_UTC) / timedelta(days=1), 9),
-            band=band,
-            sigma=rng.uniform(1.4, 2.2),
-            sky_error=flux_of(DEPTHS[band] + rng.gauss(0, 0.15)) / 5,
-        )
+        mjd = round((when - _MJD_ZERO) / timedelta(days=1), 9)
+        sigma, depth = rng.uniform(1.4, 2.2), DEPTHS[band] + rng.gauss(0, 0.15)
+        return cls(*visit_id(when), mjd, band, sigma, flux_of(depth) / 5)
 
     def source_id(self, detector: int, counter: int) -> int:
         """Return an id of 63 bits: 26 for the time, 8 for the detector, 29 for the counter."""
@@ -71,16 +69,7 @@ class Visit:
         return math.sqrt(self.sky_error**2 + 4 / 3 * max(flux, 0) / ELECTRONS_PER_NJY)
 
 
-def visit_id(when: datetime) -> tuple[int, int]:
-    """Return the visit's id YYYYMMDDnnnnn, and its number among the slots of all years."""
-    noon = datetime.combine((when - timedelta(hours=12)).date(), time(12), UTC)
-    slot = (when - noon) // SLOT
-    days = (noon - datetime(2010, 1, 1, 12, tzinfo=UTC)).days
-    return int(f"{noon:%Y%m%d}{slot:05}"), days << 12 | slot
-
-
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a source is: on the sky in degrees, on its detector in pixels."""
 
     ra: float
@@ -130,14 +119,11 @@ class Field:
             math.sin(direction) * math.sin(distance) * math.cos(dec),
             math.cos(distance) - math.sin(dec) * sine,
         )
-        return Place(
-            # Mathematical libraries differ in the last digit.
-            ra=round((self.ra + math.degrees(turn)) % 360, 9),
-            dec=round(math.degrees(math.asin(sine)), 9),
-            detector=rng.randrange(DETECTORS),
-            x=rng.uniform(0, 4072),
-            y=rng.uniform(0, 4000),
-        )
+        # Mathematical libraries differ in the last digit.
+        ra = round((self.ra + math.degrees(turn)) % 360, 9)
+        dec = round(math.degrees(math.asin(sine)), 9)
+        detector = rng.randrange(DETECTORS)
+        return Place(ra, dec, detector, x=rng.uniform(0, 4072), y=rng.uniform(0, 4000))
 
 
 @dataclass(frozen=True)
@@ -153,20 +139,20 @@ class Object:
     @classmethod
     def drawn(cls, rng: Random, field: Field, earlier: int) -> Object:
         """Draw what changed, and was seen in so many earlier visits."""
-        visit = field.visit
+        now = field.visit.mjd
         kind = rng.choices(list(KINDS), weights=list(KINDS.values()))[0]
-        size = visit.sky_error * min(3.8 * rng.paretovariate(1.3), 150)
+        size = field.visit.sky_error * min(3.8 * rng.paretovariate(1.3), 150)
         if kind != "supernova" and rng.random() < field.bright:
             size = flux_of(rng.uniform(16.8, 20))
         fades = kind in ("variable", "artefact") and rng.random() < 0.35
         constant = {"supernova": 0.0, "moving": 0.0, "flare": 0.3, "artefact": 6.0}.get(kind, 2.5)
-        since = field.earlier[-earlier].mjd - 1 if earlier else visit.mjd - 2
+        since = field.earlier[-earlier].mjd - 1 if earlier else now - 2
         motion = (rng.uniform(-0.3, 0.3), rng.uniform(-0.03, 0.03))
         return cls(
             kind=kind,
             flux=-size if fades else size,
             template=size * constant * rng.uniform(0.6, 1.6),
-            curve=_light_curve(rng, kind, visit.mjd, since),
+            curve=_light_curve(rng, kind, now, since),
             motion=motion if kind == "moving" else (0, 0),
         )
 
