@@ -29,8 +29,7 @@ from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.topics import TopicLayout
 from alertstream.local.broker.cluster import BrokerOptions, local_broker
-from alertstream.local.broker.jars import fetch_jars
-from alertstream.local.broker.java import find_java
+from alertstream.local.broker.java import fetch_jars, find_java
 from alertstream.local.simulate.files import SimulateOptions, simulate
 from bench import decode, end_to_end
 from bench.check import check_filtered, check_sent

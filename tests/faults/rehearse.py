@@ -45,9 +45,8 @@ from tests.support.deploy.stack import MIRROR, MIRROR_JARS, SWARM, Service, serv
 
 from alertstream.errors import AlertStreamError
 from alertstream.local.broker.cluster import BrokerOptions, LocalBroker, local_broker
-from alertstream.local.broker.configuration import HOST
-from alertstream.local.broker.jars import JAR_LOCK, fetch_jars
-from alertstream.local.broker.java import find_java, java_command
+from alertstream.local.broker.java import JAR_LOCK, fetch_jars, find_java, java_command
+from alertstream.local.broker.node import HOST
 from alertstream.local.broker.security import ListenerSecurity
 from alertstream.system.process import Child
 

@@ -69,7 +69,7 @@ def _show_version(asked: bool) -> None:
         from importlib.metadata import version
 
         from alertstream import __version__
-        from alertstream.local.broker.jars import kafka_version
+        from alertstream.local.broker.java import kafka_version
 
         libraries = [f"{name} {version(name)}" for name in ("aiokafka", "fastavro", "uvloop")]
         write_line(f"alertstream {__version__}")

@@ -26,7 +26,7 @@ from alertstream.kafka.producer import Producer, producer
 from alertstream.kafka.subscription import Subscription
 from alertstream.kafka.topics import Topic, TopicLayout
 from alertstream.local.broker.cluster import BrokerOptions, local_broker
-from alertstream.local.broker.jars import Progress
+from alertstream.local.broker.java import Progress
 from alertstream.local.simulate.files import SimulateOptions, simulate
 from alertstream.monitoring.watch import Watch, watch_stream
 from alertstream.printing.printer import Printer, PrintOptions, print_stream

@@ -34,7 +34,7 @@ from tests.support.processes import LOOPBACK, inside, listens_on, nothing_left
 
 from alertstream.local.broker import cluster
 from alertstream.local.broker.cluster import BrokerOptions, local_broker
-from alertstream.local.broker.configuration import server_properties
+from alertstream.local.broker.node import server_properties
 
 MIB = 1024 * 1024
 

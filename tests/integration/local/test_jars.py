@@ -27,9 +27,8 @@ from tests.support.commands import (
 )
 from tests.support.processes import nothing_left
 
-from alertstream.local.broker.configuration import BOOTSTRAP_CHECKPOINT, server_properties
-from alertstream.local.broker.jars import fetch_jars
-from alertstream.local.broker.java import find_java, java_command
+from alertstream.local.broker.java import fetch_jars, find_java, java_command
+from alertstream.local.broker.node import BOOTSTRAP_CHECKPOINT, server_properties
 
 STORE: Path = GlobalSettings.load().repo_cache
 MIB = 1024 * 1024

@@ -15,8 +15,7 @@ from pathlib import Path
 from tests.support.deploy.stack import Service, command_line, kafka_properties
 
 from alertstream.kafka.connection import Connection
-from alertstream.local.broker.configuration import HOST
-from alertstream.local.broker.node import Node, kafka_command
+from alertstream.local.broker.node import HOST, Node, kafka_command
 from alertstream.system.process import Child
 
 HUBS = ("kafka1", "kafka2", "kafka3")

@@ -8,8 +8,7 @@ from typing import Any
 
 import yaml
 
-from alertstream.local.broker.jars import fetch_jars
-from alertstream.local.broker.java import find_java, java_command
+from alertstream.local.broker.java import fetch_jars, find_java, java_command
 
 LOCK = Path(__file__).with_name("strimzi.lock.toml")
 GENERATOR = "io.strimzi.crdgenerator.CrdGenerator"

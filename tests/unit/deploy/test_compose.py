@@ -13,8 +13,8 @@ import pytest
 import yaml
 from tests.support import registry_service
 
-from alertstream.local.broker.configuration import server_properties
-from alertstream.local.broker.jars import JAR_LOCK
+from alertstream.local.broker.java import JAR_LOCK
+from alertstream.local.broker.node import server_properties
 
 ROOT = Path(__file__).parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))

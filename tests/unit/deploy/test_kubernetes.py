@@ -15,7 +15,7 @@ from tests.support.deploy.kubernetes import (
 )
 from tests.support.deploy.stack import mirror_settings
 
-from alertstream.local.broker.configuration import server_properties
+from alertstream.local.broker.node import server_properties
 from alertstream.local.broker.security import NODE
 
 STACK = stack.services(stack.SWARM / "stack.yaml", {})

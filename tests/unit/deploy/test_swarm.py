@@ -12,8 +12,8 @@ from tests.support.deploy import stack
 from tests.support.deploy.machine import HUBS
 from tests.support.deploy.stack import MIRROR, MIRROR_JARS, mirror_settings
 
-from alertstream.local.broker.configuration import server_properties
-from alertstream.local.broker.jars import kafka_version
+from alertstream.local.broker.java import kafka_version
+from alertstream.local.broker.node import server_properties
 from alertstream.local.broker.security import SecureListeners
 
 PARTNER = {"PARTNER_BROKERS": "kafka.partner.example:9092"}

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from alertstream.errors import LocalBrokerError
-from alertstream.local.broker.configuration import (
+from alertstream.local.broker.node import (
     BOOTSTRAP_CHECKPOINT,
+    STARTED,
+    cause_of_exit,
     server_properties,
     write_properties,
 )
-from alertstream.local.broker.node import STARTED, cause_of_exit
 from alertstream.local.broker.security import SecureListeners
 from alertstream.local.broker.users import ScramUsers
 

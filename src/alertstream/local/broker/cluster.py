@@ -15,27 +15,24 @@ import socket
 import tempfile
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from alertstream.errors import LocalBrokerError, UsageError
-from alertstream.local.broker.configuration import (
+from alertstream.errors import LocalBrokerError, Notice, UsageError
+from alertstream.local.broker.java import TOOL, Progress, fetch_jars, find_java, java_command
+from alertstream.local.broker.node import (
     BOOTSTRAP_CHECKPOINT,
     HOST,
+    Node,
+    kafka_command,
     server_properties,
+    until_started,
 )
-from alertstream.local.broker.jars import Notice, Progress, fetch_jars
-from alertstream.local.broker.java import TOOL, find_java, java_command
-from alertstream.local.broker.node import Node, kafka_command, until_started
-from alertstream.local.broker.security import (
-    ListenerSecurity,
-    SecureListeners,
-    secure_listeners,
-)
+from alertstream.local.broker.security import ListenerSecurity, secure_listeners
 from alertstream.local.broker.users import ScramUsers
 from alertstream.system.files import write_whole, writing
 
@@ -91,21 +88,30 @@ async def local_broker(
     ports, controller_ports, node_ports = _free_ports(options.port, options.nodes)
     listeners = secure_listeners(options.security, [f"{HOST}:{port}" for port in node_ports])
     java = await asyncio.to_thread(find_java, options.java)
-    jars = await _fetch_jars(notice, progress)
+    stop = threading.Event()
+    try:
+        jars = await asyncio.to_thread(fetch_jars, notice=notice, progress=progress, stop=stop)
+    finally:
+        stop.set()
     with _data_folder(options.data_dir) as folder:
         is_new = _is_new(folder, options.nodes)
-        users = ScramUsers(
-            listeners.users, java_command(java, jars, TOOL), folder, not options.data_dir
-        )
+        tool = java_command(java, jars, TOOL)
+        users = ScramUsers(listeners.users, tool, folder, not options.data_dir)
         checkpoint = await users.format() if is_new else BOOTSTRAP_CHECKPOINT
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         nodes = _make_nodes(options, folder, ports, java_command(java, jars))
-        _write_files(nodes, controller_ports, listeners, checkpoint)
+        for node in nodes:
+            plain = server_properties(node.number, ports, controller_ports)
+            node.write_files(listeners.properties(node.number, plain), cluster_id, checkpoint)
+        if options.ready_file:
+            with writing(options.ready_file, what="the ready file", option="--ready-file"):
+                # A killed Kafka may have left it.
+                options.ready_file.unlink(missing_ok=True)
         broker = LocalBroker(nodes)
         try:
-            with _ready_file(options.ready_file) as write_ready_file:
-                await broker._start(nodes)
-                await users.update(",".join(listeners.addresses), listeners.admin_login)
-                write_ready_file(broker.bootstrap)
+            await broker._start(nodes)
+            await users.update(",".join(listeners.addresses), listeners.admin_login)
+            with _ready_file(options.ready_file, broker.bootstrap):
                 yield broker
         finally:
             # An orderly stop writes every alert in memory to the disk, gigabytes of them: no need
@@ -158,7 +164,7 @@ class LocalBroker:
         self._failures.put_nowait(node.exit_error())
 
 
-def _free_ports(first: int, count: int) -> tuple[list[int], list[int], list[int]]:
+def _free_ports(first: int, count: int) -> list[list[int]]:
     """Return ports for so many nodes' clients, for their controllers, and for each other.
 
     :param first: the first of those for clients; 0 picks free ones.
@@ -167,7 +173,7 @@ def _free_ports(first: int, count: int) -> tuple[list[int], list[int], list[int]
     with ExitStack() as stack:
         sockets = [stack.enter_context(_listener(port)) for port in wanted]
         found = [each.getsockname()[1] for each in sockets]
-    return found[:count], found[count : 2 * count], found[2 * count :]
+    return [found[start : start + count] for start in range(0, 3 * count, count)]
 
 
 def _listener(port: int) -> socket.socket:
@@ -179,14 +185,6 @@ def _listener(port: int) -> socket.socket:
             where=f"{HOST}:{port}",
             todo="end what uses it, or choose another --port (0 picks a free one)",
         ) from error
-
-
-async def _fetch_jars(notice: Notice, progress: Progress) -> list[Path]:
-    stop = threading.Event()
-    try:
-        return await asyncio.to_thread(fetch_jars, notice=notice, progress=progress, stop=stop)
-    finally:
-        stop.set()
 
 
 @contextmanager
@@ -213,20 +211,14 @@ def _data_folder(kept: Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _ready_file(path: Path | None) -> Iterator[Callable[[str], None]]:
-    """Give what writes the file; one that a killed Kafka has left goes at once."""
+def _ready_file(path: Path | None, bootstrap: str) -> Iterator[None]:
     if path is None:
-        yield lambda bootstrap: None
+        yield
         return
-
-    def write(bootstrap: str) -> None:
-        with writing(path, what="the ready file", option="--ready-file"):
-            write_whole(path, f"{bootstrap}\n".encode())
-
     with writing(path, what="the ready file", option="--ready-file"):
-        path.unlink(missing_ok=True)
+        write_whole(path, f"{bootstrap}\n".encode())
     try:
-        yield write
+        yield
     finally:
         path.unlink(missing_ok=True)
 
@@ -264,20 +256,3 @@ def _make_nodes(
         )
         nodes.append(node)
     return nodes
-
-
-def _write_files(
-    nodes: Sequence[Node],
-    controller_ports: Sequence[int],
-    listeners: SecureListeners,
-    checkpoint: bytes,
-) -> None:
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    ports = [node.port for node in nodes]
-    for node in nodes:
-        plain = server_properties(node.number, ports, controller_ports)
-        with writing(node.folder, what="Kafka's files", option="--data-dir"):
-            node.write_files(listeners.properties(node.number, plain), cluster_id, checkpoint)
-        with writing(node.log_file, what="Kafka's log", option="--log-file"):
-            node.log_file.parent.mkdir(parents=True, exist_ok=True)
-            node.log_file.open("ab").close()

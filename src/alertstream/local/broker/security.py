@@ -8,6 +8,7 @@ nothing at first.
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import ssl
@@ -16,13 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alertstream.errors import SecurityError, UsageError
-from alertstream.local.broker.configuration import jaas
 from alertstream.system.tls import CERTIFICATE, KEY, identify, read_pem, trust
 
 NODE = "alertstream-node"
 """The nodes' user name among themselves."""
 PLAIN_LOGIN = "plain.PlainLoginModule"
-SCRAM_LOGIN = "scram.ScramLoginModule"
 USER_NAME = re.compile(r"[A-Za-z0-9._@-]+")
 
 
@@ -45,30 +44,21 @@ class ListenerSecurity:
     users_file: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.encrypted and not self.cert_file:
+        encrypted, has_users = self.protocol.endswith("SSL"), self.protocol.startswith("SASL")
+        if encrypted and not self.cert_file:
             raise UsageError(
                 f"{self.protocol} needs a certificate", todo="give --cert-file and --key-file"
             )
-        if not self.encrypted and (self.cert_file or self.key_file or self.ca_file):
+        if not encrypted and (self.cert_file or self.key_file or self.ca_file):
             raise UsageError(
                 f"{self.protocol} has no certificates",
                 todo="choose --security-protocol SSL or SASL_SSL",
             )
-        if self.has_users != (self.users_file is not None):
+        if has_users != (self.users_file is not None):
             raise UsageError(
-                f"{self.protocol} {'needs' if self.has_users else 'has no'} users",
+                f"{self.protocol} {'needs' if has_users else 'has no'} users",
                 todo="give --users, with --security-protocol SASL_SSL or SASL_PLAINTEXT",
             )
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether clients speak TLS."""
-        return self.protocol.endswith("SSL")
-
-    @property
-    def has_users(self) -> bool:
-        """Whether clients log in with a password."""
-        return self.protocol.startswith("SASL")
 
 
 @dataclass(frozen=True)
@@ -97,8 +87,7 @@ class SecureListeners:
             return dict(plain)
         nodes = f",NODES://{self.addresses[number - 1]}"
         login = jaas(PLAIN_LOGIN, {**self._credentials, f"user_{NODE}": self.secret})
-        clients = {**self.certificates, **(self._logins() if self.users else {})}
-        return {
+        properties = {
             **plain,
             "listeners": plain["listeners"] + nodes,
             "advertised.listeners": plain["advertised.listeners"] + nodes,
@@ -107,29 +96,25 @@ class SecureListeners:
             "inter.broker.listener.name": "NODES",
             "sasl.mechanism.inter.broker.protocol": "PLAIN",
             "sasl.mechanism.controller.protocol": "PLAIN",
-            "listener.name.nodes.sasl.enabled.mechanisms": "PLAIN",
-            "listener.name.nodes.plain.sasl.jaas.config": login,
-            "listener.name.controller.sasl.enabled.mechanisms": "PLAIN",
-            "listener.name.controller.plain.sasl.jaas.config": login,
-            **{f"listener.name.clients.{key}": value for key, value in clients.items()},
-            **(self._rights() if self.users else {}),
         }
-
-    def _logins(self) -> dict[str, str]:
-        known = {f"user_{name}": password for name, password in self.users.items()}
-        scram = jaas(SCRAM_LOGIN, {})
-        return {
-            "sasl.enabled.mechanisms": "SCRAM-SHA-512,SCRAM-SHA-256,PLAIN",
-            "scram-sha-512.sasl.jaas.config": scram,
-            "scram-sha-256.sasl.jaas.config": scram,
-            "plain.sasl.jaas.config": jaas(PLAIN_LOGIN, known),
-        }
-
-    def _rights(self) -> dict[str, str]:
-        return {
-            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            "super.users": f"User:{NODE};User:{next(iter(self.users))}",
-        }
+        for listener in ("nodes", "controller"):
+            properties[f"listener.name.{listener}.sasl.enabled.mechanisms"] = "PLAIN"
+            properties[f"listener.name.{listener}.plain.sasl.jaas.config"] = login
+        clients = dict(self.certificates)
+        if self.users:
+            scram = jaas("scram.ScramLoginModule", {})
+            known = {f"user_{name}": password for name, password in self.users.items()}
+            clients |= {
+                "sasl.enabled.mechanisms": "SCRAM-SHA-512,SCRAM-SHA-256,PLAIN",
+                "scram-sha-512.sasl.jaas.config": scram,
+                "scram-sha-256.sasl.jaas.config": scram,
+                "plain.sasl.jaas.config": jaas(PLAIN_LOGIN, known),
+            }
+            properties |= {
+                "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+                "super.users": f"User:{NODE};User:{next(iter(self.users))}",
+            }
+        return properties | {f"listener.name.clients.{key}": clients[key] for key in clients}
 
     @property
     def admin_login(self) -> dict[str, str]:
@@ -143,6 +128,15 @@ class SecureListeners:
     @property
     def _credentials(self) -> dict[str, str]:
         return {"username": NODE, "password": self.secret}
+
+
+def jaas(module: str, options: Mapping[str, str]) -> str:
+    """Return a line of Java's authentication configuration; its strings are quoted like JSON's."""
+    given = "".join(
+        f" {json.dumps(name)}={json.dumps(value, ensure_ascii=False)}"
+        for name, value in options.items()
+    )
+    return f"org.apache.kafka.common.security.{module} required{given};"
 
 
 def secure_listeners(security: ListenerSecurity, addresses: Sequence[str]) -> SecureListeners:
@@ -168,6 +162,7 @@ def read_users(path: Path) -> dict[str, str]:
             where=str(path),
             todo="check --users",
         ) from error
+    todo = "write one NAME:PASSWORD per line"
     users: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         name, _, password = line.partition(":")
@@ -177,13 +172,11 @@ def read_users(path: Path) -> dict[str, str]:
             raise SecurityError(
                 f"line {number} is not a valid new user",
                 where=str(path),
-                todo="write one NAME:PASSWORD per line; names have letters, digits and . _ @ -",
+                todo=f"{todo}; names have letters, digits and . _ @ -",
             )
         users[name] = password
     if not users:
-        raise SecurityError(
-            "the file has no users", where=str(path), todo="write one NAME:PASSWORD per line"
-        )
+        raise SecurityError("the file has no users", where=str(path), todo=todo)
     return users
 
 
@@ -205,11 +198,11 @@ def _certificates(security: ListenerSecurity) -> dict[str, str]:
         "ssl.keystore.certificate.chain": read_pem(security.cert_file, CERTIFICATE, "--cert-file"),
         "ssl.keystore.key": key,
     }
-    if security.ca_file is None:
-        return properties
-    trust(context, security.ca_file)
-    return properties | {
-        "ssl.truststore.type": "PEM",
-        "ssl.truststore.certificates": read_pem(security.ca_file, CERTIFICATE, "--ca-file"),
-        "ssl.client.auth": "required",
-    }
+    if security.ca_file:
+        trust(context, security.ca_file)
+        properties |= {
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.certificates": read_pem(security.ca_file, CERTIFICATE, "--ca-file"),
+            "ssl.client.auth": "required",
+        }
+    return properties

@@ -14,11 +14,12 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from alertstream.errors import LocalBrokerError
-from alertstream.local.broker.configuration import (
+from alertstream.local.broker.node import (
     BOOTSTRAP_CHECKPOINT,
     server_properties,
     write_private,
@@ -55,11 +56,9 @@ class ScramUsers:
             return BOOTSTRAP_CHECKPOINT
         # Which cluster it is for is not part of the result.
         arguments = ["format", "--config=server.properties", "--cluster-id=any"]
-        arguments += [
-            f"--add-scram={scram_credential(mechanism, user, password)}"
-            for user, password in self.passwords.items()
-            for mechanism in HASHES
-        ]
+        for user, mechanism in product(self.passwords, HASHES):
+            credential = scram_credential(mechanism, user, self.passwords[user])
+            arguments.append(f"--add-scram={credential}")
         with TemporaryDirectory(dir=self.folder, prefix=".tool-") as name:
             place = Path(name)
             write_properties(place / "server.properties", server_properties(1, [1], [2]))
@@ -79,8 +78,7 @@ class ScramUsers:
         """
         file = self.folder / "users.json"
         known: dict[str, str | None] = json.loads(file.read_text()) if file.exists() else {}
-        removed = {user: secrets.token_urlsafe() for user in known.keys() - self.passwords.keys()}
-        wanted = {**self.passwords, **removed}
+        wanted = {**{user: secrets.token_urlsafe() for user in known}, **self.passwords}
         changed = [user for user, password in wanted.items() if known.get(user) != password]
         if not self.passwords or not changed:
             return
@@ -90,7 +88,7 @@ class ScramUsers:
             place = Path(name)
             write_properties(place / "login", login)
             # Kafka accepts one credential of a user at a time.
-            for user, mechanism in ((user, each) for user in changed for each in HASHES):
+            for user, mechanism in product(changed, HASHES):
                 write_properties(place / "new", {mechanism: f"password={wanted[user]}"})
                 await self._run(
                     *(place, "kafka.admin.ConfigCommand", "--alter"),
@@ -119,8 +117,6 @@ def scram_credential(mechanism: str, user: str, password: str) -> str:
     """Return a salted and hashed password (RFC 5802) as Kafka's storage tool reads it."""
     salt = secrets.token_bytes(24)
     salted = hashlib.pbkdf2_hmac(HASHES[mechanism], password.encode(), salt, ITERATIONS)
-    salt_text, salted_text = (base64.b64encode(each).decode() for each in (salt, salted))
-    return (
-        f"{mechanism}=[name={user},iterations={ITERATIONS},"
-        f'salt="{salt_text}",saltedpassword="{salted_text}"]'
-    )
+    text, salted_text = (base64.b64encode(each).decode() for each in (salt, salted))
+    hashed = f'salt="{text}",saltedpassword="{salted_text}"'
+    return f"{mechanism}=[name={user},iterations={ITERATIONS},{hashed}]"
