@@ -7,7 +7,8 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +24,18 @@ from alertstream.kafka.messages import ORIGIN, REASON, Message
 MAX_HEX = 32
 """Bytes of an undecodable message that a text shows."""
 _ORIGIN = {"topic": str, "partition": int, "offset": int, "timestamp": int}
+
+
+@contextmanager
+def types_expected() -> Iterator[None]:
+    """Make errors that an alert's fields of unexpected types lead to one.
+
+    :raises UndecodableError: there was one.
+    """
+    try:
+        yield
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise UndecodableError("fields of unexpected types") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +65,12 @@ class LineFormat:
             return [_csv_row(self.fields or SHOWN)]
         return [] if self.format == "json" or self.fields else [heading(self.look)]
 
+    @types_expected()
     def alert_line(self, message: Message, alert: Alert) -> str:
         """Return the line that shows an alert.
 
         :raises UndecodableError: it has fields of unexpected types.
         """
-        try:
-            return self._alert_line(message, alert)
-        except (ArithmeticError, TypeError, ValueError) as error:
-            raise UndecodableError("fields of unexpected types") from error
-
-    def _alert_line(self, message: Message, alert: Alert) -> str:
         if self.format == "csv":
             return _csv_row([plain(alert.value(name)) for name in self.fields or SHOWN])
         if self.format == "text" and not self.fields:
@@ -82,18 +90,13 @@ class LineFormat:
         headers = dict(message.headers)
         reason = (headers.get(REASON) or b"").decode(errors="replace") or cause
         origin = _origin(headers.get(ORIGIN))
-        if self.format == "json":
-            return [self._undecodable_json(message, reason, origin)]
-        return _undecodable_text(message, reason, origin)
-
-    def _undecodable_json(
-        self, message: Message, reason: str, origin: dict[str, Any] | None
-    ) -> str:
+        if self.format == "text":
+            return _undecodable_text(message, reason, origin)
         content = message.value or b""
         known = {"alert": None, "undecodable": reason, "origin": origin, "size": len(content)}
         if self.images:
             known["content"] = base64.b64encode(content).decode()
-        return _json_line(message, known)
+        return [_json_line(message, known)]
 
 
 def _undecodable_text(message: Message, reason: str, origin: dict[str, Any] | None) -> list[str]:
@@ -103,8 +106,7 @@ def _undecodable_text(message: Message, reason: str, origin: dict[str, Any] | No
         place = "{topic}[{partition}]@{offset}".format_map(origin)
         parts.append(f"from {place} of {_milliseconds(origin['timestamp'])}")
     parts.append(f"{len(content)} bytes")
-    schema_id = schema_id_of(content)
-    if schema_id is not None:
+    if (schema_id := schema_id_of(content)) is not None:
         parts.append(f"schema id {schema_id}")
     lines = [printable(" · ".join(parts))]
     if content:

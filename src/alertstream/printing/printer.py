@@ -13,8 +13,8 @@ from alertstream.avro.schemas import Schemas
 from alertstream.errors import DataError, DeliveryError, Notice, UndecodableError
 from alertstream.kafka.consumer import Consumer
 from alertstream.kafka.messages import Message, Offsets, next_offsets
-from alertstream.printing.lines import LineFormat
-from alertstream.printing.writers.writer import Writer
+from alertstream.printing.lines import LineFormat, types_expected
+from alertstream.printing.writers import Writer
 from alertstream.reading.decoder import (
     AlertDecoder,
     ReceivedAlert,
@@ -188,28 +188,21 @@ class Printer:
         return self._draw is not None or any(each.wants_pictures for each in self._writers)
 
     def _show_alert(self, alert: ReceivedAlert) -> None:
-        message = alert.message
-        line = self._options.alert_line(message, alert)
-        try:
-            triplet = self._triplet(alert)
-            taken = [each.prepare(alert, triplet) for each in self._writers]
-        except (ArithmeticError, TypeError, ValueError) as error:
-            raise UndecodableError("fields of unexpected types") from error
+        line, images = self._options.alert_line(alert.message, alert), None
+        with types_expected():
+            if self._draws:
+                from alertstream.alert.pictures import triplet
+
+                images = triplet(alert)
+            taken = [each.prepare(alert, images) for each in self._writers]
         for take in taken:
             take()
         self._add(line)
-        if triplet:
-            self._report_hidden(message, triplet)
+        if images:
+            self._report_hidden(alert.message, images)
             if self._draw:
-                self._add(self._draw(triplet))
+                self._add(self._draw(images))
         self.account.printed += 1
-
-    def _triplet(self, alert: ReceivedAlert) -> Triplet | None:
-        if not self._draws:
-            return None
-        from alertstream.alert.pictures import triplet
-
-        return triplet(alert)
 
     def _report_hidden(self, message: Message, triplet: Triplet) -> None:
         kept = any(writer.keeps_cutouts for writer in self._writers)

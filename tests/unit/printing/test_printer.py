@@ -19,9 +19,8 @@ from alertstream.avro.wire import pack
 from alertstream.errors import DataError, UsageError
 from alertstream.kafka.messages import Message, Offsets
 from alertstream.printing.printer import PrintAccount, Printer, PrintOptions, print_stream
-from alertstream.printing.writers import writer_for
+from alertstream.printing.writers import Writer, writer_for
 from alertstream.printing.writers.cutout_files import CutoutFolder
-from alertstream.printing.writers.writer import Writer
 
 
 def message(offset: int, **source: Any) -> Message:

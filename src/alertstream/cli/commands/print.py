@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alertstream.alert.pictures import Triplet
     from alertstream.avro.schemas import Schemas
     from alertstream.printing.printer import PrintAccount, PrintOptions
-    from alertstream.printing.writers.writer import Writer
+    from alertstream.printing.writers import Writer
 
 
 _what_to_show = option_group("What to show")

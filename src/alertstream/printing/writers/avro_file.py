@@ -24,7 +24,7 @@ from alertstream.avro.wire import HEADER_SIZE, unpack, varint
 from alertstream.errors import DataError, Notice
 from alertstream.kafka.messages import Message
 from alertstream.kafka.topics import UNDECODABLE_SUFFIX
-from alertstream.printing.writers.writer import Writer
+from alertstream.printing.writers import Writer
 from alertstream.reading.decoder import ReceivedAlert
 from alertstream.system.files import not_written, writing
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from alertstream.alert.alert import Alert
 from alertstream.alert.surveys import cutout_paths, field_paths
 from alertstream.alert.text import SHOWN
-from alertstream.printing.writers.writer import Writer
+from alertstream.printing.writers import Writer
 from alertstream.reading.decoder import ReceivedAlert
 from alertstream.system.files import write_whole, writing
 

@@ -28,7 +28,7 @@ from alertstream.alert.pictures import NAMES, Triplet, png, strip
 from alertstream.alert.surveys import cutout_paths, field_paths
 from alertstream.alert.text import SHOWN
 from alertstream.errors import Notice
-from alertstream.printing.writers.writer import Writer
+from alertstream.printing.writers import Writer
 from alertstream.reading.decoder import ReceivedAlert
 from alertstream.system.extras import extra
 from alertstream.system.files import part_of, writing

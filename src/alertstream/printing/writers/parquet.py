@@ -13,7 +13,7 @@ from alertstream.avro.message_decoder import writer_schema
 from alertstream.avro.schema_tree import Schema, Type, find, tree
 from alertstream.avro.schemas import Schemas
 from alertstream.errors import SchemaError, UndecodableError
-from alertstream.printing.writers.writer import Writer
+from alertstream.printing.writers import Writer
 from alertstream.reading.decoder import ReceivedAlert
 from alertstream.system.extras import extra
 from alertstream.system.files import part_of, writing
