@@ -24,7 +24,6 @@ from alertstream.avro.schema_tree import Schema
 from alertstream.avro.schemas import (
     Schemas,
     canonical_fingerprint,
-    full_name,
     parsed,
     plain_schema,
     read_schema,
@@ -99,7 +98,7 @@ class RegistrySchemas(Schemas):
         :raises SchemaError: the registry rejects it.
         :raises RegistryError: as for :meth:`look_up`.
         """
-        key = subject or full_name(schema), canonical_fingerprint(schema)
+        key = subject or schema["name"], canonical_fingerprint(schema)
         if key not in self._registered:
             register = partial(self.client.register, key[0], plain_schema(schema))
             schema_id = await _persist(register, COMMAND_TIMEOUT)

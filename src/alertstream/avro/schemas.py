@@ -49,12 +49,6 @@ def package_folder(name: str) -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[3] / name
 
 
-def full_name(schema: Schema) -> str:
-    """Return a schema's name with its namespace."""
-    name, namespace = schema["name"], schema.get("namespace")
-    return name if "." in name or not namespace else f"{namespace}.{name}"
-
-
 def version_id(name: str) -> int | None:
     """Return the id that LSST gives to the schema ``name``: 1000 for ``lsst.v10_0.alert``.
 
@@ -129,7 +123,7 @@ class Schemas:
         :raises SchemaError: the name has no version, or the schema that is known under that
             version reads other bytes.
         """
-        name = full_name(schema)
+        name = schema["name"]
         schema_id = stated if version_id(name) is None else version_id(name)
         if schema_id is None:
             raise SchemaError(
@@ -176,7 +170,7 @@ def read_schema(path: Path) -> Schema:
 
 
 def parsed(schema: Any) -> Schema:
-    """Check a schema and return it in the form that fastavro decodes with.
+    """Check a schema and return it in the form that fastavro decodes with, its name a full one.
 
     Refused is also what Avro allows and no alert has, since a few bytes of a message could then
     stop or crash the decoding process: types that contain themselves, types nested deeper than
@@ -307,7 +301,7 @@ def write_schema(schema: Schema, schema_id: int, folder: Path) -> None:
 
     :raises DataError: the file cannot be written.
     """
-    name = full_name(schema)
+    name = schema["name"]
     stem = name if version_id(name) == schema_id else str(schema_id)
     path = folder / f"{stem}.avsc"
     with writing(path, option="--schemas"):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from alertstream.alert.fields import missing_in
 from alertstream.alert.surveys import QUANTITIES, field_paths
-from alertstream.avro.schemas import Schema, Schemas, full_name
+from alertstream.avro.schemas import Schema, Schemas
 from alertstream.errors import DeliveryError, Notice
 from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.caps import VisitCaps
@@ -190,7 +190,7 @@ def alert_decoder(filters: Sequence[AlertFilter], schemas: Schemas, notice: Noti
     report = ReportedOnce(notice)
 
     def report_missing(schema: Schema) -> None:
-        name, missing = full_name(schema), missing_in(schema, declared)
+        name, missing = schema["name"], missing_in(schema, declared)
         if missing:
             text = f"{name} has no {', '.join(missing)}: for its alerts, filters see None there"
             report(f"{name} {missing}", text)

@@ -15,7 +15,7 @@ from pathlib import Path
 from alertstream.alert.alert import Alert
 from alertstream.avro.container import ContainerFile
 from alertstream.avro.message_decoder import MessageDecoder
-from alertstream.avro.schemas import Schema, Schemas, full_name, version_id
+from alertstream.avro.schemas import Schema, Schemas, version_id
 from alertstream.errors import DataError, Notice, UndecodableError
 from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.caps import VisitCaps
@@ -165,7 +165,7 @@ def _encoder(container: ContainerFile, schemas: Schemas) -> Encoder:
     schema = container.schema
     if container.holds_messages:
         return unchanged
-    stated = version_id(full_name(schema))
+    stated = version_id(schema["name"])
     schema_id = container.schema_id if stated is None else stated
     if schema_id is not None and schemas.known_in_advance and schemas.has(schema_id, schema):
         return wire_encoder(schema_id)

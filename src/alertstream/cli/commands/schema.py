@@ -41,7 +41,6 @@ class SchemaList(SchemaOptions):
     def run(self) -> int:
         """Write a line for each."""
         from alertstream.avro.registry import RegistrySchemas
-        from alertstream.avro.schemas import full_name
 
         schemas = self.known_schemas()
         if isinstance(schemas, RegistrySchemas):
@@ -49,7 +48,7 @@ class SchemaList(SchemaOptions):
                 write_line(f"{each.schema_id:>6}  {each.subject}  version {each.version}")
             return DONE
         for schema_id in schemas.ids():
-            write_line(f"{schema_id:>6}  {full_name(schemas.by_id(schema_id))}")
+            write_line(f"{schema_id:>6}  {schemas.by_id(schema_id)['name']}")
         return DONE
 
 
@@ -90,10 +89,8 @@ class SchemaRegister(RegistryLogin, FolderOptions):
 
     def run(self) -> int:
         """Register the schema and write its id."""
-        from alertstream.avro.schemas import full_name
-
         found = schema_named(self.schema, self.known_schemas())
-        name = self.subject or full_name(found)
+        name = self.subject or found["name"]
         schema_id = _result_of(self.schemas_of(self.registry).id_for(found, name))
         write_line(f"{schema_id:>6}  {name}")
         return DONE

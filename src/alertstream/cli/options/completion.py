@@ -146,10 +146,10 @@ def _schemas(ctx: typer.Context) -> Schemas:
 @quietly
 def complete_versions(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     """Offer the versions of LSST's schemas, and the ids of all others."""
-    from alertstream.avro.schemas import full_name, version_id
+    from alertstream.avro.schemas import version_id
 
     schemas = _schemas(ctx)
     for schema_id in reversed(schemas.ids()):
         with suppress(Exception):
-            is_version = version_id(full_name(schemas.by_id(schema_id))) == schema_id
+            is_version = version_id(schemas.by_id(schema_id)["name"]) == schema_id
             yield f"{schema_id // 100}.{schema_id % 100}" if is_version else str(schema_id)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from alertstream.avro.blocks import CONTAINER_MAGIC, container_header, open_container_message
 from alertstream.avro.container import container_tail, schema_in
 from alertstream.avro.schema_tree import Schema
-from alertstream.avro.schemas import Schemas, canonical_fingerprint, full_name
+from alertstream.avro.schemas import Schemas, canonical_fingerprint
 from alertstream.avro.wire import HEADER_SIZE, unpack, varint
 from alertstream.errors import DataError, Notice
 from alertstream.kafka.messages import Message
@@ -108,7 +108,7 @@ class AvroFile(Writer):
         elif len(self._files) >= MAX_FILES:
             return None
         else:
-            path = self._path_for(full_name(schema), own)
+            path = self._path_for(schema["name"], own)
         if len(self._by_schema) >= MAX_FILES:
             self._by_schema.clear()
         schema_id = key if isinstance(key, int) else None
