@@ -42,18 +42,12 @@ class MessageDecoder:
         """
         if message is None:
             raise UndecodableError("no content")
-        key: int | bytes
-        if message.startswith(CONTAINER_MAGIC):
-            key, body = open_container_message(message)
-            start = 0
-        else:
-            key, body, start = unpack(message)[0], message, HEADER_SIZE
+        key, body, start = opened(message)
         return (self._decoders.get(key) or self._new_decoder(key)).decode(body, start)
 
     def _new_decoder(self, key: int | bytes) -> Decoder:
-        """Return a decoder for a schema, given by its id or as JSON."""
         try:
-            schema = self._schemas.by_id(key) if isinstance(key, int) else _carried_schema(key)
+            schema = schema_of(key, self._schemas)
             decoder = Decoder(schema, self._fields)
         except SchemaError as error:
             where = "" if isinstance(key, int) else "container file: "
@@ -64,19 +58,24 @@ class MessageDecoder:
         return self._decoders.setdefault(key, decoder)
 
 
-def writer_schema(message: bytes, schemas: Schemas) -> Schema:
-    """Return the schema that a message was written with.
+def opened(message: bytes) -> tuple[int | bytes, bytes, int]:
+    """Return a message's schema, as id or as JSON, and bytes with the place where its body starts.
 
     :raises UndecodableError: the message is not an alert.
-    :raises SchemaError: its schema is unknown, or is not valid.
     """
     if message.startswith(CONTAINER_MAGIC):
-        return _carried_schema(open_container_message(message)[0])
-    return schemas.by_id(unpack(message)[0])
+        return *open_container_message(message), 0
+    return unpack(message)[0], message, HEADER_SIZE
 
 
-def _carried_schema(text: bytes) -> Schema:
+def schema_of(key: int | bytes, schemas: Schemas) -> Schema:
+    """Return the schema that :func:`opened` has named.
+
+    :raises SchemaError: it is unknown, or is not valid.
+    """
+    if isinstance(key, int):
+        return schemas.by_id(key)
     try:
-        return parsed(json.loads(text))
+        return parsed(json.loads(key))
     except (ValueError, RecursionError) as error:
         raise SchemaError("its schema is not valid JSON") from error

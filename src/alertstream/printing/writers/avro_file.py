@@ -16,11 +16,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from alertstream.avro.blocks import CONTAINER_MAGIC, container_header, open_container_message
-from alertstream.avro.container import container_tail, schema_in
+from alertstream.avro.blocks import container_header
+from alertstream.avro.container import MESSAGES, container_tail, schema_in
+from alertstream.avro.message_decoder import opened, schema_of
 from alertstream.avro.schema_tree import Schema
 from alertstream.avro.schemas import Schemas, canonical_fingerprint
-from alertstream.avro.wire import HEADER_SIZE, unpack, varint
+from alertstream.avro.wire import varint
 from alertstream.errors import DataError, Notice
 from alertstream.kafka.messages import Message
 from alertstream.kafka.topics import UNDECODABLE_SUFFIX
@@ -31,8 +32,6 @@ from alertstream.system.files import not_written, writing
 if TYPE_CHECKING:
     from alertstream.alert.pictures import Triplet
 
-MESSAGES: Schema = {"type": "bytes"}
-"""Schema of a file that holds whole messages, such as those that cannot be decoded."""
 MAX_FILES = 100
 """Alerts of further schemas are kept as whole messages, with what cannot be decoded."""
 MAX_NAME = 80
@@ -70,17 +69,12 @@ class AvroFile(Writer):
         return partial(self._add, alert.message)
 
     def _add(self, message: Message) -> None:
-        value = message.value or b""
-        key: int | bytes
-        if value.startswith(CONTAINER_MAGIC):
-            key, body = open_container_message(value)
-        else:
-            key, body = unpack(value)[0], value[HEADER_SIZE:]
+        key, content, start = opened(message.value or b"")
         appender = self._by_schema.get(key) or self._appender(key)
         if appender is None:
             self.add_undecodable(message)
         else:
-            appender.append(body)
+            appender.append(content[start:])
 
     def add_undecodable(self, message: Message) -> None:
         """Take a message that cannot be decoded, as it came."""
@@ -100,7 +94,7 @@ class AvroFile(Writer):
 
     def _appender(self, key: int | bytes) -> _Appender | None:
         """Return the file for a schema; None if there are too many."""
-        schema = schema_in(key) if isinstance(key, bytes) else self._schemas.by_id(key)
+        schema = schema_of(key, self._schemas)
         own = canonical_fingerprint(schema)
         self._main_schema = self._main_schema or own
         if own == self._main_schema:

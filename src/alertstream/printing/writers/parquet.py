@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alertstream.alert.surveys import QUANTITIES, SURVEYS, field_paths
-from alertstream.avro.message_decoder import writer_schema
+from alertstream.avro.message_decoder import opened, schema_of
 from alertstream.avro.schema_tree import Schema, Type, find, tree
 from alertstream.avro.schemas import Schemas
 from alertstream.errors import SchemaError, UndecodableError
@@ -79,7 +79,7 @@ class ParquetFile(Writer):
     def prepare(self, alert: ReceivedAlert, triplet: Triplet | None) -> Callable[[], None]:
         """Return what takes an alert's row, if its fields have the types of the columns."""
         if self._columns is None:
-            own = writer_schema(alert.message.value or b"", self._schemas)
+            own = schema_of(opened(alert.message.value or b"")[0], self._schemas)
             columns = [(name, _column_type(name, own, self._schemas)) for name in self._fields]
             self._columns = pyarrow.schema(columns)
         try:
