@@ -15,45 +15,35 @@ from alertstream.errors import SchemaError, UsageError
 MAX_SUGGESTIONS = 20_000
 """Fields of a schema among which the nearest is looked for; LSST's have 1,000 to 1,500."""
 
+_ABOUT_FIELDS = (
+    "alertstream schema show 11.1 shows what LSST's alerts have; --schemas DIR adds other schemas"
+)
 # What these records have is only known once their schema comes, in a message.
 _KNOWN_LATER = frozenset().union(*(survey.carried for survey in SURVEYS))
 
 
 def require_fields(
-    names: Iterable[str],
-    schemas: Schemas,
-    more: Sequence[Schema] = (),
-    *,
-    where: str,
+    names: Iterable[str], schemas: Schemas, more: Sequence[Schema] = (), *, where: str
 ) -> None:
     """Check that names are quantities, or dotted paths that a schema has.
 
     All passes where a registry has the schemas: they are not known beforehand.
 
-    :param more: schemas that are known besides.
-    :param where: what names the fields.
     :raises UsageError: no schema has a field.
     """
     if not schemas.known_in_advance:
         return
-    missing = [
-        name
-        for name in names
-        if name not in QUANTITIES and name.partition(".")[0] not in _KNOWN_LATER
-    ]
+    named = (name for name in names if name not in QUANTITIES)
+    missing = [name for name in named if name.partition(".")[0] not in _KNOWN_LATER]
     for schema in _known(schemas, more):
         if not missing:
             return
         missing = missing_in(schema, missing)
     if missing:
         near = _nearest(missing[0], schemas, more)
+        todo = f"did you mean {near}?" if near else _ABOUT_FIELDS
         raise UsageError(
-            f"no schema has the field {missing[0] or repr('')}",
-            where=where,
-            todo=f"did you mean {near}?"
-            if near
-            else "alertstream schema show 11.1 shows what LSST's alerts have; "
-            "--schemas DIR adds other schemas",
+            f"no schema has the field {missing[0] or repr('')}", where=where, todo=todo
         )
 
 

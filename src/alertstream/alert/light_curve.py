@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 from alertstream.alert.surveys import SURVEYS, Survey
@@ -80,11 +81,10 @@ def detection_paths() -> set[str]:
     """Return the dotted paths of earlier detections to decode for a light curve without errors."""
     paths: set[str] = set()
     for survey in SURVEYS:
-        field = next(iter(survey.earlier))
-        quantities = ("mjd", "band", survey.brightness)
-        names = [path[-1] for each in quantities for path in survey.paths[each]]
-        names += [survey.magnitude_limit] if survey.magnitude_limit else []
-        paths.update(f"{field}.{name}" for name in names)
+        array = next(iter(survey.earlier))
+        stated = (survey.paths[each] for each in ("mjd", "band", survey.brightness))
+        names = {path[-1] for path in chain(*stated)} | {survey.magnitude_limit}
+        paths |= {f"{array}.{name}" for name in names if name}
     return paths
 
 

@@ -1,8 +1,7 @@
 """The table of surveys: where each keeps an alert's visit, position, brightness, history, images.
 
-A survey is one entry of :data:`SURVEYS`. To add one, name the record that only its alerts have and,
-for each quantity, the paths where its versions keep it; an alert then has that quantity as an
-attribute, and filters written for one survey work on the other.
+To add a survey to :data:`SURVEYS`, name the record that only its alerts have and, for each
+quantity, the paths where its versions keep it: filters written for one then work on the other.
 """
 
 from __future__ import annotations
@@ -18,17 +17,14 @@ Path = tuple[str, ...]
 class Survey:
     """Where a survey keeps what every alert has.
 
-    :param name: the survey's name.
     :param detection: the top-level record of the detection, which only this survey's alerts have.
     :param paths: for each quantity, where the versions keep it; the first that is there counts.
     :param cutouts: the images' top-level fields, by their names for people.
     :param earlier: the top-level arrays of earlier measurements, whose items have the fields of
         ``detection``, and what each item is called; the first array is that of detections.
-    :param time_scale: the scale of its times.
     :param mjd_zero: what is subtracted from its times to get an MJD.
     :param bands: names of the passbands, where the survey numbers them.
-    :param magnitude_limit: the field of a measurement without a detection that says down to which
-        magnitude there was nothing.
+    :param magnitude_limit: the field that says down to which magnitude nothing was detected.
     :param containers: whether each of its messages is a container file, with the schema inside.
     :param carried: top-level fields of schemas that come only in such messages.
     """
@@ -113,11 +109,8 @@ ZTF = Survey(
     magnitude_limit="diffmaglim",
     containers=True,
     carried=frozenset(
-        (
-            *("schemavsn", "publisher", "objectId", "candid", "candidate"),
-            *("prv_candidates", "fp_hists", *_CUTOUTS.values()),
-        )
-    ),
+        ("schemavsn", "publisher", "objectId", "candid", "candidate", "prv_candidates", "fp_hists")
+    ).union(_CUTOUTS.values()),
 )
 SURVEYS = (LSST, ZTF)
 
@@ -151,7 +144,7 @@ def field_paths(names: Iterable[str]) -> set[str]:
             continue
         for survey in SURVEYS:
             for stated in (name, *_CALCULATED_FROM.get(name, ())):
-                paths.update(map(".".join, survey.paths.get(stated, ())))
+                paths.update(".".join(path) for path in survey.paths.get(stated, ()))
     return paths
 
 

@@ -32,7 +32,7 @@ from alertstream.avro.schemas import (
 from alertstream.avro.wire import HEADER_SIZE, schema_id_of
 from alertstream.errors import Notice, RegistryError, SchemaError
 from alertstream.system.cancellation import unless
-from alertstream.system.files import write_whole
+from alertstream.system.files import paths_of, write_whole
 
 T = TypeVar("T")
 
@@ -105,11 +105,9 @@ class RegistrySchemas(Schemas):
             # What is known of the id may date from before the registry was set up anew.
             self._learn(schema_id, await _persist(partial(self._fetch, schema_id), COMMAND_TIMEOUT))
             if not self.has(schema_id, schema):
-                raise SchemaError(
-                    f"the registry gives the id {schema_id} to a schema that reads other bytes",
-                    where=self.client.url,
-                    todo="choose another --subject, or give an id with --schema-id",
-                )
+                what = f"the registry gives the id {schema_id} to a schema that reads other bytes"
+                todo = "choose another --subject, or give an id with --schema-id"
+                raise SchemaError(what, where=self.client.url, todo=todo)
             self._registered[key] = schema_id
         return self._registered[key]
 
@@ -195,8 +193,7 @@ def schemas_from(
     :raises SchemaError: one of ``folders`` is not a folder.
     :raises UsageError: the URL or the login is not valid.
     """
-    given = [folders] if isinstance(folders, str | Path) else folders
-    paths = [Path(each) for each in given]
+    paths = paths_of(folders)
     if registry is None:
         return Schemas(paths)
     return RegistrySchemas(RegistryClient(registry, *(login or ())), paths)

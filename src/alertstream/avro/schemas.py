@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastavro.repository.base import AbstractSchemaRepository, SchemaRepositoryError
 from fastavro.schema import (
@@ -120,20 +120,16 @@ class Schemas:
 
         :param subject: under which a registry has it; folders have none.
         :param stated: id of a schema whose name has no version, as its file states it.
-        :raises SchemaError: the name has no version, or the schema that is known under that
-            version reads other bytes.
+        :raises SchemaError: there is no version, or the schema known under it reads other bytes.
         """
         name = schema["name"]
         schema_id = stated if version_id(name) is None else version_id(name)
         if schema_id is None:
-            raise SchemaError(
-                f"the schema name {name} has no version", todo="give an id with --schema-id"
-            )
+            what = f"the schema name {name} has no version"
+            raise SchemaError(what, todo="give an id with --schema-id")
         if schema_id in self.ids() and not self.has(schema_id, schema):
-            raise SchemaError(
-                f"the schema differs from the {name} known as id {schema_id}",
-                todo="give another id with --schema-id",
-            )
+            what = f"the schema differs from the {name} known as id {schema_id}"
+            raise SchemaError(what, todo="give another id with --schema-id")
         return schema_id
 
     def has(self, schema_id: int, schema: Schema) -> bool:
@@ -190,7 +186,8 @@ def parsed(schema: Any) -> Schema:
     root = tree(result)
     for node in walk(root):
         _require_proper_names(node)
-    if _weigh(root, {}).surplus > MAX_SURPLUS:
+    _, surplus = _weigh(root, {})
+    if surplus > MAX_SURPLUS:
         raise SchemaError("a schema of values that take no bytes")
     _order(root)
     return result
@@ -216,30 +213,21 @@ def _require_proper_names(node: Type) -> None:
         raise SchemaError("a schema with two fields of one name")
 
 
-class _Weight(NamedTuple):
-    """What decoding a type may take.
+def _weigh(node: Type, known: dict[Type, tuple[int, int]]) -> tuple[int, int]:
+    """Return what decoding a type may take: how many levels it has, and its surplus.
 
-    :param levels: how deep it is nested, with the types that it refers to.
-    :param surplus: how many values a message makes at most beyond ``VALUES_PER_BYTE`` for each
-        byte that it has for the type.
-    """
-
-    levels: int
-    surplus: int
-
-
-def _weigh(node: Type, known: dict[Type, _Weight]) -> _Weight:
-    """Weigh a type.
+    That is how many values a message makes at most beyond ``VALUES_PER_BYTE`` for each byte that it
+    has for the type.
 
     :param known: what has been weighed before.
     :raises SchemaError: it cannot be decoded with bounds on stack, memory and time.
     """
     if node not in known:
         inside = [_weigh(each, known) for each in node.inside]
-        levels = 1 + max((each.levels for each in inside), default=0)
-        if levels > MAX_LEVELS:
+        depth = 1 + max((levels for levels, _ in inside), default=0)
+        if depth > MAX_LEVELS:
             raise SchemaError(_TOO_DEEP)
-        known[node] = _Weight(levels, _surplus(node, [each.surplus for each in inside]))
+        known[node] = (depth, _surplus(node, [surplus for _, surplus in inside]))
     return known[node]
 
 

@@ -17,6 +17,7 @@ from alertstream.sending.encoders import message_encoders
 from alertstream.sending.schedule import Cadence, Clock, bursts, files_of, visits_in
 from alertstream.sending.sender import SendOptions
 from alertstream.sending.sender import send as send_visits
+from alertstream.system.files import paths_of
 
 _log = logging.getLogger("alertstream")
 
@@ -53,8 +54,7 @@ async def send(
         in the account instead, as ``failed``, with the reason as ``error``.
     """
     connection = Connection.to(broker)
-    given = [paths] if isinstance(paths, str | Path) else paths
-    visits = visits_in([Path(each) for each in given])
+    visits = visits_in(paths_of(paths))
     encoders = await message_encoders(
         files_of(visits),
         schemas_from(schemas, registry, registry_login),

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from alertstream.errors import DataError
+
+
+def paths_of(given: str | Path | Sequence[str | Path]) -> list[Path]:
+    """Return the one path, or all, that a Python program has given."""
+    return [Path(each) for each in ([given] if isinstance(given, str | Path) else given)]
 
 
 def part_of(path: Path) -> Path:
