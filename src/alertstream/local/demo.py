@@ -22,9 +22,9 @@ from alertstream.filtering.pipeline import FilterOptions, open_pipeline
 from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import POLL_INTERVAL, Connection
 from alertstream.kafka.consumer import subscribe
-from alertstream.kafka.producer import Producer, producer
+from alertstream.kafka.producer import producer
 from alertstream.kafka.subscription import Subscription
-from alertstream.kafka.topics import Topic, TopicLayout
+from alertstream.kafka.topics import TopicLayout
 from alertstream.local.broker.cluster import BrokerOptions, local_broker
 from alertstream.local.broker.java import Progress
 from alertstream.local.simulate.files import SimulateOptions, simulate
@@ -62,7 +62,6 @@ class DemoSummary:
     monitored: dict[str, Any]
     filtered: list[FilterCounts]
     printed: dict[str, int]
-    topic: str = TOPIC
 
     def check(self) -> None:
         """Compare all counts.
@@ -109,11 +108,10 @@ async def demo(
             await asyncio.to_thread(simulate, visits, schemas.by_id(SCHEMA_ID), simulating)
             stage = _Stage(Connection(running.bootstrap), schemas, options, notice)
             summary = await stage.run(folder, stop)
-            for topic in summary.printed:
-                lines, summary.printed[topic] = await stage.print_topic(topic)
-                if topic == options.filters[0].topic:
-                    for line in lines[: MAX_PRINTED + 1]:
-                        write(line)
+            for number, each in enumerate(options.filters):
+                lines, summary.printed[each.topic] = await stage.print_topic(each.topic)
+                for line in lines[: MAX_PRINTED + 1] if number == 0 else ():
+                    write(line)
     summary.check()
     return summary
 
@@ -132,7 +130,8 @@ class _Stage:
         filters, done = FilterOptions(self.options.filters), asyncio.Event()
         outputs = filters.topics
         made = await make_topics(self.connection, [TOPIC, *outputs], TopicLayout())
-        watch = Watch((TOPIC, *outputs), Clock())
+        clock = Clock()
+        watch = Watch((TOPIC, *outputs), clock)
         group = Subscription((TOPIC,), group_name(filters.filters))
         async with (
             producer(self.connection) as sending,
@@ -144,27 +143,21 @@ class _Stage:
             filtering = asyncio.create_task(pipeline.run())
             monitoring = asyncio.create_task(watch_stream(watched, self.schemas, watch, stop=done))
             try:
-                sent = await self._send(sending, made[TOPIC], folder, stop)
+                visits, cadence = visits_in([folder]), self.options.cadence
+                sent = await send(
+                    sending,
+                    SendOptions(made[TOPIC], cadence.interval),
+                    await message_encoders(files_of(visits), self.schemas),
+                    bursts(visits, cadence, clock, stop),
+                    clock=clock,
+                    stop=stop,
+                    report=lambda visit: self.notice(f"visit {visit.visit}: {visit.as_line()}"),
+                )
                 await _until_seen(sent, pipeline.account, watch)
             finally:
                 done.set()
                 await asyncio.wait((filtering, monitoring))
-        printed = dict.fromkeys(outputs, 0)
-        return DemoSummary(sent, monitoring.result(), filtering.result(), printed)
-
-    async def _send(
-        self, sending: Producer, topic: Topic, folder: Path, stop: asyncio.Event
-    ) -> VisitSent:
-        visits, cadence, clock = visits_in([folder]), self.options.cadence, Clock()
-        return await send(
-            sending,
-            SendOptions(topic, cadence.interval),
-            await message_encoders(files_of(visits), self.schemas),
-            bursts(visits, cadence, clock, stop),
-            clock=clock,
-            stop=stop,
-            report=lambda visit: self.notice(f"visit {visit.visit}: {visit.as_line()}"),
-        )
+        return DemoSummary(sent, monitoring.result(), filtering.result(), {})
 
     async def print_topic(self, topic: str) -> tuple[list[str], int]:
         """Return a topic's alerts as lines, and how many they are."""

@@ -51,57 +51,43 @@ class Finding:
 
 
 class _Failed(Exception):
-    """A check after which there is no use in others."""
-
-    def __init__(self, name: str, what: str, todo: str | None) -> None:
-        super().__init__(what)
-        self.finding = Finding(name, False, what, todo)
+    """A check, as its :class:`Finding`, after which there is no use in others."""
 
 
-@dataclass(frozen=True)
-class Patient:
-    """What is examined: a broker, and what is read there, as far as it is named."""
-
-    connection: Connection
-    topic: str | None
-    group: str | None
-    schemas: Schemas
-
-
-async def examine(patient: Patient, clock: Clock) -> AsyncIterator[Finding]:
-    """Yield the findings, in the order of a subscriber's work."""
+async def examine(
+    connection: Connection, topic: str | None, group: str | None, schemas: Schemas, clock: Clock
+) -> AsyncIterator[Finding]:
+    """Yield the findings on a broker and what is read there, in the order of a reader's work."""
     try:
-        async for finding in _findings(patient, clock):
-            yield finding
+        yield _java()
+        hosts = [await _host(*address) for address in connection.addresses()]
+        for host in hosts:
+            yield host
+        if not any(host.good for host in hosts):
+            return
+        known = await _checked("Kafka", topics(connection), "Kafka")
+        yield Finding("Kafka", True, f"{_login(connection)}: {len(known)} topics")
+        yield await _registry(schemas)
+        if topic is None:
+            yield Finding("topic", None, "none given")
+            return
+        yield _topic(topic, known)
+        if group is not None:
+            committed = has_committed(connection, group, [topic])
+            known_group = await _checked("group", committed, "Kafka")
+            what = "continues where it stopped" if known_group else "is new"
+            yield Finding("group", True, f"{group} {what}")
+        last = await _checked("messages", _last_messages(connection, topic), "Kafka")
+        if not last:
+            yield Finding("messages", None, "there are none")
+            return
+        newest = max(each.timestamp / 1000 for each in last)
+        at = datetime.fromtimestamp(newest, UTC)
+        yield Finding("messages", True, f"the newest is from {at:%Y-%m-%d %H:%M:%S} UTC")
+        yield _clock(newest - clock.now())
+        yield await _decoding(schemas, last)
     except _Failed as failure:
-        yield failure.finding
-
-
-async def _findings(patient: Patient, clock: Clock) -> AsyncIterator[Finding]:
-    yield _java()
-    hosts = [await _host(*address) for address in patient.connection.addresses()]
-    for host in hosts:
-        yield host
-    if not any(host.good for host in hosts):
-        return
-    known = await _checked("Kafka", topics(patient.connection), "Kafka")
-    yield Finding("Kafka", True, f"{_login(patient.connection)}: {len(known)} topics")
-    yield await _registry(patient.schemas)
-    if patient.topic is None:
-        yield Finding("topic", None, "none given")
-        return
-    yield _topic(patient.topic, known)
-    if patient.group is not None:
-        yield await _group(patient.connection, patient.group, patient.topic)
-    last = await _checked("messages", _last_messages(patient.connection, patient.topic), "Kafka")
-    if not last:
-        yield Finding("messages", None, "there are none")
-        return
-    newest = max(each.timestamp / 1000 for each in last)
-    at = datetime.fromtimestamp(newest, UTC)
-    yield Finding("messages", True, f"the newest is from {at:%Y-%m-%d %H:%M:%S} UTC")
-    yield _clock(newest - clock.now())
-    yield await _decoding(patient.schemas, last)
+        yield failure.args[0]
 
 
 async def _checked(name: str, answer: Awaitable[T], who: str) -> T:
@@ -113,9 +99,10 @@ async def _checked(name: str, answer: Awaitable[T], who: str) -> T:
         async with asyncio.timeout(CHECK_TIMEOUT):
             return await answer
     except AlertStreamError as error:
-        raise _Failed(name, error.what, error.todo) from error
+        raise _Failed(Finding(name, False, error.what, error.todo)) from error
     except TimeoutError as error:
-        raise _Failed(name, f"{who} does not answer", "check that it is up, and rerun") from error
+        todo = "check that it is up, and rerun"
+        raise _Failed(Finding(name, False, f"{who} does not answer", todo)) from error
 
 
 def _java() -> Finding:
@@ -161,13 +148,8 @@ def _topic(topic: str, known: dict[str, int]) -> Finding:
     near = get_close_matches(topic, known, n=1)
     others = sorted(name for name in known if not name.startswith("_"))[:10]
     todo = f"did you mean {near[0]}?" if near else f"topics: {', '.join(others) or 'none'}"
-    raise _Failed("topic", f"there is no topic {topic}, or no right to see it", todo)
-
-
-async def _group(connection: Connection, group: str, topic: str) -> Finding:
-    known = await _checked("group", has_committed(connection, group, [topic]), "Kafka")
-    what = "continues where it stopped" if known else "is new"
-    return Finding("group", True, f"{group} {what}")
+    what = f"there is no topic {topic}, or no right to see it"
+    raise _Failed(Finding("topic", False, what, todo))
 
 
 async def _last_messages(connection: Connection, topic: str) -> list[Message]:

@@ -22,7 +22,7 @@ from alertstream.filtering.caps import VisitCaps
 from alertstream.filtering.engine import FilterEngine
 from alertstream.filtering.filters import AlertFilter
 from alertstream.filtering.pipeline import alert_decoder
-from alertstream.kafka.messages import Copy, Message
+from alertstream.kafka.messages import Message
 from alertstream.printing.lines import LineFormat
 from alertstream.sending.encoders import Encoder, container_encoder, unchanged, wire_encoder
 
@@ -62,27 +62,17 @@ class DryRun:
         """Whether something could not be decoded, or a filter's code failed."""
         return any(each.undecodable or each.failed for each in self.counts)
 
-    def keep_first(self, copies: Sequence[Copy]) -> None:
-        """Keep the first messages that pass each filter."""
-        for topic, message, *_ in copies:
-            kept = self.first.get(topic)
-            if kept is not None and len(kept) < MAX_SHOWN:
-                kept.append(message)
-
     def first_lines(self, schemas: Schemas, lines: LineFormat) -> dict[str, list[str]]:
         """Return the first alerts that pass as lines, by the filter's topic."""
         decoder = MessageDecoder(schemas, lines.paths())
-        return {
-            topic: [_line(message, decoder, lines) for message in messages]
-            for topic, messages in self.first.items()
-        }
 
+        def line(message: Message) -> str:
+            try:
+                return lines.alert_line(message, Alert(decoder.decode(message.value)))
+            except UndecodableError as error:
+                return f"{message.position}  {error.what}"
 
-def _line(message: Message, decoder: MessageDecoder, lines: LineFormat) -> str:
-    try:
-        return lines.alert_line(message, Alert(decoder.decode(message.value)))
-    except UndecodableError as error:
-        return f"{message.position}  {error.what}"
+        return {topic: [*map(line, messages)] for topic, messages in self.first.items()}
 
 
 def schemas_of(files: Sequence[Path]) -> list[Schema]:
@@ -127,7 +117,9 @@ async def dry_run(
             caps.apply(judged.claims)
             decided = engine.decide(judged)
             account.add(decided.counts, decided.undecodable)
-            found.keep_first(decided.copies)
+            for copy in decided.copies:
+                if copy.topic in topics and len(found.first[copy.topic]) < MAX_SHOWN:
+                    found.first[copy.topic].append(copy.message)
         timing = found.timing if batch[0].offset else found.setup
         timing.alerts += len(batch)
         timing.seconds += time.perf_counter() - begin

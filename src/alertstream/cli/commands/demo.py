@@ -63,11 +63,13 @@ def _show(summary: DemoSummary) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from alertstream.local.demo import TOPIC
+
     table = Table(title="what became of the alerts", title_justify="left")
     for name in ("topic", "sent or passed", "capped", "seen by monitor", "printed"):
         table.add_column(name, justify="left" if name == "topic" else "right")
     seen = {name: stats["alerts"] for name, stats in summary.monitored["topics"].items()}
-    table.add_row(summary.topic, f"{summary.sent.acknowledged} sent", "", str(seen[summary.topic]))
+    table.add_row(TOPIC, f"{summary.sent.acknowledged} sent", "", str(seen[TOPIC]))
     for counts in summary.filtered:
         topic, passed = counts.filter, f"{counts.passed} of {counts.seen} passed"
         printed = str(summary.printed[topic])

@@ -17,7 +17,9 @@ from alertstream.cli.options.shared import (
 from alertstream.cli.terminal.output import DONE, FAILED, as_json, wait_on, write_line
 
 if TYPE_CHECKING:
-    from alertstream.local.doctor import Finding, Patient
+    from collections.abc import AsyncIterator
+
+    from alertstream.local.doctor import Finding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,18 +39,17 @@ class Doctor(ReadingOptions, SchemaOptions, FormatOptions):
     def run(self) -> int:
         """Show each finding as it is made; return 1 if something is wrong."""
         from alertstream.cli.event_loop import run, until_stopped
-        from alertstream.local.doctor import Patient
-
-        patient = Patient(self.connection(), self.topic, self.group_or(None), self.known_schemas())
-        bad: list[Finding] = []
-        run(lambda stop: until_stopped(self._examine(patient, bad), stop))
-        return FAILED if bad else DONE
-
-    async def _examine(self, patient: Patient, bad: list[Finding]) -> None:
         from alertstream.local.doctor import examine
         from alertstream.sending.schedule import Clock
 
-        async for found in examine(patient, Clock()):
+        group, schemas = self.group_or(None), self.known_schemas()
+        findings = examine(self.connection(), self.topic, group, schemas, Clock())
+        bad: list[Finding] = []
+        run(lambda stop: until_stopped(self._show(findings, bad), stop))
+        return FAILED if bad else DONE
+
+    async def _show(self, findings: AsyncIterator[Finding], bad: list[Finding]) -> None:
+        async for found in findings:
             if found.good is False:
                 bad.append(found)
             write_line(as_json(asdict(found)) if self.format == "json" else _line(found))
