@@ -19,12 +19,9 @@ from alertstream.alert.pictures import Triplet, triplet
 from alertstream.errors import DataError
 from alertstream.kafka.messages import Message
 from alertstream.printing.writers.html import (
-    BOTTOM,
-    HEIGHT,
+    AREA,
     MAX_ALERTS,
     MAX_POINTS,
-    TOP,
-    WIDTH,
     HtmlPage,
     Plot,
     plot,
@@ -97,8 +94,8 @@ def test_light_curve_of_nothing_and_of_much() -> None:
     alert = imaged(prvDiaSources=[earlier(midpointMjdTai=float(n)) for n in range(5000)])
     made = plotted(alert)
     assert len(made.measurements) == MAX_POINTS == 500
-    assert all(0 < made.time.at(each.mjd) < WIDTH for each in made.measurements)
-    assert all(0 < made.brightness.at(each.value) < HEIGHT for each in made.measurements)
+    assert all(0 < made.time.at(each.mjd) < AREA["width"] for each in made.measurements)
+    assert all(0 < made.brightness.at(each.value) < AREA["height"] for each in made.measurements)
     nothing = imaged()
     nothing["diaSource"]["psfFlux"] = None
     assert plot(nothing) is None
@@ -111,7 +108,10 @@ def test_single_and_extreme_measurements_have_a_scale(flux: float) -> None:
     made = plotted(alert)
     assert 1 <= len(made.brightness.ticks(5)) <= 5
     assert 1 <= len(made.time.ticks(3)) <= 3
-    assert all(TOP <= made.brightness.at(each.value) <= BOTTOM for each in made.measurements)
+    assert all(
+        AREA["top"] <= made.brightness.at(each.value) <= AREA["bottom"]
+        for each in made.measurements
+    )
 
 
 MESSAGE = Message("alerts", 0, 0, 0, None, b"")

@@ -42,9 +42,8 @@ MAX_POINTS = 500
 """Measurements that a light curve shows: the latest."""
 EDGE, GAP = 120, 2
 """Of the images, pixel."""
-WIDTH, HEIGHT = 310, 130
-LEFT, RIGHT, TOP, BOTTOM = 58, 300, 14, 102
-"""Of a light curve and of its axes, pixel."""
+AREA = {"width": 310, "height": 130, "left": 58, "right": 300, "top": 14, "bottom": 102}
+"""Of a light curve, and where its axes are, pixel."""
 MAX_TEXT, MAX_BAND, MAX_BANDS = 60, 8, 8
 
 
@@ -88,15 +87,12 @@ class HtmlPage(Writer):
 
     def prepare(self, alert: ReceivedAlert, triplet: Triplet | None) -> Callable[[], None]:
         """Return what takes an alert: its row, or that there is one more without room."""
-        return partial(self._add, self._row(alert, triplet) if self.wants_pictures else "")
-
-    def _row(self, alert: Alert, triplet: Triplet | None) -> str:
-        images = png(strip(triplet, EDGE, GAP)) if triplet else b""
+        if not self.wants_pictures:
+            return partial(self._add, "")
+        images = base64.b64encode(png(strip(triplet, EDGE, GAP))).decode() if triplet else ""
         described = _described(triplet) if triplet else ""
-        row = self._template.row(
-            alert, _target(alert), base64.b64encode(images).decode(), described, plot(alert)
-        )
-        return str(row)
+        row = self._template.row(alert, _target(alert), images, described, plot(alert))
+        return partial(self._add, str(row))
 
     def _add(self, row: str) -> None:
         with writing(self._path):
@@ -196,13 +192,13 @@ def plot(alert: Alert) -> Plot | None:
     if not measured:
         return None
     in_flux = alert.survey.brightness == "flux"
-    time = Axis.over([each.mjd for each in measured], 0.5, LEFT + 6, RIGHT - 6)
+    time = Axis.over([each.mjd for each in measured], 0.5, AREA["left"] + 6, AREA["right"] - 6)
     ends = [each.value + sign * each.error for each in measured for sign in (-1, 1)]
     # Brighter is up, and magnitudes grow downwards.
-    start, end = (BOTTOM - 5, TOP + 5) if in_flux else (TOP + 5, BOTTOM - 5)
-    brightness = Axis.over(ends, 1.0 if in_flux else 0.1, start, end)
-    unit = "nJy" if in_flux else "mag"
-    return Plot(measured, time, brightness, unit, alert.time_scale)
+    start, end = AREA["bottom"] - 5, AREA["top"] + 5
+    if in_flux:
+        return Plot(measured, time, Axis.over(ends, 1.0, start, end), "nJy", alert.time_scale)
+    return Plot(measured, time, Axis.over(ends, 0.1, end, start), "mag", alert.time_scale)
 
 
 def _short(value: int | str | None) -> str:
@@ -220,13 +216,6 @@ def _template() -> Any:
     environment.globals |= {
         "colours": {band: on_white for band, (on_white, _) in BAND_COLOURS.items()},
         "images": {"width": 3 * EDGE + 2 * GAP, "height": EDGE},
-        "area": {
-            "width": WIDTH,
-            "height": HEIGHT,
-            "left": LEFT,
-            "right": RIGHT,
-            "top": TOP,
-            "bottom": BOTTOM,
-        },
+        "area": AREA,
     }
     return environment.get_template("page.html").module
