@@ -23,17 +23,14 @@ class Writer:
     """Whether what is flushed stays, whatever comes after; else it stays once all is closed."""
     keeps_undecodable = False
     keeps_cutouts = False
+    wants_pictures = False
+    """Whether it uses the picture of the next alert."""
     saved = 0
     """Alerts and messages that were taken, as far as flushed."""
 
     def paths(self) -> set[str]:
         """Return the dotted paths that it needs of a decoded alert."""
         return set()
-
-    @property
-    def wants_pictures(self) -> bool:
-        """Whether it uses the picture of the next alert."""
-        return False
 
     def prepare(self, alert: ReceivedAlert, triplet: Triplet | None) -> Callable[[], None]:
         """Return what takes an alert, so that all writers take it or none does.

@@ -156,6 +156,7 @@ class _Appender:
                 if path.stat().st_size == 0:
                     self._file.write(container_header(schema, schema_id))
                     self._sync()
+                    # So that the disk has the file's name, too.
                     _sync_folder(path.parent)
             tail = container_tail(path)
             self._sync_marker = tail.sync_marker
@@ -200,7 +201,6 @@ def _lock(file: BinaryIO, path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make sure that the disk has the names of a folder's files."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

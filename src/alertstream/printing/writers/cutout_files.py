@@ -39,17 +39,13 @@ class CutoutFolder(Writer):
         self._folder = folder
         self._form = form
         self._cutouts = self._pictures = 0
-        if form != "fits":
+        self.wants_pictures = form != "fits"
+        if self.wants_pictures:
             import_module("alertstream.alert.pictures")
 
     def paths(self) -> set[str]:
         """Return the cutouts, and what a picture says of the alert."""
         return cutout_paths() | field_paths(SHOWN if self.wants_pictures else ["source_id"])
-
-    @property
-    def wants_pictures(self) -> bool:
-        """Whether there is a picture to write."""
-        return self._form != "fits"
 
     def prepare(self, alert: ReceivedAlert, triplet: Triplet | None) -> Callable[[], None]:
         """Return what writes an alert's files."""
@@ -75,7 +71,7 @@ class CutoutFolder(Writer):
         counts = []
         if self._form != "png" or self._cutouts:
             counts.append(f"{self._cutouts} cutouts")
-        if self._form != "fits":
+        if self.wants_pictures:
             counts.append(f"{self._pictures} pictures")
         return f"{' and '.join(counts)} saved in {self._folder}"
 

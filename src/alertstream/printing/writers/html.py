@@ -64,6 +64,8 @@ class HtmlPage(Writer):
         self._part = part_of(path)
         self._notice = notice
         self._limit = limit
+        # As long as there is room for one more alert.
+        self.wants_pictures = True
         self._nonce = secrets.token_urlsafe(16)
         with writing(path):
             if path.is_dir():
@@ -80,11 +82,6 @@ class HtmlPage(Writer):
         """Return all that a row shows."""
         return field_paths(SHOWN) | cutout_paths() | light_curve_paths()
 
-    @property
-    def wants_pictures(self) -> bool:
-        """Whether there is room for one more alert."""
-        return self.saved < self._limit
-
     def prepare(self, alert: ReceivedAlert, triplet: Triplet | None) -> Callable[[], None]:
         """Return what takes an alert: its row, or that there is one more without room."""
         if not self.wants_pictures:
@@ -98,6 +95,7 @@ class HtmlPage(Writer):
         with writing(self._path):
             self._file.write(row)
         self.saved += 1
+        self.wants_pictures = self.saved < self._limit
 
     def close(self) -> list[Path]:
         """Write the rest; return the file, which is there now."""
