@@ -176,7 +176,7 @@ def _repeat(path: Path, times: int, target: Path) -> None:
         for number in range(times):
             with ContainerFile(path) as container:
                 if number == 0:
-                    file.write(container_header(container.schema, marker=marker))
+                    file.write(container_header(container.schema, sync_marker=marker))
                 for body in container:
                     file.write(varint(1) + varint(len(body)) + body + marker)
 

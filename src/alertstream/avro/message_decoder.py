@@ -10,7 +10,7 @@ from alertstream.avro.blocks import CONTAINER_MAGIC, open_container_message
 from alertstream.avro.decoder import Decoder
 from alertstream.avro.schema_tree import Schema
 from alertstream.avro.schemas import Schemas, parsed
-from alertstream.avro.wire import HEADER_SIZE, unpack
+from alertstream.avro.wire import HEADER_SIZE, schema_id_of
 from alertstream.errors import SchemaError, UndecodableError
 
 MAX_DECODERS = 32
@@ -65,7 +65,10 @@ def opened(message: bytes) -> tuple[int | bytes, bytes, int]:
     """
     if message.startswith(CONTAINER_MAGIC):
         return *open_container_message(message), 0
-    return unpack(message)[0], message, HEADER_SIZE
+    schema_id = schema_id_of(message)
+    if schema_id is None:
+        raise UndecodableError("no wire-format header")
+    return schema_id, message, HEADER_SIZE
 
 
 def schema_of(key: int | bytes, schemas: Schemas) -> Schema:

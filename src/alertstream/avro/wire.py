@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import struct
 
-from alertstream.errors import UndecodableError
-
 HEADER_SIZE = 5
 _HEADER = struct.Struct(">bI")
 
@@ -18,22 +16,12 @@ def pack(schema_id: int, body: bytes) -> bytes:
     return _HEADER.pack(0, schema_id) + body
 
 
-def unpack(message: bytes) -> tuple[int, memoryview]:
-    """Return the schema id of a message and a view on its Avro body.
-
-    :raises UndecodableError: the message has no such header.
-    """
-    if len(message) < HEADER_SIZE or message[0] != 0:
-        raise UndecodableError("no wire-format header")
-    return _HEADER.unpack_from(message)[1], memoryview(message)[HEADER_SIZE:]
-
-
 def schema_id_of(message: bytes | None) -> int | None:
-    """Return the schema id that a message names; None for one that names none."""
-    try:
-        return unpack(message or b"")[0]
-    except UndecodableError:
+    """Return the schema id that a message names; None for one without such a header."""
+    if message is None or len(message) < HEADER_SIZE or message[0] != 0:
         return None
+    schema_id: int = _HEADER.unpack_from(message)[1]
+    return schema_id
 
 
 def varint(number: int) -> bytes:

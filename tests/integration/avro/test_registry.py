@@ -37,7 +37,7 @@ from alertstream.avro.evolution import differences, obstacles
 from alertstream.avro.registry import RegistrySchemas
 from alertstream.avro.registry_client import RegistryClient
 from alertstream.avro.schemas import parsed
-from alertstream.avro.wire import pack, unpack
+from alertstream.avro.wire import pack, schema_id_of
 from alertstream.errors import RegistryError, SchemaError
 
 UNREACHABLE = "http://127.0.0.1:1"
@@ -75,7 +75,7 @@ def fill(kafka: str, topic: str, messages: list[bytes]) -> None:
 
 def ids(kafka: str, topic: str) -> set[int]:
     values = [message.value for message in raw_kafka.read(kafka, topic)]
-    return {unpack(value)[0] for value in values if not value.startswith(CONTAINER_MAGIC)}
+    return {schema_id_of(value) for value in values if not value.startswith(CONTAINER_MAGIC)}
 
 
 def test_from_file_to_subscriber(
@@ -135,7 +135,7 @@ def test_from_python(kafka: str, topic: str, registry: RegistryService) -> None:
 
     (alert,) = asyncio.run(sent_and_read())
     assert alert == sample_alert("10.0")
-    assert ids(kafka, topic) == {unpack(alert.message.value)[0]} != {1000}
+    assert ids(kafka, topic) == {schema_id_of(alert.message.value)} != {1000}
     assert len(raw_kafka.describe(kafka, topic)["partitions"]) == 2
 
 

@@ -9,20 +9,20 @@ from tests.support import samples
 from tests.support.samples import schema_id
 
 from alertstream.avro.container import ContainerFile
-from alertstream.avro.wire import pack, schema_id_of, unpack
+from alertstream.avro.message_decoder import opened
+from alertstream.avro.wire import pack, schema_id_of
 from alertstream.errors import UndecodableError
 
 
 def test_wire_format_is_a_zero_and_a_big_endian_id() -> None:
     assert pack(0x01020304, b"body") == b"\x00\x01\x02\x03\x04body"
-    number, body = unpack(b"\x00\x00\x00\x03\xe8body")
-    assert (number, bytes(body)) == (1000, b"body")
+    assert opened(b"\x00\x00\x00\x03\xe8body") == (1000, b"\x00\x00\x00\x03\xe8body", 5)
 
 
 @pytest.mark.parametrize("message", [b"", b"\x00\x00\x00\x03", b"\x01\x00\x00\x03\xe8body"])
 def test_no_header(message: bytes) -> None:
     with pytest.raises(UndecodableError, match="no wire-format header"):
-        unpack(message)
+        opened(message)
     assert schema_id_of(message) is None
 
 
