@@ -18,6 +18,7 @@ import cramjam
 import fastavro
 
 from alertstream.avro.schema_tree import Schema
+from alertstream.avro.wire import HEADER_SIZE, schema_id_of
 from alertstream.errors import UndecodableError
 
 CONTAINER_MAGIC = b"Obj\x01"
@@ -122,6 +123,19 @@ def open_container_message(message: bytes) -> tuple[bytes, bytes]:
     if [count for count, _ in found] != [1]:
         raise UndecodableError("container file without exactly one record")
     return blocks.schema, found[0][1] or b""
+
+
+def opened(message: bytes) -> tuple[int | bytes, bytes, int]:
+    """Return a message's schema, as id or as JSON, and bytes with the place where its body starts.
+
+    :raises UndecodableError: the message is not an alert.
+    """
+    if message.startswith(CONTAINER_MAGIC):
+        return *open_container_message(message), 0
+    schema_id = schema_id_of(message)
+    if schema_id is None:
+        raise UndecodableError("no wire-format header")
+    return schema_id, message, HEADER_SIZE
 
 
 def container_header(

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from alertstream.alert.alert import Alert
 from alertstream.avro.container import ContainerFile
-from alertstream.avro.message_decoder import MessageDecoder
 from alertstream.avro.schemas import Schema, Schemas, version_id
 from alertstream.errors import DataError, Notice, UndecodableError
 from alertstream.filtering.account import FilterAccount, FilterCounts
@@ -24,6 +23,7 @@ from alertstream.filtering.filters import AlertFilter
 from alertstream.filtering.pipeline import alert_decoder
 from alertstream.kafka.messages import Message
 from alertstream.printing.lines import LineFormat
+from alertstream.reading.decoder import AlertDecoder
 from alertstream.sending.encoders import Encoder, container_encoder, unchanged, wire_encoder
 
 MAX_SHOWN = 3
@@ -64,11 +64,11 @@ class DryRun:
 
     def first_lines(self, schemas: Schemas, lines: LineFormat) -> dict[str, list[str]]:
         """Return the first alerts that pass as lines, by the filter's topic."""
-        decoder = MessageDecoder(schemas, lines.paths())
+        decoder = AlertDecoder(schemas, lines.paths())
 
         def line(message: Message) -> str:
             try:
-                return lines.alert_line(message, Alert(decoder.decode(message.value)))
+                return lines.alert_line(message, Alert(decoder.fields_of(message.value)))
             except UndecodableError as error:
                 return f"{message.position}  {error.what}"
 

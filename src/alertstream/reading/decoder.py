@@ -7,13 +7,16 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
 from alertstream.alert.alert import Alert
-from alertstream.avro.message_decoder import MessageDecoder
-from alertstream.avro.schemas import Schema, Schemas
-from alertstream.errors import Notice, UndecodableError
+from alertstream.avro.blocks import opened
+from alertstream.avro.decoder import Decoder
+from alertstream.avro.schemas import Schema, Schemas, schema_of
+from alertstream.errors import Notice, SchemaError, UndecodableError
 from alertstream.kafka.messages import Message
 
 MAX_CAUSES = 100
 """Causes that are reported; further ones are only counted."""
+MAX_DECODERS = 32
+"""Schemas whose decoders are kept; messages may carry any number of them."""
 
 
 class ReceivedAlert(Alert):
@@ -62,7 +65,9 @@ class AlertDecoder:
     ) -> None:
         self.undecodable = 0
         self._schemas = schemas
-        self._decoder = MessageDecoder(schemas, paths, on_schema)
+        self._paths = paths
+        self._on_schema = on_schema
+        self._decoders: dict[int | bytes, Decoder] = {}
         self._notice = notice
         self._report = ReportedOnce(notice)
 
@@ -76,9 +81,31 @@ class AlertDecoder:
     def decode(self, message: Message) -> ReceivedAlert | Undecodable:
         """Return a message's alert, or why there is none."""
         try:
-            return ReceivedAlert(self._decoder.decode(message.value), message)
+            return ReceivedAlert(self.fields_of(message.value), message)
         except UndecodableError as error:
             return self.reject(message, error.what)
+
+    def fields_of(self, value: bytes | None) -> dict[str, Any]:
+        """Return what was asked for of the alert that is a message's value.
+
+        :raises UndecodableError: it is not an alert, or its schema is unknown.
+        """
+        if value is None:
+            raise UndecodableError("no content")
+        key, body, start = opened(value)
+        return (self._decoders.get(key) or self._new_decoder(key)).decode(body, start)
+
+    def _new_decoder(self, key: int | bytes) -> Decoder:
+        try:
+            schema = schema_of(key, self._schemas)
+            decoder = Decoder(schema, self._paths)
+        except SchemaError as error:
+            where = "" if isinstance(key, int) else "container file: "
+            raise UndecodableError(f"{where}{error.what}") from error
+        if len(self._decoders) == MAX_DECODERS:
+            self._decoders.clear()
+        self._on_schema(schema)
+        return self._decoders.setdefault(key, decoder)
 
     def reject(self, message: Message, cause: str) -> Undecodable:
         """Count and report a message as undecodable."""

@@ -29,10 +29,10 @@ from alertstream.avro import blocks
 from alertstream.avro.blocks import open_container_message
 from alertstream.avro.container import ContainerFile
 from alertstream.avro.decoder import Decoder
-from alertstream.avro.message_decoder import MessageDecoder
 from alertstream.avro.schemas import Schemas, package_folder, parsed, read_schema
 from alertstream.avro.wire import pack, varint
 from alertstream.errors import DataError, SchemaError, UndecodableError
+from alertstream.reading.decoder import AlertDecoder
 from alertstream.sending.encoders import container_encoder
 
 FUZZ_TIMES = int(os.environ.get("FUZZ_TIMES", "1"))
@@ -40,9 +40,9 @@ SECOND = 1.0
 MEGABYTE = 1024 * 1024
 GIANT = [2**31 - 1, 2**31, 2**62, 2**63 - 1, -1, -2, -(2**31), -(2**63)]
 VERSIONS = ("3.0", "6.0", "7.4", "10.0", "11.1")
-WHOLE = MessageDecoder(Schemas())
+WHOLE = AlertDecoder(Schemas())
 PARTS = [
-    MessageDecoder(Schemas(), fields)
+    AlertDecoder(Schemas(), fields)
     for fields in (
         field_paths(["visit", "snr", "flux"]),
         {"prvDiaSources.diaSourceId", "f0.a", "f1.b", "f2.c.a"},
@@ -106,7 +106,7 @@ def decode_or_refuse(message: bytes | None) -> None:
     for decoder in (WHOLE, *PARTS):
         begin = time.process_time()
         try:
-            assert isinstance(decoder.decode(message), dict)
+            assert isinstance(decoder.fields_of(message), dict)
         except UndecodableError as error:
             assert len(str(error)) < 500
         assert time.process_time() - begin < SECOND
@@ -340,7 +340,7 @@ def test_schema_that_is_refused(name: str) -> None:
     for decoder in (WHOLE, *PARTS):
         begin = time.process_time()
         with pytest.raises(UndecodableError, match="container file"):
-            decoder.decode(message)
+            decoder.fields_of(message)
         assert time.process_time() - begin < SECOND
 
 
@@ -397,7 +397,7 @@ def test_content_that_claims_what_is_not_there(name: str) -> None:
     in_part = Decoder(parsed(record(*[each["type"] for each in schema["fields"]], "int")), ("f9",))
     tracemalloc.start()
     try:
-        for decode in (WHOLE.decode, PARTS[0].decode):
+        for decode in (WHOLE.fields_of, PARTS[0].fields_of):
             begin = time.process_time()
             try:
                 decode(carried(schema, body))
@@ -405,7 +405,7 @@ def test_content_that_claims_what_is_not_there(name: str) -> None:
                 pass
             else:
                 # What is skipped is not looked at, so it may be odd; but it must be there.
-                assert decode != WHOLE.decode
+                assert decode != WHOLE.fields_of
                 assert decoder.end_of_record(body, 0) <= len(body)
             assert time.process_time() - begin < SECOND
         with pytest.raises(UndecodableError):
@@ -460,7 +460,7 @@ def test_block_that_swells(codec: str, tmp_path: Path, monkeypatch: pytest.Monke
     tracemalloc.start()
     try:
         with pytest.raises(UndecodableError, match="damaged container file"):
-            WHOLE.decode(bomb)
+            WHOLE.fields_of(bomb)
         path = tmp_path / "bomb.avro"
         path.write_bytes(bomb)
         assert read_or_refuse(path) == 0
@@ -468,7 +468,7 @@ def test_block_that_swells(codec: str, tmp_path: Path, monkeypatch: pytest.Monke
     finally:
         tracemalloc.stop()
     fine = carried(schema, COMPRESS[codec](varint(MEGABYTE) + bytes(MEGABYTE)), codec)
-    assert WHOLE.decode(fine) == {"f0": bytes(MEGABYTE)}
+    assert WHOLE.fields_of(fine) == {"f0": bytes(MEGABYTE)}
 
 
 @pytest.mark.parametrize("count", [2**62, -1, -(2**63), 2, 0])
@@ -476,19 +476,19 @@ def test_block_with_another_number_of_records(count: int, tmp_path: Path) -> Non
     for schema, body in ((record("int"), b"\2"), (record(), b""), ("bytes", b"\2a")):
         message = carried(schema, body, count=count)
         with pytest.raises(UndecodableError, match="container file"):
-            WHOLE.decode(message)
+            WHOLE.fields_of(message)
         path = tmp_path / "x.avro"
         path.write_bytes(message)
         assert read_or_refuse(path) <= 1
 
 
 def test_schemas_that_messages_bring_do_not_pile_up() -> None:
-    decoder = MessageDecoder(Schemas())
+    decoder = AlertDecoder(Schemas())
     tracemalloc.start()
     try:
         for number in range(300):
             name = f"r{number}"
-            assert decoder.decode(carried(record("int", name=name) | {"doc": "x" * 9999}, b"\2"))
+            assert decoder.fields_of(carried(record("int", name=name) | {"doc": "x" * 9999}, b"\2"))
             if number == 100:
                 gc.collect()
                 before = tracemalloc.get_traced_memory()[0]
@@ -506,7 +506,7 @@ def test_schema_that_is_refused_in_a_folder(name: str, tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match=r"4242\.avsc"):
         read_schema(path)
     with pytest.raises(UndecodableError):
-        MessageDecoder(Schemas([tmp_path])).decode(pack(4242, body))
+        AlertDecoder(Schemas([tmp_path])).fields_of(pack(4242, body))
 
 
 def test_what_real_schemas_may_have_is_read() -> None:
@@ -524,9 +524,9 @@ def test_what_real_schemas_may_have_is_read() -> None:
     stream = BytesIO()
     fastavro.schemaless_writer(stream, schema, alert)
     message = carried(schema, stream.getvalue())
-    assert WHOLE.decode(message) == alert
+    assert WHOLE.fields_of(message) == alert
     for name in alert:
-        assert MessageDecoder(Schemas(), {name}).decode(message) == {name: alert[name]}
+        assert AlertDecoder(Schemas(), {name}).fields_of(message) == {name: alert[name]}
     body = stream.getvalue()
     for end in range(len(body)):
         with pytest.raises(UndecodableError):

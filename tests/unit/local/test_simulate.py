@@ -19,7 +19,6 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 from lsst.alert.packet import Schema, get_schema_path
 
-from alertstream.avro.message_decoder import MessageDecoder
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import pack, schema_id_of
 from alertstream.errors import DataError, SchemaError, UndecodableError, UsageError
@@ -32,6 +31,7 @@ from alertstream.local.simulate.files import (
     simulate,
     visit_alerts,
 )
+from alertstream.reading.decoder import AlertDecoder
 
 ROOT = Path(__file__).parents[3]
 SMALL = SimulateOptions(Path(), visits=2, alerts=60, history=(0, 20), cutout_size=41)
@@ -347,16 +347,16 @@ def test_faults_are_where_the_manifest_says(tmp_path: Path) -> None:
     assert {(each["file"], f"visit-{each['visit']}") for each in manifest} == {
         (path.name, path.stem)
     }
-    decoder = MessageDecoder(Schemas())
+    decoder = AlertDecoder(Schemas())
     kinds = {each["index"]: each["kind"] for each in manifest}
     sources = []
     for index, message in enumerate(messages):
         kind = kinds.get(index)
         if kind in UNDECODABLE:
             with pytest.raises(UndecodableError):
-                decoder.decode(message)
+                decoder.fields_of(message)
             continue
-        alert = decoder.decode(message)
+        alert = decoder.fields_of(message)
         sources.append(alert["diaSource"]["diaSourceId"])
         assert (kind == "oversize") == (len(message) > 1024 * 1024)
         assert schema_id_of(message) == (1100 if kind == "schema-change" else 1000)

@@ -16,11 +16,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from alertstream.avro.blocks import container_header
+from alertstream.avro.blocks import container_header, opened
 from alertstream.avro.container import MESSAGES, container_tail, schema_in
-from alertstream.avro.message_decoder import opened, schema_of
 from alertstream.avro.schema_tree import Schema
-from alertstream.avro.schemas import Schemas, canonical_fingerprint
+from alertstream.avro.schemas import Schemas, canonical_fingerprint, schema_of
 from alertstream.avro.wire import varint
 from alertstream.errors import DataError, Notice
 from alertstream.kafka.messages import Message

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alertstream.alert.surveys import QUANTITIES, SURVEYS, field_paths
-from alertstream.avro.message_decoder import opened, schema_of
+from alertstream.avro.blocks import opened
 from alertstream.avro.schema_tree import Schema, Type, find, tree
-from alertstream.avro.schemas import Schemas
+from alertstream.avro.schemas import Schemas, schema_of
 from alertstream.errors import SchemaError, UndecodableError
 from alertstream.printing.writers import Writer
 from alertstream.reading.decoder import ReceivedAlert

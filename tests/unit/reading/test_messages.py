@@ -15,10 +15,10 @@ from tests.support.samples import body_of, official_schema, sample_alert, schema
 from alertstream.alert.surveys import field_paths
 from alertstream.avro.blocks import open_container_message
 from alertstream.avro.container import ContainerFile
-from alertstream.avro.message_decoder import MessageDecoder
 from alertstream.avro.schemas import Schemas, package_folder
 from alertstream.avro.wire import pack
 from alertstream.errors import UndecodableError
+from alertstream.reading.decoder import AlertDecoder
 from alertstream.sending.encoders import container_encoder
 
 FITS = b"SIMPLE  =" + bytes(2880 - 9)
@@ -36,11 +36,11 @@ def test_official_sample_decodes_as_fastavro_decodes_it(version: str) -> None:
     with ContainerFile(samples.sample_file(version)) as container:
         (body,) = container
     message = pack(schema_id(version), body)
-    assert MessageDecoder(Schemas()).decode(message) == sample_alert(version)
+    assert AlertDecoder(Schemas()).fields_of(message) == sample_alert(version)
 
 
 def test_unknown_id_and_other_garbage() -> None:
-    decoder = MessageDecoder(Schemas(), WANTED)
+    decoder = AlertDecoder(Schemas(), WANTED)
     for message, cause in (
         (None, "no content"),
         (b"garbage", "no wire-format header"),
@@ -49,7 +49,7 @@ def test_unknown_id_and_other_garbage() -> None:
         (b"Obj\x01garbage", "damaged container file"),
     ):
         with pytest.raises(UndecodableError, match=cause):
-            decoder.decode(message)
+            decoder.fields_of(message)
 
 
 def test_container_file_in_a_message() -> None:
@@ -57,15 +57,15 @@ def test_container_file_in_a_message() -> None:
     message = b"".join(container_encoder(official_schema("10.0"))(body_of(alert, "10.0")))
     assert next(iter(fastavro.reader(BytesIO(message)))) == alert
     assert open_container_message(message)[1] == body_of(alert, "10.0")
-    assert MessageDecoder(Schemas()).decode(message) == alert
-    assert MessageDecoder(Schemas(), WANTED).decode(message)["diaSource"]["visit"] == 1
+    assert AlertDecoder(Schemas()).fields_of(message) == alert
+    assert AlertDecoder(Schemas(), WANTED).fields_of(message)["diaSource"]["visit"] == 1
     for damaged in (message[:-20], message[:40], message + message[-200:]):
         with pytest.raises(UndecodableError, match="container file"):
-            MessageDecoder(Schemas()).decode(damaged)
+            AlertDecoder(Schemas()).fields_of(damaged)
 
 
 def test_schemas_of_users_come_first(tmp_path: Path) -> None:
     own = {"type": "record", "name": "mine", "fields": [{"name": "n", "type": "long"}]}
     (tmp_path / "1000.avsc").write_text(json.dumps(own))
-    assert MessageDecoder(Schemas([tmp_path])).decode(pack(1000, b"\x02")) == {"n": 1}
+    assert AlertDecoder(Schemas([tmp_path])).fields_of(pack(1000, b"\x02")) == {"n": 1}
     assert package_folder("schemas").is_dir()
