@@ -251,7 +251,7 @@ async def monitor_ours(stop: asyncio.Event, broker: str, topic: str) -> Seconds:
     subscription = Subscription((topic,), exit_on_eof=True)
     async with subscribe(Connection(broker), subscription) as stream:
         begin = time.perf_counter()
-        await watch_stream(stream, Schemas(), Watch((topic,), Clock()), stop=stop)
+        await watch_stream(stream, Schemas(), Watch((topic,)), stop=stop)
         return time.perf_counter() - begin
 
 

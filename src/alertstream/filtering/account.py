@@ -88,9 +88,8 @@ class Decided:
     @cached_property
     def held_bytes(self) -> int:
         """The size of the messages that stay in memory until all is written."""
-        return sum(
-            {id(each.message): len(each.message.value or b"") for each in self.copies}.values()
-        )
+        sizes = {id(each.message): len(each.message.value or b"") for each in self.copies}
+        return sum(sizes.values())
 
 
 class FilterAccount:
@@ -113,9 +112,7 @@ class FilterAccount:
         now = self._now()
         for each in counts:
             visit = self._visits.setdefault(each.visit, {})
-            if each.filter not in visit:
-                visit[each.filter] = FilterCounts(each.filter, each.visit)
-            visit[each.filter].add(each)
+            visit.setdefault(each.filter, FilterCounts(each.filter, each.visit)).add(each)
             self._totals[each.filter].add(each)
             self._last_added[each.visit] = now
 

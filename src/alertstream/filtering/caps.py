@@ -96,14 +96,11 @@ class VisitCaps:
             if new:
                 self._alerts += not known
                 claimed.granted[topic, partition, offset] = known | new
-                self._count(claimed, new)
+            for index in bits(new):
+                claimed.counts[index] += 1
+                if claimed.counts[index] == self.cap:
+                    claimed.full |= 1 << index
         self._next = at + 1
-
-    def _count(self, claimed: _Visit, filters: int) -> None:
-        for index in bits(filters):
-            claimed.counts[index] += 1
-            if claimed.counts[index] == self.cap:
-                claimed.full |= 1 << index
 
     def forget_old(self) -> None:
         """Forget the oldest visits if there are too many; call it when nothing is undecided."""

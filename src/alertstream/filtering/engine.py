@@ -97,7 +97,7 @@ class FilterEngine:
         if not wanted:
             return
         judged.wanted.append((message, visit, wanted))
-        place = (message.topic, message.partition, message.offset)
+        place = message[:3]
         granted = wanted & self._caps.granted(visit, *place)
         claimed = wanted & ~granted & ~self._caps.full(visit)
         if claimed:
@@ -128,8 +128,7 @@ class FilterEngine:
         ]
         passed, capped = Tally(), Tally()
         for message, visit, wanted in judged.wanted:
-            place = (message.topic, message.partition, message.offset)
-            granted = wanted & self._caps.granted(visit, *place)
+            granted = wanted & self._caps.granted(visit, *message[:3])
             passed[visit, granted] += 1
             capped[visit, wanted & ~granted] += 1
             copies += [Copy(self._topics[index], message) for index in bits(granted)]

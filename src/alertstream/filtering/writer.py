@@ -60,24 +60,21 @@ class Destination:
         if self.consumer.is_outdated(metadata):
             where = self.connection.bootstrap
             raise DeliveryError("partitions were reassigned", where=where, retriable=True)
-        await self._make_topics(sorted({copy.topic for copy in copies} - self.topics.keys()))
-        if self.exactly_once:
-            await self.producer.send_and_commit(copies, self.topics, offsets, metadata)
-        else:
-            await self.producer.send_copies(copies, self.topics)
-            await self.consumer.commit(offsets)
-
-    async def _make_topics(self, missing: Sequence[str]) -> None:
-        if not missing:
-            return
+        missing = sorted({copy.topic for copy in copies} - self.topics.keys())
         try:
-            self.topics |= await make_topics(self.connection, missing, self.layout)
+            if missing:
+                self.topics |= await make_topics(self.connection, missing, self.layout)
         except BrokerError as error:
             # Even that it is a matter of rights may be a guess, while brokers come and go.
             refused = isinstance(error, SecurityError | TopicError)
             raise DeliveryError(
                 error.what, where=error.where, todo=error.todo, retriable=True, refused=refused
             ) from error
+        if self.exactly_once:
+            await self.producer.send_and_commit(copies, self.topics, offsets, metadata)
+        else:
+            await self.producer.send_copies(copies, self.topics)
+            await self.consumer.commit(offsets)
 
     async def restart(self) -> None:
         """Abort what was begun, and go back to the group's offsets.
@@ -179,9 +176,18 @@ class TransactionalWriter:
                 try:
                     await self._destination.write(copies, offsets, metadata)
                 except DeliveryError as error:
-                    self._fail(error)
-                else:
-                    self._succeed(decisions)
+                    if error.refused:
+                        self._rejections += 1
+                        error.retriable &= self._rejections < MAX_REJECTIONS
+                    else:
+                        self.max_size = max(self.max_size // 2, MIN_TRANSACTION)
+                    self._failure = error
+                    return
+                self._rejections = 0
+                self.max_size = min(2 * self.max_size, MAX_TRANSACTION)
+                for each in decisions:
+                    self._pending.popleft()
+                    self._written(each)
 
     def _next_transaction(self) -> tuple[list[Decided], ConsumerGroupMetadata]:
         """Return what is read under one assignment and is not too much, at least one decision."""
@@ -193,18 +199,3 @@ class TransactionalWriter:
                 break
             decisions.append(decided)
         return decisions, metadata
-
-    def _succeed(self, decisions: Sequence[Decided]) -> None:
-        self._rejections = 0
-        self.max_size = min(2 * self.max_size, MAX_TRANSACTION)
-        for each in decisions:
-            self._pending.popleft()
-            self._written(each)
-
-    def _fail(self, error: DeliveryError) -> None:
-        if error.refused:
-            self._rejections += 1
-            error.retriable &= self._rejections < MAX_REJECTIONS
-        else:
-            self.max_size = max(self.max_size // 2, MIN_TRANSACTION)
-        self._failure = error

@@ -131,7 +131,7 @@ class _Stage:
         outputs = filters.topics
         made = await make_topics(self.connection, [TOPIC, *outputs], TopicLayout())
         clock = Clock()
-        watch = Watch((TOPIC, *outputs), clock)
+        watch = Watch((TOPIC, *outputs))
         group = Subscription((TOPIC,), group_name(filters.filters))
         async with (
             producer(self.connection) as sending,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from alertstream.errors import UsageError
+from alertstream.system.extras import extra
 
 TOPIC_METRICS = {
     "alerts": "alerts received",
@@ -80,12 +81,8 @@ def metrics_server(
     :param figures: returns the last ones; it is called by another thread.
     :raises UsageError: prometheus-client is not installed, or the port is taken.
     """
-    try:
+    with extra("metrics", "metrics"):
         from prometheus_client import CollectorRegistry, start_http_server
-    except ImportError as error:
-        raise UsageError(
-            "metrics need prometheus-client", todo="pip install 'alertstream[metrics]'"
-        ) from error
     registry = CollectorRegistry()
     registry.register(_Collector(figures))
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from alertstream.alert.surveys import field_paths
 from alertstream.avro.schemas import Schemas
+from alertstream.errors import Notice
 from alertstream.kafka.admin import Groups, Lags
 from alertstream.kafka.consumer import Consumer
 from alertstream.kafka.messages import next_offsets
@@ -17,12 +19,15 @@ from alertstream.kafka.producer import KafkaError
 from alertstream.kafka.topics import is_pattern
 from alertstream.monitoring.stats import TopicStats
 from alertstream.reading.decoder import AlertDecoder, ReceivedAlert, Undecodable, decodable
-from alertstream.sending.schedule import Clock
 
 LAG_INTERVAL = 5.0
 """Seconds from one look at the groups' lag to the next, and the time-out of each."""
 
 Show = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+async def _show_nothing(figures: dict[str, Any]) -> None:
+    """Show nothing while alerts are counted."""
 
 
 @dataclass
@@ -33,7 +38,6 @@ class Watch:
     """
 
     topics: tuple[str, ...]
-    clock: Clock
 
     def __post_init__(self) -> None:
         self.stats = {topic: TopicStats() for topic in self.topics if not is_pattern(topic)}
@@ -58,7 +62,7 @@ class Watch:
 
     def snapshot(self, *, final: bool = False) -> dict[str, Any]:
         """Return all figures; ``final`` marks the last ones."""
-        now = self.clock.now()
+        now = time.time()
         self.last = {
             "topics": {topic: stats.snapshot(now) for topic, stats in self.stats.items()},
             "groups": self.lags,
@@ -76,8 +80,8 @@ async def watch_stream(
     stop: asyncio.Event,
     refresh: float = 1.0,
     groups: Groups | None = None,
-    show: Show | None = None,
-    notice: Callable[[str], None] = lambda text: None,
+    show: Show = _show_nothing,
+    notice: Notice = lambda text: None,
 ) -> dict[str, Any]:
     """Watch until ``stop`` or the end; return the final figures.
 
@@ -91,36 +95,22 @@ async def watch_stream(
     """
     decoder = AlertDecoder(schemas, field_paths(["visit"]), notice)
     following = asyncio.create_task(_follow_groups(watch, groups))
+    due = time.time() + refresh
     try:
-        await _watch_to_the_end(consumer, decoder, watch, stop, refresh, show)
+        async for batch in decodable(consumer.batches(stop), decoder, stop):
+            received = time.time()
+            for message in batch:
+                watch.add(decoder.decode(message), received)
+            await consumer.commit(next_offsets(batch))
+            if received >= due:
+                await show(watch.snapshot())
+                due = received + refresh
     finally:
         following.cancel()
     await _ask_groups(watch, groups)
     final = watch.snapshot(final=True)
-    if show is not None:
-        await show(final)
+    await show(final)
     return final
-
-
-async def _watch_to_the_end(
-    consumer: Consumer,
-    decoder: AlertDecoder,
-    watch: Watch,
-    stop: asyncio.Event,
-    refresh: float,
-    show: Show | None,
-) -> None:
-    due = watch.clock.now() + refresh
-    async for batch in decodable(consumer.batches(stop), decoder, stop):
-        received = watch.clock.now()
-        for message in batch:
-            watch.add(decoder.decode(message), received)
-        await consumer.commit(next_offsets(batch))
-        if received >= due:
-            figures = watch.snapshot()
-            if show is not None:
-                await show(figures)
-            due = received + refresh
 
 
 async def _follow_groups(watch: Watch, groups: Groups | None) -> None:

@@ -33,28 +33,19 @@ def write_whole(path: Path, content: bytes) -> Path:
         part.unlink(missing_ok=True)
 
 
-def not_written(
-    path: Path, error: OSError, *, what: str = "the file", option: str = "--save"
-) -> DataError:
-    """Return the error that says why something cannot be written.
-
-    :param what: what it is, in words for the user.
-    :param option: which option names another place.
-    """
-    return DataError(
-        f"{what} cannot be written ({error.strerror or error})",
-        where=str(path),
-        todo=f"choose another {option}",
-    )
-
-
 @contextmanager
 def writing(path: Path, *, what: str = "the file", option: str = "--save") -> Iterator[None]:
-    """Turn an operating system's error while ``path`` is written into :func:`not_written`'s.
+    """Turn an operating system's error while ``path`` is written into one of ours.
 
-    :raises DataError: there was one.
+    :param what: what is written, in words for the user.
+    :param option: which option names another place.
+    :raises DataError: it cannot be written.
     """
     try:
         yield
     except OSError as error:
-        raise not_written(path, error, what=what, option=option) from error
+        raise DataError(
+            f"{what} cannot be written ({error.strerror or error})",
+            where=str(path),
+            todo=f"choose another {option}",
+        ) from error

@@ -54,10 +54,9 @@ class Monitor(ReadingOptions, SchemaOptions):
         """Watch until the end, or a signal."""
         from alertstream.cli.event_loop import run
         from alertstream.monitoring.watch import Watch
-        from alertstream.sending.schedule import Clock
 
         connection, schemas = self.connection(), self.known_schemas()
-        watch = Watch(tuple(dict.fromkeys(self.topics)), Clock())
+        watch = Watch(tuple(dict.fromkeys(self.topics)))
         subscription = self.subscription(*watch.topics)
         final = run(lambda stop: self._watch(connection, subscription, schemas, watch, stop))
         undecodable = sum(stats["undecodable"] for stats in final["topics"].values())

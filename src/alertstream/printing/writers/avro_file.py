@@ -26,7 +26,7 @@ from alertstream.kafka.messages import Message
 from alertstream.kafka.topics import UNDECODABLE_SUFFIX
 from alertstream.printing.writers import Writer
 from alertstream.reading.decoder import ReceivedAlert
-from alertstream.system.files import not_written, writing
+from alertstream.system.files import writing
 
 if TYPE_CHECKING:
     from alertstream.alert.pictures import Triplet
@@ -172,13 +172,14 @@ class _Appender:
     def flush(self) -> None:
         if not self._blocks:
             return
-        try:
-            self._file.writelines(chain.from_iterable(self._blocks))
-            self._sync()
-        except OSError as error:
-            with suppress(OSError):
-                self._file.truncate(self._end)
-            raise not_written(self._path, error) from error
+        with writing(self._path):
+            try:
+                self._file.writelines(chain.from_iterable(self._blocks))
+                self._sync()
+            except OSError:
+                with suppress(OSError):
+                    self._file.truncate(self._end)
+                raise
         self._end = self._file.tell()
         self.written += len(self._blocks)
         self._blocks.clear()
