@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.commands import finish, run, start, stop, until
@@ -59,18 +60,30 @@ def visits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have each report of a hostile test say what it survives."""
+    for item in items:
+        item.user_properties += [("hostile", mark.args[0]) for mark in item.iter_markers("hostile")]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show the counts of the fault tests."""
-    lines = [
-        value
-        for outcome in ("passed", "failed")
-        for report in terminalreporter.getreports(outcome)
-        for name, value in report.user_properties
-        if name == "account"
-    ]
-    if lines:
+    """Show the counts of the fault tests, and with ``-m hostile`` what was survived."""
+    accounts = [line for name, line, _ in _properties(terminalreporter) if name == "account"]
+    if accounts:
         head = ("fault", "alerts sent", "received once", "lost", "duplicated")
         terminalreporter.section("accounts")
-        for fault, *counts in (head, *lines):
+        for fault, *counts in (head, *accounts):
             shown = "".join(f"{count:>15}" for count in counts)
             terminalreporter.write_line(f"{fault:50}{shown}")
+    if terminalreporter.config.option.markexpr == "hostile":
+        terminalreporter.section("hostile input")
+        told = {line: how for name, line, how in _properties(terminalreporter) if name == "hostile"}
+        for line in sorted(told, key=lambda line: (int(re.match(r"\d*", line)[0] or 0), line)):
+            terminalreporter.write_line(f"{line:85}{told[line]:>10}")
+
+
+def _properties(reporter: pytest.TerminalReporter) -> Iterator[tuple[str, Any, str]]:
+    """The properties of all reports, each with the report's outcome; failures come last."""
+    for outcome in ("passed", "failed"):
+        for report in reporter.getreports(outcome):
+            yield from ((name, value, outcome) for name, value in report.user_properties)

@@ -166,6 +166,7 @@ class Faults:
         if in_namespace():
             self.choices.append(self.cut_off_node)
         self.happened: Counter[str] = Counter()
+        self.complete = False
 
     def run(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -178,6 +179,7 @@ class Faults:
             self.happened[fault.__name__.replace("_", " ")] += 1
             print(f"{time.strftime('%H:%M:%S')} {told}", file=sys.stderr)
             time.sleep(FAULT_INTERVAL)
+        self.complete = True
 
     def _while(self) -> float:
         """Wait for some seconds; return how many."""
@@ -204,7 +206,7 @@ class Faults:
         node = self._rng.choice(NODES)
         port = self._cluster.address.split(",")[node - 1].rpartition(":")[2]
         table = "table ip chaos { chain in { type filter hook input priority 0; "
-        rules = f"tcp dport {port} drop; tcp sport {port} drop; }} }}"
+        rules = f"tcp dport {port} drop; tcp sport {port} drop; }}; }}\n"
         subprocess.run(["nft", "-f", "-"], input=table + rules, text=True, check=True)
         seconds = self._while()
         subprocess.run(["nft", "delete", "table", "ip", "chaos"], check=True)
@@ -277,7 +279,8 @@ def small_disk(folder: Path) -> Iterator[Path | None]:
 class Visits:
     """Bursts of visits that all differ, made from one simulated visit."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rng: random.Random) -> None:
+        self._rng = rng
         size = ("--alerts", ALERTS, "--cutout-size", 21, "--history", "0-4")
         assert run("simulate", folder / "simulated", *size, "--visits", 1).status == 0
         (path,) = (folder / "simulated").glob("*.avro")
@@ -292,7 +295,8 @@ class Visits:
         alerts = []
         for _ in range(VISITS):
             self._next += 1
-            for alert in self._alerts:
+            # Some visits have less than the cap lets through.
+            for alert in self._alerts[: self._rng.randint(CAP // 2, ALERTS)]:
                 alerts.append(alert | {"diaSource": alert["diaSource"] | {"visit": self._next}})
         with self._path.open("wb") as file:
             fastavro.writer(file, self.schema, alerts)
@@ -332,14 +336,15 @@ def start_members(address: str, printed: Path) -> list[Member]:
 
 def chaos(cluster: Cluster, folder: Path, disk: Path | None, options: argparse.Namespace) -> bool:
     """Send while faults happen; return whether nothing is lost, duplicated or miscounted."""
-    visits, printed = Visits(folder), folder / "printed"
+    rng = random.Random(options.seed)
+    visits, printed = Visits(folder, rng), folder / "printed"
     printed.mkdir()
     for topic in (STREAM, PASSED, CAPPED):
         make(cluster.address, topic, PARTITIONS, len(NODES), **TOPIC)
     observer = Observer(cluster.address, visits.schema)
     observer.start()
     members = start_members(cluster.address, printed)
-    faults = Faults(cluster, members, random.Random(options.seed), disk)
+    faults = Faults(cluster, members, rng, disk)
     trouble = threading.Thread(target=faults.run, args=(options.minutes * 60,), daemon=True)
     trouble.start()
     begin, sent = time.monotonic(), 0
@@ -361,7 +366,8 @@ def chaos(cluster: Cluster, folder: Path, disk: Path | None, options: argparse.N
     for member in members:
         print(f"peak memory of {member.name}: {max(member.memory, default=0):.0f} MB")
     lines = [line for each in printed.iterdir() for line in each.read_text().splitlines()]
-    return report(observer, sent, {place_of(line) for line in lines if line.endswith("}")})
+    right = report(observer, sent, {place_of(line) for line in lines if line.endswith("}")})
+    return right and faults.complete
 
 
 def place_of(line: str) -> Place:
