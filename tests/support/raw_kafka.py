@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.protocol.group import LeaveGroupRequest
 
-from alertstream.avro.blocks import CONTAINER_MAGIC, open_container_message
+from alertstream.avro.blocks import CONTAINER_MAGIC, opened
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ def values(messages: Iterable[Any]) -> list[bytes]:
 def bodies(broker: str, topic: str) -> list[bytes]:
     """The encoded alerts of a topic, without header or container, sorted."""
     return sorted(
-        open_container_message(value)[1] if value.startswith(CONTAINER_MAGIC) else value[5:]
+        opened(value)[1] if value.startswith(CONTAINER_MAGIC) else value[5:]
         for value in values(read(broker, topic))
     )
 

@@ -56,12 +56,6 @@ class Panel:
         """The edge of the square that is seen, in pixels of the image."""
         return max(self.image.size)
 
-    @property
-    def across(self) -> float | None:
-        """The edge of the square that is seen, deg, if it is known."""
-        scale = self.stamp.sky.scale
-        return None if scale is None else round(scale * self.side, 9)
-
     def drawn(self, edge: int, *, marked: bool = False) -> Image.Image:
         """Return the square with an edge of so many pixels, north up if that is known.
 
@@ -159,11 +153,8 @@ def _in_grey(level: Pixels) -> Image.Image:
 
 
 def strip(shown: Triplet, edge: int, gap: int, marked: bool = True) -> Image.Image:
-    """Return the three images, or their empty places, ``edge`` pixels each, ``gap`` between.
-
-    :param marked: the source's place is marked.
-    """
-    sheet = Image.new("RGB", (3 * edge + 2 * gap, edge), (0, 0, 0))
+    """Return the three images, or their empty places, ``edge`` pixels each, ``gap`` between."""
+    sheet = Image.new("RGB", (3 * edge + 2 * gap, edge))
     for column, name in enumerate(NAMES):
         left = column * (edge + gap)
         if name in shown.panels:
@@ -194,7 +185,7 @@ def _palette() -> Image.Image:
 def picture(shown: Triplet) -> Image.Image:
     """Return the three images with their names, a scale, and what the alert says of itself."""
     width, height = 3 * EDGE + 4 * GAP, TITLE + EDGE + CAPTION
-    sheet = Image.new("RGB", (width, height), (0, 0, 0))
+    sheet = Image.new("RGB", (width, height))
     sheet.paste(strip(shown, EDGE, GAP), (GAP, TITLE))
     draw = ImageDraw.Draw(sheet)
     large, small = ImageFont.load_default(14), ImageFont.load_default(12)
@@ -208,10 +199,13 @@ def picture(shown: Triplet) -> Image.Image:
     line, right = TITLE + EDGE + 13, width - GAP - 2
     draw.text((GAP + 2, line), shown.caption[0], _TEXT, large, "lm")
     draw.text((GAP + 2, line + 19), shown.caption[1], _FAINT, small, "lm")
-    widths = {panel.across for panel in shown.panels.values()}
-    if widths and None not in widths:
+    # How wide what is seen is on the sky, deg; 0 if it is not known.
+    widths = {
+        round((panel.stamp.sky.scale or 0) * panel.side, 9) for panel in shown.panels.values()
+    }
+    if widths and 0 not in widths:
         draw.text((right, line + 19), "N up, E left", _FAINT, small, "rm")
-    elif widths == {None}:
+    elif widths == {0}:
         draw.text((right, line + 19), "not turned: no WCS", _FAINT, small, "rm")
     if len(widths) == 1 and (across := widths.pop()):
         _draw_scale(draw, across * 3600, (right, line), small)

@@ -41,7 +41,7 @@ class Look:
     """
 
     width: int = 0
-    mark: Paint | None = None
+    mark: Paint = lambda text, band: text
     draw: Paint | None = None
 
 
@@ -88,8 +88,7 @@ def alert_text(alert: Alert, look: Look = PLAIN) -> str:
     )
     aligned = [f"{text:{form}}" for text, form in zip(texts, _COLUMNS.values(), strict=True)]
     cells = [(text, len(text)) for text in aligned]
-    if look.mark is not None:
-        cells[2] = (look.mark(aligned[2], band), len(aligned[2]))
+    cells[2] = (look.mark(aligned[2], band), len(aligned[2]))
     cells[-1] = (_history(alert, look), len(aligned[-1]))
     return _flow(cells, look.width)
 

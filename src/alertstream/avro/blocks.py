@@ -110,11 +110,16 @@ class Blocks:
         return end
 
 
-def open_container_message(message: bytes) -> tuple[bytes, bytes]:
-    """Return the writer schema, as JSON, and the body of a message that is a container file.
+def opened(message: bytes) -> tuple[int | bytes, bytes, int]:
+    """Return a message's schema, as id or as JSON, and bytes with the place where its body starts.
 
-    :raises UndecodableError: it is damaged, or does not hold exactly one record.
+    :raises UndecodableError: it has no header, and is not a container file of one record either.
     """
+    if not message.startswith(CONTAINER_MAGIC):
+        schema_id = schema_id_of(message)
+        if schema_id is None:
+            raise UndecodableError("no wire-format header")
+        return schema_id, message, HEADER_SIZE
     try:
         blocks = Blocks(BytesIO(message), len(message))
         found = [*islice(blocks.of_shard(), 2)]
@@ -122,20 +127,7 @@ def open_container_message(message: bytes) -> tuple[bytes, bytes]:
         raise UndecodableError("damaged container file") from error
     if [count for count, _ in found] != [1]:
         raise UndecodableError("container file without exactly one record")
-    return blocks.schema, found[0][1] or b""
-
-
-def opened(message: bytes) -> tuple[int | bytes, bytes, int]:
-    """Return a message's schema, as id or as JSON, and bytes with the place where its body starts.
-
-    :raises UndecodableError: the message is not an alert.
-    """
-    if message.startswith(CONTAINER_MAGIC):
-        return *open_container_message(message), 0
-    schema_id = schema_id_of(message)
-    if schema_id is None:
-        raise UndecodableError("no wire-format header")
-    return schema_id, message, HEADER_SIZE
+    return blocks.schema, found[0][1] or b"", 0
 
 
 def container_header(

@@ -26,7 +26,7 @@ from tests.support.samples import body_of, official_schema, sample_alert, schema
 
 from alertstream.alert.surveys import field_paths
 from alertstream.avro import blocks
-from alertstream.avro.blocks import open_container_message
+from alertstream.avro.blocks import opened
 from alertstream.avro.container import ContainerFile
 from alertstream.avro.decoder import Decoder
 from alertstream.avro.schemas import Schemas, package_folder, parsed, read_schema
@@ -263,7 +263,7 @@ BODIES = st.lists(
 def test_any_schema_in_a_message(fields: list[Any], body: bytes) -> None:
     message = carried(record(*fields), body)
     decode_or_refuse(message)
-    assert open_container_message(message)[1] == body
+    assert opened(message)[1] == body
 
 
 @thorough(40)

@@ -13,7 +13,7 @@ from tests.support import samples
 from tests.support.samples import body_of, official_schema, sample_alert, schema_id
 
 from alertstream.alert.surveys import field_paths
-from alertstream.avro.blocks import open_container_message
+from alertstream.avro.blocks import opened
 from alertstream.avro.container import ContainerFile
 from alertstream.avro.schemas import Schemas, package_folder
 from alertstream.avro.wire import pack
@@ -56,7 +56,7 @@ def test_container_file_in_a_message() -> None:
     alert = sample_alert("10.0")
     message = b"".join(container_encoder(official_schema("10.0"))(body_of(alert, "10.0")))
     assert next(iter(fastavro.reader(BytesIO(message)))) == alert
-    assert open_container_message(message)[1] == body_of(alert, "10.0")
+    assert opened(message)[1] == body_of(alert, "10.0")
     assert AlertDecoder(Schemas()).fields_of(message) == alert
     assert AlertDecoder(Schemas(), WANTED).fields_of(message)["diaSource"]["visit"] == 1
     for damaged in (message[:-20], message[:40], message + message[-200:]):
