@@ -69,16 +69,17 @@ class ContainerFile:
 
         ``records_read`` says how far that went, those of other shards counted, too.
         """
-        split = _split_messages if self.holds_messages else _split_records
         self.records_read = 0
         try:
             for count, content in self._blocks.of_shard(shard):
-                self.records_read += count if content is None else 0
-                for body in () if content is None else split(content, count, self.schema):
-                    if self.records_read == limit:
-                        return
-                    yield body
-                    self.records_read += 1
+                if content is None:
+                    self.records_read += count
+                else:
+                    for body in _records_in(content, count, self.schema):
+                        if self.records_read == limit:
+                            return
+                        yield body
+                        self.records_read += 1
                 if limit is not None and self.records_read >= limit:
                     return
         except Exception as error:
@@ -98,29 +99,23 @@ def schema_in(text: bytes) -> Schema:
     return MESSAGES if schema in ("bytes", MESSAGES) else parsed(schema)
 
 
-def _split_records(block: bytes, count: int, schema: Schema) -> Iterator[bytes]:
-    if count == 1:
+def _records_in(block: bytes, count: int, schema: Schema) -> Iterator[bytes]:
+    if count == 1 and schema is not MESSAGES:
         yield block
         return
-    decoder = Decoder(schema)
-    end = 0
-    for _ in range(_possible(count, block)):
+    if not 0 <= count <= len(block):
+        raise UndecodableError("a block with an impossible number of records")
+    if schema is MESSAGES:
+        stream = BytesIO(block)
+        for _ in range(count):
+            yield fastavro.schemaless_reader(stream, schema, None)
+        return
+    decoder, end = Decoder(schema), 0
+    for _ in range(count):
         start, end = end, decoder.end_of_record(block, end)
         yield block[start:end]
     if end != len(block):
         raise UndecodableError("trailing bytes after the last record of a block")
-
-
-def _split_messages(block: bytes, count: int, schema: Schema) -> Iterator[bytes]:
-    stream = BytesIO(block)
-    for _ in range(_possible(count, block)):
-        yield fastavro.schemaless_reader(stream, schema, None)
-
-
-def _possible(count: int, block: bytes) -> int:
-    if not 0 <= count <= len(block):
-        raise UndecodableError("a block with an impossible number of records")
-    return count
 
 
 class ContainerTail(NamedTuple):

@@ -55,12 +55,13 @@ class RegistrySchemas(Schemas):
         what is damaged in it is fetched again.
     """
 
+    known_in_advance = False
+
     def __init__(
         self, client: RegistryClient, folders: Sequence[Path] = (), cache: Path | None = None
     ) -> None:
         super().__init__(folders)
         self._folders = tuple(folders)
-        self.known_in_advance = False
         self.client = client
         self._cache = cache and cache / quote(client.url.partition("://")[2], safe="")
         self._unknown: dict[int, tuple[str, float]] = {}

@@ -72,6 +72,9 @@ class Schemas:
     :raises SchemaError: one of ``folders`` is not there.
     """
 
+    known_in_advance = True
+    """Whether :meth:`ids` has those of all messages that can be decoded."""
+
     def __init__(self, folders: Sequence[Path] = ()) -> None:
         for folder in folders:
             if folder.exists() and not folder.is_dir():
@@ -80,8 +83,6 @@ class Schemas:
         self._parsed: dict[int, Schema] = {}
         self.keep_in = next(iter(folders), None)
         """The folder for schemas that are not known yet."""
-        self.known_in_advance = True
-        """Whether :meth:`ids` has those of all messages that can be decoded."""
 
     def ids(self) -> list[int]:
         """Return the ids that are known, ascending."""

@@ -22,9 +22,8 @@ from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.pipeline import Report
 from alertstream.kafka.connection import POLL_INTERVAL
 from alertstream.kafka.producer import RETRY_INTERVAL
-from alertstream.sending.account import VisitSent
 from alertstream.sending.schedule import Burst, VisitFiles
-from alertstream.sending.sender import Progress
+from alertstream.sending.sender import Progress, VisitSent
 from alertstream.system.cancellation import unless
 from alertstream.system.process import end_process
 

@@ -30,10 +30,9 @@ from alertstream.local.broker.java import Progress
 from alertstream.local.simulate.files import SimulateOptions, simulate
 from alertstream.monitoring.watch import Watch, watch_stream
 from alertstream.printing.printer import Printer, PrintOptions, print_stream
-from alertstream.sending.account import VisitSent
 from alertstream.sending.encoders import message_encoders
 from alertstream.sending.schedule import Cadence, Clock, bursts, files_of, visits_in
-from alertstream.sending.sender import SendOptions, send
+from alertstream.sending.sender import SendOptions, VisitSent, send
 
 TOPIC = "alerts-simulated"
 SCHEMA_ID = 1000

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from alertstream.avro.schemas import Schemas
     from alertstream.kafka.connection import Connection
-    from alertstream.sending.account import VisitSent
     from alertstream.sending.schedule import VisitFiles
+    from alertstream.sending.sender import VisitSent
 
 PROGRESS_EVERY = 0.2
 """Seconds after which a worker reports again how far it is."""

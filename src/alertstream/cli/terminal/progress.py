@@ -22,7 +22,7 @@ from alertstream.cli.terminal.output import end_waiting, is_quiet
 
 if TYPE_CHECKING:
     from alertstream.kafka.consumer import Progress as ReadingProgress
-    from alertstream.sending.account import VisitSent
+    from alertstream.sending.sender import VisitSent
 
 
 def _bars(*columns: str | ProgressColumn) -> Progress:
