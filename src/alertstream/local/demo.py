@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alertstream.alert.text import PLAIN, Look
+from alertstream.alert.text import Look
 from alertstream.avro.schemas import Schemas
 from alertstream.errors import DeliveryError
 from alertstream.filtering.account import FilterAccount, FilterCounts
-from alertstream.filtering.filters import AlertFilter, group_name
+from alertstream.filtering.filters import AlertFilter, choose_filters, group_name
 from alertstream.filtering.pipeline import FilterOptions, open_pipeline
 from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import POLL_INTERVAL, Connection
@@ -36,21 +36,11 @@ from alertstream.sending.sender import SendOptions, VisitSent, send
 
 TOPIC = "alerts-simulated"
 SCHEMA_ID = 1000
+CADENCE = Cadence(4.0, align=False)
 MAX_PRINTED = 5
 """Alerts of the first filter that are printed."""
 CATCH_UP_TIMEOUT = 30.0
 """Seconds that filters and monitor get after the last visit."""
-
-
-@dataclass(frozen=True)
-class DemoOptions:
-    """How much to do: ``visits`` of ``alerts`` each."""
-
-    filters: Sequence[AlertFilter]
-    visits: int = 3
-    alerts: int = 200
-    cadence: Cadence = Cadence(4.0, align=False)
-    look: Look = PLAIN
 
 
 @dataclass
@@ -80,15 +70,17 @@ class DemoSummary:
 
 
 async def demo(
-    options: DemoOptions,
+    visits: int,
+    alerts: int,
     *,
     stop: asyncio.Event,
+    look: Look,
     write: Callable[[str], None],
     notice: Callable[[str], None],
-    fetching: Progress = lambda done, total, name: None,
-    simulating: Callable[[int, int], None] = lambda visit, done: None,
+    fetching: Progress,
+    simulating: Callable[[int, int], None],
 ) -> DemoSummary:
-    """Run the demonstration to its end; nothing is left of it.
+    """Run the demonstration with so many visits of so many alerts; nothing is left of it.
 
     :param stop: ends it early; the counts are then of what was sent until then.
     :param write: called with each line of the alerts that are printed.
@@ -100,76 +92,58 @@ async def demo(
     notice("starting a local Kafka")
     broker = local_broker(BrokerOptions(port=0), notice=notice, progress=fetching)
     with tempfile.TemporaryDirectory(prefix="alertstream-demo-") as name:
-        folder, schemas = Path(name), Schemas()
+        folder, schemas, filters = Path(name), Schemas(), choose_filters(["1-3"])
         async with broker as running:
-            notice(f"simulating {options.visits} visits of {options.alerts} alerts")
-            visits = SimulateOptions(folder, options.visits, options.alerts, history=(0, 20))
-            await asyncio.to_thread(simulate, visits, schemas.by_id(SCHEMA_ID), simulating)
-            stage = _Stage(Connection(running.bootstrap), schemas, options, notice)
-            summary = await stage.run(folder, stop)
-            for number, each in enumerate(options.filters):
-                lines, summary.printed[each.topic] = await stage.print_topic(each.topic)
+            notice(f"simulating {visits} visits of {alerts} alerts")
+            wanted = SimulateOptions(folder, visits, alerts, history=(0, 20))
+            await asyncio.to_thread(simulate, wanted, schemas.by_id(SCHEMA_ID), simulating)
+            connection = Connection(running.bootstrap)
+            summary = await _run(connection, schemas, filters, folder, notice, stop)
+            for number, each in enumerate(filters):
+                lines, printed = await _printed(each.topic, connection, schemas, look)
+                summary.printed[each.topic] = printed
                 for line in lines[: MAX_PRINTED + 1] if number == 0 else ():
                     write(line)
     summary.check()
     return summary
 
 
-@dataclass(frozen=True)
-class _Stage:
-    """A Kafka that runs, and what is done on it."""
-
-    connection: Connection
-    schemas: Schemas
-    options: DemoOptions
-    notice: Callable[[str], None]
-
-    async def run(self, folder: Path, stop: asyncio.Event) -> DemoSummary:
-        """Send the visits of a folder, while filters and a monitor read them."""
-        filters, done = FilterOptions(self.options.filters), asyncio.Event()
-        outputs = filters.topics
-        made = await make_topics(self.connection, [TOPIC, *outputs], TopicLayout())
-        clock = Clock()
-        watch = Watch((TOPIC, *outputs))
-        group = Subscription((TOPIC,), group_name(filters.filters))
-        async with (
-            producer(self.connection) as sending,
-            subscribe(self.connection, Subscription(watch.topics)) as watched,
-            open_pipeline(
-                self.connection, group, filters, self.schemas, stop=done, notice=self.notice
-            ) as pipeline,
-        ):
-            filtering = asyncio.create_task(pipeline.run())
-            monitoring = asyncio.create_task(watch_stream(watched, self.schemas, watch, stop=done))
-            try:
-                visits, cadence = visits_in([folder]), self.options.cadence
-                sent = await send(
-                    sending,
-                    SendOptions(made[TOPIC], cadence.interval),
-                    await message_encoders(files_of(visits), self.schemas),
-                    bursts(visits, cadence, clock, stop),
-                    clock=clock,
-                    stop=stop,
-                    report=lambda visit: self.notice(f"visit {visit.visit}: {visit.as_line()}"),
-                )
-                await _until_seen(sent, pipeline.account, watch)
-            finally:
-                done.set()
-                await asyncio.wait((filtering, monitoring))
-        return DemoSummary(sent, monitoring.result(), filtering.result(), {})
-
-    async def print_topic(self, topic: str) -> tuple[list[str], int]:
-        """Return a topic's alerts as lines, and how many they are."""
-        lines: list[str] = []
-
-        async def keep(more: list[str]) -> None:
-            lines.extend(more)
-
-        printer = Printer(self.schemas, PrintOptions(look=self.options.look), keep)
-        subscription = Subscription((topic,), exit_on_eof=True)
-        async with subscribe(self.connection, subscription) as stream:
-            account = await print_stream(stream, printer, stop=asyncio.Event())
-        return lines, account.printed
+async def _run(
+    connection: Connection,
+    schemas: Schemas,
+    filters: Sequence[AlertFilter],
+    folder: Path,
+    notice: Callable[[str], None],
+    stop: asyncio.Event,
+) -> DemoSummary:
+    """Send the visits of a folder, while filters and a monitor read them."""
+    options, done, clock = FilterOptions(filters), asyncio.Event(), Clock()
+    made = await make_topics(connection, [TOPIC, *options.topics], TopicLayout())
+    watch = Watch((TOPIC, *options.topics))
+    group = Subscription((TOPIC,), group_name(filters))
+    async with (
+        producer(connection) as sending,
+        subscribe(connection, Subscription(watch.topics)) as watched,
+        open_pipeline(connection, group, options, schemas, stop=done, notice=notice) as pipeline,
+    ):
+        filtering = asyncio.create_task(pipeline.run())
+        monitoring = asyncio.create_task(watch_stream(watched, schemas, watch, stop=done))
+        try:
+            visits = visits_in([folder])
+            sent = await send(
+                sending,
+                SendOptions(made[TOPIC], CADENCE.interval),
+                await message_encoders(files_of(visits), schemas),
+                bursts(visits, CADENCE, clock, stop),
+                clock=clock,
+                stop=stop,
+                report=lambda visit: notice(f"visit {visit.visit}: {visit.as_line()}"),
+            )
+            await _until_seen(sent, pipeline.account, watch)
+        finally:
+            done.set()
+            await asyncio.wait((filtering, monitoring))
+    return DemoSummary(sent, monitoring.result(), filtering.result(), {})
 
 
 async def _until_seen(sent: VisitSent, filtered: FilterAccount, watch: Watch) -> None:
@@ -181,3 +155,18 @@ async def _until_seen(sent: VisitSent, filtered: FilterAccount, watch: Watch) ->
         if totals[0].seen >= sent.acknowledged <= seen - passed:
             return
         await asyncio.sleep(POLL_INTERVAL)
+
+
+async def _printed(
+    topic: str, connection: Connection, schemas: Schemas, look: Look
+) -> tuple[list[str], int]:
+    """Return a topic's alerts as lines, and how many they are."""
+    lines: list[str] = []
+
+    async def keep(more: list[str]) -> None:
+        lines.extend(more)
+
+    printer = Printer(schemas, PrintOptions(look=look), keep)
+    async with subscribe(connection, Subscription((topic,), exit_on_eof=True)) as stream:
+        account = await print_stream(stream, printer, stop=asyncio.Event())
+    return lines, account.printed

@@ -40,17 +40,17 @@ class Demo(Options):
     async def _demo(self, stop: asyncio.Event) -> DemoSummary:
         from alertstream.cli.terminal.look import look
         from alertstream.cli.terminal.progress import fetch_progress, simulate_progress
-        from alertstream.filtering.filters import choose_filters
-        from alertstream.local.demo import DemoOptions, demo
+        from alertstream.local.demo import demo
 
-        wanted = DemoOptions(choose_filters(["1-3"]), self.visits, self.alerts, look=look())
         with (
             fetch_progress() as fetching,
             simulate_progress(self.visits * self.alerts, self.alerts) as simulating,
         ):
             return await demo(
-                wanted,
+                self.visits,
+                self.alerts,
                 stop=stop,
+                look=look(),
                 write=write_line,
                 notice=notice,
                 fetching=fetching,
