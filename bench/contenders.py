@@ -32,7 +32,7 @@ from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.subscription import Subscription
 from alertstream.kafka.topics import TopicLayout
 from alertstream.monitoring.watch import Watch, watch_stream
-from alertstream.printing.printer import Printer, PrintOptions, print_stream
+from alertstream.printing.printer import Printer, PrintOptions
 from alertstream.sending.encoders import message_encoders
 from alertstream.sending.schedule import Cadence, Clock, bursts, files_of, visits_in
 from alertstream.sending.sender import SendOptions, send
@@ -242,7 +242,7 @@ async def print_ours(stop: asyncio.Event, broker: str, topic: str) -> Seconds:
     async with subscribe(Connection(broker), subscription) as stream:
         begin = time.perf_counter()
         printer = Printer(Schemas(), PrintOptions(format="json"), drop)
-        await print_stream(stream, printer, stop=stop)
+        await printer.run(stream, stop)
         return time.perf_counter() - begin
 
 

@@ -29,7 +29,7 @@ from alertstream.local.broker.cluster import BrokerOptions, local_broker
 from alertstream.local.broker.java import Progress
 from alertstream.local.simulate.files import SimulateOptions, simulate
 from alertstream.monitoring.watch import Watch, watch_stream
-from alertstream.printing.printer import Printer, PrintOptions, print_stream
+from alertstream.printing.printer import Printer, PrintOptions
 from alertstream.sending.encoders import message_encoders
 from alertstream.sending.schedule import Cadence, Clock, bursts, files_of, visits_in
 from alertstream.sending.sender import SendOptions, VisitSent, send
@@ -168,5 +168,5 @@ async def _printed(
 
     printer = Printer(schemas, PrintOptions(look=look), keep)
     async with subscribe(connection, Subscription((topic,), exit_on_eof=True)) as stream:
-        account = await print_stream(stream, printer, stop=asyncio.Event())
+        account = await printer.run(stream, asyncio.Event())
     return lines, account.printed

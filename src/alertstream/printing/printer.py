@@ -79,30 +79,6 @@ class PrintAccount:
         return [sums, *self.files]
 
 
-async def print_stream(
-    consumer: Consumer, printer: Printer, *, stop: asyncio.Event
-) -> PrintAccount:
-    """Show alerts, and what of undecodable messages is known, until ``stop`` or the topic's end.
-
-    The group's offsets move when what they stand for is written.
-
-    :raises DataError: a file cannot be written.
-    :raises DeliveryError: other than what was shown has been saved.
-    """
-    batches = consumer.batches(stop, after_rebalance=printer.require_saved)
-    async for batch in decodable(batches, printer.decoder, stop):
-        async with consumer.rebalance_lock:
-            await printer.show(batch, stop)
-            await printer.flush()
-            if printer.is_durable:
-                await consumer.commit(printer.take_offsets())
-        if printer.is_done:
-            break
-    await printer.close()
-    await consumer.commit(printer.take_offsets())
-    return printer.account
-
-
 class Printer:
     """Shows messages as lines and in files: each message in all of them, or in none.
 
@@ -127,7 +103,7 @@ class Printer:
         self._write = write
         self._writers = writers
         self._draw = draw
-        self.decoder = AlertDecoder(schemas, self._paths(), notice)
+        self._decoder = AlertDecoder(schemas, self._paths(), notice)
         self._report = ReportedOnce(notice)
         self._lines = options.heading()
         self._pending = 0
@@ -144,32 +120,63 @@ class Printer:
             paths |= field_paths(SHOWN) | cutout_paths()
         return paths.union(*(writer.paths() for writer in self._writers))
 
+    async def run(self, consumer: Consumer, stop: asyncio.Event) -> PrintAccount:
+        """Show what a consumer reads, until ``stop`` or the topic's end.
+
+        The group's offsets move when what they stand for is written.
+
+        :raises DataError: a file cannot be written.
+        :raises DeliveryError: other than what was shown has been saved.
+        """
+        # What is flushed is saved, or else only what is closed.
+        durable = all(writer.durable for writer in self._writers)
+        batches = consumer.batches(stop, after_rebalance=self._require_saved)
+        async for batch in decodable(batches, self._decoder, stop):
+            async with consumer.rebalance_lock:
+                await self._show(batch, stop)
+                await self._flush()
+                if durable:
+                    await self._commit(consumer)
+            if self._is_done:
+                break
+        await self._close()
+        await self._commit(consumer)
+        return self.account
+
+    async def _commit(self, consumer: Consumer) -> None:
+        offsets, self._offsets = self._offsets, {}
+        await consumer.commit(offsets)
+
+    async def _require_saved(self) -> None:
+        """Refuse a rebalance while something that was read is not saved yet.
+
+        :raises DataError: another member would read it again.
+        """
+        if self._offsets:
+            raise DataError(
+                "another member joined the group, and would read again what is not saved yet",
+                todo="save as .avro, or save other files in a group of one member",
+            )
+
     @property
-    def is_done(self) -> bool:
-        """Whether as many are shown as are to be."""
+    def _is_done(self) -> bool:
         return 0 < self._options.count <= self.account.shown
 
-    @property
-    def is_durable(self) -> bool:
-        """Whether what is flushed is saved, and not only once all is closed."""
-        return all(writer.durable for writer in self._writers)
-
-    async def show(self, batch: Sequence[Message], stop: asyncio.Event) -> None:
-        """Show the messages of a batch that are to be shown, until ``stop``."""
+    async def _show(self, batch: Sequence[Message], stop: asyncio.Event) -> None:
         done = 0
         for message in batch:
             done += 1
-            self.account.read += 1
-            if (self.account.read - 1) % self._options.interval == 0:
+            if self.account.read % self._options.interval == 0:
                 await self._show_message(message)
-            if self.is_done or stop.is_set():
+            self.account.read += 1
+            if self._is_done or stop.is_set():
                 break
             if self._pending > MAX_PENDING:
-                await self.flush()
+                await self._flush()
         self._offsets |= next_offsets(batch[:done])
 
     async def _show_message(self, message: Message) -> None:
-        alert = self.decoder.decode(message)
+        alert = self._decoder.decode(message)
         if isinstance(alert, Undecodable):
             self._show_undecodable(alert)
         elif self._options.visit is None or alert.visit == self._options.visit:
@@ -180,7 +187,7 @@ class Printer:
                 else:
                     self._show_alert(alert)
             except UndecodableError as error:
-                self._show_undecodable(self.decoder.reject(message, error.what))
+                self._show_undecodable(self._decoder.reject(message, error.what))
 
     @property
     def _draws(self) -> bool:
@@ -221,35 +228,14 @@ class Printer:
         self._lines += lines
         self._pending += sum(map(len, lines))
 
-    async def flush(self) -> None:
-        """Write what is shown so far, where a partial file is of use."""
+    async def _flush(self) -> None:
         if self._lines:
             lines, self._lines, self._pending = self._lines, [], 0
             await self._write(lines)
         for writer in self._writers:
             await asyncio.to_thread(writer.flush)
 
-    async def require_saved(self) -> None:
-        """Refuse a rebalance while something that was read is not saved yet.
-
-        :raises DataError: another member would read it again.
-        """
-        if self._offsets:
-            raise DataError(
-                "another member joined the group, and would read again what is not saved yet",
-                todo="save as .avro, or save other files in a group of one member",
-            )
-
-    def take_offsets(self) -> Offsets:
-        """Return the offsets after what was shown since the last time, once it is saved."""
-        offsets, self._offsets = self._offsets, {}
-        return offsets
-
-    async def close(self) -> None:
-        """Close all files.
-
-        :raises DeliveryError: other than what was shown has been saved.
-        """
+    async def _close(self) -> None:
         for writer in self._writers:
             files = await asyncio.to_thread(writer.close)
             self.account.files.append(writer.summary(files))

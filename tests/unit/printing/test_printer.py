@@ -18,7 +18,7 @@ from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import pack
 from alertstream.errors import DataError, UsageError
 from alertstream.kafka.messages import Message, Offsets
-from alertstream.printing.printer import PrintAccount, Printer, PrintOptions, print_stream
+from alertstream.printing.printer import PrintAccount, Printer, PrintOptions
 from alertstream.printing.writers import Writer, writer_for
 from alertstream.printing.writers.cutout_files import CutoutFolder
 
@@ -68,7 +68,7 @@ def printed(
     printer = Printer(
         Schemas(), PrintOptions(**options), batches.write, writers=writers, notice=notice
     )
-    run = print_stream(batches, printer, stop=asyncio.Event())  # type: ignore[arg-type]
+    run = printer.run(batches, asyncio.Event())  # type: ignore[arg-type]
     return asyncio.run(run)
 
 

@@ -122,7 +122,7 @@ class Print(ReadingOptions, SchemaOptions):
         from alertstream.cli.event_loop import run
         from alertstream.cli.terminal.progress import reading_progress
         from alertstream.kafka.consumer import subscribe
-        from alertstream.printing.printer import Printer, print_stream
+        from alertstream.printing.printer import Printer
 
         connection, subscription = self.connection(), self.subscription(self.topic)
         draw = self._drawing() if self.show_cutouts else None
@@ -138,7 +138,7 @@ class Print(ReadingOptions, SchemaOptions):
                 async with subscribe(
                     connection, subscription, stop=stop, notice=notice, progress=progress
                 ) as consumer:
-                    return await print_stream(consumer, printer, stop=stop)
+                    return await printer.run(consumer, stop)
 
         try:
             return run(main)
