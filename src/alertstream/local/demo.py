@@ -85,8 +85,7 @@ async def demo(
     :param stop: ends it early; the counts are then of what was sent until then.
     :param write: called with each line of the alerts that are printed.
     :param notice: called with a line on what is being done.
-    :param fetching: called with the progress of fetching Kafka.
-    :param simulating: called with the progress of simulating visits.
+    :param fetching, simulating: called with the progress of what takes long.
     :raises AlertStreamError: a part of it fails, or the counts do not add up.
     """
     notice("starting a local Kafka")

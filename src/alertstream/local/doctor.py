@@ -91,10 +91,7 @@ async def examine(
 
 
 async def _checked(name: str, answer: Awaitable[T], who: str) -> T:
-    """Return an answer that comes in time.
-
-    :raises _Failed: it does not, or is an error.
-    """
+    """Return an answer, if it comes in time, and is none of our errors."""
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
             return await answer

@@ -148,10 +148,7 @@ class Printer:
         await consumer.commit(offsets)
 
     async def _require_saved(self) -> None:
-        """Refuse a rebalance while something that was read is not saved yet.
-
-        :raises DataError: another member would read it again.
-        """
+        """Refuse a rebalance while something that was read is not saved yet."""
         if self._offsets:
             raise DataError(
                 "another member joined the group, and would read again what is not saved yet",

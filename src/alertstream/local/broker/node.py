@@ -155,12 +155,11 @@ class Node(Child):
 async def until_started(nodes: Sequence[Node]) -> None:
     """Return when all have started: the controller has let each in, so topics can be placed there.
 
-    A port that answers would be no proof of that: it is open before.
-
     :raises LocalBrokerError: one has exited, or is not ready after ``START_TIMEOUT``.
     """
     loop = asyncio.get_running_loop()
     give_up = loop.time() + START_TIMEOUT
+    # A port that answers would be no proof: it is open before.
     while nodes := [node for node in nodes if STARTED not in node.log()]:
         for node in nodes:
             if node.process is None or node.process.returncode is not None:

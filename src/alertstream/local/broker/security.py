@@ -2,8 +2,7 @@
 
 Clients connect to a listener of the protocol that was asked for. The nodes talk to each other
 through two more, as a user of their own whose password is new at each start. The first user of the
-users' file may do everything; the others what Kafka's access control lists (ACLs) allow them:
-nothing at first.
+users' file may do everything; the others what Kafka's ACLs allow them: nothing at first.
 """
 
 from __future__ import annotations
@@ -30,8 +29,7 @@ class ListenerSecurity:
     """Who is let in, and how.
 
     :param protocol: Kafka's security protocol for clients.
-    :param cert_file: the server's certificate, and the chain that leads to its issuer.
-    :param key_file: its key, PKCS#8; None: it is in ``cert_file``.
+    :param cert_file: the server's certificate, its chain, and its key unless in ``key_file``.
     :param ca_file: if given, clients must show a certificate that one of these has signed.
     :param users_file: lines ``NAME:PASSWORD``.
     :raises UsageError: these do not go together.
@@ -78,11 +76,7 @@ class SecureListeners:
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
 
     def properties(self, number: int, plain: Mapping[str, str]) -> dict[str, str]:
-        """Return a node's configuration.
-
-        :param number: which node, from 1.
-        :param plain: its configuration if everybody is let in.
-        """
+        """Return a node's configuration, made of the ``plain`` one that lets everybody in."""
         if self.protocol == "PLAINTEXT":
             return dict(plain)
         nodes = f",NODES://{self.addresses[number - 1]}"
@@ -142,7 +136,6 @@ def jaas(module: str, options: Mapping[str, str]) -> str:
 def secure_listeners(security: ListenerSecurity, addresses: Sequence[str]) -> SecureListeners:
     """Read the files of certificates and users.
 
-    :param addresses: where the nodes' listeners for each other will be.
     :raises SecurityError: a file cannot be used.
     """
     users = read_users(security.users_file) if security.users_file else {}

@@ -2,8 +2,7 @@
 
 A new cluster is formatted with its users (KIP-900), and has them from the start. Where the users'
 file has changed since the last start, ``kafka-configs`` sets the passwords that differ. Passwords
-reach both tools in files that only the owner can read: a command line is visible to everybody on
-the machine.
+reach both tools in files that only the owner can read, since everybody sees a command line.
 """
 
 from __future__ import annotations
@@ -69,9 +68,7 @@ class ScramUsers:
         return checkpoint
 
     async def update(self, address: str, login: Mapping[str, str]) -> None:
-        """Set the passwords that a running cluster does not know yet.
-
-        A user who is no longer in the file gets a random one.
+        """Set the passwords that a running cluster does not know yet; a random one of old users.
 
         :param login: the properties of an admin client.
         :raises LocalBrokerError: Kafka's configuration tool fails.

@@ -35,8 +35,7 @@ class Writer:
     def prepare(self, alert: ReceivedAlert, triplet: Triplet | None) -> Callable[[], None]:
         """Return what takes an alert, so that all writers take it or none does.
 
-        :raises UndecodableError, ArithmeticError, TypeError, ValueError: its fields have unexpected
-            types.
+        :raises UndecodableError, ArithmeticError, TypeError, ValueError: unexpected types.
         """
         raise NotImplementedError
 

@@ -126,10 +126,7 @@ class AvroFile(Writer):
 
 
 def _fingerprint_in(path: Path) -> str | None:
-    """Return the fingerprint of a file's schema; None if there is no file, or it is empty.
-
-    :raises DataError: it is not a container file.
-    """
+    """Return the fingerprint of a file's schema; None if there is no file, or it is empty."""
     with writing(path):
         if not path.exists() or path.stat().st_size == 0:
             return None
@@ -137,11 +134,7 @@ def _fingerprint_in(path: Path) -> str | None:
 
 
 class _Appender:
-    """A container file that records are appended to.
-
-    :raises DataError: it cannot be written, is compressed or damaged, or another process writes
-        to it.
-    """
+    """A container file that records are appended to, by one process at a time."""
 
     def __init__(self, path: Path, schema: Schema, schema_id: int | None, notice: Notice) -> None:
         self._path = path

@@ -50,7 +50,6 @@ MAX_TEXT, MAX_BAND, MAX_BANDS = 60, 8, 8
 class HtmlPage(Writer):
     """Writes alerts to a page, which is there when it is complete, and not before.
 
-    :param path: the file that it becomes.
     :param topic: where the alerts are from.
     :param notice: called with how many alerts the page has no room for.
     :raises DataError: the file cannot be written.

@@ -123,10 +123,7 @@ class ParquetFile(Writer):
 
 
 def _column_type(name: str, own: Schema, schemas: Schemas) -> Any:
-    """Return the type of a field by a schema, or by the newest that has it.
-
-    :raises SchemaError: none has it.
-    """
+    """Return the type of a field by a schema, or else by the newest that has it."""
     if name in QUANTITIES and name != "object_id":
         return _QUANTITIES.get(name, pyarrow.float64())
     paths = [tuple(name.split("."))]
