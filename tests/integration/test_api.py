@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.support import raw_kafka
+from tests.support.samples import write_container
 
 import alertstream
 from alertstream.errors import BrokerError, DataError, TopicError
@@ -39,6 +40,14 @@ def stream(kafka: str, topic: str, visits: Path) -> str:
     sent = asyncio.run(alertstream.send(kafka, topic, visits))
     assert (sent.planned, sent.acknowledged, sent.failed) == (360, 360, 0)
     return topic
+
+
+def test_new_schema_is_kept_for_readers(kafka: str, topic: str, tmp_path: Path) -> None:
+    new = {"type": "record", "name": "lsst.v12_3.alert", "fields": [{"name": "n", "type": "long"}]}
+    path = write_container(tmp_path / "new.avro", new, [{"n": 5}])
+    asyncio.run(alertstream.send(kafka, topic, path, schemas=tmp_path / "schemas"))
+    (alert,) = read(kafka, topic, schemas=tmp_path / "schemas", exit_on_eof=True)
+    assert alert == {"n": 5}
 
 
 def test_reads_what_was_sent(kafka: str, stream: str) -> None:

@@ -78,7 +78,9 @@ class Schemas:
     def __init__(self, folders: Sequence[Path] = ()) -> None:
         for folder in folders:
             if folder.exists() and not folder.is_dir():
-                raise SchemaError("not a folder", where=str(folder), todo="check --schemas")
+                raise SchemaError(
+                    "not a folder", where=str(folder), todo="--schemas takes a folder"
+                )
         self._folders: tuple[Path, ...] = (*folders, package_folder("schemas"))
         self._parsed: dict[int, Schema] = {}
         self.keep_in = next(iter(folders), None)

@@ -40,7 +40,8 @@ async def send(
     :param paths: files, and folders of them, or of a folder for each visit.
     :param interval: seconds from burst to burst; 0 is as fast as possible.
     :param limit: alerts of a visit at most; 0 is all.
-    :param schemas: folders of ``.avsc`` files, besides the package's own schemas.
+    :param schemas: folders of ``.avsc`` files, besides the package's own schemas; a new schema is
+        written into the first, for those who will read the topic.
     :param registry: URL of a schema registry, where schemas are registered and get their ids.
     :param registry_login: user name and password for it.
     :param schema_id: id to send under, instead of the one that follows from a file's schema.
