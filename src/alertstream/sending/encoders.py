@@ -62,11 +62,8 @@ async def message_encoders(
             schema, stated = container.schema, container.schema_id
         if container.holds_messages:
             if schema_id is not None:
-                raise UsageError(
-                    "the file holds whole messages, with their ids",
-                    where=str(path),
-                    todo="leave out --schema-id",
-                )
+                what = "the file holds whole messages, with their ids"
+                raise UsageError(what, where=str(path), todo="leave out --schema-id")
             found[path] = unchanged
             continue
         if schema_id is None and survey_of([each["name"] for each in schema["fields"]]).containers:

@@ -108,15 +108,14 @@ def _visits_at(path: Path) -> list[VisitFiles]:
         raise DataError("there is no such file or folder", where=str(path), todo="choose another")
     if not path.is_dir():
         return [VisitFiles(path, (path,))]
-    folders = [each for each in path.iterdir() if each.is_dir() and _files_in(each)]
-    found = [
-        VisitFiles(each, tuple(_files_in(each)) if each in folders else (each,))
-        for each in sorted([*_files_in(path), *folders])
-    ]
+    inside = [VisitFiles(each, _alert_files(each)) for each in sorted(path.iterdir())]
+    found = [visit for visit in inside if visit.files]
     if not found:
         raise DataError("the folder has no .avro files", where=str(path), todo="choose another")
     return found
 
 
-def _files_in(folder: Path) -> list[Path]:
-    return sorted(each for each in folder.glob("*.avro") if each.is_file())
+def _alert_files(path: Path) -> tuple[Path, ...]:
+    """Return the ``.avro`` file that a path is, or those in the folder that it is."""
+    files = path.glob("*.avro") if path.is_dir() else [path]
+    return tuple(sorted(each for each in files if each.suffix == ".avro" and each.is_file()))
