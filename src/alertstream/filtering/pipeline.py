@@ -144,8 +144,6 @@ async def open_pipeline(
 
     The filters' topics are made if they do not exist, with as many partitions as what is read.
 
-    :param notice: called with a line for the user.
-    :param progress: called when messages have come.
     :raises TopicError: a topic to read does not exist, or one to write to cannot be made.
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """

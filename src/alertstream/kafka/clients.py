@@ -113,7 +113,6 @@ async def connection_reports(
 ) -> AsyncIterator[None]:
     """Report that the connection is lost or restored, for as long as the context lasts.
 
-    :param notice: called with a line for the user.
     :param connected: called with False when the connection is lost, with True when it is restored.
     """
 
@@ -184,15 +183,9 @@ async def _refusal(connection: Connection, reason: BaseException) -> tuple[str, 
 
 
 def mapped(connection: Connection, error: BaseException) -> BrokerError:
-    """Return our error that says what an error of aiokafka's means."""
-    kind, what, todo = _meaning(connection, error)
-    return kind(what, where=connection.bootstrap, todo=todo)
-
-
-def _meaning(
-    connection: Connection, error: BaseException
-) -> tuple[type[BrokerError], str, str | None]:
-    """Return which error of ours it is, what it means, and what can be done about it."""
+    """Return our error that says what an error of aiokafka's means, and what can be done."""
+    kind: type[BrokerError] = SecurityError
+    todo: str | None
     subject = error.args[0] if error.args else "in question"
     if isinstance(subject, set):
         subject = ", ".join(sorted(subject))
@@ -200,40 +193,41 @@ def _meaning(
         case kafka_errors.AuthenticationFailedError() | kafka_errors.SaslAuthenticationFailed():
             what = f"Kafka does not know the user {connection.username} with this password"
             mechanism = f"--sasl-mechanism ({connection.sasl_mechanism})"
-            return SecurityError, what, f"check --username, --password-file and {mechanism}"
+            todo = f"check --username, --password-file and {mechanism}"
         case kafka_errors.IllegalSaslStateError():
             what = "the broker expects no user name"
             todo = "choose --security-protocol PLAINTEXT or SSL, or check the port"
-            return SecurityError, what, todo
         case kafka_errors.UnsupportedSaslMechanismError():
             what = f"Kafka does not offer the mechanism {connection.sasl_mechanism}"
-            return SecurityError, what, "choose another --sasl-mechanism"
+            todo = "choose another --sasl-mechanism"
         case kafka_errors.TopicAuthorizationFailedError():
-            what = f"no right to use the topic {subject}"
-            return SecurityError, what, "ask for it, or check the name"
+            what, todo = f"no right to use the topic {subject}", "ask for it, or check the name"
         case kafka_errors.GroupAuthorizationFailedError():
             what = f"no right to use the group {str(subject).removeprefix(NO_COORDINATOR)}"
             todo = "choose another --group; on some streams it must begin with the user's name"
-            return SecurityError, what, todo
         case kafka_errors.TransactionalIdAuthorizationFailed():
             what = f"no right to use the transactional id {subject}"
-            todo = "ask for it, for all ids that begin with the group's name; or filter with "
-            return SecurityError, what, todo + "--delivery at-least-once, which needs none"
+            todo = (
+                "ask for it, for all ids that begin with the group's name; or filter with "
+                "--delivery at-least-once, which needs none"
+            )
         case kafka_errors.ClusterAuthorizationFailedError():
             what = "no right to write to any topic"
             todo = (
                 "ask for Write on the topic, and before Kafka 3 for IdempotentWrite on the cluster"
             )
-            return SecurityError, what, todo
         case kafka_errors.MessageSizeTooLargeError() | kafka_errors.RecordListTooLargeError():
-            what = "a message is larger than its topic allows"
-            return TopicError, what, "raise the topic's max.message.bytes"
+            kind, what = TopicError, "a message is larger than its topic allows"
+            todo = "raise the topic's max.message.bytes"
         case kafka_errors.UnknownTopicOrPartitionError():
-            return TopicError, f"there is no topic {subject}", "send to it first"
+            kind, what, todo = TopicError, f"there is no topic {subject}", "send to it first"
         case kafka_errors.KafkaTimeoutError():
-            return BrokerError, "Kafka timed out", "see that all brokers are up, and try again"
-    name = type(error).__name__.removesuffix("Error")
-    return BrokerError, f"Kafka answers {name}: {error}", None
+            kind, what = BrokerError, "Kafka timed out"
+            todo = "see that all brokers are up, and try again"
+        case _:
+            name = type(error).__name__.removesuffix("Error")
+            kind, what, todo = BrokerError, f"Kafka answers {name}: {error}", None
+    return kind(what, where=connection.bootstrap, todo=todo)
 
 
 def failed_delivery(
@@ -246,8 +240,8 @@ def failed_delivery(
     timed_out = isinstance(error, kafka_errors.KafkaTimeoutError)
     refused = isinstance(error, kafka_errors.KafkaError) and not (error.retriable or timed_out)
     if refused:
-        _, what, own = _meaning(connection, error)
-        todo = own or todo
+        meaning = mapped(connection, error)
+        what, todo = meaning.what, meaning.todo or todo
     return DeliveryError(
         f"{messages} not acknowledged: {count} ({what})",
         where=connection.bootstrap,

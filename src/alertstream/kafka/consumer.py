@@ -245,7 +245,6 @@ async def subscribe(
     :param stop: ends the wait for the group's coordinator, should it be set before reading begins.
     :param notice: called with a line for the user, also when the connection to Kafka is lost.
     :param connected: called with False when the connection is lost, with True when it is restored.
-    :param progress: called when messages have come.
     :raises TopicError: a topic does not exist.
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """

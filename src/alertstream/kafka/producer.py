@@ -96,21 +96,17 @@ class Producer:
         async with asyncio.timeout(CONNECT_TIMEOUT):
             await self._client.start()
 
-    async def stop(self) -> None:
-        """Wait for what is in flight, as long as ``SHUTDOWN_TIMEOUT``, and disconnect."""
-        await stop_client(self._client)
-
     async def end(self) -> None:
         """Stop for good: a transaction that is under way is aborted, or readers wait for it."""
         if self._client.is_in_transaction:
             with suppress(TimeoutError, KafkaError):
                 async with asyncio.timeout(SHUTDOWN_TIMEOUT):
                     await self._client.abort_transaction()
-        await self.stop()
+        await stop_client(self._client)
 
     async def restart(self) -> None:
         """Start anew, as another producer; a transaction that was under way is aborted."""
-        await self.stop()
+        await stop_client(self._client)
         self._client = self._new_client()
         self._window = _Window()
         await self.start()
@@ -202,9 +198,7 @@ class Producer:
         for batch in _batches(copies, topic.batch_size):
             contents = tuple((id(copy.message), copy.reason) for copy in batch)
             if contents not in encoded:
-                encoded[contents] = self.records()
-                for copy in batch:
-                    _append(encoded[contents], copy)
+                encoded[contents] = self._encode(batch)
             try:
                 futures.append(await self.send(topic, partition, encoded[contents]))
             except KafkaError as error:
@@ -213,6 +207,16 @@ class Producer:
         errors = [result for result in results if isinstance(result, BaseException)]
         if errors:
             raise self.failed(errors[0], len(copies))
+
+    def _encode(self, copies: Iterable[Copy]) -> Records:
+        records = self.records()
+        for copy in copies:
+            message = copy.message
+            # A message without both value and key cannot be written again, but an empty one can.
+            nothing = None if message.key is not None else ()
+            value = nothing if message.value is None else (message.value,)
+            records.append(message.timestamp, value, message.key, copy.headers())
+        return records
 
     def failed(self, error: BaseException, count: int) -> DeliveryError:
         """Return the error that says why ``count`` messages were not acknowledged."""
@@ -243,14 +247,6 @@ class Producer:
         except (TimeoutError, KafkaError, kafka_errors.IllegalOperation, AssertionError) as error:
             # The latter two are aiokafka's for one that was fenced a moment ago.
             raise self.failed(error, len(copies)) from error
-
-
-def _append(records: Records, copy: Copy) -> None:
-    message = copy.message
-    # A message without both value and key cannot be written again, but an empty one can.
-    nothing = None if message.key is not None else ()
-    value = nothing if message.value is None else (message.value,)
-    records.append(message.timestamp, value, message.key, copy.headers())
 
 
 def _batches(copies: Sequence[Copy], size: int) -> Iterator[list[Copy]]:

@@ -16,27 +16,19 @@ MAX_VISITS = 1000
 """Visits of a topic whose figures are kept; of older ones only the topic's sums are."""
 
 
-class Latencies:
+class Latencies(Counter[int]):
     """Latencies in whole milliseconds, from 1 s on to three digits: exact enough, and small."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[int] = Counter()
 
     def add(self, milliseconds: float) -> None:
         """Count one."""
         whole = max(round(milliseconds), 0)
-        self._counts[whole if whole < 1000 else int(float(f"{whole:.3g}"))] += 1
-
-    @property
-    def longest(self) -> int | None:
-        """The longest latency, ms; None without any."""
-        return max(self._counts, default=None)
+        self[whole if whole < 1000 else int(float(f"{whole:.3g}"))] += 1
 
     def percentile(self, share: float) -> int | None:
         """Return the latency that ``share`` (0 to 1) of all do not exceed, ms; None without any."""
-        rank = share * self._counts.total()
-        for milliseconds in sorted(self._counts):
-            rank -= self._counts[milliseconds]
+        rank = share * self.total()
+        for milliseconds in sorted(self):
+            rank -= self[milliseconds]
             if rank <= 0:
                 return milliseconds
         return None
@@ -76,7 +68,7 @@ class VisitStats:
             "last": self.last,
             "latency_p50_ms": self.latencies.percentile(0.5),
             "latency_p99_ms": self.latencies.percentile(0.99),
-            "latency_max_ms": self.latencies.longest,
+            "latency_max_ms": self.latencies.percentile(1.0),
             "seconds": round(self.received - (self.first or 0) / 1000, 3),
             "late": self.late,
             "complete": now - self.received > VISIT_TIMEOUT,

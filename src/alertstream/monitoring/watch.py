@@ -91,7 +91,6 @@ async def watch_stream(
     :param groups: where the lag of consumer groups is looked up.
     :param show: called with the figures as they come, and at the end with the final ones; it may
         take its time.
-    :param notice: called with a line for the user.
     """
     decoder = AlertDecoder(schemas, field_paths(["visit"]), notice)
     following = asyncio.create_task(_follow_groups(watch, groups))
