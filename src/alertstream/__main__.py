@@ -15,7 +15,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         from alertstream.cli.app import status_of
-        from alertstream.cli.terminal.encoding import fit_encoding
+        from alertstream.cli.terminal.output import fit_encoding
 
         fit_encoding()
         sys.exit(status_of(sys.argv[1:]))

@@ -27,26 +27,15 @@ from alertstream.cli.terminal.output import (
     DONE,
     FAILED,
     INTERRUPTED,
+    LOG,
     NoticeHandler,
     ReaderGone,
     end_waiting,
-    set_quiet,
     wait_on,
     write_error,
     write_line,
 )
 from alertstream.errors import AlertStreamError, UsageError
-
-COMMANDS = {
-    "send": Send,
-    "filter": Filter,
-    "print": Print,
-    "monitor": Monitor,
-    "broker": Broker,
-    "simulate": Simulate,
-    "doctor": Doctor,
-    "demo": Demo,
-}
 
 app = typer.Typer(
     name="alertstream",
@@ -58,10 +47,10 @@ app = typer.Typer(
 )
 schema_app = typer.Typer(rich_markup_mode=None, help="Show, compare and register alert schemas.")
 app.add_typer(schema_app, name="schema")
-for name, options in COMMANDS.items():
-    app.command(name, cls=Command)(options)
-for name, options in schema.COMMANDS.items():
-    schema_app.command(name, cls=Command)(options)
+for each in (Send, Filter, Print, Monitor, Broker, Simulate, Doctor, Demo):
+    app.command(each.__name__.lower(), cls=Command)(each)
+for below in (schema.List, schema.Show, schema.Register, schema.Diff, schema.Check):
+    schema_app.command(below.__name__.lower(), cls=Command)(below)
 
 
 def _show_version(asked: bool) -> None:
@@ -72,9 +61,8 @@ def _show_version(asked: bool) -> None:
         from alertstream.local.broker.java import kafka_version
 
         libraries = [f"{name} {version(name)}" for name in ("aiokafka", "fastavro", "uvloop")]
-        write_line(f"alertstream {__version__}")
         parts = (f"Python {platform.python_version()}", f"Kafka {kafka_version()}", *libraries)
-        write_line(" · ".join(parts))
+        write_line(f"alertstream {__version__}\n{' · '.join(parts)}")
         raise typer.Exit
 
 
@@ -155,8 +143,8 @@ def _set_up_logging(debug: bool) -> None:
         for library in ("aiokafka", "asyncio"):
             logging.getLogger(library).addHandler(logging.NullHandler())
             logging.getLogger(library).propagate = False
-    logging.getLogger("alertstream").handlers = [NoticeHandler()]
-    logging.getLogger("alertstream").propagate = False
+    LOG.handlers = [NoticeHandler()]
+    LOG.propagate = False
 
 
 def _run(parsed: Options | int) -> int:
@@ -168,7 +156,7 @@ def _run(parsed: Options | int) -> int:
         return parsed
     from alertstream.cli.event_loop import Interrupted
 
-    set_quiet(parsed.quiet)
+    LOG.setLevel(logging.ERROR if parsed.quiet else logging.NOTSET)
     host = getattr(parsed, "broker", None) or getattr(parsed, "registry", None) or ""
     # Without Kafka, a filter's name may stand where BROKER does.
     wait_on(f"waiting for {host}" if ":" in host else f"{parsed.context.info_name}: working")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from alertstream.cli.options.completion import complete_versions
-from alertstream.cli.options.schemas import FolderOptions, RegistryLogin, SchemaOptions
+from alertstream.cli.options.schemas import SchemaOptions
 from alertstream.cli.options.shared import option_group
 from alertstream.cli.terminal.output import DONE, FAILED, write_line
 from alertstream.errors import UsageError
@@ -32,7 +32,7 @@ def schema_argument() -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SchemaList(SchemaOptions):
+class List(SchemaOptions):
     """List the known schemas, or the subjects of a registry.
 
     Example: alertstream schema list
@@ -46,14 +46,14 @@ class SchemaList(SchemaOptions):
         if isinstance(schemas, RegistrySchemas):
             for each in _result_of(schemas.registered()):
                 write_line(f"{each.schema_id:>6}  {each.subject}  version {each.version}")
-            return DONE
-        for schema_id in schemas.ids():
-            write_line(f"{schema_id:>6}  {schemas.by_id(schema_id)['name']}")
+        else:
+            for schema_id in schemas.ids():
+                write_line(f"{schema_id:>6}  {schemas.by_id(schema_id)['name']}")
         return DONE
 
 
 @dataclass(frozen=True, kw_only=True)
-class SchemaShow(SchemaOptions):
+class Show(SchemaOptions):
     """Show a schema as JSON: a known one, or that of a file.
 
     Example: alertstream schema show 10.0
@@ -71,7 +71,7 @@ class SchemaShow(SchemaOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SchemaRegister(RegistryLogin, FolderOptions):
+class Register(SchemaOptions):
     """Register a schema, unless the registry has it, and show its id.
 
     Example: alertstream schema register http://localhost:8081/apis/ccompat/v7 10.0
@@ -89,15 +89,17 @@ class SchemaRegister(RegistryLogin, FolderOptions):
 
     def run(self) -> int:
         """Register the schema and write its id."""
-        found = schema_named(self.schema, self.known_schemas())
+        from alertstream.avro.schemas import Schemas
+
+        found = schema_named(self.schema, Schemas(self.schemas or ()))
         name = self.subject or found["name"]
-        schema_id = _result_of(self.schemas_of(self.registry).id_for(found, name))
+        schema_id = _result_of(self.known_schemas().id_for(found, name))
         write_line(f"{schema_id:>6}  {name}")
         return DONE
 
 
 @dataclass(frozen=True, kw_only=True)
-class SchemaDiff(SchemaOptions):
+class Diff(SchemaOptions):
     """Show how schema B differs: fields, types and defaults.
 
     Example: alertstream schema diff 10.0 11.0
@@ -117,7 +119,7 @@ class SchemaDiff(SchemaOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SchemaCheck(SchemaOptions):
+class Check(SchemaOptions):
     """Check that readers with an OLD schema can read a NEW one's alerts.
 
     This is what registries call FORWARD_TRANSITIVE.
@@ -187,12 +189,3 @@ def schema_id_of_version(text: str) -> int:
     raise UsageError(
         f"{text} is not a valid schema version", todo="give one as in 10.0, or an id as in 1000"
     )
-
-
-COMMANDS = {
-    "list": SchemaList,
-    "show": SchemaShow,
-    "register": SchemaRegister,
-    "diff": SchemaDiff,
-    "check": SchemaCheck,
-}

@@ -102,8 +102,7 @@ def complete_fields(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     """Offer names of fields after the last comma."""
     before, comma, name = incomplete.rpartition(",")
     taken = {each.strip() for each in before.split(",")}
-    names = (each for each in _fields(ctx, name) if each not in taken)
-    return (f"{before}{comma}{each}" for each in names)
+    return (f"{before}{comma}{each}" for each in _fields(ctx, name) if each not in taken)
 
 
 @quietly
@@ -111,8 +110,7 @@ def complete_where(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     """Offer names of fields where an expression has begun one."""
     name = re.search(r"[A-Za-z_][\w.]*$|$", incomplete)
     begun = name[0] if name else ""
-    before = incomplete[: len(incomplete) - len(begun)]
-    return (f"{before}{each}" for each in _fields(ctx, begun))
+    return (f"{incomplete.removesuffix(begun)}{each}" for each in _fields(ctx, begun))
 
 
 def _fields(ctx: typer.Context, begun: str) -> list[str]:
@@ -123,18 +121,14 @@ def _fields(ctx: typer.Context, begun: str) -> list[str]:
     from alertstream.alert.fields import dotted_paths
     from alertstream.alert.surveys import QUANTITIES
 
-    level = begun.count(".")
-    found = dict.fromkeys(sorted(QUANTITIES))
+    found = sorted(QUANTITIES)
     schemas = _schemas(ctx)
     for schema_id in reversed(schemas.ids()):
         with suppress(Exception):
-            found |= dict.fromkeys(dotted_paths(schemas.by_id(schema_id)))
-    shown: dict[str, None] = {}
-    for path in found:
-        parts = path.split(".")
-        if path.startswith(begun):
-            shown[".".join(parts[: level + 1]) + ("." if len(parts) > level + 1 else "")] = None
-    return list(shown)
+            found += dotted_paths(schemas.by_id(schema_id))
+    level = begun.count(".") + 1
+    shown = (re.split(r"(?<=\.)", path)[:level] for path in found if path.startswith(begun))
+    return list(dict.fromkeys(map("".join, shown)))
 
 
 def _schemas(ctx: typer.Context) -> Schemas:

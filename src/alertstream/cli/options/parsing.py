@@ -32,10 +32,8 @@ GROUPS = (
 @quietly
 def complete_profiles(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     """Offer the profiles of the configuration file."""
-    there = tomllib.loads(
-        settings.config_file(ctx.params.get("config")).read_text(encoding="utf-8")
-    )
-    return list(there.get("profiles", {}))
+    file = settings.config_file(ctx.params.get("config"))
+    return [*tomllib.loads(file.read_text(encoding="utf-8"))["profiles"]]
 
 
 class Root(TyperGroup):
@@ -47,11 +45,9 @@ class Root(TyperGroup):
         # While one of their values is being typed, a shell completes nothing else.
         typing_value = ctx.resilient_parsing and own[-1:] and own[-1] in ROOT_OPTIONS
         left = super().parse_args(ctx, own if typing_value else own + rest)
-        given = ctx.params
+        given = [ctx.params[name] for name in ("config", "profile", "broker")]
         try:
-            ctx.default_map = settings.default_map(
-                self.commands, given["config"], given["profile"], given["broker"]
-            )
+            ctx.default_map = settings.default_map(self.commands, *given)
         except AlertStreamError:
             # A shell that completes a line is not bothered with what is wrong in the file.
             if not ctx.resilient_parsing:
@@ -65,7 +61,10 @@ class Command(TyperCommand):
     def __init__(self, name: str, *, params: Sequence[Any], **more: Any) -> None:
         for each in params:
             if isinstance(each, TyperOption):
-                each.envvar, each.show_envvar = _variables(name, each), False
+                shared = [each.name] if each.allow_from_autoenv else []
+                variables = [f"{name}_{each.name}", *shared]
+                each.envvar = [f"ALERTSTREAM_{one.rstrip('_')}".upper() for one in variables]
+                each.show_envvar = False
         super().__init__(name, params=[*params], **more)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -78,25 +77,15 @@ class Command(TyperCommand):
         groups: dict[str, list[tuple[str, str]]] = {name: [] for name in GROUPS}
         for each in self.get_params(ctx):
             record = each.get_help_record(ctx)
-            if record is None:
-                continue
-            if isinstance(each, TyperArgument):
+            if record and isinstance(each, TyperArgument):
                 groups["Arguments"].append((each.metavar or each.name, record[1]))
-            else:
+            elif record:
                 default = "General" if each.name == "help" else "Options"
                 groups[getattr(each, "rich_help_panel", None) or default].append(record)
         for name, records in groups.items():
             if records:
                 with formatter.section(name):
                     formatter.write_dl(records)
-
-
-def _variables(command: str, option: TyperOption) -> list[str]:
-    """Return the environment variables of an option; one that commands do not share has one."""
-    names = [f"{command}_{option.name}"]
-    if option.allow_from_autoenv:
-        names.append(option.name)
-    return [f"ALERTSTREAM_{name.rstrip('_')}".upper() for name in names]
 
 
 def root_options_apart(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

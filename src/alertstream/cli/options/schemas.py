@@ -1,7 +1,6 @@
 """Options that say where schemas are looked up: in folders, or in a registry."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +8,6 @@ from typing import TYPE_CHECKING
 from alertstream.cli.options.shared import Options, option_group, password_in
 
 if TYPE_CHECKING:
-    from alertstream.avro.registry import RegistrySchemas
     from alertstream.avro.schemas import Schemas
 
 _schemas = option_group("Schemas")
@@ -34,42 +32,15 @@ class FolderOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegistryLogin(Options):
-    """How to log in to a schema registry."""
+class SchemaOptions(FolderOptions):
+    """Where schemas are looked up: in a registry, if one is given, and in folders."""
 
+    registry: str | None = _schemas(None, "Schema registry to look up ids in.", "URL")
     registry_username: str | None = _schemas(None, "User name for the registry.", "NAME")
     registry_password_file: Path | None = _schemas(
         None, "File with its password; or set ALERTSTREAM_REGISTRY_PASSWORD.", "FILE"
     )
     registry_ca_file: Path | None = _schemas(None, "Certificates to trust for it, PEM.", "FILE")
-
-    def schemas_of(self, url: str, folders: Sequence[Path] | None = None) -> "RegistrySchemas":
-        """Return the schemas of a registry, and of folders.
-
-        :raises UsageError: an option is invalid, or the password file cannot be read.
-        """
-        from platformdirs import user_cache_path
-
-        from alertstream.avro.registry import RegistrySchemas
-        from alertstream.avro.registry_client import RegistryClient
-
-        password = os.environ.get("ALERTSTREAM_REGISTRY_PASSWORD")
-        if self.registry_username and self.registry_password_file:
-            password = password_in(self.registry_password_file, "--registry-password-file")
-        client = RegistryClient(url, self.registry_username, password, self.registry_ca_file)
-        return RegistrySchemas(client, folders or (), user_cache_path("alertstream") / "registry")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RegistryOption(FolderOptions):
-    """The registry, which stands in the help before how to log in to it."""
-
-    registry: str | None = _schemas(None, "Schema registry to look up ids in.", "URL")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SchemaOptions(RegistryLogin, RegistryOption):
-    """Where schemas are looked up: in a registry, if one is given, and in folders."""
 
     def known_schemas(self) -> "Schemas":
         """Return where schemas are looked up.
@@ -78,4 +49,15 @@ class SchemaOptions(RegistryLogin, RegistryOption):
         """
         if self.registry is None:
             return super().known_schemas()
-        return self.schemas_of(self.registry, self.schemas)
+        from platformdirs import user_cache_path
+
+        from alertstream.avro.registry import RegistrySchemas
+        from alertstream.avro.registry_client import RegistryClient
+
+        password = os.environ.get("ALERTSTREAM_REGISTRY_PASSWORD")
+        if self.registry_username and self.registry_password_file:
+            password = password_in(self.registry_password_file, "--registry-password-file")
+        login = (self.registry_username, password, self.registry_ca_file)
+        client = RegistryClient(self.registry, *login)
+        cache = user_cache_path("alertstream") / "registry"
+        return RegistrySchemas(client, self.schemas or (), cache)

@@ -55,7 +55,7 @@ def default_map(
     if any("password" in each for each in (general, special, *tables.values())):
         warn_if_open(file)
     known = {name: _options_below(command) for name, command in commands.items()}
-    shared = {name for options in known.values() for name in options if _is_shared(options[name])}
+    shared = set().union(*map(_shared, known.values()))
     for settings in (general, special):
         _require_known(settings, shared, file)
     _require_known(tables, known, file)
@@ -71,11 +71,10 @@ def _read(file: Path, *, needed: bool) -> Settings:
     try:
         return _underscored(tomllib.loads(file.read_text(encoding="utf-8")))
     except OSError as error:
-        if needed:
-            raise UsageError(
-                f"the file cannot be read: {error.strerror}", where=str(file)
-            ) from error
-        return {}
+        if not needed:
+            return {}
+        what = f"the file cannot be read: {error.strerror}"
+        raise UsageError(what, where=str(file)) from error
     except ValueError as error:
         raise UsageError(f"not valid TOML: {error}", where=str(file)) from error
 
@@ -89,12 +88,8 @@ def _profile(profiles: Any, name: str | None, file: Path) -> Settings:
     if name is None:
         return {}
     if not isinstance(profiles, dict) or not isinstance(profiles.get(name), dict):
-        known = ", ".join(profiles) or "none"
-        raise UsageError(
-            f"there is no profile {name}",
-            where=str(file),
-            todo=f"write it as [profiles.{name}]; there: {known}",
-        )
+        todo = f"write it as [profiles.{name}]; there: {', '.join(profiles) or 'none'}"
+        raise UsageError(f"there is no profile {name}", where=str(file), todo=todo)
     return _underscored(profiles[name])
 
 
@@ -110,17 +105,16 @@ def _options_below(command: Any) -> dict[str, TyperOption]:
     found: dict[str, TyperOption] = {}
     for below in getattr(command, "commands", {}).values():
         found |= _options_below(below)
-    found |= {
-        each.name.rstrip("_"): each for each in command.params if isinstance(each, TyperOption)
-    }
+    own = (each for each in command.params if isinstance(each, TyperOption))
+    found |= {each.name.rstrip("_"): each for each in own}
     if "password_file" in found:
         found["password"] = found["password_file"]
     return found
 
 
-def _is_shared(option: TyperOption) -> bool:
-    """Return whether what is set for all commands holds for an option."""
-    return option.allow_from_autoenv
+def _shared(options: Mapping[str, TyperOption]) -> set[str]:
+    """Return the names of options for which holds what is set for all commands."""
+    return {name for name, option in options.items() if option.allow_from_autoenv}
 
 
 def _defaults(
@@ -131,7 +125,7 @@ def _defaults(
             name: _defaults(each, general, own, special, broker) for name, each in below.items()
         }
     options = _options_below(command)
-    shared = {name for name, option in options.items() if _is_shared(option)}
+    shared = _shared(options)
     found: Settings = {}
     for settings, names in ((general, shared), (own, options), (special, shared)):
         for name in settings.keys() & names:
@@ -147,11 +141,8 @@ def _defaults(
 def _require_known(given: Iterable[str], known: Collection[str], file: Path) -> None:
     for name in (each for each in given if each not in known):
         near = get_close_matches(name, known, n=1)
-        raise UsageError(
-            f"there is no option {name}",
-            where=str(file),
-            todo=f"did you mean {near[0]}?" if near else "remove it",
-        )
+        todo = f"did you mean {near[0]}?" if near else "remove it"
+        raise UsageError(f"there is no option {name}", where=str(file), todo=todo)
 
 
 def warn_if_open(file: Path) -> None:

@@ -38,8 +38,8 @@ def option_group(heading: str, **always: Any) -> Callable[..., Any]:
     def option(
         default: Any, help: str, metavar: str | None = None, names: Sequence[str] = (), **more: Any
     ) -> Any:
-        more |= {"help": help, "metavar": metavar, "rich_help_panel": heading, **always}
-        return typer.Option(default, *names, case_sensitive=False, **more)
+        more |= {"metavar": metavar, "rich_help_panel": heading, "case_sensitive": False}
+        return typer.Option(default, *names, help=help, **always, **more)
 
     return option
 
@@ -61,17 +61,12 @@ def complete_topics(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
     from alertstream.kafka.admin import topics
 
-    async def known() -> dict[str, int]:
-        names = [each.name for each in fields(KafkaOptions)]
-        values: dict[str, Any] = {name: ctx.params.get(name) for name in names}
-        connection = KafkaOptions(**values | {"context": ctx}).connection()
-        async with asyncio.timeout(TOPICS_TIMEOUT):
-            return await topics(connection)
-
-    given = ctx.params.get("topics") or ()
+    values: dict[str, Any] = {each.name: ctx.params.get(each.name) for each in fields(KafkaOptions)}
+    connection = KafkaOptions(**values | {"context": ctx}).connection()
+    there = asyncio.run(asyncio.wait_for(topics(connection), TOPICS_TIMEOUT))
     hidden = () if incomplete.startswith("_") else ("_",)
-    there = sorted(asyncio.run(known()))
-    return (each for each in there if each not in given and not each.startswith(hidden))
+    given = ctx.params.get("topics") or ()
+    return sorted(each for each in there if each not in given and not each.startswith(hidden))
 
 
 def broker_argument(default: Any = ...) -> Any:
@@ -191,11 +186,8 @@ def password_in(file: Path, option: str) -> str:
     try:
         password = file.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"the password file cannot be read ({getattr(error, 'strerror', 'not text')})",
-            where=str(file),
-            todo=f"check {option}",
-        ) from error
+        what = f"the password file cannot be read ({getattr(error, 'strerror', 'not text')})"
+        raise UsageError(what, where=str(file), todo=f"check {option}") from error
     if not password:
         raise UsageError("the password file is empty", where=str(file), todo="write it there")
     warn_if_open(file)
@@ -248,8 +240,6 @@ class ReadingOptions(KafkaOptions):
         from alertstream.kafka.subscription import Subscription
 
         end = None if self.until is None else _time_or_offset(self.until, "--until")
-        if isinstance(end, int) and end < 0:
-            raise UsageError(f"{end} is not a valid --until", todo="give an offset ≥ 0, or a time")
         return Subscription(
             topics, self.group_or(group), start_of(self.from_), end, self.exit_on_eof, instance
         )
@@ -258,12 +248,8 @@ class ReadingOptions(KafkaOptions):
         """Say so if ``--from`` has no effect because the group goes on where it stopped."""
         from alertstream.kafka.admin import has_committed
 
-        group = subscription.group
-        if (
-            self.from_ is not None
-            and group
-            and await has_committed(connection, group, subscription.topics)
-        ):
+        group, topics = subscription.group, subscription.topics
+        if self.from_ and group and await has_committed(connection, group, topics):
             _log.warning(f"the group {group} continues where it stopped: --from has no effect")
 
 
@@ -279,13 +265,11 @@ def start_of(text: str | None) -> str | int | datetime:
 
 def _time_or_offset(text: str, option: str, others: str = "") -> int | datetime:
     # A day without its dashes would be a number, too, and is taken for an offset.
-    if re.fullmatch(r"-?\d{1,18}", text):
+    if re.fullmatch(r"-?\d{1,18}" if others else r"\d{1,18}", text):
         return int(text)
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:
-        raise UsageError(
-            f"{text} is not a valid {option}",
-            todo=f"give {others}an offset, or a time such as 2026-11-24T21:30",
-        ) from error
+        todo = f"give {others}an offset, or a time such as 2026-11-24T21:30"
+        raise UsageError(f"{text} is not a valid {option}", todo=todo) from error
     return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,44 +1,100 @@
-"""What goes to standard output, what to standard error, and the exit status."""
+"""What goes to standard output, what to standard error, and the exit status.
+
+A notice is a warning of the package's logger: with ``--quiet``, that is for errors only.
+"""
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from alertstream.cli.terminal.waiting import Waiting
-from alertstream.errors import AlertStreamError, DataError
+from alertstream.errors import AlertStreamError, DataError, Notice
 
 if TYPE_CHECKING:
     import asyncio
 
 DONE, FAILED, UNDECODABLE, INTERRUPTED = 0, 1, 3, 130
 """Exit statuses; 2 is wrong usage. Other errors bring their own."""
+SHOWN_AFTER = 1.0
+"""Seconds of silence after which people want to know what is waited for."""
+DEFAULT_WIDTH = 40
+"""Columns of a terminal that does not say how many it has."""
+LOG = logging.getLogger("alertstream")
+_IN_ASCII = str.maketrans(
+    dict(zip("▁▂▃▄▅▆▇█▀░▒▓━─│╸╺", "_.-:=+*##.:%--|--", strict=True))
+    | {"±": "+-", "°": " deg", "µ": "u", "·": "-", "–": "-", "→": "->", "↓": "v", "…": "~"}
+    | {"\N{REPLACEMENT CHARACTER}": "?"}
+)
+"""What stands for a character where the terminal does not have it."""
+
+notice: Notice = LOG.warning
+"""Write a line to standard error, for people who want to know."""
 
 
 class ReaderGone(Exception):
     """Nobody reads the output any more, as where ``head`` has read enough."""
 
 
-class _StandardError:
-    """What the process has of standard error: whether notices are wanted, and what is shown."""
+def fit_encoding() -> None:
+    """Write what an output's encoding lacks in ASCII from now on."""
+    codecs.register_error("alertstream", _in_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="alertstream")
 
-    quiet = False
-    waiting: Waiting | None = None
 
-
-def set_quiet(quiet: bool) -> None:
-    """Leave out notices and bars from now on; errors are still shown."""
-    _StandardError.quiet = quiet
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].translate(_IN_ASCII)
+    return text.encode("ascii", "backslashreplace").decode(), error.end
 
 
 def is_quiet() -> bool:
     """Return whether notices and bars are left out."""
-    return _StandardError.quiet
+    return not LOG.isEnabledFor(logging.WARNING)
+
+
+class _Waiting:
+    """A line that says what is waited for, shown every ``SHOWN_AFTER`` seconds until it ends."""
+
+    current: _Waiting | None = None
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._began = time.monotonic()
+        self._ended = threading.Event()
+        self._writing = threading.Lock()
+        threading.Thread(target=self._show, daemon=True).start()
+
+    def _show(self) -> None:
+        # The terminal may be closed by now.
+        with suppress(OSError, ValueError):
+            while not self._ended.wait(SHOWN_AFTER):
+                with self._writing:
+                    if not self._ended.is_set():
+                        self._write(f"{self._text} … {time.monotonic() - self._began:.0f} s")
+
+    def _write(self, text: str) -> None:
+        """Write over the terminal's line, as much as it has room for."""
+        width = os.get_terminal_size(sys.stderr.fileno()).columns or DEFAULT_WIDTH
+        sys.stderr.write(f"\r{text[: width - 1]}\x1b[K")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        with self._writing:
+            self._ended.set()
+            if time.monotonic() - self._began > SHOWN_AFTER:
+                self._write("")
 
 
 def wait_on(text: str) -> None:
@@ -46,14 +102,14 @@ def wait_on(text: str) -> None:
     end_waiting()
     dumb = os.environ.get("TERM", "dumb") == "dumb"
     if sys.stderr.isatty() and not (dumb or is_quiet()):
-        _StandardError.waiting = Waiting(text)
+        _Waiting.current = _Waiting(text)
 
 
 def end_waiting() -> None:
     """Make room for what is to be written."""
-    if _StandardError.waiting is not None:
-        _StandardError.waiting.end()
-        _StandardError.waiting = None
+    if _Waiting.current is not None:
+        _Waiting.current.end()
+        _Waiting.current = None
 
 
 def write_line(line: str) -> None:
@@ -119,18 +175,12 @@ def as_json(value: dict[str, Any]) -> str:
     return json.dumps(value, allow_nan=False)
 
 
-def notice(text: str) -> None:
-    """Write a line to standard error, for people who want to know."""
-    if not is_quiet():
-        _to_people(text)
-
-
 class NoticeHandler(logging.Handler):
-    """Shows what the package logs as notices."""
+    """Writes what the package logs."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show a line."""
-        notice(record.getMessage())
+        """Write a line."""
+        _to_people(record.getMessage())
 
 
 def write_error(error: AlertStreamError | str) -> None:
