@@ -7,8 +7,10 @@ import ctypes
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import Any, TypeVar
+
+from alertstream.system.cancellation import unless
 
 T = TypeVar("T")
 
@@ -28,7 +30,11 @@ def run(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:
     :raises Interrupted: another signal, ``SAME_SIGNAL_TIMEOUT`` later, has ended it.
     """
     _keep_freed_memory()
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
+    new_loop = asyncio.new_event_loop
+    with suppress(ImportError):
+        # It is not there on all systems.
+        from uvloop import new_event_loop as new_loop
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(_main(main))
 
 
@@ -42,14 +48,6 @@ def _keep_freed_memory() -> None:
     if hasattr(libc, "mallopt"):
         for parameter, size in MALLOPT.items():
             libc.mallopt(parameter, size)
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 async def _main(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:
@@ -76,12 +74,9 @@ async def _main(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:
 
 async def until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
     """Do ``work`` until it ends, or ``stop`` is set: then it is cancelled, and cleans up."""
-    task = asyncio.ensure_future(work)
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if not task.done():
-        task.cancel()
+    task = asyncio.create_task(work)
+    with suppress(TimeoutError):
+        await unless(stop, task, grace=0)
     with suppress(asyncio.CancelledError):
         await task
 
@@ -95,17 +90,13 @@ async def input_lines() -> AsyncIterator[str]:
         yield line.decode()
 
 
-@asynccontextmanager
-async def ending_with_input(stop: asyncio.Event) -> AsyncIterator[None]:
-    """Set ``stop`` when standard input ends: the process that started this one is gone."""
+def stop_with_input(stop: asyncio.Event) -> None:
+    """Have ``stop`` set when standard input ends: the process that started this one is gone."""
+    loop = asyncio.get_running_loop()
 
-    async def watch() -> None:
-        async for _ in input_lines():
-            pass
+    def on_end() -> None:
+        loop.remove_reader(sys.stdin)
         stop.set()
 
-    watching = asyncio.create_task(watch())
-    try:
-        yield
-    finally:
-        watching.cancel()
+    # Nothing is ever written to it.
+    loop.add_reader(sys.stdin, on_end)

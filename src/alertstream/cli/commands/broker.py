@@ -5,15 +5,10 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from alertstream.cli.options.settings import warn_if_open
 from alertstream.cli.options.shared import Options, Protocol, option_group
 from alertstream.cli.terminal.output import DONE, notice, write_line
-
-if TYPE_CHECKING:
-    from alertstream.local.broker.cluster import BrokerOptions
-
 
 _options = option_group("Options")
 # A cluster here is not set up by what clients need elsewhere.
@@ -52,34 +47,24 @@ class Broker(Options):
     def run(self) -> int:
         """Run Kafka until a signal."""
         from alertstream.cli.event_loop import run, until_stopped
-        from alertstream.local.broker.cluster import BrokerOptions
+        from alertstream.cli.terminal.progress import fetch_progress
+        from alertstream.local.broker.cluster import BrokerOptions, local_broker
         from alertstream.local.broker.security import ListenerSecurity
 
-        security = ListenerSecurity(
-            self.security_protocol, self.cert_file, self.key_file, self.ca_file, self.users
-        )
+        files = (self.cert_file, self.key_file, self.ca_file, self.users)
+        security = ListenerSecurity(self.security_protocol, *files)
         if self.users and self.users.exists():
             warn_if_open(self.users)
-        wanted = BrokerOptions(
-            self.port,
-            self.nodes,
-            self.data_dir,
-            self.ready_file,
-            self.log_file,
-            self.java,
-            security,
-        )
-        run(lambda stop: until_stopped(_serve(wanted), stop))
+        where = (self.data_dir, self.ready_file, self.log_file, self.java)
+        wanted = BrokerOptions(self.port, self.nodes, *where, security)
+
+        async def serve() -> None:
+            async with AsyncExitStack() as stack:
+                with fetch_progress() as progress:
+                    broker = local_broker(wanted, notice=notice, progress=progress)
+                    kafka = await stack.enter_async_context(broker)
+                write_line(f"Kafka is ready at {kafka.bootstrap} (Ctrl-C ends it)")
+                await kafka.wait()
+
+        run(lambda stop: until_stopped(serve(), stop))
         return DONE
-
-
-async def _serve(wanted: BrokerOptions) -> None:
-    from alertstream.cli.terminal.progress import fetch_progress
-    from alertstream.local.broker.cluster import local_broker
-
-    async with AsyncExitStack() as stack:
-        with fetch_progress() as progress:
-            broker = local_broker(wanted, notice=notice, progress=progress)
-            kafka = await stack.enter_async_context(broker)
-        write_line(f"Kafka is ready at {kafka.bootstrap} (Ctrl-C ends it)")
-        await kafka.wait()

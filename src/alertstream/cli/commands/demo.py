@@ -10,7 +10,7 @@ from alertstream.cli.options.shared import Options, option_group
 from alertstream.cli.terminal.output import DONE, notice, write_line
 
 if TYPE_CHECKING:
-    import asyncio
+    from rich.table import Table
 
     from alertstream.local.demo import DemoSummary
 
@@ -32,46 +32,44 @@ class Demo(Options):
 
     def run(self) -> int:
         """Run the demonstration and show its summary."""
+        from rich.console import Console
+
         from alertstream.cli.event_loop import run
-
-        _show(run(self._demo))
-        return DONE
-
-    async def _demo(self, stop: asyncio.Event) -> DemoSummary:
         from alertstream.cli.terminal.look import look
         from alertstream.cli.terminal.progress import fetch_progress, simulate_progress
         from alertstream.local.demo import demo
 
-        with (
-            fetch_progress() as fetching,
-            simulate_progress(self.visits * self.alerts, self.alerts) as simulating,
-        ):
-            return await demo(
-                self.visits,
-                self.alerts,
-                stop=stop,
-                look=look(),
-                write=write_line,
-                notice=notice,
-                fetching=fetching,
-                simulating=simulating,
+        total = self.visits * self.alerts
+        with fetch_progress() as fetching, simulate_progress(total, self.alerts) as simulating:
+            summary = run(
+                lambda stop: demo(
+                    self.visits,
+                    self.alerts,
+                    stop=stop,
+                    look=look(),
+                    write=write_line,
+                    notice=notice,
+                    fetching=fetching,
+                    simulating=simulating,
+                )
             )
+        Console(file=sys.stdout).print(_table(summary))
+        return DONE
 
 
-def _show(summary: DemoSummary) -> None:
-    """Show what the demonstration has sent, seen, passed and printed."""
-    from rich.console import Console
+def _table(summary: DemoSummary) -> Table:
+    """Return what the demonstration has sent, seen, passed and printed."""
     from rich.table import Table
 
     from alertstream.local.demo import TOPIC
 
-    table = Table(title="what became of the alerts", title_justify="left")
-    for name in ("topic", "sent or passed", "capped", "seen by monitor", "printed"):
-        table.add_column(name, justify="left" if name == "topic" else "right")
-    seen = {name: stats["alerts"] for name, stats in summary.monitored["topics"].items()}
-    table.add_row(TOPIC, f"{summary.sent.acknowledged} sent", "", str(seen[TOPIC]))
+    table = Table("topic", title="what became of the alerts", title_justify="left")
+    for name in ("sent or passed", "capped", "seen by monitor", "printed"):
+        table.add_column(name, justify="right")
+    seen = {name: str(stats["alerts"]) for name, stats in summary.monitored["topics"].items()}
+    table.add_row(TOPIC, f"{summary.sent.acknowledged} sent", "", seen[TOPIC])
     for counts in summary.filtered:
         topic, passed = counts.filter, f"{counts.passed} of {counts.seen} passed"
         printed = str(summary.printed[topic])
-        table.add_row(topic, passed, str(counts.capped), str(seen[topic]), printed)
-    Console(file=sys.stdout).print(table)
+        table.add_row(topic, passed, str(counts.capped), seen[topic], printed)
+    return table

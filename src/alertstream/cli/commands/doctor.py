@@ -5,20 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import typer
-
 from alertstream.cli.options.schemas import SchemaOptions
 from alertstream.cli.options.shared import (
     FormatOptions,
     ReadingOptions,
     broker_argument,
-    complete_topics,
+    topic_argument,
 )
 from alertstream.cli.terminal.output import DONE, FAILED, as_json, wait_on, write_line
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from alertstream.local.doctor import Finding
 
 
@@ -32,9 +28,7 @@ class Doctor(ReadingOptions, SchemaOptions, FormatOptions):
     """
 
     broker: str = broker_argument("localhost:9092")
-    topic: str | None = typer.Argument(
-        None, metavar="TOPIC", help="The topic to be read.", autocompletion=complete_topics
-    )
+    topic: str | None = topic_argument(None, "The topic to be read.")
 
     def run(self) -> int:
         """Show each finding as it is made; return 1 if something is wrong."""
@@ -42,18 +36,19 @@ class Doctor(ReadingOptions, SchemaOptions, FormatOptions):
         from alertstream.local.doctor import examine
         from alertstream.sending.schedule import Clock
 
-        group, schemas = self.group_or(None), self.known_schemas()
-        findings = examine(self.connection(), self.topic, group, schemas, Clock())
-        bad: list[Finding] = []
-        run(lambda stop: until_stopped(self._show(findings, bad), stop))
-        return FAILED if bad else DONE
+        connection, schemas = self.connection(), self.known_schemas()
+        findings = examine(connection, self.topic, self.group_or(None), schemas, Clock())
+        bad = False
 
-    async def _show(self, findings: AsyncIterator[Finding], bad: list[Finding]) -> None:
-        async for found in findings:
-            if found.good is False:
-                bad.append(found)
-            write_line(as_json(asdict(found)) if self.format == "json" else _line(found))
-            wait_on("checking the rest")
+        async def show() -> None:
+            nonlocal bad
+            async for found in findings:
+                bad = bad or found.good is False
+                write_line(as_json(asdict(found)) if self.format == "json" else _line(found))
+                wait_on("checking the rest")
+
+        run(lambda stop: until_stopped(show(), stop))
+        return FAILED if bad else DONE
 
 
 def _line(found: Finding) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -157,28 +156,29 @@ class Filter(ReadingOptions, SchemaOptions, WorkerOptions, FormatOptions):
         self, connection: Connection, schemas: Schemas, wanted: FilterOptions
     ) -> list[FilterCounts]:
         """Filter in this process, which may be a worker; return each filter's totals."""
-        from alertstream.cli.event_loop import ending_with_input, run
+        from alertstream.cli.event_loop import run, stop_with_input
         from alertstream.cli.instance_name import instance_name
         from alertstream.cli.terminal.progress import reading_progress
         from alertstream.filtering.filters import group_name
         from alertstream.filtering.pipeline import open_pipeline
 
         async def main(stop: asyncio.Event) -> list[FilterCounts]:
-            async with ending_with_input(stop) if self.worker else nullcontext():
-                if not self.worker:
-                    await self.notice_start(connection, subscription)
-                with reading_progress() as progress:
-                    async with open_pipeline(
-                        connection,
-                        subscription,
-                        wanted,
-                        schemas,
-                        stop=stop,
-                        notice=notice,
-                        report=self._report_until(stop),
-                        progress=progress,
-                    ) as pipeline:
-                        return await pipeline.run()
+            if self.worker:
+                stop_with_input(stop)
+            else:
+                await self.notice_start(connection, subscription)
+            with reading_progress() as progress:
+                async with open_pipeline(
+                    connection,
+                    subscription,
+                    wanted,
+                    schemas,
+                    stop=stop,
+                    notice=notice,
+                    report=self._report_until(stop),
+                    progress=progress,
+                ) as pipeline:
+                    return await pipeline.run()
 
         default = group_name(wanted.filters)
         with instance_name(self.group_or(default) or default) as instance:

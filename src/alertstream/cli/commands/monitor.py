@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import typer
-
 from alertstream.cli.options.schemas import SchemaOptions
-from alertstream.cli.options.shared import ReadingOptions, complete_topics, option_group
+from alertstream.cli.options.shared import ReadingOptions, option_group, topic_argument
 from alertstream.cli.terminal.output import DONE, UNDECODABLE, as_json, notice, write_lines
+from alertstream.errors import Notice
 
 if TYPE_CHECKING:
     import asyncio
 
-    from alertstream.avro.schemas import Schemas
     from alertstream.cli.terminal.live import MonitorScreen
-    from alertstream.kafka.connection import Connection
-    from alertstream.kafka.subscription import Subscription
     from alertstream.monitoring.watch import Watch
 
 
@@ -34,11 +31,7 @@ class Monitor(ReadingOptions, SchemaOptions):
     Example: alertstream monitor localhost:9092 alerts Filter001
     """
 
-    topics: list[str] = typer.Argument(
-        metavar="TOPIC",
-        help="The topics, or patterns such as 'alerts-*'.",
-        autocompletion=complete_topics,
-    )
+    topics: list[str] = topic_argument(help="The topics, or patterns such as 'alerts-*'.")
     refresh: float = _output(1.0, "Seconds between refreshes.", "SECONDS", min=0.1)
     metrics_port: int | None = _output(
         None, "Serve the figures to Prometheus.", "PORT", min=0, max=65535
@@ -53,49 +46,38 @@ class Monitor(ReadingOptions, SchemaOptions):
     def run(self) -> int:
         """Watch until the end, or a signal."""
         from alertstream.cli.event_loop import run
-        from alertstream.monitoring.watch import Watch
+        from alertstream.kafka.admin import groups
+        from alertstream.kafka.consumer import subscribe
+        from alertstream.monitoring.watch import Watch, watch_stream
 
         connection, schemas = self.connection(), self.known_schemas()
         watch = Watch(tuple(dict.fromkeys(self.topics)))
         subscription = self.subscription(*watch.topics)
-        final = run(lambda stop: self._watch(connection, subscription, schemas, watch, stop))
+
+        async def main(stop: asyncio.Event) -> dict[str, Any]:
+            await self.notice_start(connection, subscription)
+            with self._metrics(watch), self._display(watch, stop) as display:
+                notice, connected = display.notice, watch.set_connected
+                async with (
+                    groups(connection) as found,
+                    subscribe(
+                        connection, subscription, stop=stop, notice=notice, connected=connected
+                    ) as consumer,
+                ):
+                    return await watch_stream(
+                        consumer,
+                        schemas,
+                        watch,
+                        stop=stop,
+                        refresh=self.refresh,
+                        groups=found,
+                        show=display.show,
+                        notice=notice,
+                    )
+
+        final = run(main)
         undecodable = sum(stats["undecodable"] for stats in final["topics"].values())
         return UNDECODABLE if undecodable else DONE
-
-    async def _watch(
-        self,
-        connection: Connection,
-        subscription: Subscription,
-        schemas: Schemas,
-        watch: Watch,
-        stop: asyncio.Event,
-    ) -> dict[str, Any]:
-        from alertstream.kafka.admin import groups
-        from alertstream.kafka.consumer import subscribe
-        from alertstream.monitoring.watch import watch_stream
-
-        await self.notice_start(connection, subscription)
-        with self._metrics(watch), self._display(watch, stop) as display:
-            async with (
-                groups(connection) as found,
-                subscribe(
-                    connection,
-                    subscription,
-                    stop=stop,
-                    notice=display.notice,
-                    connected=watch.set_connected,
-                ) as consumer,
-            ):
-                return await watch_stream(
-                    consumer,
-                    schemas,
-                    watch,
-                    stop=stop,
-                    refresh=self.refresh,
-                    groups=found,
-                    show=display.show,
-                    notice=display.notice,
-                )
 
     def _metrics(self, watch: Watch) -> AbstractContextManager[None]:
         """Serve the figures to Prometheus for as long as the context lasts, if that is wanted."""
@@ -123,21 +105,17 @@ class Lines:
 
     format: str
     stop: asyncio.Event
+    notice: Notice = notice
 
     async def show(self, figures: dict[str, Any]) -> None:
         """Write the figures."""
-        as_lines = [as_json(figures)] if self.format == "json" else monitor_lines(figures)
-        await write_lines(as_lines, self.stop)
-
-    def notice(self, text: str) -> None:
-        """Write a line for the user."""
-        notice(text)
+        lines = [as_json(figures)] if self.format == "json" else _lines(figures)
+        await write_lines(lines, self.stop)
 
 
-def monitor_lines(figures: dict[str, Any]) -> list[str]:
-    """Return the monitor's figures as a line for each topic."""
+def _lines(figures: dict[str, Any]) -> Iterator[str]:
+    """Yield the monitor's figures as a line for each topic."""
     clock = time.strftime("%H:%M:%S", time.localtime(figures["time"]))
-    lines = []
     for topic, stats in figures["topics"].items():
         line = (
             f"{clock}  {topic}  {stats['alerts']:,} alerts  {stats['bytes'] / 1e6:,.1f} MB"
@@ -151,8 +129,7 @@ def monitor_lines(figures: dict[str, Any]) -> list[str]:
                 f" latency {_milliseconds(of_visit['latency_p50_ms'])} median,"
                 f" {_milliseconds(of_visit['latency_p99_ms'])} p99"
             )
-        lines.append(line)
-    return lines
+        yield line
 
 
 def _milliseconds(value: int | None) -> str:

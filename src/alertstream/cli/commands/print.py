@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from alertstream.alert.pictures import Triplet
-    from alertstream.avro.schemas import Schemas
-    from alertstream.printing.printer import PrintAccount, PrintOptions
     from alertstream.printing.writers import Writer
 
 
@@ -83,30 +81,15 @@ class Print(ReadingOptions, SchemaOptions):
     def run(self) -> int:
         """Show, and save, until the end or a signal."""
         from alertstream.alert.fields import require_fields
+        from alertstream.cli.event_loop import run
+        from alertstream.cli.terminal.look import look
+        from alertstream.cli.terminal.progress import reading_progress
+        from alertstream.kafka.consumer import subscribe
+        from alertstream.printing.printer import PrintAccount, Printer, PrintOptions
         from alertstream.printing.writers import writer_for
         from alertstream.printing.writers.cutout_files import CutoutFolder
 
-        printed, schemas = self._printed(), self.known_schemas()
-        require_fields(printed.fields, schemas, where="--fields")
-        if self.stamp_format != "fits" and self.stamp_dir is None:
-            notice("--stampFormat has no effect without --stampDir")
-        with ExitStack() as stack:
-            writers: list[Writer] = []
-            if self.stamp_dir:
-                writers.append(CutoutFolder(self.stamp_dir, self.stamp_format))
-            for path in self.save or ():
-                writer = writer_for(path, self.topic, printed.fields, schemas, notice)
-                writers.append(stack.enter_context(writer))
-            account = self._print(printed, schemas, writers)
-        for line in account.as_lines():
-            notice(line)
-        return UNDECODABLE if account.undecodable else DONE
-
-    def _printed(self) -> PrintOptions:
-        from alertstream.cli.terminal.look import look
-        from alertstream.printing.printer import PrintOptions
-
-        return PrintOptions(
+        printed = PrintOptions(
             interval=self.interval,
             count=self.count,
             format=self.format,
@@ -115,17 +98,15 @@ class Print(ReadingOptions, SchemaOptions):
             visit=self.visit,
             look=look(),
         )
-
-    def _print(
-        self, printed: PrintOptions, schemas: Schemas, writers: list[Writer]
-    ) -> PrintAccount:
-        from alertstream.cli.event_loop import run
-        from alertstream.cli.terminal.progress import reading_progress
-        from alertstream.kafka.consumer import subscribe
-        from alertstream.printing.printer import Printer
-
+        schemas = self.known_schemas()
+        require_fields(printed.fields, schemas, where="--fields")
+        if self.stamp_format != "fits" and self.stamp_dir is None:
+            notice("--stampFormat has no effect without --stampDir")
         connection, subscription = self.connection(), self.subscription(self.topic)
         draw = self._drawing() if self.show_cutouts else None
+        writers: list[Writer] = []
+        if self.stamp_dir:
+            writers.append(CutoutFolder(self.stamp_dir, self.stamp_format))
 
         async def main(stop: asyncio.Event) -> PrintAccount:
             await self.notice_start(connection, subscription)
@@ -140,27 +121,33 @@ class Print(ReadingOptions, SchemaOptions):
                 ) as consumer:
                     return await printer.run(consumer, stop)
 
-        try:
-            return run(main)
-        except ReaderGone:
-            # What is durable is so already, as far as it was shown.
-            for each in writers:
-                if not each.durable:
-                    each.close()
-            raise
+        with ExitStack() as stack:
+            for path in self.save or ():
+                writer = writer_for(path, self.topic, printed.fields, schemas, notice)
+                writers.append(stack.enter_context(writer))
+            try:
+                account = run(main)
+            except ReaderGone:
+                # What is durable is so already, as far as it was shown.
+                for each in writers:
+                    if not each.durable:
+                        each.close()
+                raise
+        for line in account.as_lines():
+            notice(line)
+        return UNDECODABLE if account.undecodable else DONE
 
     def _drawing(self) -> Callable[[Triplet], str]:
         """Return what draws cutouts in the terminal.
 
         :raises UsageError: there is none, or what it gets is not text for people.
         """
-        from alertstream.cli.terminal.cutouts import cutout_drawing
+        from alertstream.cli.terminal.look import cutout_drawing
 
         elsewhere = "save pictures: --stampDir DIR --stampFormat png, or --save FILE.html"
         if self.format != "text":
-            raise UsageError(
-                f"--show-cutouts does not work with --format {self.format}", todo=elsewhere
-            )
+            what = f"--show-cutouts does not work with --format {self.format}"
+            raise UsageError(what, todo=elsewhere)
         if not sys.stdout.isatty():
             raise UsageError("--show-cutouts needs a terminal as its output", todo=elsewhere)
         return cutout_drawing()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,9 +24,6 @@ from alertstream.errors import UsageError
 if TYPE_CHECKING:
     import asyncio
 
-    from alertstream.avro.schemas import Schemas
-    from alertstream.kafka.connection import Connection
-    from alertstream.sending.schedule import VisitFiles
     from alertstream.sending.sender import VisitSent
 
 PROGRESS_EVERY = 0.2
@@ -77,66 +74,56 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
 
     def run(self) -> int:
         """Send all visits; return 1 if any alert was not acknowledged."""
-        from alertstream.avro.schemas import package_folder
-        from alertstream.cli.event_loop import run
-        from alertstream.sending.schedule import visits_in
-
-        part = part_of_visit(self.part)
-        connection, schemas = self.connection(), self.known_schemas()
-        visits = visits_in(self.data or [package_folder("data")])
-        total = run(lambda stop: self._send(connection, schemas, visits, part, stop))
-        if not self.worker:
-            notice(f"sent: {total.as_line()}")
-        return FAILED if total.error else DONE
-
-    async def _send(
-        self,
-        connection: Connection,
-        schemas: Schemas,
-        visits: Sequence[VisitFiles],
-        part: tuple[int, int],
-        stop: asyncio.Event,
-    ) -> VisitSent:
-        """Send visits, or have workers send them; as a worker, when the order comes."""
         from alertstream.avro.blocks import Shard
-        from alertstream.cli.event_loop import input_lines
+        from alertstream.avro.schemas import package_folder
+        from alertstream.cli.event_loop import input_lines, run
         from alertstream.cli.terminal.progress import send_progress
         from alertstream.cli.workers import ordered_bursts, send_with_workers
         from alertstream.kafka.admin import make_topics
         from alertstream.kafka.producer import producer
         from alertstream.kafka.topics import TopicLayout
         from alertstream.sending.encoders import message_encoders
-        from alertstream.sending.schedule import Cadence, Clock, bursts, files_of
+        from alertstream.sending.schedule import Cadence, Clock, bursts, files_of, visits_in
         from alertstream.sending.sender import SendOptions, send
 
-        encoders = await message_encoders(
-            files_of(visits),
-            schemas,
-            schema_id=self.schema_id,
-            subject=self.subject or f"{self.topic}-value",
-        )
+        number, of = part_of_visit(self.part)
+        connection, schemas = self.connection(), self.known_schemas()
+        visits = visits_in(self.data or [package_folder("data")])
         clock, layout = Clock(), TopicLayout(self.partitions, self.replication)
-        topic = (await make_topics(connection, [self.topic], layout))[self.topic]
-        due = (
-            ordered_bursts(input_lines(), visits, stop)
-            if self.worker
-            else bursts(visits, Cadence(self.interval, self.align, self.repeat), clock, stop)
-        )
-        with _reported_progress() if self.worker else send_progress() as progress:
-            how: Any = {"stop": stop, "progress": progress, "report": self._report}
-            if self.workers > 1:
-                commands = self._worker_commands(part)
-                return await send_with_workers(commands, visits, due, **how)
-            number, of = part
-            options = SendOptions(topic, self.interval, self.limit, Shard(number - 1, of))
-            async with producer(connection, compression=self.compression, notice=notice) as sending:
-                return await send(sending, options, encoders, due, clock=clock, **how)
+        cadence = Cadence(self.interval, self.align, self.repeat)
 
-    def _worker_commands(self, part: tuple[int, int]) -> list[list[str]]:
+        async def main(stop: asyncio.Event) -> VisitSent:
+            encoders = await message_encoders(
+                files_of(visits),
+                schemas,
+                schema_id=self.schema_id,
+                subject=self.subject or f"{self.topic}-value",
+            )
+            topic = (await make_topics(connection, [self.topic], layout))[self.topic]
+            due = (
+                ordered_bursts(input_lines(), visits, stop)
+                if self.worker
+                else bursts(visits, cadence, clock, stop)
+            )
+            with nullcontext(_reported_progress()) if self.worker else send_progress() as progress:
+                how: Any = {"stop": stop, "progress": progress, "report": self._report}
+                if self.workers > 1:
+                    return await send_with_workers(self._commands(number, of), visits, due, **how)
+                options = SendOptions(topic, self.interval, self.limit, Shard(number - 1, of))
+                async with producer(
+                    connection, compression=self.compression, notice=notice
+                ) as sending:
+                    return await send(sending, options, encoders, due, clock=clock, **how)
+
+        total = run(main)
+        if not self.worker:
+            notice(f"sent: {total.as_line()}")
+        return FAILED if total.error else DONE
+
+    def _commands(self, number: int, of: int) -> list[list[str]]:
         """Return the command of each worker: with its part of what is this process's part."""
         from alertstream.cli.workers import worker_command
 
-        number, of = part
         parts = [f"{number + of * worker}/{of * self.workers}" for worker in range(self.workers)]
         return [worker_command("--part", each) for each in parts]
 
@@ -160,9 +147,8 @@ def part_of_visit(text: str | None) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-@contextmanager
-def _reported_progress() -> Iterator[Callable[[VisitSent, float], None]]:
-    """Give what reports this worker's progress now and then to the process that started it."""
+def _reported_progress() -> Callable[[VisitSent, float], None]:
+    """Return what reports this worker's progress now and then to the process that started it."""
     reported = 0.0
 
     def report(visit: VisitSent, share: float) -> None:
@@ -171,4 +157,4 @@ def _reported_progress() -> Iterator[Callable[[VisitSent, float], None]]:
             reported = time.monotonic()
             write_line(as_json({"share": share, "acknowledged": visit.acknowledged}))
 
-    yield report
+    return report

@@ -7,7 +7,8 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, TextIO
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -25,29 +26,32 @@ if TYPE_CHECKING:
     from alertstream.sending.sender import VisitSent
 
 
-def _bars(*columns: str | ProgressColumn) -> Progress:
+@contextmanager
+def _bar(*columns: str | ProgressColumn, **task: Any) -> Iterator[Callable[..., None]]:
+    """Show a bar; give what updates it, as rich's ``Progress.update`` does."""
     end_waiting()
     console = Console(stderr=True, highlight=False)
-    return Progress(
+    with Progress(
         *columns,
         console=console,
         transient=True,
         disable=is_quiet() or not console.is_terminal,
         # What is written to standard output would be shown with the bars, and go to no file.
         redirect_stdout=sys.stdout.isatty(),
-    )
+    ) as bars:
+        yield partial(bars.update, bars.add_task("", **task))
 
 
 @contextmanager
 def send_progress() -> Iterator[Callable[[VisitSent, float], None]]:
-    """Show a bar for each visit as it is sent; nothing where there is no terminal."""
+    """Show a bar for each visit as it is sent."""
     alerts = "{task.percentage:3.0f} %  {task.fields[alerts]} alerts"
-    with _bars("{task.description}", BarColumn(), alerts, TimeElapsedColumn()) as bars:
-        bar = bars.add_task("", total=1.0, alerts=0, visible=False)
+    columns = ("{task.description}", BarColumn(), alerts, TimeElapsedColumn())
+    with _bar(*columns, total=1.0, alerts=0, visible=False) as update:
 
         def show(visit: VisitSent, share: float) -> None:
             name, done = f"visit {visit.visit}", visit.acknowledged
-            bars.update(bar, description=name, completed=share, alerts=done, visible=share < 1)
+            update(description=name, completed=share, alerts=done, visible=share < 1)
 
         yield show
 
@@ -55,56 +59,48 @@ def send_progress() -> Iterator[Callable[[VisitSent, float], None]]:
 @contextmanager
 def fetch_progress() -> Iterator[Callable[[int, int, str], None]]:
     """Show a bar while the files of the local Kafka are fetched."""
-    with _bars("fetching Kafka", BarColumn(), "{task.fields[name]}") as bars:
-        bar = bars.add_task("", total=None, visible=False, name="")
-
-        def show(done: int, total: int, name: str) -> None:
-            bars.update(bar, completed=done, total=total, name=name, visible=done < total)
-
-        yield show
+    columns = ("fetching Kafka", BarColumn(), "{task.fields[name]}")
+    with _bar(*columns, total=None, visible=False, name="") as update:
+        yield lambda done, total, name: update(
+            completed=done, total=total, name=name, visible=done < total
+        )
 
 
 @contextmanager
 def simulate_progress(total: int, per_visit: int) -> Iterator[Callable[[int, int], None]]:
     """Show a bar while visits are made up."""
     columns = ("simulating", BarColumn(), "{task.completed} alerts", TimeRemainingColumn())
-    with _bars(*columns) as bars:
-        bar = bars.add_task("", total=total)
-        yield lambda visit, done: bars.update(bar, completed=visit * per_visit + done)
+    with _bar(*columns, total=total) as update:
+        yield lambda visit, done: update(completed=visit * per_visit + done)
 
 
 @contextmanager
 def share_progress(text: str) -> Iterator[Callable[[float], None]]:
     """Show a bar that takes how much is done, 0 to 1."""
-    with _bars(text, BarColumn(), "{task.percentage:3.0f} %", TimeRemainingColumn()) as bars:
-        bar = bars.add_task("", total=1.0)
-        yield lambda share: bars.update(bar, completed=share)
+    columns = (text, BarColumn(), "{task.percentage:3.0f} %", TimeRemainingColumn())
+    with _bar(*columns, total=1.0) as update:
+        yield lambda share: update(completed=share)
 
 
 @contextmanager
 def reading_progress() -> Iterator[ReadingProgress]:
-    """Show a bar from the first messages on, if what comes of them is not seen: goes to a file."""
-    if not _is_file(sys.stdout):
+    """Show a bar from the first messages on, if what comes of them is not seen.
+
+    That is where standard output is a file, or nowhere; another program may show what it gets.
+    """
+    mode = os.fstat(sys.stdout.fileno()).st_mode
+    if not stat.S_ISREG(mode) and (not stat.S_ISCHR(mode) or sys.stdout.isatty()):
         yield lambda came, left: None
         return
-    bars: Progress | None = None
+    columns = ("reading", BarColumn(), "{task.completed} alerts", TimeRemainingColumn())
+    update: Callable[..., None] | None = None
     done = 0
 
     def show(came: int, left: int | None) -> None:
-        nonlocal bars, done
-        if bars is None:
-            columns = ("reading", BarColumn(), "{task.completed} alerts", TimeRemainingColumn())
-            bars = stack.enter_context(_bars(*columns))
-            bars.add_task("", total=None)
+        nonlocal update, done
+        update = update or stack.enter_context(_bar(*columns, total=None))
         done += came
-        total = None if left is None else done + left
-        bars.update(bars.task_ids[0], completed=done, total=total)
+        update(completed=done, total=None if left is None else done + left)
 
     with ExitStack() as stack:
         yield show
-
-
-def _is_file(stream: TextIO) -> bool:
-    """Return whether a stream goes to a file, or nowhere; another program may show what it gets."""
-    mode = os.fstat(stream.fileno()).st_mode
-    return stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not stream.isatty())
