@@ -7,10 +7,9 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import TextIO
 from uuid import getnode, uuid4
 
 MAX_INSTANCES = 1000
@@ -28,32 +27,20 @@ def instance_name(group: str) -> Iterator[str]:
     key = sha256(f"{group} {machine}".encode()).hexdigest()[:16]
     for number in range(MAX_INSTANCES):
         path = Path(tempfile.gettempdir()) / f"alertstream-{key}-{number}.lock"
-        lock = _locked(path)
-        if lock is not None:
-            with lock:
-                try:
-                    yield f"{group}-{machine}-{number}"
-                finally:
-                    path.unlink(missing_ok=True)
+        with ExitStack() as stack:
+            try:
+                lock = stack.enter_context(path.open("a"))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Its last owner may have removed it by now, and another process created it again.
+                if not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                    continue
+            except OSError:
+                # Somebody else has it, or it cannot be written.
+                continue
+            stack.callback(path.unlink, missing_ok=True)
+            yield f"{group}-{machine}-{number}"
             return
     yield f"{group}-{machine}-{uuid4().hex}"
-
-
-def _locked(path: Path) -> TextIO | None:
-    """Return a file that nobody else has locked; None if somebody has, or it cannot be opened."""
-    try:
-        lock = path.open("a")
-    except OSError:
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Its last owner may have removed it by now, and another process created it again.
-        if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-            return lock
-    except OSError:
-        pass
-    lock.close()
-    return None
 
 
 def _machine() -> str:

@@ -12,9 +12,9 @@ import json
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from alertstream.errors import AlertStreamError, Notice
@@ -59,7 +59,12 @@ async def worker(command: Command, stop: asyncio.Event) -> AsyncIterator[Process
     process = await asyncio.create_subprocess_exec(
         *command, stdin=PIPE, stdout=PIPE, start_new_session=True, limit=MAX_LINE
     )
-    ending = asyncio.create_task(_end_with(process, stop))
+
+    async def end_with_stop() -> None:
+        await stop.wait()
+        await end_process(process, signal.SIGTERM)
+
+    ending = asyncio.create_task(end_with_stop())
     try:
         yield process
     except asyncio.CancelledError:
@@ -69,15 +74,11 @@ async def worker(command: Command, stop: asyncio.Event) -> AsyncIterator[Process
                 process.send_signal(signal.SIGTERM)
         raise
     finally:
-        if not stop.is_set():
+        if stop.is_set():
+            await ending
+        else:
             ending.cancel()
-            ending = asyncio.create_task(end_process(process, signal.SIGTERM))
-        await ending
-
-
-async def _end_with(process: Process, stop: asyncio.Event) -> None:
-    await stop.wait()
-    await end_process(process, signal.SIGTERM)
+            await end_process(process, signal.SIGTERM)
 
 
 async def _reports(process: Process) -> AsyncIterator[dict[str, Any]]:
@@ -115,9 +116,15 @@ async def filter_with_workers(
         if status not in went_well and not stop.is_set():
             raise WorkerError(number, status)
 
+    async def report_visits() -> None:
+        while True:
+            await asyncio.sleep(POLL_INTERVAL)
+            if closed := account.close_visits():
+                await report(closed)
+
     try:
         async with asyncio.TaskGroup() as tasks:
-            reporting = tasks.create_task(_report_visits(account, report))
+            reporting = tasks.create_task(report_visits())
             workers = [
                 tasks.create_task(filter_again(number, command))
                 for number, command in enumerate(commands, 1)
@@ -129,13 +136,6 @@ async def filter_with_workers(
     if closed := account.close_visits(all_of_them=True):
         await report(closed)
     return account.totals()
-
-
-async def _report_visits(account: FilterAccount, report: Report) -> None:
-    while True:
-        await asyncio.sleep(POLL_INTERVAL)
-        if closed := account.close_visits():
-            await report(closed)
 
 
 async def _filter(command: Command, account: FilterAccount, stop: asyncio.Event) -> int:
@@ -167,68 +167,75 @@ async def send_with_workers(
     :param report: called when all of them have sent their part of a visit.
     """
     places = {visit: place for place, visit in enumerate(visits)}
-    total = VisitSent("", "")
+    total = VisitSent()
     async with AsyncExitStack() as stack:
-        workers = [await stack.enter_async_context(worker(each, stop)) for each in commands]
+        workers = [
+            _Sender(await stack.enter_async_context(worker(command, stop)), number)
+            for number, command in enumerate(commands, 1)
+        ]
         async for visit, start in bursts:
-            sent = VisitSent(visit.path.stem, str(visit.path))
-            burst = _SharedBurst(sent, [0.0] * len(workers), [0] * len(workers), progress)
             order = json.dumps({"visit": places[visit], "start": start})
-            parts = [burst.part(each, number, order) for number, each in enumerate(workers, 1)]
-            await asyncio.gather(*parts)
+            sent = await _send_visit(workers, visit, order, progress)
             progress(sent, 1.0)
             report(sent)
             total.add(sent)
             if isinstance(sent.error, WorkerError):
                 return total
-        for number, each in enumerate(workers, 1):
-            total.error = total.error or await _end_of(each, number)
+        for each in workers:
+            total.error = total.error or await each.end()
     return total
 
 
-async def _end_of(process: Process, number: int) -> WorkerError | None:
-    """Let a worker end, as nothing is left to send; return what went wrong with it."""
-    assert process.stdin is not None
-    process.stdin.close()
-    status = await process.wait()
-    return WorkerError(number, status) if status else None
+async def _send_visit(
+    workers: Sequence[_Sender], visit: VisitFiles, order: str, progress: Progress
+) -> VisitSent:
+    """Have all workers send their parts of a visit; return the sum."""
+    sent = VisitSent(visit.path.stem, str(visit.path))
+
+    def show() -> None:
+        acknowledged = sum(each.acknowledged for each in workers)
+        share = sum(each.share for each in workers) / len(workers)
+        progress(replace(sent, acknowledged=acknowledged), share)
+
+    parts = await asyncio.gather(*(each.send(order, show) for each in workers))
+    for part in parts:
+        sent.add(part)
+        if part.planned:
+            sent.visit = part.visit
+    sent.seconds = max(part.seconds for part in parts)
+    return sent
 
 
 @dataclass
-class _SharedBurst:
-    """One visit that all workers send parts of: the sum, and how far each one is."""
+class _Sender:
+    """A worker that sends its part of each visit, and how far it is with that."""
 
-    sent: VisitSent
-    shares: list[float]
-    acknowledged: list[int]
-    progress: Progress
+    process: Process
+    number: int
+    share: float = 0.0
+    acknowledged: int = 0
 
-    async def part(self, process: Process, number: int, order: str) -> None:
-        """Order a worker to send its part, and add its account when it is done."""
-        assert process.stdin is not None
+    async def send(self, order: str, show: Callable[[], None]) -> VisitSent:
+        """Order the worker to send its part, and return its account when it is done."""
+        assert self.process.stdin is not None
+        self.share, self.acknowledged = 0.0, 0
         # The latter is uvloop's, of a process that has ended.
         with suppress(ConnectionError, RuntimeError):
-            process.stdin.write(f"{order}\n".encode())
-            await process.stdin.drain()
-        async for report in _reports(process):
+            self.process.stdin.write(f"{order}\n".encode())
+            await self.process.stdin.drain()
+        async for report in _reports(self.process):
             if "planned" in report:
-                return self._add(report)
-            self._show(number, report)
-        self.sent.error = self.sent.error or WorkerError(number, await process.wait())
+                return VisitSent.from_json(report)
+            self.share, self.acknowledged = report["share"], report["acknowledged"]
+            show()
+        return VisitSent(error=WorkerError(self.number, await self.process.wait()))
 
-    def _show(self, number: int, report: Mapping[str, Any]) -> None:
-        self.shares[number - 1] = report["share"]
-        self.acknowledged[number - 1] = report["acknowledged"]
-        shown = VisitSent(self.sent.visit, self.sent.file, acknowledged=sum(self.acknowledged))
-        self.progress(shown, sum(self.shares) / len(self.shares))
-
-    def _add(self, report: Mapping[str, Any]) -> None:
-        part = VisitSent.from_json(report)
-        seconds = max(self.sent.seconds, part.seconds)
-        if part.planned:
-            self.sent.visit = part.visit
-        self.sent.add(part)
-        self.sent.seconds = seconds
+    async def end(self) -> WorkerError | None:
+        """Let the worker end, as nothing is left to send; return what went wrong with it."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        status = await self.process.wait()
+        return WorkerError(self.number, status) if status else None
 
 
 async def ordered_bursts(
