@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from alertstream.cli.commands.filter_offline import (
-    counts_line,
-    dry_run,
-    list_filters,
-    require_fields_of,
-    write_new_filter,
-)
 from alertstream.cli.options.completion import complete_filters, complete_where
 from alertstream.cli.options.schemas import SchemaOptions
 from alertstream.cli.options.shared import (
@@ -26,18 +20,29 @@ from alertstream.cli.options.shared import (
     option_group,
     topic_argument,
 )
-from alertstream.cli.terminal.output import DONE, UNDECODABLE, notice, write_line, write_lines
+from alertstream.cli.terminal.output import (
+    DONE,
+    FAILED,
+    UNDECODABLE,
+    as_json,
+    notice,
+    write_error,
+    write_line,
+    write_lines,
+)
 from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
     import asyncio
 
-    from alertstream.avro.schemas import Schemas
+    from alertstream.avro.schemas import Schema, Schemas
     from alertstream.filtering.account import FilterCounts
     from alertstream.filtering.filters import AlertFilter
-    from alertstream.filtering.pipeline import FilterOptions, Report
     from alertstream.kafka.connection import Connection
+    from alertstream.local.dry_run import DryRun
 
+NO_FIELDS = "decodes whole alerts: it is many times faster with fields, which names what it needs"
+"""What is said of a filter that does not declare what it needs."""
 
 _filters = option_group("Filters")
 _without_kafka = option_group("Without Kafka")
@@ -87,17 +92,13 @@ class Filter(ReadingOptions, SchemaOptions, WorkerOptions, FormatOptions):
         if (self.list_ or self.new is not None) and (names := self._names()):
             raise UsageError("--list and --new take no FILTER", where=names[0], todo="omit it")
         if self.list_:
-            return list_filters(self.filters or (), self.format)
+            self._list()
+            return DONE
         if self.new is not None:
-            return write_new_filter(self.new)
+            _write_template(self.new)
+            return DONE
         if self.dry_run is not None:
-            return dry_run(
-                self.dry_run,
-                self._chosen(self._names(), self.output or "where"),
-                self.cap,
-                self.known_schemas(),
-                self.format,
-            )
+            return self._try(self.dry_run)
         return self._filter()
 
     def _names(self) -> list[str]:
@@ -129,40 +130,77 @@ class Filter(ReadingOptions, SchemaOptions, WorkerOptions, FormatOptions):
             )
         return chosen
 
+    def _line(self, counts: FilterCounts) -> str:
+        return as_json(counts.as_json()) if self.format == "json" else counts.as_line()
+
+    def _list(self) -> None:
+        """List the template's filters and those of files."""
+        from alertstream.filtering.filters import TEMPLATES, TemplateFilter, choose_filters
+
+        templates = f"Filter001 … Filter{TEMPLATES:03}"
+        own = choose_filters((), self.filters) if self.filters else []
+        named = [(templates, TemplateFilter()), *((type(each).__name__, each) for each in own)]
+        for name, each in named:
+            fields = None if each.fields is None else list(each.fields)
+            if self.format == "json":
+                about = {"filter": name.replace(" … ", "-"), "description": each.description}
+                write_line(as_json({**about, "fields": fields}))
+            else:
+                needs = NO_FIELDS if fields is None else f"fields: {', '.join(fields) or 'none'}"
+                write_line(f"{name}  {each.description or 'without a docstring'} · {needs}")
+
+    def _try(self, path: Path) -> int:
+        """Show what filters do with the alerts of files, and how long it takes."""
+        from alertstream.cli.event_loop import run
+        from alertstream.cli.terminal.look import look
+        from alertstream.cli.terminal.progress import share_progress
+        from alertstream.local.dry_run import dry_run, schemas_of
+        from alertstream.printing.lines import LineFormat
+        from alertstream.sending.schedule import files_of, visits_in
+
+        filters, schemas = self._chosen(self._names(), self.output or "where"), self.known_schemas()
+        files = files_of(visits_in([path]))
+        _require_fields(filters, schemas, schemas_of(files))
+        with share_progress("trying filters") as progress:
+            found = run(
+                lambda stop: dry_run(
+                    files, filters, self.cap, schemas, stop=stop, notice=notice, progress=progress
+                )
+            )
+        for counts in found.counts:
+            write_line(self._line(counts))
+        if self.format == "text":
+            shown = LineFormat(look=look())
+            for topic, lines in found.first_lines(schemas, shown).items():
+                if lines:
+                    heading = ["", f"the first that pass {topic}", *shown.heading()]
+                    write_line("\n".join([*heading, *lines]))
+        notice(_time_line(found))
+        for each in filters:
+            if each.fields is None:
+                notice(f"{type(each).__name__} {NO_FIELDS}")
+        if found.error:
+            write_error(found.error)
+            return FAILED
+        return UNDECODABLE if found.incomplete else DONE
+
     def _filter(self) -> int:
-        from alertstream.filtering.pipeline import FilterOptions
-
-        for name, given in (("BROKER", self.broker), ("TOPIC", self.topic)):
-            if not given:
-                hint = "see alertstream filter --help"
-                raise UsageError(f"Missing argument '{name}'.", todo=hint)
-        if (self.where is None) != (self.output is None):
-            raise UsageError("--where and --output belong together", todo="give both, or none")
-        connection, schemas = self.connection(), self.known_schemas()
-        chosen = self._chosen(self.filter or (), self.output)
-        _require_no_circle(self.topic, chosen)
-        require_fields_of(chosen, schemas)
-        wanted = FilterOptions(chosen, self.cap, self.delivery == "exactly-once")
-        if self.workers == 1:
-            totals = self._filter_alone(connection, schemas, wanted)
-        else:
-            totals = self._filter_with_workers(connection, wanted)
-        line = counts_line(self.format)
-        for counts in totals:
-            write_line(line(counts))
-        return UNDECODABLE if any(each.undecodable or each.failed for each in totals) else DONE
-
-    def _filter_alone(
-        self, connection: Connection, schemas: Schemas, wanted: FilterOptions
-    ) -> list[FilterCounts]:
-        """Filter in this process, which may be a worker; return each filter's totals."""
+        """Filter a topic, in this process, which may be a worker, or with workers."""
         from alertstream.cli.event_loop import run, stop_with_input
         from alertstream.cli.instance_name import instance_name
         from alertstream.cli.terminal.progress import reading_progress
+        from alertstream.cli.workers import filter_with_workers, worker_command
+        from alertstream.filtering.account import FilterAccount
         from alertstream.filtering.filters import group_name
-        from alertstream.filtering.pipeline import open_pipeline
+        from alertstream.filtering.pipeline import FilterOptions, open_pipeline
+        from alertstream.kafka.admin import require_topics
 
-        async def main(stop: asyncio.Event) -> list[FilterCounts]:
+        connection, schemas, filters = self._prepared()
+        wanted = FilterOptions(filters, self.cap, self.delivery == "exactly-once")
+        group = group_name(filters)
+        name = self.group_or(group) or group
+
+        async def alone(stop: asyncio.Event) -> list[FilterCounts]:
             if self.worker:
                 stop_with_input(stop)
             else:
@@ -175,29 +213,12 @@ class Filter(ReadingOptions, SchemaOptions, WorkerOptions, FormatOptions):
                     schemas,
                     stop=stop,
                     notice=notice,
-                    report=self._report_until(stop),
+                    report=lambda counts: write_lines(map(self._line, counts), stop),
                     progress=progress,
                 ) as pipeline:
                     return await pipeline.run()
 
-        default = group_name(wanted.filters)
-        with instance_name(self.group_or(default) or default) as instance:
-            subscription = self.subscription(self.topic, group=default, instance=instance)
-            return run(main)
-
-    def _filter_with_workers(
-        self, connection: Connection, wanted: FilterOptions
-    ) -> list[FilterCounts]:
-        """Filter in several processes; return each filter's totals."""
-        from alertstream.cli.event_loop import run
-        from alertstream.cli.workers import filter_with_workers, worker_command
-        from alertstream.filtering.account import FilterAccount
-        from alertstream.filtering.filters import group_name
-        from alertstream.kafka.admin import require_topics
-
-        subscription = self.subscription(self.topic, group=group_name(wanted.filters))
-
-        async def main(stop: asyncio.Event) -> list[FilterCounts]:
+        async def together(stop: asyncio.Event) -> list[FilterCounts]:
             partitions = sum((await require_topics(connection, [self.topic])).values())
             await self.notice_start(connection, subscription)
             if 0 < partitions < self.workers:
@@ -208,19 +229,53 @@ class Filter(ReadingOptions, SchemaOptions, WorkerOptions, FormatOptions):
                 FilterAccount(wanted.topics),
                 went_well=(DONE, UNDECODABLE),
                 stop=stop,
-                report=self._report_until(stop),
+                report=lambda counts: write_lines(map(self._line, counts), stop),
                 notice=notice,
             )
 
-        return run(main)
+        work = alone if self.workers == 1 else together
+        with instance_name(name) if work is alone else nullcontext() as instance:
+            subscription = self.subscription(self.topic, group=group, instance=instance)
+            totals = run(work)
+        for counts in totals:
+            write_line(self._line(counts))
+        return UNDECODABLE if any(each.undecodable or each.failed for each in totals) else DONE
 
-    def _report_until(self, stop: asyncio.Event) -> Report:
-        line = counts_line(self.format)
+    def _prepared(self) -> tuple[Connection, Schemas, list[AlertFilter]]:
+        """Return what to filter with.
 
-        async def report(counts: Sequence[FilterCounts]) -> None:
-            await write_lines(map(line, counts), stop)
+        :raises UsageError: options, or names of filters or fields, are not valid.
+        """
+        for name, given in (("BROKER", self.broker), ("TOPIC", self.topic)):
+            if not given:
+                hint = "see alertstream filter --help"
+                raise UsageError(f"Missing argument '{name}'.", todo=hint)
+        if (self.where is None) != (self.output is None):
+            raise UsageError("--where and --output belong together", todo="give both, or none")
+        connection, schemas = self.connection(), self.known_schemas()
+        chosen = self._chosen(self.filter or (), self.output)
+        _require_no_circle(self.topic, chosen)
+        _require_fields(chosen, schemas)
+        return connection, schemas, chosen
 
-        return report
+
+def _write_template(name: str) -> None:
+    """Write a filter to start from into the current folder."""
+    from alertstream.filtering.template import write_filter
+
+    path = write_filter(name, Path())
+    write_line(str(path))
+    notice(f"now: pytest {path}, and: alertstream filter --dry-run ALERTS.avro --filters {path}")
+
+
+def _require_fields(
+    filters: Sequence[AlertFilter], schemas: Schemas, more: Sequence[Schema] = ()
+) -> None:
+    """Check that schemas have the fields that filters declare."""
+    from alertstream.alert.fields import require_fields
+
+    for each in filters:
+        require_fields(each.fields or (), schemas, more, where=each.declared_in)
 
 
 def _require_no_circle(topic: str, filters: Sequence[AlertFilter]) -> None:
@@ -233,3 +288,14 @@ def _require_no_circle(topic: str, filters: Sequence[AlertFilter]) -> None:
                 where=topic,
                 todo="read other topics, or choose another name",
             )
+
+
+def _time_line(found: DryRun) -> str:
+    """Return how long decoding an alert and running all filters took."""
+    if found.timing.alerts:
+        each = found.timing.seconds / found.timing.alerts
+        return f"{each * 1e6:,.0f} µs per alert to decode it and run all filters"
+    if found.setup.alerts:
+        each = found.setup.seconds / found.setup.alerts
+        return f"{each * 1e6:,.0f} µs per alert, mostly to set up decoding, as they are so few"
+    return "no alerts"
