@@ -6,8 +6,8 @@ import logging
 import os
 import platform
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -22,7 +22,7 @@ from alertstream.cli.commands.send import Send
 from alertstream.cli.commands.simulate import Simulate
 from alertstream.cli.options import completion
 from alertstream.cli.options.parsing import Command, Root, complete_profiles, usage_hint
-from alertstream.cli.options.shared import Options
+from alertstream.cli.options.shared import Options, option_group
 from alertstream.cli.terminal.output import (
     DONE,
     FAILED,
@@ -52,6 +52,8 @@ for each in (Send, Filter, Print, Monitor, Broker, Simulate, Doctor, Demo):
 for below in (schema.List, schema.Show, schema.Register, schema.Diff, schema.Check):
     schema_app.command(below.__name__.lower(), cls=Command)(below)
 
+_options = option_group("Options")
+
 
 def _show_version(asked: bool) -> None:
     if asked:
@@ -67,35 +69,31 @@ def _show_version(asked: bool) -> None:
 
 
 @app.callback()
-def root(
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="TOML file with options.", envvar="ALERTSTREAM_CONFIG"),
-    ] = None,
-    profile: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Profile in that file to use.",
-            envvar="ALERTSTREAM_PROFILE",
-            autocompletion=complete_profiles,
-        ),
-    ] = None,
-    broker: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT", help="Kafka's address, instead of the profile's."),
-    ] = None,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show tracebacks, and what Kafka's client logs.")
-    ] = False,
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
-        ),
-    ] = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Program:
     """Send, filter, print and monitor a sky survey's alert stream on Apache Kafka."""
+
+    config: Path | None = _options(
+        None, "TOML file with options.", "FILE", envvar="ALERTSTREAM_CONFIG"
+    )
+    profile: str | None = _options(
+        None,
+        "Profile in that file to use.",
+        "NAME",
+        envvar="ALERTSTREAM_PROFILE",
+        autocompletion=complete_profiles,
+    )
+    broker: str | None = _options(None, "Kafka's address, instead of the profile's.", "HOST:PORT")
+    debug: bool = _options(
+        False, "Show tracebacks, and what Kafka's client logs.", names=("--debug",)
+    )
+    version: bool = _options(
+        False,
+        "Show the version and exit.",
+        names=("--version",),
+        callback=_show_version,
+        is_eager=True,
+    )
 
 
 def status_of(arguments: list[str]) -> int:

@@ -8,7 +8,7 @@ import sys
 import termios
 import time
 import tty
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -36,17 +36,13 @@ SPARKS = 16
 """Refreshes of which a topic's line shows how many alerts came."""
 WIDE, NARROW = 100, 72
 SHOWN_FROM = {
-    "share": NARROW,
-    "MB": NARROW,
-    "median": NARROW,
-    "recently": WIDE,
-    "took": WIDE,
-    "longest": WIDE,
     "p99": 60,
+    **dict.fromkeys(("share", "MB", "median"), NARROW),
+    **dict.fromkeys(("recently", "took", "longest"), WIDE),
 }
 """Columns of a table that need so wide a terminal; others are always shown."""
-ORDERS: dict[str, Callable[[tuple[str, Figures]], Any] | None] = {
-    "as named": None,
+ORDERS: dict[str, Callable[[tuple[str, Figures]], Any]] = {
+    "as named": lambda topic: 0,
     "by alerts": lambda topic: -topic[1]["alerts"],
     "by rate": lambda topic: -topic[1]["alerts_per_second"],
     "by name": lambda topic: topic[0],
@@ -95,26 +91,19 @@ class MonitorScreen:
         """Return all that is shown."""
         if not self._figures:
             return Text("waiting for Kafka")
-        tables = (self._topics(), self._visits(), self._groups())
-        parts: list[RenderableType] = [self._head(), *(each for each in tables if each.columns)]
-        if self._notice:
-            parts.append(Text(self._notice, style="yellow"))
-        parts.append(Text(f"p pause · s sort ({self._orders[0]}) · q quit", style="dim"))
-        return Group(*parts)
-
-    def _head(self) -> Text:
         at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self._figures["time"]))
         head = Text(f"alertstream monitor · {at}", style="bold")
         if not self._figures["connected"]:
             head.append(" · no connection to Kafka", style="bold red")
         if self._paused:
             head.append(" · paused", style="bold yellow")
-        return head
+        tables = (self._topics(), self._visits(), self._groups())
+        notice = [Text(self._notice, style="yellow")] if self._notice else []
+        keys = Text(f"p pause · s sort ({self._orders[0]}) · q quit", style="dim")
+        return Group(head, *(each for each in tables if each.columns), *notice, keys)
 
     def _sorted(self) -> list[tuple[str, Figures]]:
-        topics = list(self._figures["topics"].items())
-        key = ORDERS[self._orders[0]]
-        return sorted(topics, key=key) if key else topics
+        return sorted(self._figures["topics"].items(), key=ORDERS[self._orders[0]])
 
     def _topics(self) -> Table:
         first = self._figures["topics"].get(self._first, {"alerts": 0})["alerts"]
@@ -133,17 +122,16 @@ class MonitorScreen:
         return self._table(("topic",), rows)
 
     def _visits(self) -> Table:
-        visits: dict[str, list[tuple[str, Figures]]] = {}
+        visits: defaultdict[str, list[tuple[str, Figures]]] = defaultdict(list)
         for topic, of_topic in self._sorted():
             for visit, stats in list(of_topic["visits"].items())[-MAX_VISITS:]:
-                visits.setdefault(visit, []).append((topic, stats))
-        in_order = sorted(
-            visits, key=lambda visit: min(each["first"] or 0 for _, each in visits[visit])
-        )
-        rows: list[Row] = []
-        for visit in in_order[-self._visits_that_fit() :]:
-            for number, (topic, stats) in enumerate(visits[visit]):
-                rows.append((("" if number else visit, topic), _visit_cells(stats)))
+                visits[visit].append((topic, stats))
+        began = {name: min(each["first"] or 0 for _, each in of) for name, of in visits.items()}
+        rows = [
+            (("" if number else visit, topic), _visit_cells(stats))
+            for visit in sorted(visits, key=began.__getitem__)[-self._visits_that_fit() :]
+            for number, (topic, stats) in enumerate(visits[visit])
+        ]
         return self._table(("visit", "topic"), rows)
 
     def _visits_that_fit(self) -> int:
@@ -238,9 +226,9 @@ def _keys(actions: dict[str, Callable[[], None]]) -> Iterator[None]:
         return
 
     def on_key() -> None:
-        action = actions.get(os.read(keyboard, 1).decode(errors="replace").lower())
-        if action is not None:
-            action()
+        key = os.read(keyboard, 1).decode(errors="replace").lower()
+        if key in actions:
+            actions[key]()
 
     before = termios.tcgetattr(keyboard)
     loop = asyncio.get_running_loop()
