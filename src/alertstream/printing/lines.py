@@ -23,7 +23,8 @@ from alertstream.kafka.messages import ORIGIN, REASON, Message
 
 MAX_HEX = 32
 """Bytes of an undecodable message that a text shows."""
-_ORIGIN = {"topic": str, "partition": int, "offset": int, "timestamp": int}
+_PLACE = {"topic": str, "partition": int, "offset": int, "timestamp": int}
+"""Where and when a message is, as JSON has it."""
 
 
 @contextmanager
@@ -119,10 +120,10 @@ def _origin(header: bytes | None) -> dict[str, Any] | None:
     """Return where a copied message comes from; None if no valid header says so."""
     try:
         stated = json.loads(header or b"")
-        origin = {name: stated[name] for name in _ORIGIN}
+        origin = {name: stated[name] for name in _PLACE}
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
-    if any(type(origin[name]) is not kind for name, kind in _ORIGIN.items()):
+    if any(type(origin[name]) is not kind for name, kind in _PLACE.items()):
         return None
     return origin | {"topic": printable(origin["topic"])}
 
@@ -154,13 +155,8 @@ def plain(value: Any, *, images: bool = False) -> Any:
 
 def _json_line(message: Message, known: dict[str, Any]) -> str:
     """Return a message and what is known of its content as a line of strict JSON."""
-    head = {
-        "topic": message.topic,
-        "partition": message.partition,
-        "offset": message.offset,
-        "timestamp": message.timestamp,
-        "schema_id": schema_id_of(message.value),
-    }
+    head = {name: getattr(message, name) for name in _PLACE}
+    head["schema_id"] = schema_id_of(message.value)
     return json.dumps(head | known, allow_nan=False, ensure_ascii=False)
 
 
