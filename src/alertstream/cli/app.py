@@ -6,6 +6,8 @@ import logging
 import os
 import platform
 import sys
+import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from alertstream.cli.commands.print import Print
 from alertstream.cli.commands.send import Send
 from alertstream.cli.commands.simulate import Simulate
 from alertstream.cli.options import completion
-from alertstream.cli.options.parsing import Command, Root, complete_profiles, usage_hint
+from alertstream.cli.options.parsing import Command, Root, config_file, usage_hint
 from alertstream.cli.options.shared import Options, option_group
 from alertstream.cli.terminal.output import (
     DONE,
@@ -66,6 +68,13 @@ def _show_version(asked: bool) -> None:
         parts = (f"Python {platform.python_version()}", f"Kafka {kafka_version()}", *libraries)
         write_line(f"alertstream {__version__}\n{' · '.join(parts)}")
         raise typer.Exit
+
+
+@completion.quietly
+def complete_profiles(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    """Offer the profiles of the configuration file."""
+    file = config_file(ctx.params.get("config"))
+    return [*tomllib.loads(file.read_text(encoding="utf-8"))["profiles"]]
 
 
 @app.callback()

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from alertstream.cli.options.settings import warn_if_open
+from alertstream.cli.options.parsing import warn_if_open
 from alertstream.cli.options.shared import Options, Protocol, option_group
 from alertstream.cli.terminal.output import DONE, notice, write_line
 

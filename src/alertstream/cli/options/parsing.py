@@ -2,22 +2,32 @@
 
 An option's value is taken from the command line, else from the environment
 (``ALERTSTREAM_SEND_INTERVAL`` for one command before ``ALERTSTREAM_INTERVAL`` for all), else from
-the configuration file.
+the configuration file::
+
+    username = "ada"                    # for every command that has this option
+    password_file = "/home/ada/.kafka"
+    [send]
+    interval = 37
+    [profiles.rubin]                    # with --profile rubin; has BROKER, too
+    broker = "HOST:PORT"
 """
 
 from __future__ import annotations
 
+import logging
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from alertstream.cli.options import settings
-from alertstream.cli.options.completion import quietly
-from alertstream.errors import AlertStreamError
+from alertstream.errors import AlertStreamError, UsageError
+
+Settings = dict[str, Any]
 
 ROOT_OPTIONS = ("--config", "--profile", "--broker")
 """Options of the program itself that take a value; they may stand after the command, too."""
@@ -28,12 +38,7 @@ GROUPS = (
 )
 """The headings in a command's help (typer's ``rich_help_panel``), in their order."""
 
-
-@quietly
-def complete_profiles(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    """Offer the profiles of the configuration file."""
-    file = settings.config_file(ctx.params.get("config"))
-    return [*tomllib.loads(file.read_text(encoding="utf-8"))["profiles"]]
+_log = logging.getLogger("alertstream")
 
 
 class Root(TyperGroup):
@@ -47,7 +52,7 @@ class Root(TyperGroup):
         left = super().parse_args(ctx, own if typing_value else own + rest)
         given = [ctx.params[name] for name in ("config", "profile", "broker")]
         try:
-            ctx.default_map = settings.default_map(self.commands, *given)
+            ctx.default_map = default_map(self.commands, *given)
         except AlertStreamError:
             # A shell that completes a line is not bothered with what is wrong in the file.
             if not ctx.resilient_parsing:
@@ -103,3 +108,125 @@ def usage_hint(error: typer.TyperException) -> str:
     """Return where a user finds the right usage."""
     context = getattr(error, "ctx", None)
     return f"see {context.command_path if context else 'alertstream'} --help"
+
+
+def default_map(
+    commands: Mapping[str, Any], path: Path | None, profile: str | None, broker: str | None
+) -> Settings:
+    """Return what the configuration file sets for each command, as click's ``default_map``.
+
+    A profile comes before a command's own table, and that before what is set for all commands.
+    Wherever ``password_file`` is an option, there may be a ``password``, which is none, since it
+    would be seen in the list of processes.
+
+    :param commands: typer's commands, and groups of these, by name.
+    :param path: None is ``config.toml`` in the user's configuration folder, if it is there.
+    :param profile: the table of ``profiles`` that is chosen.
+    :param broker: comes before the profile's.
+    :raises UsageError: the file cannot be read, sets what no command has, or has no such profile.
+    """
+    file = config_file(path)
+    read = _read(file, needed=path is not None or profile is not None)
+    special = _profile(read.pop("profiles", {}), profile, file)
+    configured = special.pop("broker", None)
+    if not isinstance(configured, str | None):
+        raise UsageError("broker is not a string", where=str(file), todo='write "HOST:PORT"')
+    tables = {name: _underscored(each) for name, each in read.items() if isinstance(each, dict)}
+    general = {name: each for name, each in read.items() if name not in tables}
+    if any("password" in each for each in (general, special, *tables.values())):
+        warn_if_open(file)
+    known = {name: _options_below(command) for name, command in commands.items()}
+    shared = set().union(*map(_shared, known.values()))
+    for settings in (general, special):
+        _require_known(settings, shared, file)
+    _require_known(tables, known, file)
+    for name, table in tables.items():
+        _require_known(table, known[name], file)
+    return {
+        name: _defaults(command, general, tables.get(name, {}), special, broker or configured)
+        for name, command in commands.items()
+    }
+
+
+def _read(file: Path, *, needed: bool) -> Settings:
+    try:
+        return _underscored(tomllib.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        if not needed:
+            return {}
+        what = f"the file cannot be read: {error.strerror}"
+        raise UsageError(what, where=str(file)) from error
+    except ValueError as error:
+        raise UsageError(f"not valid TOML: {error}", where=str(file)) from error
+
+
+def config_file(path: Path | None) -> Path:
+    """Return the configuration file: ``path``, or the one in the user's folder."""
+    return path or Path(typer.get_app_dir("alertstream")) / "config.toml"
+
+
+def _profile(profiles: Any, name: str | None, file: Path) -> Settings:
+    if name is None:
+        return {}
+    if not isinstance(profiles, dict) or not isinstance(profiles.get(name), dict):
+        todo = f"write it as [profiles.{name}]; there: {', '.join(profiles) or 'none'}"
+        raise UsageError(f"there is no profile {name}", where=str(file), todo=todo)
+    return _underscored(profiles[name])
+
+
+def _underscored(settings: Mapping[str, Any]) -> Settings:
+    return {key.replace("-", "_"): value for key, value in settings.items()}
+
+
+def _options_below(command: Any) -> dict[str, TyperOption]:
+    """Return the options of a command, or those of all commands below it, by name.
+
+    A name that Python keeps for itself, as ``from``, ends in an underscore in our code only.
+    """
+    found: dict[str, TyperOption] = {}
+    for below in getattr(command, "commands", {}).values():
+        found |= _options_below(below)
+    own = (each for each in command.params if isinstance(each, TyperOption))
+    found |= {each.name.rstrip("_"): each for each in own}
+    if "password_file" in found:
+        found["password"] = found["password_file"]
+    return found
+
+
+def _shared(options: Mapping[str, TyperOption]) -> set[str]:
+    """Return the names of options for which holds what is set for all commands."""
+    return {name for name, option in options.items() if option.allow_from_autoenv}
+
+
+def _defaults(
+    command: Any, general: Settings, own: Settings, special: Settings, broker: str | None
+) -> Settings:
+    if below := getattr(command, "commands", None):
+        return {
+            name: _defaults(each, general, own, special, broker) for name, each in below.items()
+        }
+    options = _options_below(command)
+    shared = _shared(options)
+    found: Settings = {}
+    for settings, names in ((general, shared), (own, options), (special, shared)):
+        for name in settings.keys() & names:
+            value, option = settings[name], options[name]
+            # The file may state one value where an option takes several.
+            value = [value] if option.multiple and isinstance(value, str) else value
+            found[name if name == "password" else option.name] = value
+    if broker and any(each.name == "broker" for each in command.params):
+        found["broker"] = broker
+    return found
+
+
+def _require_known(given: Iterable[str], known: Collection[str], file: Path) -> None:
+    for name in (each for each in given if each not in known):
+        near = get_close_matches(name, known, n=1)
+        todo = f"did you mean {near[0]}?" if near else "remove it"
+        raise UsageError(f"there is no option {name}", where=str(file), todo=todo)
+
+
+def warn_if_open(file: Path) -> None:
+    """Warn the user if others may read a file that has a password in it."""
+    if file.stat().st_mode & 0o044:
+        _log.warning(f"warning: others can read the password · {file} · chmod 600 {file}")

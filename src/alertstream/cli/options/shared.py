@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from alertstream.cli.options.completion import quietly
-from alertstream.cli.options.settings import warn_if_open
+from alertstream.cli.options.parsing import warn_if_open
 from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
