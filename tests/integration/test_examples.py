@@ -7,22 +7,13 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.support.commands import finish, run, start
-from tests.support.registry_service import RegistryService
+from tests.support.commands import finish, help_example, run, start
 
 COMMANDS = (
     *("send", "filter", "print", "monitor", "broker", "simulate", "doctor", "demo"),
     *("schema list", "schema show", "schema register", "schema diff", "schema check"),
 )
 ENDLESS = ("monitor", "broker")
-REGISTRY = "http://localhost:8081/apis/ccompat/v7"
-
-
-def example(command: str) -> list[str]:
-    shown = run(*command.split(), "--help", COLUMNS="200")
-    assert shown.status == 0
-    (found,) = re.findall(r"Example: alertstream (.*?)\n\n", shown.out, re.DOTALL)
-    return found.split()
 
 
 def test_all_commands_are_here() -> None:
@@ -50,7 +41,7 @@ def broker(kafka: str) -> str:
 def test_example_of_the_help_works(
     broker: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = [each.replace("localhost:9092", broker) for each in example(command)]
+    given = [each.replace("localhost:9092", broker) for each in help_example(command)]
     assert given[: len(command.split())] == command.split()
     monkeypatch.chdir(tmp_path)
     if command in ENDLESS:
@@ -64,9 +55,3 @@ def test_example_of_the_help_works(
     ended = run(*given, limit=120)
     assert ended.status == 0, ended.err
     assert ended.out
-
-
-def test_example_of_a_registry_works(registry: RegistryService) -> None:
-    ended = run(*(each.replace(REGISTRY, registry.url) for each in example("schema register")))
-    assert ended.status == 0, ended.err
-    assert "lsst.v10_0.alert" in ended.out

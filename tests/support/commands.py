@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -96,6 +97,14 @@ def run(*arguments: object, limit: float = LIMIT, **environment: str) -> Finishe
     if status is None:
         pytest.fail(f"still running after {limit} s: {given}\n{out}\n{err}")
     return _without_traceback(Finished(status, out, err))
+
+
+def help_example(command: str) -> list[str]:
+    """The arguments of the example in a command's help."""
+    shown = run(*command.split(), "--help", COLUMNS="200")
+    assert shown.status == 0
+    (found,) = re.findall(r"Example: alertstream (.*?)\n\n", shown.out, re.DOTALL)
+    return found.split()
 
 
 def send_visits(broker: str, topic: str, *data: Path, partitions: int = 4) -> None:

@@ -18,7 +18,7 @@ import fastavro
 import pytest
 import trustme
 from tests.support import raw_kafka
-from tests.support.commands import Finished, finish, run, start, stop, until
+from tests.support.commands import Finished, finish, help_example, run, start, stop, until
 from tests.support.registry_service import RegistryService, ask, free_port, pass_on, reply, server
 from tests.support.samples import (
     VERSIONS,
@@ -558,3 +558,11 @@ def test_diff_of_files(tmp_path: Path) -> None:
         "+ d.z: float, default 0.5",
     ]
     assert run("schema", "diff", "10.0", "10.0").out == ""
+
+
+def test_example_of_the_help_works(registry: RegistryService) -> None:
+    given = help_example("schema register")
+    assert "http://localhost:8081/apis/ccompat/v7" in given
+    ended = run(*(registry.url if each.startswith("http:") else each for each in given))
+    assert ended.status == 0, ended.err
+    assert "lsst.v10_0.alert" in ended.out
