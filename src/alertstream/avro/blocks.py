@@ -9,7 +9,6 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from io import SEEK_CUR, BytesIO
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
@@ -57,6 +56,10 @@ WHOLE = Shard(0, 1)
 _NOTHING = Shard(-1, 1)
 
 
+MAX_SEARCHED = 16 * 1024 * 1024
+"""Bytes of a file that are searched at a time for what ends a block."""
+
+
 class CutShortError(ValueError):
     """The file ends within a block."""
 
@@ -86,7 +89,10 @@ class Blocks:
         """Yield all blocks, decompressed, those of other shards without their bytes."""
         number = 0
         while self._file.tell() < self._size:
-            block = fastavro.schemaless_reader(self._file, _BLOCK, None)
+            try:
+                block = fastavro.schemaless_reader(self._file, _BLOCK, None)
+            except (EOFError, IndexError) as error:
+                raise CutShortError from error
             if block["size"] + len(self.sync_marker) > self._size - self._file.tell():
                 raise CutShortError
             if block["size"] < 0:
@@ -102,12 +108,29 @@ class Blocks:
             number += 1
 
     def end(self) -> int:
-        """Return where the last whole block ends, without reading what is in the blocks."""
+        """Return where the last whole block ends, without reading what is in the blocks.
+
+        :raises ValueError: what follows is not one block that was cut short, but damage.
+        """
         end = self._file.tell()
-        with suppress(EOFError, CutShortError):
+        try:
             for _ in self.of_shard(_NOTHING):
                 end = self._file.tell()
+        except CutShortError as error:
+            # A size may be wrong, too, and then there are whole blocks behind it.
+            if self._is_marked_after(end):
+                raise ValueError("a block of impossible size") from error
         return end
+
+    def _is_marked_after(self, start: int) -> bool:
+        """Return whether a block ends anywhere after a place in the file."""
+        self._file.seek(start)
+        seen = b""
+        while content := self._file.read(MAX_SEARCHED):
+            seen = seen[1 - len(self.sync_marker) :] + content
+            if self.sync_marker in seen:
+                return True
+        return False
 
 
 def opened(message: bytes) -> tuple[int | bytes, bytes, int]:

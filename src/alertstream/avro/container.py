@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
@@ -119,26 +119,30 @@ def _records_in(block: bytes, count: int, schema: Schema) -> Iterator[bytes]:
 
 
 class ContainerTail(NamedTuple):
-    """The schema, as JSON; what ends each block; and where the last whole one ends."""
+    """The schema, as JSON; what ends each block; and where the last whole one ends.
+
+    There is no such place if blocks that are whole follow after damage.
+    """
 
     schema: bytes
     sync_marker: bytes
-    end: int
+    end: int | None
 
 
 def container_tail(path: Path) -> ContainerTail:
     """Find out what it takes to append to a container file.
 
-    :raises DataError: the file cannot be read, is not a container file, is compressed, or is
-        damaged elsewhere than in its last block.
+    :raises DataError: the file cannot be read, is not a container file, or is compressed.
     """
-    with _readable(path, "not an intact Avro container file"), path.open("rb") as file:
+    with _readable(path, "not an Avro container file"), path.open("rb") as file:
         blocks = Blocks(file, path.stat().st_size)
-        tail = ContainerTail(blocks.schema, blocks.sync_marker, blocks.end())
-    if blocks.codec != b"null":
-        what = "cannot append to a compressed file"
-        raise DataError(what, where=str(path), todo="choose another file")
-    return tail
+        if blocks.codec != b"null":
+            what = "cannot append to a compressed file"
+            raise DataError(what, where=str(path), todo="choose another file")
+        end = None
+        with suppress(ValueError):
+            end = blocks.end()
+        return ContainerTail(blocks.schema, blocks.sync_marker, end)
 
 
 @contextmanager
@@ -150,6 +154,8 @@ def _readable(path: Path, what: str) -> Iterator[None]:
         what = f"the file cannot be read ({error.strerror})"
         raise DataError(what, where=str(path)) from error
     except Exception as error:
+        if isinstance(error, DataError):
+            raise
         if isinstance(error, SchemaError):
             what = f"the file's schema cannot be used: {error.what}"
         raise DataError(what, where=str(path), todo="choose another file") from error

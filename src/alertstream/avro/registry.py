@@ -180,7 +180,6 @@ class RegistrySchemas(Schemas):
         if self._cache is not None:
             content = json.dumps(plain_schema(schema)).encode()
             with suppress(OSError):
-                self._cache.mkdir(parents=True, exist_ok=True)
                 write_whole(self._cache / f"{schema_id}.avsc", content)
 
 

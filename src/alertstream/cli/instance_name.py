@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from uuid import getnode, uuid4
+
+from alertstream.system.files import locked
 
 MAX_INSTANCES = 1000
 """Processes of a group on one machine whose names stay the same."""
@@ -23,17 +25,14 @@ def instance_name(group: str) -> Iterator[str]:
     The first process of the group on this machine has number 0, a second one at the same time 1.
     A lock file, which the system releases even for a process that is killed, says which are taken.
     """
-    machine = f"{socket.gethostname()}-{_machine()}"
+    folder = _own_folder()
+    machine = f"{socket.gethostname()}-{_machine(folder or Path(tempfile.gettempdir()))}"
     key = sha256(f"{group} {machine}".encode()).hexdigest()[:16]
-    for number in range(MAX_INSTANCES):
-        path = Path(tempfile.gettempdir()) / f"alertstream-{key}-{number}.lock"
+    for number in range(MAX_INSTANCES if folder else 0):
+        path = Path(folder or "", f"{key}-{number}.lock")
         with ExitStack() as stack:
             try:
-                lock = stack.enter_context(path.open("a"))
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Its last owner may have removed it by now, and another process created it again.
-                if not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-                    continue
+                stack.enter_context(locked(path))
             except OSError:
                 # Somebody else has it, or it cannot be written.
                 continue
@@ -43,7 +42,20 @@ def instance_name(group: str) -> Iterator[str]:
     yield f"{group}-{machine}-{uuid4().hex}"
 
 
-def _machine() -> str:
+def _own_folder() -> Path | None:
+    """Return a folder for lock files that no other user can put any into; None if there is none."""
+    user = os.getuid()
+    for parent in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir()):
+        folder = Path(parent or "/nonexistent", f"alertstream-{user}")
+        with suppress(OSError):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            found = folder.lstat()
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == user and not found.st_mode & 0o077:
+                return folder
+    return None
+
+
+def _machine(folder: Path) -> str:
     """Return what only processes have in common that see each other's lock files.
 
     Containers may have one host name and one hardware address, on two machines even.
@@ -52,5 +64,5 @@ def _machine() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()
     except OSError:
         boot = f"{getnode():x}"
-    folder = Path(tempfile.gettempdir()).stat()
-    return sha256(f"{boot} {folder.st_dev} {folder.st_ino}".encode()).hexdigest()[:12]
+    place = folder.stat()
+    return sha256(f"{boot} {place.st_dev} {place.st_ino}".encode()).hexdigest()[:12]

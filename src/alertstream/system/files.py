@@ -1,13 +1,19 @@
-"""Files that are there only when they are whole, and the error if they cannot be written."""
+"""Files that are there only when they are whole, locks, and the error if one cannot be written."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO, Self
 
 from alertstream.errors import DataError
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""What file systems without locks say."""
 
 
 def paths_of(given: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -15,22 +21,90 @@ def paths_of(given: str | Path | Sequence[str | Path]) -> list[Path]:
     return [Path(each) for each in ([given] if isinstance(given, str | Path) else given)]
 
 
-def part_of(path: Path) -> Path:
-    """Return the hidden file beside ``path`` that it is written to until it is whole."""
-    return path.parent / f".{path.name}.{os.getpid()}.part"
+def locked(path: Path, *, wait: bool = False) -> BinaryIO:
+    """Open a file to append to, which no other process has locked as long as it is open.
+
+    The system releases the lock even of a process that is killed.
+
+    :raises BlockingIOError: another process has it; with ``wait``, it is waited for.
+    :raises OSError: it cannot be opened, or not be locked.
+    """
+    while True:
+        with ExitStack() as opened:
+            file = opened.enter_context(path.open("ab"))
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            # Its last owner may have renamed or removed it by now.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    opened.pop_all()
+                    return file
+
+
+class Part:
+    """The hidden ``file`` beside ``path`` that is written until it is whole, by one process.
+
+    What a process that was killed has left of it is written over.
+
+    :raises BlockingIOError: another process writes it; with ``wait``, it is waited for.
+    :raises OSError: it cannot be written.
+    """
+
+    def __init__(self, path: Path, *, wait: bool = False) -> None:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._whole = path
+        self.path = path.with_name(f".{path.name}.part")
+        if self.path.is_symlink():
+            self.path.unlink()
+        try:
+            self.file = locked(self.path, wait=wait)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            self.file = self.path.open("ab")
+        self.file.truncate(0)
+
+    @classmethod
+    def further(cls, path: Path) -> Self:
+        """Return that of the first of ``night.html``, ``night-2.html``, … that is not there yet."""
+        number, name = 1, path
+        while True:
+            with suppress(BlockingIOError):
+                part = cls(name)
+                if not name.exists():
+                    return part
+                part.discard()
+            number += 1
+            name = path.with_stem(f"{path.stem}-{number}")
+
+    def finish(self, *, sync: bool = True) -> Path:
+        """Give the file its name, once the disk has it unless without ``sync``; return the name."""
+        self.file.flush()
+        if sync:
+            os.fsync(self.file.fileno())
+        self.path.replace(self._whole)
+        self.file.close()
+        return self._whole
+
+    def discard(self) -> None:
+        """Remove it, unless it is finished."""
+        if not self.file.closed:
+            self.path.unlink(missing_ok=True)
+            self.file.close()
 
 
 def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file that has its name only when it is whole.
+    """Write a file that has its name only when it is whole, and its folder.
 
     :raises OSError: it cannot be written; nothing is left of it.
     """
-    part = part_of(path)
+    part = Part(path, wait=True)
     try:
-        part.write_bytes(content)
-        return part.replace(path)
+        part.file.write(content)
+        return part.finish(sync=False)
     finally:
-        part.unlink(missing_ok=True)
+        part.discard()
 
 
 @contextmanager
@@ -41,11 +115,11 @@ def writing(path: Path, *, what: str = "the file", option: str = "--save") -> It
     :param option: which option names another place.
     :raises DataError: it cannot be written.
     """
+    todo = f"choose another {option}"
     try:
         yield
+    except BlockingIOError as error:
+        raise DataError(f"another process writes to {what}", where=str(path), todo=todo) from error
     except OSError as error:
-        raise DataError(
-            f"{what} cannot be written ({error.strerror or error})",
-            where=str(path),
-            todo=f"choose another {option}",
-        ) from error
+        what = f"{what} cannot be written ({error.strerror or error})"
+        raise DataError(what, where=str(path), todo=todo) from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from alertstream.avro.container import ContainerFile
 from alertstream.avro.schemas import Schemas
+from alertstream.avro.wire import varint
 from alertstream.errors import DataError
 from alertstream.kafka.messages import Message
 from alertstream.printing.writers.avro_file import AvroFile
@@ -15,15 +17,25 @@ from alertstream.reading.decoder import ReceivedAlert
 from alertstream.sending.encoders import container_encoder
 
 
-def carried(name: str) -> Message:
+def carried(name: str, text: str = "x") -> Message:
     """A message with a schema of this name in it."""
     schema = {"type": "record", "name": name, "fields": [{"name": "objectId", "type": "string"}]}
-    return Message("alerts", 0, 0, 0, None, b"".join(container_encoder(schema)(b"\x02x")))
+    body = varint(len(text)) + text.encode()
+    return Message("alerts", 0, 0, 0, None, b"".join(container_encoder(schema)(body)))
 
 
 def put(writer: AvroFile, *messages: Message) -> None:
     for message in messages:
         writer.prepare(ReceivedAlert({}, message), None)()
+
+
+def appended(path: Path, *messages: Message) -> list[str]:
+    """Append messages to a file; return what was noticed."""
+    notices = list[str]()
+    with AvroFile(path, Schemas(), notices.append) as writer:
+        put(writer, *messages)
+        writer.close()
+    return notices
 
 
 def records(path: Path) -> list[bytes]:
@@ -57,7 +69,7 @@ def test_schemas_without_end(tmp_path: Path) -> None:
 
 
 def test_a_file_is_appended_to_by_one_at_a_time(tmp_path: Path) -> None:
-    path, notices = tmp_path / "night.avro", list[str]()
+    path = tmp_path / "night.avro"
     for _ in range(2):
         with AvroFile(path, Schemas()) as writer:
             put(writer, carried("first"))
@@ -67,11 +79,73 @@ def test_a_file_is_appended_to_by_one_at_a_time(tmp_path: Path) -> None:
     assert len(records(path)) == 2
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size - 3)
-    with AvroFile(path, Schemas(), notices.append) as writer:
-        put(writer, carried("first"))
-        writer.close()
+    cut = f"removed the file's last record, which was cut short · {path}"
+    assert appended(path, carried("first")) == [cut]
     assert len(records(path)) == 2
-    assert notices == [f"removed the file's last record, which was cut short · {path}"]
+
+
+LONG = "x" * 9000
+"""The size of such a record takes three bytes."""
+
+
+@pytest.mark.hostile("4: a bit flips in a saved file: nothing behind it is removed")
+def test_what_follows_a_flipped_bit_is_kept(tmp_path: Path) -> None:
+    path, aside = tmp_path / "night.avro", tmp_path / "night.avro.bak"
+    appended(path, *[carried("first", LONG)] * 10)
+    content = path.read_bytes()
+    second = content.index(varint(1) + varint(len(LONG) + 3), content.index(LONG.encode()))
+    # Its count, its size, what it holds, and what ends it.
+    for place in (*range(second, second + 6), second + 9000, second + 4 + len(LONG) + 3):
+        for bit in range(8):
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << bit
+            path.write_bytes(damaged)
+            notices = appended(path, carried("first"))
+            if notices:
+                text = f"the file is damaged: renamed to {aside.name}, and begun anew · {path}"
+                assert notices == [text]
+                assert aside.read_bytes() == damaged
+                assert len(records(path)) == 1
+                aside.unlink()
+            else:
+                assert path.read_bytes().startswith(damaged), (place, bit)
+
+
+@pytest.mark.hostile("4: a saved file ends anywhere within its last record")
+def test_a_file_may_be_cut_short_anywhere(tmp_path: Path) -> None:
+    path = tmp_path / "night.avro"
+    appended(path, carried("first"))
+    first = path.read_bytes()
+    appended(path, carried("first", LONG))
+    both = path.read_bytes()
+    for end in (1, 2, 3, 4, 5, 100, len(both) - len(first) - 16, len(both) - len(first) - 1):
+        path.write_bytes(both[: len(first) + end])
+        assert appended(path, carried("first"))[0].startswith("removed the file's last record")
+        assert len(records(path)) == 2
+
+
+@pytest.mark.hostile("4: saved files that are damaged again and again: each is kept")
+def test_damaged_files_are_all_kept(tmp_path: Path) -> None:
+    path = tmp_path / "night.avro"
+    for _ in range(4):
+        appended(path, carried("first"))
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    names = ["night.avro", "night.avro.bak", "night.avro.bak2", "night.avro.bak3"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == names
+
+
+def test_a_disk_that_is_full_leaves_no_half_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "night.avro"
+    with monkeypatch.context() as patch, pytest.raises(DataError, match="No space left"):
+        patch.setattr("os.fsync", full)
+        appended(path, carried("first"))
+    assert path.read_bytes() == b""
+    assert appended(path, carried("first")) == []
 
 
 def test_a_file_without_its_header_is_a_new_one(tmp_path: Path) -> None:

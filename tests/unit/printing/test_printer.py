@@ -137,6 +137,53 @@ def test_files_that_are_complete_at_the_end_are_committed_then(tmp_path: Path, n
     assert path.exists()
 
 
+@pytest.mark.hostile("9: a second night of a group saved under the same name")
+@pytest.mark.parametrize("name", ["night.parquet", "night.html"])
+def test_what_a_group_saved_stays(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    for night in (0, 2, 4):
+        with writer_for(path, "alerts", ("source_id",), Schemas(), print, keep=True) as writer:
+            account = printed(Batches(numbered(night, night + 2)), [writer])
+    assert account.files == [f"2 saved in {tmp_path / name.replace('.', '-3.')}"]
+    assert len(list(tmp_path.iterdir())) == 3
+    if path.suffix == ".parquet":
+        rows = pyarrow.parquet.read_table(tmp_path).column("source_id").to_pylist()
+        assert sorted(rows) == list(range(6))
+    with writer_for(path, "alerts", ("source_id",), Schemas(), print, keep=True) as writer:
+        assert printed(Batches([]), [writer]).files == ["nothing matched: no file written"]
+    with writer_for(path, "alerts", ("source_id",), Schemas(), print) as writer:
+        printed(Batches(numbered(0, 1)), [writer])
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.hostile("9: two members of a group save under one name at the same time")
+@pytest.mark.parametrize("name", ["night.parquet", "night.html"])
+def test_two_who_save_under_one_name(tmp_path: Path, name: str) -> None:
+    path, made = tmp_path / name, ("alerts", ("source_id",), Schemas(), print)
+    with writer_for(path, *made, keep=True) as first, writer_for(path, *made, keep=True) as second:
+        printed(Batches(numbered(0, 2)), [first])
+        printed(Batches(numbered(2, 3)), [second])
+        with (
+            writer_for(path, *made),
+            pytest.raises(DataError, match="another process writes to the file"),
+            writer_for(path, *made),
+        ):
+            pass
+    names = [path.name, path.with_stem("night-2").name]
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted(names)
+
+
+@pytest.mark.hostile("9: what a process that was killed has left is used again")
+@pytest.mark.parametrize("name", ["night.parquet", "night.html"])
+def test_left_over_part_is_written_over(tmp_path: Path, name: str) -> None:
+    (tmp_path / f".{name}.part").write_bytes(b"<" * 100_000)
+    with writer_for(tmp_path / name, "alerts", ("source_id",), Schemas(), print) as writer:
+        printed(Batches(numbered(0, 2)), [writer])
+    (path,) = tmp_path.iterdir()
+    assert path.name == name
+    assert b"<<" not in path.read_bytes()
+
+
 def test_a_member_that_comes_meanwhile_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "night.parquet"
     with writer_for(path, "alerts", ("source_id",), Schemas(), print) as writer:

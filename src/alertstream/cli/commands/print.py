@@ -123,7 +123,9 @@ class Print(ReadingOptions, SchemaOptions):
 
         with ExitStack() as stack:
             for path in self.save or ():
-                writer = writer_for(path, self.topic, printed.fields, schemas, notice)
+                # A group does not read again what another file has of it.
+                keep = self.group is not None
+                writer = writer_for(path, self.topic, printed.fields, schemas, notice, keep=keep)
                 writers.append(stack.enter_context(writer))
             try:
                 account = run(main)

@@ -23,7 +23,7 @@ from alertstream.errors import SchemaError, UsageError
 from alertstream.local.simulate.alert import History, Records, Values
 from alertstream.local.simulate.cutouts import Cutouts, Noise
 from alertstream.local.simulate.sky import SLOT, Field, Object, visit_id
-from alertstream.system.files import part_of, writing
+from alertstream.system.files import Part, writing
 
 NIGHT = datetime(2026, 11, 25, 7, 4, tzinfo=UTC)
 """Middle of the first visit, unless told otherwise."""
@@ -169,15 +169,14 @@ def visit_alerts(
 
 
 def _write(path: Path, schema: Schema | str, records: Iterable[Any], marker: bytes) -> None:
-    part = part_of(path)
+    part = Part(path)
     try:
-        with part.open("wb") as file:
-            writer(file, schema, records, sync_interval=1, sync_marker=marker)
-        part.replace(path)
+        writer(part.file, schema, records, sync_interval=1, sync_marker=marker)
+        part.finish(sync=False)
     except (LookupError, ValueError, TypeError) as error:
         raise SchemaError(f"the schema cannot hold a simulated alert: {error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        part.discard()
 
 
 def _reported(records: Iterable[Any], index: int, report: Report) -> Iterator[Any]:

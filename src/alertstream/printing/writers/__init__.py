@@ -69,12 +69,19 @@ class Writer:
 
 
 def writer_for(
-    path: Path, topic: str, fields: Sequence[str], schemas: Schemas, notice: Notice
+    path: Path,
+    topic: str,
+    fields: Sequence[str],
+    schemas: Schemas,
+    notice: Notice,
+    *,
+    keep: bool = False,
 ) -> Writer:
     """Return what writes alerts to a file of the kind that its name ends with.
 
     :param topic: where they come from.
     :param fields: the columns of a table; empty is a summary.
+    :param keep: whether what is in a file that is there must stay, since it is not read again.
     :raises UsageError: there is no such kind, or a library for it is not installed.
     """
     if path.suffix == ".avro":
@@ -84,11 +91,11 @@ def writer_for(
     if path.suffix == ".parquet":
         from alertstream.printing.writers.parquet import ParquetFile
 
-        return ParquetFile(path, fields or SHOWN, schemas)
+        return ParquetFile(path, fields or SHOWN, schemas, keep=keep)
     if path.suffix in (".html", ".htm"):
         from alertstream.printing.writers.html import HtmlPage
 
-        return HtmlPage(path, topic, notice)
+        return HtmlPage(path, topic, notice, keep=keep)
     raise UsageError(
         f"{path.name or path} is not a known kind of file",
         todo="end its name in .avro, .parquet or .html; for a table as text: --format csv > FILE",

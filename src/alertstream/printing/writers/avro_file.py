@@ -6,7 +6,6 @@ ends the process leaves complete records. One that was cut short is removed at t
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from collections.abc import Callable
@@ -21,12 +20,12 @@ from alertstream.avro.container import MESSAGES, container_tail, schema_in
 from alertstream.avro.schema_tree import Schema
 from alertstream.avro.schemas import Schemas, canonical_fingerprint, schema_of
 from alertstream.avro.wire import varint
-from alertstream.errors import DataError, Notice
+from alertstream.errors import Notice
 from alertstream.kafka.messages import Message
 from alertstream.kafka.topics import UNDECODABLE_SUFFIX
 from alertstream.printing.writers import Writer
 from alertstream.reading.decoder import ReceivedAlert
-from alertstream.system.files import writing
+from alertstream.system.files import locked, writing
 
 if TYPE_CHECKING:
     from alertstream.alert.pictures import Triplet
@@ -42,9 +41,10 @@ class AvroFile(Writer):
 
     The file ``night.avro`` has the schema that it had, or else that of the first alert. An alert of
     another schema goes to ``night-lsst.v7_4.alert.avro``, and a message that cannot be decoded goes
-    whole to ``night-undecodable.avro``. Keys, timestamps and headers are not kept.
+    whole to ``night-undecodable.avro``. Keys, timestamps and headers are not kept. A file that is
+    damaged becomes ``night.avro.bak``.
 
-    :param notice: called when a record that was cut short is removed.
+    :param notice: called when a file is moved aside, or a record that was cut short is removed.
     :raises DataError: the file is not a container file that can be appended to.
     """
 
@@ -140,24 +140,36 @@ class _Appender:
         self._path = path
         self._blocks: list[tuple[bytes, ...]] = []
         self.written = 0
-        with ExitStack() as opened:
-            with writing(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._file: BinaryIO = opened.enter_context(path.open("ab"))
-                _lock(self._file, path)
-                if path.stat().st_size == 0:
-                    self._file.write(container_header(schema, schema_id))
-                    self._sync()
-                    # So that the disk has the file's name, too.
-                    _sync_folder(path.parent)
+        with ExitStack() as opened, writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: BinaryIO = opened.enter_context(locked(path))
+            if path.stat().st_size and container_tail(path).end is None:
+                aside = _free_name(path)
+                path.rename(aside)
+                notice(f"the file is damaged: renamed to {aside.name}, and begun anew · {path}")
+                self._file.close()
+                self._file = opened.enter_context(locked(path))
+            if path.stat().st_size == 0:
+                self._begin(container_header(schema, schema_id))
             tail = container_tail(path)
             self._sync_marker = tail.sync_marker
-            self._end = tail.end
-            if tail.end < path.stat().st_size:
+            self._end = tail.end or 0
+            if self._end < path.stat().st_size:
                 notice(f"removed the file's last record, which was cut short · {path}")
-                self._file.truncate(tail.end)
+                self._file.truncate(self._end)
             # It stays open where all went well.
             opened.pop_all()
+
+    def _begin(self, header: bytes) -> None:
+        try:
+            self._file.write(header)
+            self._sync()
+        except OSError:
+            # What has half a header would be refused from then on.
+            self._file.truncate(0)
+            raise
+        # So that the disk has the file's name, too.
+        _sync_folder(self._path.parent)
 
     def append(self, body: bytes) -> None:
         self._blocks.append((varint(1), varint(len(body)), body, self._sync_marker))
@@ -185,12 +197,10 @@ class _Appender:
         self._file.close()
 
 
-def _lock(file: BinaryIO, path: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        what, todo = "another process writes to the file", "choose another --save"
-        raise DataError(what, where=str(path), todo=todo) from error
+def _free_name(path: Path) -> Path:
+    """Return where a file can be moved aside to: ``night.avro.bak``, ``night.avro.bak2``, …"""
+    names = (path.with_name(f"{path.name}.bak{number or ''}") for number in (0, *range(2, 10**6)))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def _sync_folder(folder: Path) -> None:

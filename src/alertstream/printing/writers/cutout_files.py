@@ -103,5 +103,4 @@ def save_file(folder: Path, name: str, content: bytes) -> Path:
     :raises DataError: it cannot be written.
     """
     with writing(folder, what="cutouts", option="--stamp-dir"):
-        folder.mkdir(parents=True, exist_ok=True)
         return write_whole(folder / file_name(name), content)

@@ -31,7 +31,7 @@ from alertstream.errors import Notice
 from alertstream.printing.writers import Writer
 from alertstream.reading.decoder import ReceivedAlert
 from alertstream.system.extras import extra
-from alertstream.system.files import part_of, writing
+from alertstream.system.files import Part, writing
 
 with extra("images", "pages"):
     from jinja2 import Environment, FileSystemLoader
@@ -52,30 +52,37 @@ class HtmlPage(Writer):
 
     :param topic: where the alerts are from.
     :param notice: called with how many alerts the page has no room for.
+    :param keep: leave a page that is there, and write a further one beside it.
     :raises DataError: the file cannot be written.
     """
 
     def __init__(
-        self, path: Path, topic: str, notice: Notice = lambda text: None, limit: int = MAX_ALERTS
+        self,
+        path: Path,
+        topic: str,
+        notice: Notice = lambda text: None,
+        limit: int = MAX_ALERTS,
+        *,
+        keep: bool = False,
     ) -> None:
         self._template = _template()
         self._path = path
-        self._part = part_of(path)
         self._notice = notice
         self._limit = limit
+        self._keep = keep
         # As long as there is room for one more alert.
         self.wants_pictures = True
         self._nonce = secrets.token_urlsafe(16)
         with writing(path):
-            if path.is_dir():
-                raise IsADirectoryError(21, "it is a folder")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._part.open("w", encoding="utf-8", errors="replace")
-            self._file.write(self._template.head(topic, self._nonce))
+            self._part = Part.further(path) if keep else Part(path)
+        self._write(self._template.head(topic, self._nonce))
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._part.unlink(missing_ok=True)
+        self._part.discard()
+
+    def _write(self, text: str) -> None:
+        with writing(self._path):
+            self._part.file.write(text.encode(errors="replace"))
 
     def paths(self) -> set[str]:
         """Return all that a row shows."""
@@ -91,23 +98,23 @@ class HtmlPage(Writer):
         return partial(self._add, str(row))
 
     def _add(self, row: str) -> None:
-        with writing(self._path):
-            self._file.write(row)
+        self._write(row)
         self.saved += 1
         self.wants_pictures = self.saved < self._limit
 
     def close(self) -> list[Path]:
         """Write the rest; return the file, which is there now."""
+        if self._keep and not self.saved:
+            return []
         shown = min(self.saved, self._limit)
         more = self.saved - shown
         written = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+        self._write(self._template.tail(shown, more, self._limit, written, self._nonce))
         with writing(self._path):
-            self._file.write(self._template.tail(shown, more, self._limit, written, self._nonce))
-            self._file.close()
-            self._part.replace(self._path)
+            path = self._part.finish()
         if more:
-            self._notice(f"{self._path} shows the first {shown} alerts; {more} more are not on it")
-        return [self._path]
+            self._notice(f"{path} shows the first {shown} alerts; {more} more are not on it")
+        return [path]
 
 
 def _described(triplet: Triplet) -> str:

@@ -16,7 +16,7 @@ from alertstream.errors import SchemaError, UndecodableError
 from alertstream.printing.writers import Writer
 from alertstream.reading.decoder import ReceivedAlert
 from alertstream.system.extras import extra
-from alertstream.system.files import part_of, writing
+from alertstream.system.files import Part, writing
 
 if TYPE_CHECKING:
     from alertstream.alert.pictures import Triplet
@@ -55,11 +55,15 @@ class ParquetFile(Writer):
     that is known: 64-bit ids stay integers, and a column that is null throughout keeps its type.
 
     :param fields: dotted paths and quantities, a column each.
+    :param keep: leave a table that is there, and write a further one beside it.
     """
 
-    def __init__(self, path: Path, fields: Sequence[str], schemas: Schemas) -> None:
+    def __init__(
+        self, path: Path, fields: Sequence[str], schemas: Schemas, *, keep: bool = False
+    ) -> None:
         self._path = path
-        self._part = part_of(path)
+        with writing(path):
+            self._part = Part.further(path) if keep else Part(path)
         self._fields = fields
         self._schemas = schemas
         self._writer: pyarrow.parquet.ParquetWriter | None = None
@@ -70,7 +74,7 @@ class ParquetFile(Writer):
     def __exit__(self, *_: object) -> None:
         if self._writer is not None:
             self._writer.close()
-        self._part.unlink(missing_ok=True)
+        self._part.discard()
 
     def paths(self) -> set[str]:
         """Return the columns' fields."""
@@ -106,14 +110,12 @@ class ParquetFile(Writer):
         with writing(self._path):
             writer.close()
             self._writer = None
-            self._part.replace(self._path)
-        return [self._path]
+            return [self._part.finish()]
 
     def _write(self) -> pyarrow.parquet.ParquetWriter:
         with writing(self._path):
             if self._writer is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._writer = pyarrow.parquet.ParquetWriter(self._part, self._columns)
+                self._writer = pyarrow.parquet.ParquetWriter(self._part.path, self._columns)
             table = pyarrow.Table.from_pylist(self._rows, schema=self._columns)
             self._writer.write_table(table)
         self.saved += len(self._rows)
