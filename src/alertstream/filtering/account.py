@@ -83,12 +83,12 @@ class Decided:
     @cached_property
     def copied_bytes(self) -> int:
         """The size of all copies."""
-        return sum(len(each.message.value or b"") for each in self.copies)
+        return sum(each.message.size for each in self.copies)
 
     @cached_property
     def held_bytes(self) -> int:
         """The size of the messages that stay in memory until all is written."""
-        sizes = {id(each.message): len(each.message.value or b"") for each in self.copies}
+        sizes = {id(each.message): each.message.size for each in self.copies}
         return sum(sizes.values())
 
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from alertstream.errors import Notice
 from alertstream.filtering.account import Decided, FilterCounts
 from alertstream.filtering.caps import Claim, VisitCaps, bits
 from alertstream.filtering.filters import AlertFilter, error_line
-from alertstream.kafka.messages import Copy, Message, next_offsets
+from alertstream.kafka.messages import MAX_ADDED, Copy, Message, next_offsets
 from alertstream.kafka.topics import UNDECODABLE_SUFFIX
 from alertstream.reading.decoder import ReceivedAlert, ReportedOnce, Undecodable
 
@@ -35,6 +36,7 @@ class Judged:
     :param wanted: alerts with their visit and the bits of the filters that want them.
     :param seen: numbers of alerts by visit.
     :param failed: alerts on which filters' code raised an error.
+    :param set_aside: alerts that are larger than a filter's topic takes.
     :param size: bytes of the copies that there may be.
     """
 
@@ -44,6 +46,7 @@ class Judged:
     undecodable: list[Undecodable] = field(default_factory=list)
     seen: Counter[int | None] = field(default_factory=Counter)
     failed: Tally = field(default_factory=Counter)
+    set_aside: list[Undecodable] = field(default_factory=list)
     size: int = 0
 
 
@@ -53,6 +56,7 @@ class FilterEngine:
     :param caps: of the filters, in their order; the caller applies claims to them.
     :param notice: called with each kind of error that a filter's code raises.
     :param now: the time in seconds, by a clock that is never set back.
+    :param limits: bytes of the largest batch that the filters' topics take, as far as it is known.
     """
 
     def __init__(
@@ -61,12 +65,14 @@ class FilterEngine:
         caps: VisitCaps,
         notice: Notice = lambda text: None,
         now: Callable[[], float] = time.monotonic,
+        limits: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self._filters = [(1 << index, each) for index, each in enumerate(filters)]
         self._topics = [each.topic for each in filters]
         self._caps = caps
         self._report = ReportedOnce(notice)
         self._now = now
+        self._limits = limits
 
     def judge(
         self, messages: Iterable[ReceivedAlert | Undecodable], max_size: float = math.inf
@@ -94,6 +100,8 @@ class FilterEngine:
         visit, message = alert.visit, alert.message
         judged.seen[visit] += 1
         wanted = self._passed(alert, judged)
+        if wanted and message.size > min(self._limits.values(), default=math.inf) - MAX_ADDED:
+            wanted = self._that_fit(message, visit, wanted, judged)
         if not wanted:
             return
         judged.wanted.append((message, visit, wanted))
@@ -102,7 +110,7 @@ class FilterEngine:
         claimed = wanted & ~granted & ~self._caps.full(visit)
         if claimed:
             judged.claims.append(Claim(visit, *place, claimed))
-        judged.size += (granted | claimed).bit_count() * len(message.value or b"")
+        judged.size += (granted | claimed).bit_count() * message.size
 
     def _passed(self, alert: ReceivedAlert, judged: Judged) -> int:
         """Return the bits of the filters that an alert passes."""
@@ -118,11 +126,24 @@ class FilterEngine:
                 self._report(f"{each.topic} {cause}", text)
         return passed
 
+    def _that_fit(self, message: Message, visit: int | None, wanted: int, judged: Judged) -> int:
+        """Return the bits of those filters whose topics take an alert."""
+        for index in bits(wanted):
+            topic = self._topics[index]
+            if Copy(topic, message).max_size > self._limits.get(topic, math.inf):
+                wanted &= ~(1 << index)
+                judged.failed[visit, 1 << index] += 1
+                cause = f"larger than {topic} takes"
+                judged.set_aside.append(Undecodable(message, cause))
+                text = f"an alert is {cause}: it failed, and is set aside · {message.position}"
+                self._report(cause, f"{text} · raise the topic's max.message.bytes")
+        return wanted
+
     def decide(self, judged: Judged) -> Decided:
         """Return what follows from messages, once all claims on their visits are applied."""
         copies = [
             Copy(f"{each.message.topic}{UNDECODABLE_SUFFIX}", each.message, each.cause)
-            for each in judged.undecodable
+            for each in judged.undecodable + judged.set_aside
             # What has been dead-lettered already stays where it is.
             if not each.message.topic.endswith(UNDECODABLE_SUFFIX)
         ]

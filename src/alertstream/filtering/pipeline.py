@@ -162,7 +162,7 @@ async def open_pipeline(
         shared_caps(connection, subscription.group, caps) as shared,
     ):
         destination = Destination(
-            connection, producing, consumer, layout, topics, options.exactly_once, stop
+            connection, producing, consumer, layout, topics, options.exactly_once, stop, notice
         )
         writer = TransactionalWriter(
             destination, written=lambda each: account.add(each.counts, each.undecodable)
@@ -170,7 +170,7 @@ async def open_pipeline(
         yield FilterPipeline(
             consumer,
             alert_decoder(options.filters, schemas, notice),
-            FilterEngine(options.filters, caps, notice),
+            FilterEngine(options.filters, caps, notice, limits=destination.limits),
             shared,
             writer,
             account,

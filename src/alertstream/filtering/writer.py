@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from alertstream.errors import BrokerError, DeliveryError, SecurityError, TopicError
+from alertstream.errors import BrokerError, DeliveryError, Notice, SecurityError, TopicError
 from alertstream.filtering.account import Decided
 from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import Consumer
 from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
-from alertstream.kafka.producer import RETRY_INTERVAL, Producer
+from alertstream.kafka.producer import RETRY_INTERVAL, Producer, TopicLimitError
 from alertstream.kafka.topics import Topic, TopicLayout
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless
 
@@ -39,6 +39,7 @@ class Destination:
     :param topics: topics that exist, by name.
     :param exactly_once: whether offsets move in a transaction, or after copies are written.
     :param stop: once it is set, Kafka has ``SHUTDOWN_TIMEOUT`` for what is left.
+    :param limits: bytes of the largest batch that each topic takes, as far as it is known.
     """
 
     connection: Connection
@@ -48,6 +49,18 @@ class Destination:
     topics: dict[str, Topic]
     exactly_once: bool
     stop: asyncio.Event
+    notice: Notice = lambda text: None
+    limits: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._add(self.topics)
+
+    def _add(self, topics: Mapping[str, Topic]) -> None:
+        """Remember topics, and the limits of those who do not say it."""
+        for name, topic in topics.items():
+            if topic.largest_batch is not None:
+                self.limits[name] = topic.largest_batch
+            self.topics[name] = replace(topic, largest_batch=self.limits.get(name))
 
     async def write(
         self, copies: Sequence[Copy], offsets: Offsets, metadata: ConsumerGroupMetadata
@@ -63,18 +76,35 @@ class Destination:
         missing = sorted({copy.topic for copy in copies} - self.topics.keys())
         try:
             if missing:
-                self.topics |= await make_topics(self.connection, missing, self.layout)
+                self._add(await make_topics(self.connection, missing, self.layout))
         except BrokerError as error:
             # Even that it is a matter of rights may be a guess, while brokers come and go.
             refused = isinstance(error, SecurityError | TopicError)
             raise DeliveryError(
                 error.what, where=error.where, todo=error.todo, retriable=True, refused=refused
             ) from error
-        if self.exactly_once:
-            await self.producer.send_and_commit(copies, self.topics, offsets, metadata)
-        else:
-            await self.producer.send_copies(copies, self.topics)
-            await self.consumer.commit(offsets)
+        copies = [fit for copy in copies if (fit := self._fit(copy)) is not None]
+        try:
+            if self.exactly_once:
+                await self.producer.send_and_commit(copies, self.topics, offsets, metadata)
+            else:
+                await self.producer.send_copies(copies, self.topics)
+                await self.consumer.commit(offsets)
+        except TopicLimitError as error:
+            # What the limit is may not be known, or may have changed.
+            self.limits[error.topic] = error.size // 2
+            raise
+
+    def _fit(self, copy: Copy) -> Copy | None:
+        """Return a copy, or as much of a dead-lettered one as its topic takes."""
+        limit = self.topics[copy.topic].largest_batch
+        if copy.reason is None or limit is None or copy.max_size <= limit:
+            return copy
+        cut = copy.cut(limit)
+        if cut is None:
+            where = copy.message.position
+            self.notice(f"not even the beginning fits into {copy.topic}, it is skipped · {where}")
+        return cut
 
     async def restart(self) -> None:
         """Abort what was begun, and go back to the group's offsets.

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from aiokafka import TopicPartition
 
+from alertstream.kafka._aiokafka.fetcher import Unreadable as Unreadable
 from alertstream.kafka._aiokafka.offset_requests import (
     ConsumerGroupMetadata as ConsumerGroupMetadata,
 )
@@ -16,6 +17,14 @@ ORIGIN = "alertstream.origin"
 """Header of a copied message: topic, partition, offset and timestamp (ms) of the original."""
 REASON = "alertstream.reason"
 """Header of a dead-lettered message: why it cannot be decoded."""
+CUT = "alertstream.cut"
+"""Header of a dead-lettered message of which only the beginning is there, without its own key and
+headers, as its topic does not take the whole: how many bytes it had."""
+
+MAX_ADDED = 1024
+"""Bytes that a copy has besides message and reason: a topic's name has no more than 249."""
+MAX_FRAME = 10
+"""Bytes that a header takes besides its name and content."""
 
 Offsets = dict[TopicPartition, tuple[int, str]]
 """The next offset to read in each partition, and the text kept with it (the commit's metadata)."""
@@ -33,6 +42,14 @@ class Message(NamedTuple):
     headers: tuple[tuple[str, bytes | None], ...] = ()
 
     @property
+    def size(self) -> int:
+        """Bytes of its value, key and headers."""
+        size = len(self.value or b"") + len(self.key or b"")
+        if self.headers:
+            size += sum(len(name.encode()) + len(each or b"") for name, each in self.headers)
+        return size
+
+    @property
     def position(self) -> str:
         """Where it is in Kafka."""
         return f"{self.topic}[{self.partition}]@{self.offset}"
@@ -47,6 +64,21 @@ class Copy(NamedTuple):
     topic: str
     message: Message
     reason: str | None = None
+
+    @property
+    def max_size(self) -> int:
+        """Bytes of it in a batch, at most."""
+        added = MAX_ADDED + 4 * len(self.reason or "")
+        return self.message.size + added + MAX_FRAME * len(self.message.headers)
+
+    def cut(self, size: int) -> Copy | None:
+        """Return what there is room for, if it may have so many bytes; None if it is nothing."""
+        message = self.message
+        had = ((CUT, str(message.size).encode()),)
+        copy = self._replace(message=message._replace(key=None, value=b"", headers=had))
+        room = size - copy.max_size
+        value = (message.value or b"")[: max(room, 0)]
+        return copy._replace(message=copy.message._replace(value=value)) if room >= 0 else None
 
     def headers(self) -> list[tuple[str, bytes | None]]:
         """Return the message's own headers, where it came from, and why it was dead-lettered."""

@@ -22,7 +22,7 @@ from alertstream.kafka.clients import (
 )
 from alertstream.kafka.connection import CONNECT_TIMEOUT, TRANSACTION_TIMEOUT, Connection
 from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
-from alertstream.kafka.topics import HEADER_ALLOWANCE, Topic
+from alertstream.kafka.topics import Topic
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
 DELIVERY_TIMEOUT = 120.0
@@ -34,6 +34,14 @@ RETRY_INTERVAL = 1.0
 
 KafkaError = kafka_errors.KafkaError
 TooLargeError = kafka_errors.MessageSizeTooLargeError
+TOO_LARGE = (TooLargeError, kafka_errors.RecordListTooLargeError)
+
+
+class TopicLimitError(DeliveryError):
+    """A topic does not take a batch of ``size`` bytes."""
+
+    topic: str
+    size: int
 
 
 class _Window:
@@ -195,18 +203,24 @@ class Producer:
         encoded: dict[tuple[tuple[int, str | None], ...], Records],
     ) -> None:
         futures: list[asyncio.Future[Any]] = []
+        sizes: list[int] = []
         for batch in _batches(copies, topic.batch_size):
             contents = tuple((id(copy.message), copy.reason) for copy in batch)
             if contents not in encoded:
                 encoded[contents] = self._encode(batch)
+            sizes.append(encoded[contents].size)
             try:
                 futures.append(await self.send(topic, partition, encoded[contents]))
             except KafkaError as error:
                 raise self.failed(error, len(batch)) from error
         results = await asyncio.gather(*futures, return_exceptions=True)
-        errors = [result for result in results if isinstance(result, BaseException)]
-        if errors:
-            raise self.failed(errors[0], len(copies))
+        for result, size in zip(results, sizes, strict=True):
+            if isinstance(result, BaseException):
+                failure = self.failed(result, len(copies))
+                if isinstance(result, TOO_LARGE):
+                    failure = TopicLimitError(**vars(failure))
+                    failure.topic, failure.size = topic.name, size
+                raise failure
 
     def _encode(self, copies: Iterable[Copy]) -> Records:
         records = self.records()
@@ -254,12 +268,11 @@ def _batches(copies: Sequence[Copy], size: int) -> Iterator[list[Copy]]:
     batch: list[Copy] = []
     room = size
     for copy in copies:
-        length = len(copy.message.value or b"") + HEADER_ALLOWANCE // 64
-        if batch and length > room:
+        if batch and copy.max_size > room:
             yield batch
             batch, room = [], size
         batch.append(copy)
-        room -= length
+        room -= copy.max_size
     if batch:
         yield batch
 

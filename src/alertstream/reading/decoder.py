@@ -11,7 +11,7 @@ from alertstream.avro.blocks import opened
 from alertstream.avro.decoder import Decoder
 from alertstream.avro.schemas import Schema, Schemas, schema_of
 from alertstream.errors import Notice, SchemaError, UndecodableError
-from alertstream.kafka.messages import Message
+from alertstream.kafka.messages import Message, Unreadable
 
 MAX_CAUSES = 100
 """Causes that are reported; further ones are only counted."""
@@ -92,6 +92,8 @@ class AlertDecoder:
         """
         if value is None:
             raise UndecodableError("no content")
+        if isinstance(value, Unreadable):
+            raise UndecodableError(value.cause)
         key, body, start = opened(value)
         return (self._decoders.get(key) or self._new_decoder(key)).decode(body, start)
 

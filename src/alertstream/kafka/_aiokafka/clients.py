@@ -9,14 +9,17 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaConnectionError, KafkaError, StaleMetadata
 from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.transaction import TxnOffsetCommitRequest
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.util import create_task
 
 from alertstream.kafka._aiokafka.connection import KafkaConnection
+from alertstream.kafka._aiokafka.fetcher import KafkaFetcher
 from alertstream.kafka._aiokafka.offset_requests import (
     ConsumerGroupMetadata,
     FencedOffsetCommit,
@@ -79,7 +82,11 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
         elif isinstance(request, TxnOffsetCommitRequest):
             assert self.group_metadata is not None
             request = FencedOffsetCommit(request, self.group_metadata)
-        return await super().send(node_id, request, group=group)
+        response = await super().send(node_id, request, group=group)
+        if isinstance(request, FetchRequest):
+            # The fetcher looks again at what came.
+            request.response = response
+        return response
 
     async def _get_conn(
         self,
@@ -173,6 +180,12 @@ class KafkaConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     def __init__(self, failures: Failures, **settings: Any) -> None:
         super().__init__(**settings)
         self._client = _client(failures, settings)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if type(value) is Fetcher:
+            # aiokafka makes its own, which has not done anything yet.
+            value.__class__ = KafkaFetcher
+        super().__setattr__(name, value)
 
     @property
     def is_connected(self) -> bool:
