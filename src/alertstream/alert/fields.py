@@ -7,9 +7,10 @@ from contextlib import suppress
 from difflib import get_close_matches
 from itertools import islice
 
-from alertstream.alert.surveys import QUANTITIES, SURVEYS
+from alertstream.alert.surveys import QUANTITIES, SURVEYS, cutout_paths
 from alertstream.avro.schema_tree import ITEMS, VALUES, Schema, fields_below, find, tree
 from alertstream.avro.schemas import Schemas
+from alertstream.avro.thinning import nullable_fields
 from alertstream.errors import SchemaError, UsageError
 
 MAX_SUGGESTIONS = 20_000
@@ -45,6 +46,24 @@ def require_fields(
         raise UsageError(
             f"no schema has the field {missing[0] or repr('')}", where=where, todo=todo
         )
+
+
+def fields_without(names: Iterable[str], schemas: Schemas) -> frozenset[str]:
+    """Return the top-level fields to null; ``cutouts`` stands for those of all surveys.
+
+    :raises UsageError: no schema has one as a field that can be null.
+    """
+    given = [*names]
+    fields = frozenset(given) - {"cutouts"} | (cutout_paths() if "cutouts" in given else set())
+    newest = next(_known(schemas, ()), {"type": "record", "name": "none", "fields": []})
+    nullable = {*_KNOWN_LATER}.union(*(nullable_fields(each) for each in _known(schemas, ())))
+    if schemas.known_in_advance and (wrong := fields - nullable):
+        raise UsageError(
+            f"no schema has a field {min(wrong) or repr('')} that can be null",
+            where="--without",
+            todo=f"leave out cutouts, or any of {', '.join(nullable_fields(newest))}",
+        )
+    return fields
 
 
 def missing_in(schema: Schema, names: Iterable[str]) -> list[str]:

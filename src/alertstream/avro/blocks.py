@@ -167,6 +167,17 @@ def container_header(
     return header.getvalue()
 
 
+def with_body(message: bytes, body: bytes) -> bytes:
+    """Return a message that is a container file of one record, with another record's body."""
+    blocks = Blocks(BytesIO(message), len(message))
+    out = BytesIO()
+    meta = {**blocks.meta, "avro.codec": b"null"}
+    header = {"magic": CONTAINER_MAGIC, "meta": meta, "sync": blocks.sync_marker}
+    fastavro.schemaless_writer(out, _HEADER, header)
+    fastavro.schemaless_writer(out, _BLOCK, {"count": 1, "size": len(body)})
+    return out.getvalue() + body + blocks.sync_marker
+
+
 def _bounded(decompressor: Any, content: bytes) -> bytes:
     out: bytes = decompressor.decompress(content, MAX_BLOCK)
     if not decompressor.eof:

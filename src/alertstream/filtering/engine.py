@@ -57,6 +57,7 @@ class FilterEngine:
     :param notice: called with each kind of error that a filter's code raises.
     :param now: the time in seconds, by a clock that is never set back.
     :param limits: bytes of the largest batch that the filters' topics take, as far as it is known.
+    :param thin: returns what is copied of a message that passes.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class FilterEngine:
         notice: Notice = lambda text: None,
         now: Callable[[], float] = time.monotonic,
         limits: Mapping[str, int] = MappingProxyType({}),
+        thin: Callable[[Message], Message] = lambda message: message,
     ) -> None:
         self._filters = [(1 << index, each) for index, each in enumerate(filters)]
         self._topics = [each.topic for each in filters]
@@ -73,6 +75,7 @@ class FilterEngine:
         self._report = ReportedOnce(notice)
         self._now = now
         self._limits = limits
+        self._thin = thin
 
     def judge(
         self, messages: Iterable[ReceivedAlert | Undecodable], max_size: float = math.inf
@@ -152,7 +155,9 @@ class FilterEngine:
             granted = wanted & self._caps.granted(visit, *message[:3])
             passed[visit, granted] += 1
             capped[visit, wanted & ~granted] += 1
-            copies += [Copy(self._topics[index], message) for index in bits(granted)]
+            if granted:
+                copied = self._thin(message)
+                copies += [Copy(self._topics[index], copied) for index in bits(granted)]
         self._caps.forget_old()
         offsets = next_offsets(judged.messages, self._caps.as_metadata())
         counts = self._counts(judged.seen, passed=passed, capped=capped, failed=judged.failed)

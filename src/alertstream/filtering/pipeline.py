@@ -33,6 +33,7 @@ from alertstream.kafka.producer import producer
 from alertstream.kafka.subscription import Subscription
 from alertstream.kafka.topics import TopicLayout
 from alertstream.reading.decoder import AlertDecoder, ReportedOnce, decodable
+from alertstream.reading.thinning import Thinning
 
 FLUSH_INTERVAL = 5.0
 """Seconds that offsets may wait to be committed while alerts come and none passes."""
@@ -47,11 +48,13 @@ class FilterOptions:
 
     :param cap: alerts of a visit that a filter lets through; 0 is no limit.
     :param exactly_once: write in transactions, or else possibly again what failed half way.
+    :param without: top-level fields that are null in what is written.
     """
 
     filters: Sequence[AlertFilter]
     cap: int = 20
     exactly_once: bool = True
+    without: frozenset[str] = frozenset()
 
     @property
     def topics(self) -> list[str]:
@@ -167,10 +170,11 @@ async def open_pipeline(
         writer = TransactionalWriter(
             destination, written=lambda each: account.add(each.counts, each.undecodable)
         )
+        thin = Thinning(options.without, schemas, notice)
         yield FilterPipeline(
             consumer,
             alert_decoder(options.filters, schemas, notice),
-            FilterEngine(options.filters, caps, notice, limits=destination.limits),
+            FilterEngine(options.filters, caps, notice, limits=destination.limits, thin=thin),
             shared,
             writer,
             account,

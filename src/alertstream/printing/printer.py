@@ -22,6 +22,7 @@ from alertstream.reading.decoder import (
     Undecodable,
     decodable,
 )
+from alertstream.reading.thinning import Thinning
 
 if TYPE_CHECKING:
     from alertstream.alert.pictures import Triplet
@@ -37,11 +38,13 @@ class PrintOptions(LineFormat):
     :param interval: show only every how many-th message.
     :param count: how many at most, undecodable ones included; 0 is no limit.
     :param visit: show only this visit's alerts, and what is undecodable.
+    :param without: top-level fields that are null in what is shown and saved.
     """
 
     interval: int = 1
     count: int = 0
     visit: int | None = None
+    without: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -104,6 +107,7 @@ class Printer:
         self._writers = writers
         self._draw = draw
         self._decoder = AlertDecoder(schemas, self._paths(), notice)
+        self._thin = Thinning(options.without, schemas, notice)
         self._report = ReportedOnce(notice)
         self._lines = options.heading()
         self._pending = 0
@@ -173,7 +177,7 @@ class Printer:
         self._offsets |= next_offsets(batch[:done])
 
     async def _show_message(self, message: Message) -> None:
-        alert = self._decoder.decode(message)
+        alert = self._decoder.decode(self._thin(message))
         if isinstance(alert, Undecodable):
             self._show_undecodable(alert)
         elif self._options.visit is None or alert.visit == self._options.visit:

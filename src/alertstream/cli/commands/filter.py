@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from alertstream.cli.options.completion import complete_filters, complete_where
-from alertstream.cli.options.schemas import SchemaOptions
+from alertstream.cli.options.schemas import ThinOptions
 from alertstream.cli.options.shared import (
     FormatOptions,
     ReadingOptions,
@@ -49,7 +49,7 @@ _without_kafka = option_group("Without Kafka")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filter(ReadingOptions, SchemaOptions, WorkerOptions, FormatOptions):
+class Filter(ReadingOptions, ThinOptions, WorkerOptions, FormatOptions):
     """Filter a topic into smaller ones, one per filter.
 
     Alerts that a filter passes go to the topic of its name.
@@ -196,7 +196,12 @@ class Filter(ReadingOptions, SchemaOptions, WorkerOptions, FormatOptions):
         from alertstream.kafka.admin import require_topics
 
         connection, schemas, filters = self._prepared()
-        wanted = FilterOptions(filters, self.cap, self.delivery == "exactly-once")
+        wanted = FilterOptions(
+            filters,
+            self.cap,
+            exactly_once=self.delivery == "exactly-once",
+            without=self.fields_without(schemas),
+        )
         group = group_name(filters)
         name = self.group_or(group) or group
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from alertstream.cli.options.completion import complete_fields
-from alertstream.cli.options.schemas import SchemaOptions
+from alertstream.cli.options.schemas import ThinOptions
 from alertstream.cli.options.shared import ReadingOptions, option_group, topic_argument
 from alertstream.cli.terminal.output import DONE, UNDECODABLE, ReaderGone, notice, write_lines
 from alertstream.errors import UsageError
@@ -30,7 +30,7 @@ _output = option_group("Output")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Print(ReadingOptions, SchemaOptions):
+class Print(ReadingOptions, ThinOptions):
     """Show a topic's alerts, and save them or their images.
 
     Example: alertstream print localhost:9092 alerts --fields band,magnitude -n 10
@@ -89,6 +89,7 @@ class Print(ReadingOptions, SchemaOptions):
         from alertstream.printing.writers import writer_for
         from alertstream.printing.writers.cutout_files import CutoutFolder
 
+        schemas = self.known_schemas()
         printed = PrintOptions(
             interval=self.interval,
             count=self.count,
@@ -96,9 +97,9 @@ class Print(ReadingOptions, SchemaOptions):
             fields=tuple(each.strip() for each in self.fields.split(",")) if self.fields else (),
             images=self.cutouts,
             visit=self.visit,
+            without=self.fields_without(schemas),
             look=look(),
         )
-        schemas = self.known_schemas()
         require_fields(printed.fields, schemas, where="--fields")
         if self.stamp_format != "fits" and self.stamp_dir is None:
             notice("--stampFormat has no effect without --stampDir")

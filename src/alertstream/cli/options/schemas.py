@@ -1,4 +1,4 @@
-"""Options that say where schemas are looked up: in folders, or in a registry."""
+"""Options about schemas: where they are looked up, and which of their fields are left out."""
 
 import os
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from alertstream.avro.schemas import Schemas
 
 _schemas = option_group("Schemas")
+_output = option_group("Output")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,3 +62,25 @@ class SchemaOptions(FolderOptions):
         client = RegistryClient(self.registry, *login)
         cache = user_cache_path("alertstream") / "registry"
         return RegistrySchemas(client, self.schemas or (), cache)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThinOptions(SchemaOptions):
+    """Which fields alerts are written without."""
+
+    without: str | None = _output(
+        None,
+        "Write null for these top-level fields, in the same schema: cutouts, or names "
+        "such as prvDiaForcedSources.",
+        "FIELD[,FIELD...]",
+    )
+
+    def fields_without(self, schemas: "Schemas") -> frozenset[str]:
+        """Return the fields to null, of all surveys.
+
+        :raises UsageError: no schema has one of them as a field that can be null.
+        """
+        from alertstream.alert.fields import fields_without
+
+        names = self.without.split(",") if self.without is not None else ()
+        return fields_without([name.strip() for name in names], schemas) if names else frozenset()
