@@ -1,6 +1,7 @@
 """The errors that alertstream raises, all of one family.
 
-Every error is one line for people: what happened, where, and what to do about it.
+Every error is one line for people: what happened, where, and what to do about it. Whatever it
+quotes of messages, servers and files cannot command their terminal.
 Errors of other libraries are turned into these by the package that owns the library.
 """
 
@@ -10,6 +11,17 @@ from collections.abc import Callable
 
 Notice = Callable[[str], None]
 """Takes a line for the user about what goes wrong without ending the work."""
+
+
+def printable(text: str, limit: int | None = None) -> str:
+    """Return text from outside without anything that a terminal would take for a command.
+
+    :param limit: longer text is cut after so many characters.
+    """
+    line = text[:limit]
+    if not line.isprintable():
+        line = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
+    return line if len(line) == len(text) else f"{line}..."
 
 
 class AlertStreamError(Exception):
@@ -23,11 +35,14 @@ class AlertStreamError(Exception):
     exit_status = 1
 
     def __init__(self, what: str, *, where: str | None = None, todo: str | None = None) -> None:
-        self.what = what
-        self.where = where
-        self.todo = todo
-        # Each on one line, whatever it quotes.
-        super().__init__(" · ".join(" ".join(part.split()) for part in (what, where, todo) if part))
+        self.what = _line(what)
+        self.where = where and _line(where)
+        self.todo = todo and _line(todo)
+        super().__init__(" · ".join(part for part in (self.what, self.where, self.todo) if part))
+
+
+def _line(text: str) -> str:
+    return printable(" ".join(text.split()))
 
 
 class UsageError(AlertStreamError):

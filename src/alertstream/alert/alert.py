@@ -180,14 +180,3 @@ def _at(value: Any, path: Iterable[str]) -> Any:
         else:
             value = value.get(name) if isinstance(value, dict) else None
     return value
-
-
-def printable(text: str, limit: int | None = None) -> str:
-    """Return text from a stream without anything that a terminal would take for a command.
-
-    :param limit: longer text is cut after so many characters.
-    """
-    line = text[:limit]
-    if not line.isprintable():
-        line = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
-    return line if len(line) == len(text) else f"{line}..."

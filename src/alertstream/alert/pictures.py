@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from alertstream.alert.alert import Alert, printable
+from alertstream.alert.alert import Alert
 from alertstream.alert.stamps import Pixels, Stamp, read_stamp
-from alertstream.errors import PictureError
+from alertstream.errors import PictureError, printable
 from alertstream.system.extras import extra
 
 with extra("images", "pictures"):

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from alertstream.alert.alert import Alert, printable
+from alertstream.alert.alert import Alert
 from alertstream.alert.light_curve import MAX_VALUE, Measurement, light_curve
+from alertstream.errors import printable
 
 SHOWN = (
     *("source_id", "object_id", "mjd", "ra", "dec", "band"),

@@ -30,6 +30,7 @@ from alertstream.cli.terminal.output import (
     FAILED,
     INTERRUPTED,
     LOG,
+    DebugFormatter,
     NoticeHandler,
     ReaderGone,
     end_waiting,
@@ -145,7 +146,9 @@ def status_of(arguments: list[str]) -> int:
 def _set_up_logging(debug: bool) -> None:
     """Show what this package logs as notices, and what libraries log for debugging only."""
     if debug:
-        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+        shown = logging.StreamHandler(sys.stderr)
+        shown.setFormatter(DebugFormatter(logging.BASIC_FORMAT))
+        logging.basicConfig(level=logging.DEBUG, handlers=[shown])
     else:
         for library in ("aiokafka", "asyncio"):
             logging.getLogger(library).addHandler(logging.NullHandler())

@@ -7,22 +7,25 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from alertstream.alert.alert import Alert, printable
+from alertstream.alert.alert import Alert
 from alertstream.alert.light_curve import detection_paths
 from alertstream.alert.surveys import field_paths
 from alertstream.alert.text import PLAIN, SHOWN, Look, alert_text, heading
 from alertstream.avro.wire import schema_id_of
-from alertstream.errors import UndecodableError
+from alertstream.errors import UndecodableError, printable
 from alertstream.kafka.messages import ORIGIN, REASON, Message
 
 MAX_HEX = 32
 """Bytes of an undecodable message that a text shows."""
+_FORMULA = re.compile(r"(?![+-][0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?$)[=+\-@＝＋－＠].")
+"""What spreadsheets take for the beginning of a formula, and not after a quote; not a number."""
 _PLACE = {"topic": str, "partition": int, "offset": int, "timestamp": int}
 """Where and when a message is, as JSON has it."""
 
@@ -157,12 +160,21 @@ def _json_line(message: Message, known: dict[str, Any]) -> str:
     """Return a message and what is known of its content as a line of strict JSON."""
     head = {name: getattr(message, name) for name in _PLACE}
     head["schema_id"] = schema_id_of(message.value)
-    return json.dumps(head | known, allow_nan=False, ensure_ascii=False)
+    return json.dumps(head | known, allow_nan=False)
 
 
 def _csv_row(values: Iterable[Any]) -> str:
-    """Return plain values as a line of CSV (RFC 4180); null is empty, a list is JSON."""
-    cells = [json.dumps(each) if isinstance(each, dict | list) else each for each in values]
+    """Return plain values as a line of CSV (RFC 4180)."""
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(cells)
+    csv.writer(line, lineterminator="").writerow(map(_csv_cell, values))
     return line.getvalue()
+
+
+def _csv_cell(value: Any) -> Any:
+    """Return a plain value as a cell: null is empty, a list is JSON, and no text is a formula."""
+    if isinstance(value, dict | list):
+        return json.dumps(value)
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if _FORMULA.match(text) else text

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from alertstream.cli.options.completion import filter_classes, join_words_of_bash
+from alertstream.cli.options.completion import filter_classes, join_words_of_bash, quietly
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,12 @@ def test_filters_of_a_file_that_is_not_run(tmp_path: Path) -> None:
         "class Helper:\n    def passes(self): pass\n"
     )
     assert filter_classes(file) == ["Bright", "Second", "Third"]
+
+
+@pytest.mark.hostile("12: names that a shell would run when it completes them")
+def test_only_plain_names_are_offered() -> None:
+    names = ["snr", "diaSource.snr", "a`id`", "b$(id)", "c\\$(id)", 'd"', "e;id", "f\x1b[2J", "g h"]
+    offered = quietly(lambda ctx, incomplete: [f"{incomplete}{each}" for each in names])
+    context: Any = None
+    assert offered(context, "") == ["snr", "diaSource.snr"]
+    assert offered(context, "band == 'x' and ")[1:] == ["band == 'x' and diaSource.snr"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.support.hostile_text import COMMANDS
 
 from alertstream.cli.terminal.live import MonitorScreen, sparkline
 
@@ -92,3 +93,12 @@ def test_what_else_is_said(screen: MonitorScreen) -> None:
 def test_sparks() -> None:
     assert sparkline([0, 4, 8]) == "▁▄█" or len(sparkline([0, 4, 8])) == 3
     assert sparkline([]) == ""
+
+
+@pytest.mark.hostile("12: names and notices on the monitor's screen")
+def test_screen_obeys_nobody(screen: MonitorScreen) -> None:
+    seen = figures(**{COMMANDS: topic(1, **{COMMANDS: VISIT})})
+    seen["groups"] = {f"{COMMANDS}[/red]": {COMMANDS: 1}}
+    asyncio.run(screen.show(seen))
+    screen.notice(f"lost [/red] {COMMANDS}")
+    assert all(line.isprintable() for line in drawn(screen, 200).split("\n"))

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from tests.support.hostile_text import COMMANDS
 
 from alertstream.alert.alert import Alert
 from alertstream.avro.wire import pack
@@ -105,3 +106,29 @@ def test_origin_beyond_all_times_and_terminals() -> None:
     assert f"of {2**70} ms" in text
     assert text.isprintable()
     assert content == "    78"
+
+
+@pytest.mark.hostile("12: text of an alert that commands a terminal, as text, JSON and CSV")
+@pytest.mark.parametrize("form", [TEXT, CSV, JSON, LineFormat(fields=("objectId", "band"))])
+def test_text_from_a_stream_commands_no_terminal(form: LineFormat) -> None:
+    alert = Alert({"objectId": COMMANDS, "candid": 1, "candidate": {"band": COMMANDS}})
+    line = form.alert_line(MESSAGE, alert)
+    assert line.isprintable()
+    assert line.isascii() or form is not JSON
+    if form is JSON:
+        assert strict(line)["alert"] == alert
+
+
+@pytest.mark.hostile("12: cells of CSV that a spreadsheet would calculate; numbers stay numbers")
+def test_cells_are_no_formulas() -> None:
+    kept = ["-1.5", "+2e-7", "-7", "r", "a=b", "", "2026-11-24", "'=1", "-"]
+    formulas = ["=1+1", '=HYPERLINK("http://evil")', "@SUM(A1)", "-1+2", "+inf", "＝1", "-1\n=2"]
+    numbers = [-1.5, -3, 2.0e-7]
+    values = [*kept, *formulas, *numbers]
+    form = LineFormat(format="csv", fields=tuple(map(str, range(len(values)))))
+    alert = Alert(dict(zip(form.fields, values, strict=True)))
+    (cells,) = csv.reader([form.alert_line(MESSAGE, alert)])
+    assert cells[: len(kept)] == kept
+    quoted = cells[len(kept) :][: len(formulas)]
+    assert quoted == [f"'{each}".replace("\n", "\N{REPLACEMENT CHARACTER}") for each in formulas]
+    assert list(map(float, cells[len(kept) + len(formulas) :])) == numbers

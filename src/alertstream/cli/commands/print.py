@@ -113,7 +113,7 @@ class Print(ReadingOptions, ThinOptions):
             await self.notice_start(connection, subscription)
 
             async def write(lines: list[str]) -> None:
-                await write_lines(lines, stop)
+                await write_lines(lines, stop, painted=True)
 
             printer = Printer(schemas, printed, write, writers=writers, draw=draw, notice=notice)
             with reading_progress() as progress:

@@ -60,7 +60,9 @@ def quietly(complete: Complete) -> Callable[[typer.Context, str], list[str]]:
     @wraps(complete)
     def offered(ctx: typer.Context, incomplete: str) -> list[str]:
         with suppress(Exception):
-            return [each for each in complete(ctx, incomplete) if each.startswith(incomplete)]
+            # A shell may take anything else for a command.
+            safe = re.compile(re.escape(incomplete) + r"[\w.-]*").fullmatch
+            return [*filter(safe, complete(ctx, incomplete))]
         return []
 
     # typer looks for these types, and does not find those of the function that is wrapped.

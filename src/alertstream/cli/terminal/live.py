@@ -19,9 +19,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from alertstream.alert.alert import printable
 from alertstream.alert.text import BARS
 from alertstream.cli.terminal.output import end_waiting
+from alertstream.errors import printable
 from alertstream.monitoring.stats import BUDGET
 
 Figures = dict[str, Any]
@@ -77,7 +77,7 @@ class MonitorScreen:
 
     def notice(self, text: str) -> None:
         """Show a line for the user, until there is another one."""
-        self._notice = text
+        self._notice = printable(text)
 
     def sort(self) -> None:
         """Show the topics in the next order."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from alertstream.errors import AlertStreamError, DataError, Notice
+from alertstream.errors import AlertStreamError, DataError, Notice, printable
 
 if TYPE_CHECKING:
     import asyncio
@@ -70,7 +70,7 @@ class _Waiting:
     current: _Waiting | None = None
 
     def __init__(self, text: str) -> None:
-        self._text = text
+        self._text = printable(text)
         self._began = time.monotonic()
         self._ended = threading.Event()
         self._writing = threading.Lock()
@@ -119,25 +119,29 @@ def write_line(line: str) -> None:
     """
     end_waiting()
     try:
-        print(line, flush=True)
+        print(_harmless(line), flush=True)
     except BrokenPipeError as error:
         raise ReaderGone from error
 
 
-async def write_lines(lines: Iterable[str], stop: asyncio.Event) -> None:
+async def write_lines(lines: Iterable[str], stop: asyncio.Event, *, painted: bool = False) -> None:
     """Write lines; a slow reader keeps nothing else waiting.
 
+    :param painted: they may command the terminal: what they quote has been made harmless.
     :raises ReaderGone: their reader is gone.
     :raises DataError: nobody takes them within ``SHUTDOWN_TIMEOUT`` after the stop.
     """
     from alertstream.system.cancellation import unless
 
     end_waiting()
-    text = "\n".join([*lines, ""]).encode(sys.stdout.encoding, errors=sys.stdout.errors or "strict")
+    text = "\n".join([*lines, ""])
+    if not painted:
+        text = _harmless(text)
+    content = text.encode(sys.stdout.encoding, errors=sys.stdout.errors or "strict")
 
     def write() -> None:
         # Not through Python's buffer: its lock would keep the process from ending.
-        rest = memoryview(text)
+        rest = memoryview(content)
         while rest:
             rest = rest[os.write(sys.stdout.fileno(), rest) :]
 
@@ -190,4 +194,17 @@ def write_error(error: AlertStreamError | str) -> None:
 
 def _to_people(text: str) -> None:
     end_waiting()
-    print(text, file=sys.stderr, flush=True)
+    print(_harmless(text), file=sys.stderr, flush=True)
+
+
+def _harmless(text: str) -> str:
+    """Return lines that no terminal takes for commands: all that is written goes through here."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+class DebugFormatter(logging.Formatter):
+    """Makes text of what libraries log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return lines for a terminal."""
+        return _harmless(super().format(record))

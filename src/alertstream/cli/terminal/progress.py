@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -20,6 +21,7 @@ from rich.progress import (
 )
 
 from alertstream.cli.terminal.output import end_waiting, is_quiet
+from alertstream.errors import printable
 
 if TYPE_CHECKING:
     from alertstream.kafka.consumer import Progress as ReadingProgress
@@ -50,7 +52,7 @@ def send_progress() -> Iterator[Callable[[VisitSent, float], None]]:
     with _bar(*columns, total=1.0, alerts=0, visible=False) as update:
 
         def show(visit: VisitSent, share: float) -> None:
-            name, done = f"visit {visit.visit}", visit.acknowledged
+            name, done = escape(f"visit {printable(visit.visit)}"), visit.acknowledged
             update(description=name, completed=share, alerts=done, visible=share < 1)
 
         yield show

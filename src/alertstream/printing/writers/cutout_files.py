@@ -94,7 +94,8 @@ def file_name(name: str) -> str:
     safe = _UNSAFE.sub("_", name[-_MAX_NAME:]).lstrip(".")
     if safe == name:
         return safe
-    return f"{hashlib.sha256(name.encode()).hexdigest()[:12]}-{safe}"
+    key = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:12]
+    return f"{key}-{safe}"
 
 
 def save_file(folder: Path, name: str, content: bytes) -> Path:
