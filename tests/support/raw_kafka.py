@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.protocol.admin import DeleteGroupsRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from alertstream.avro.blocks import CONTAINER_MAGIC, opened
@@ -82,6 +83,38 @@ def make(broker: str, topic: str, partitions: int = 1, replication: int = 1, **c
 
 def delete(broker: str, topic: str) -> None:
     _administer(broker, lambda admin: admin.delete_topics([topic]))
+
+
+def add_partitions(broker: str, topic: str, count: int) -> None:
+    """Have a topic with ``count`` partitions."""
+    wanted = {topic: NewPartitions(count)}
+    _administer(broker, lambda admin: admin.create_partitions(wanted))
+
+
+def delete_before(broker: str, topic: str, offset: int) -> None:
+    """Delete the messages of partition 0 before an offset, as retention does."""
+    records = {TopicPartition(topic, 0): RecordsToDelete(before_offset=offset)}
+    _administer(broker, lambda admin: admin.delete_records(records))
+
+
+def commit(broker: str, group: str, topic: str, offset: int) -> None:
+    """Move a group's offset in partition 0."""
+
+    async def move() -> None:
+        async with AIOKafkaConsumer(bootstrap_servers=broker, group_id=group) as consumer:
+            consumer.assign([TopicPartition(topic, 0)])
+            await consumer.commit({TopicPartition(topic, 0): offset})
+
+    asyncio.run(move())
+
+
+def forget(broker: str, group: str) -> None:
+    """Delete a group without members and its offsets, as Kafka does after a week."""
+
+    async def delete_group(admin: AIOKafkaAdminClient) -> None:
+        await admin._send_request(DeleteGroupsRequest([group]), await admin.find_coordinator(group))
+
+    _administer(broker, delete_group)
 
 
 def describe(broker: str, topic: str) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MAX_VISITS = 500
 """Visits whose claims are kept: members further apart than that do not share a cap."""
@@ -21,12 +21,26 @@ MAX_ALERTS = 100_000
 """Granted alerts that are kept of all visits but the last one; only large caps reach it."""
 ALL_FILTERS = -1
 """The bits of all filters."""
+OTHERS = "what was claimed by other filters, or with another --cap, does not count"
+NOT_VALID = "a claim is not valid, and does not count"
+
+
+Visit = int | str
+"""What a cap counts by: see :func:`visit_or_minute`."""
+
+
+def visit_or_minute(visit: int | None, timestamp: int) -> Visit:
+    """Return an alert's visit, or if it names none the minute of its timestamp (ms) in its place.
+
+    All members know both, also when they read it again; and a cap that was reached ends.
+    """
+    return f"minute {timestamp // 60_000}" if visit is None else visit
 
 
 class Claim(NamedTuple):
     """An alert that filters want to let through: bit 0 of ``filters`` is the first one's."""
 
-    visit: int | None
+    visit: Visit
     topic: str
     partition: int
     offset: int
@@ -58,27 +72,32 @@ class VisitCaps:
         self.cap = cap
         self._topics = topics
         self._digest = sha256(f"{cap} {' '.join(topics)}".encode()).hexdigest()[:8]
-        self._visits: dict[int | None, _Visit] = {}
+        self._visits: dict[Visit, _Visit] = {}
         self._alerts = 0
         self._next = 0
+        self._log_id = ""
 
-    def full(self, visit: int | None) -> int:
+    def full(self, visit: Visit) -> int:
         """Return the bits of the filters whose cap is reached for a visit."""
         claimed = self._visits.get(visit)
         return claimed.full if claimed else 0
 
-    def granted(self, visit: int | None, topic: str, partition: int, offset: int) -> int:
+    def granted(self, visit: Visit, topic: str, partition: int, offset: int) -> int:
         """Return the bits of the filters for which an alert's claim is granted."""
         if self.cap == 0:
             return ALL_FILTERS
         claimed = self._visits.get(visit)
         return claimed.granted.get((topic, partition, offset), 0) if claimed else 0
 
-    def begin(self, offset: int) -> None:
-        """Forget all claims; those in the log from ``offset`` on are to be applied."""
+    def begin(self, offset: int, log_id: str = "") -> None:
+        """Forget all claims; those in the log from ``offset`` on are to be applied.
+
+        :param log_id: tells it from another log of the same name.
+        """
         self._visits.clear()
         self._alerts = 0
         self._next = offset
+        self._log_id = log_id
 
     @property
     def since(self) -> int:
@@ -111,8 +130,10 @@ class VisitCaps:
             self._alerts -= len(oldest.granted)
 
     def as_metadata(self) -> str:
-        """Return what is kept with a group's offsets: where the claims begin."""
-        return "" if self.cap == 0 else json.dumps({"visit_caps": self.since})
+        """Return what is kept with a group's offsets: where the claims begin, in which log."""
+        if self.cap == 0:
+            return ""
+        return json.dumps({"visit_caps": self.since, "log": self._log_id})
 
     def encode(self, claims: Sequence[Claim]) -> bytes:
         """Return claims as they are in the log."""
@@ -121,18 +142,34 @@ class VisitCaps:
         return text.encode()
 
     def decode(self, value: bytes) -> list[Claim]:
-        """Return claims that are in the log: none, if they are of other filters or caps."""
-        with suppress(KeyError, TypeError, ValueError):
+        """Return claims that are in the log.
+
+        :raises ValueError: they do not count, and why.
+        """
+        try:
             found = json.loads(value)
-            if found["filters"] == self._digest:
-                return [Claim._make([*place, int(f, 16)]) for *place, f in found["claims"]]
-        return []
+            digest = found["filters"]
+            claims = [Claim._make([*place, int(f, 16)]) for *place, f in found["claims"]]
+        except (KeyError, TypeError, ValueError, RecursionError):
+            raise ValueError(NOT_VALID) from None
+        if digest != self._digest:
+            raise ValueError(OTHERS)
+        if not all(map(self._is_valid, claims)):
+            raise ValueError(NOT_VALID)
+        return claims
+
+    def _is_valid(self, claim: Claim) -> bool:
+        kinds: Any = ((int, str), str, int, int, int)
+        valid = all(isinstance(value, kind) for value, kind in zip(claim, kinds, strict=True))
+        return valid and 0 < claim.filters < 1 << len(self._topics)
 
 
-def begin_of_claims(metadata: str) -> int | None:
-    """Return where the claims begin in the log, by the text that is kept with an offset."""
-    with suppress(KeyError, TypeError, ValueError):
-        return int(json.loads(metadata)["visit_caps"])
+def begin_of_claims(metadata: str) -> tuple[int, str] | None:
+    """Return where the claims begin, and in which log, by the text that is kept with an offset."""
+    with suppress(KeyError, TypeError, ValueError, RecursionError):
+        found = json.loads(metadata)
+        if isinstance(begin := found["visit_caps"], int) and begin >= 0:
+            return begin, str(found["log"])
     return None
 
 

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from alertstream.errors import Notice
 from alertstream.filtering.account import Decided, FilterCounts
-from alertstream.filtering.caps import Claim, VisitCaps, bits
+from alertstream.filtering.caps import Claim, VisitCaps, bits, visit_or_minute
 from alertstream.filtering.filters import AlertFilter, error_line
 from alertstream.kafka.messages import MAX_ADDED, Copy, Message, next_offsets
 from alertstream.kafka.topics import UNDECODABLE_SUFFIX
@@ -109,10 +109,11 @@ class FilterEngine:
             return
         judged.wanted.append((message, visit, wanted))
         place = message[:3]
-        granted = wanted & self._caps.granted(visit, *place)
-        claimed = wanted & ~granted & ~self._caps.full(visit)
+        claimed_of = visit_or_minute(visit, message.timestamp)
+        granted = wanted & self._caps.granted(claimed_of, *place)
+        claimed = wanted & ~granted & ~self._caps.full(claimed_of)
         if claimed:
-            judged.claims.append(Claim(visit, *place, claimed))
+            judged.claims.append(Claim(claimed_of, *place, claimed))
         judged.size += (granted | claimed).bit_count() * message.size
 
     def _passed(self, alert: ReceivedAlert, judged: Judged) -> int:
@@ -152,7 +153,8 @@ class FilterEngine:
         ]
         passed, capped = Tally(), Tally()
         for message, visit, wanted in judged.wanted:
-            granted = wanted & self._caps.granted(visit, *message[:3])
+            claimed_of = visit_or_minute(visit, message.timestamp)
+            granted = wanted & self._caps.granted(claimed_of, *message[:3])
             passed[visit, granted] += 1
             capped[visit, wanted & ~granted] += 1
             if granted:

@@ -13,7 +13,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 
 from alertstream.alert.fields import missing_in
 from alertstream.alert.surveys import QUANTITIES, field_paths
@@ -60,6 +61,12 @@ class FilterOptions:
     def topics(self) -> list[str]:
         """The output topics."""
         return [each.topic for each in self.filters]
+
+    @property
+    def work(self) -> str:
+        """What tells members with the same filters and cap from others, in a word."""
+        named = [f"{each.topic} {each.declared_in}" for each in self.filters]
+        return sha256(" ".join([str(self.cap), *named]).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
@@ -160,9 +167,13 @@ async def open_pipeline(
     async with (
         producer(connection, transactional_id=name) as producing,
         subscribe(
-            connection, subscription, stop=stop, notice=notice, progress=progress
+            connection,
+            replace(subscription, work=options.work),
+            stop=stop,
+            notice=notice,
+            progress=progress,
         ) as consumer,
-        shared_caps(connection, subscription.group, caps) as shared,
+        shared_caps(connection, subscription.group, caps, notice) as shared,
     ):
         destination = Destination(
             connection, producing, consumer, layout, topics, options.exactly_once, stop, notice

@@ -13,26 +13,34 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
 
-from alertstream.errors import DeliveryError
+from alertstream.errors import BrokerError, DeliveryError, Notice
 from alertstream.filtering.caps import Claim, VisitCaps, begin_of_claims
 from alertstream.filtering.filters import is_topic_name
 from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import Consumer
-from alertstream.kafka.group_log import Log, log
+from alertstream.kafka.group_log import Log, LogReplacedError, log
 from alertstream.kafka.messages import ConsumerGroupMetadata
 from alertstream.kafka.topics import VISIT_CAPS_SUFFIX, TopicLayout
+from alertstream.reading.decoder import ReportedOnce
 from alertstream.system.cancellation import unless
 
 
 class SharedCaps:
-    """Caps, and the log in which members of a group claim alerts."""
+    """Caps, and the log in which members of a group claim alerts.
 
-    def __init__(self, caps: VisitCaps, log: Log) -> None:
+    :param notice: called when claims do not count any more, or are not valid.
+    """
+
+    def __init__(self, caps: VisitCaps, log: Log, notice: Notice = lambda text: None) -> None:
         self._caps = caps
         self._log = log
+        self._topic = log.partition.topic
+        self._notice = notice
+        self._report = ReportedOnce(notice)
         self._restored_as: ConsumerGroupMetadata | None = None
-        caps.begin(log.next)
+        self._failed = False
+        caps.begin(log.next, log.id)
 
     async def restore(self, consumer: Consumer) -> None:
         """Let what the group has claimed count, once after each assignment; call it before a claim.
@@ -40,19 +48,48 @@ class SharedCaps:
         Where the claims begin is kept with the offset of each partition that is new to the group,
         since members that join later look for it there.
 
+        :raises DeliveryError: the log is gone, and could not be made again.
         :raises TimeoutError: Kafka has not answered within ``SHUTDOWN_TIMEOUT`` after the stop.
         """
+        if self._failed:
+            await self._make_log()
         if self._restored_as == consumer.group_metadata:
             return
         committed = await consumer.committed()
         found = {partition: begin_of_claims(text) for partition, (_, text) in committed.items()}
-        begins = {partition: begin for partition, begin in found.items() if begin is not None}
+        kept = {partition: begin for partition, begin in found.items() if begin is not None}
+        if self._restored_as is None:
+            self._tell_what_is_lost({log_id for _, log_id in kept.values()})
+        # In another log than before, all claims are from after that.
+        begins = {
+            partition: begin if log_id == self._log.id and begin <= self._log.next else 0
+            for partition, (begin, log_id) in kept.items()
+        }
         first = min(begins.values(), default=self._caps.since)
         if first < self._caps.since:
-            self._caps.begin(first)
+            self._caps.begin(first, self._log.id)
             self._log.seek(first)
         await consumer.keep(self._caps.as_metadata(), consumer.assignment() - begins.keys())
         self._restored_as = consumer.group_metadata
+
+    async def _make_log(self) -> None:
+        try:
+            await make_topics(self._log.connection, [self._topic], TopicLayout(1))
+            await self._log.refresh()
+        except BrokerError as error:
+            raise DeliveryError(error.what, where=error.where, retriable=True) from error
+        self._failed = False
+
+    def _tell_what_is_lost(self, logs: set[str]) -> None:
+        """Say so if what was claimed before the start does not count, by the logs that are known.
+
+        Nothing is told of a log that is the first, or the same.
+        """
+        if logs - {self._log.id}:
+            self._notice(f"{self._topic} was deleted and made anew: caps count what is there")
+        elif not logs and not self._log.is_empty:
+            where = f"what was claimed in {self._topic} does not count"
+            self._notice(f"the group has no offsets any more: {where}")
 
     async def claim(self, claims: Sequence[Claim], stop: asyncio.Event) -> None:
         """Claim alerts, and learn which of the claims are granted.
@@ -66,14 +103,24 @@ class SharedCaps:
             found = await unless(stop, self._log.append(self._caps.encode(claims)))
         except TimeoutError:
             text = "no answer in time: what was not written will be read again"
-            raise DeliveryError(text, where=self._log.partition.topic) from None
+            raise DeliveryError(text, where=self._topic) from None
+        except LogReplacedError:
+            self._caps.begin(self._log.next, self._log.id)
+            raise
+        except DeliveryError:
+            self._failed = True
+            raise
         for at, value in found:
-            self._caps.apply(self._caps.decode(value), at)
+            try:
+                self._caps.apply(self._caps.decode(value), at)
+            except ValueError as error:
+                self._caps.apply([], at)
+                self._report(str(error), f"{error} · {self._topic}@{at}")
 
 
 @asynccontextmanager
 async def shared_caps(
-    connection: Connection, group: str, caps: VisitCaps
+    connection: Connection, group: str, caps: VisitCaps, notice: Notice
 ) -> AsyncIterator[SharedCaps | None]:
     """Share caps with the other members of a group; without a limit there is nothing to share.
 
@@ -86,7 +133,7 @@ async def shared_caps(
     topic = caps_topic(group)
     await make_topics(connection, [topic], TopicLayout(1))
     async with log(connection, topic) as opened:
-        yield SharedCaps(caps, opened)
+        yield SharedCaps(caps, opened, notice)
 
 
 def caps_topic(group: str) -> str:

@@ -203,6 +203,9 @@ def mapped(connection: Connection, error: BaseException) -> BrokerError:
         case kafka_errors.GroupAuthorizationFailedError():
             what = f"no right to use the group {str(subject).removeprefix(NO_COORDINATOR)}"
             todo = "choose another --group; on some streams it must begin with the user's name"
+        case kafka_errors.InconsistentGroupProtocolError():
+            kind, what = BrokerError, "the group's members run other filters, or with another --cap"
+            todo = "choose another --group, or end them; one that was killed is a member for 10 s"
         case kafka_errors.TransactionalIdAuthorizationFailed():
             what = f"no right to use the transactional id {subject}"
             todo = (

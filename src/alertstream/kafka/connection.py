@@ -15,6 +15,8 @@ CONNECT_TIMEOUT = 8.0
 """Seconds in which Kafka must answer at first."""
 POLL_INTERVAL = 0.2
 """Seconds between looks whether to stop, while nothing comes."""
+METADATA_MAX_AGE_MS = 5_000
+"""Until a topic or partition that is new, or gone, is noticed."""
 TRANSACTION_TIMEOUT = 20.0
 """Seconds after which Kafka aborts a transaction whose producer is gone: until then, nothing after
 it can be read."""

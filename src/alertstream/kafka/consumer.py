@@ -11,9 +11,15 @@ from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka import errors as kafka_errors
 
 from alertstream.errors import Notice, TopicError
-from alertstream.kafka._aiokafka.clients import KafkaConsumer
+from alertstream.kafka._aiokafka.clients import KafkaConsumer, assignor
+from alertstream.kafka._aiokafka.topic_ids import id_and_text, with_id
 from alertstream.kafka.clients import connection_reports, open_client
-from alertstream.kafka.connection import CONNECT_TIMEOUT, POLL_INTERVAL, Connection
+from alertstream.kafka.connection import (
+    CONNECT_TIMEOUT,
+    METADATA_MAX_AGE_MS,
+    POLL_INTERVAL,
+    Connection,
+)
 from alertstream.kafka.messages import ConsumerGroupMetadata, Message, Offsets
 from alertstream.kafka.subscription import EndOffsets, Subscription, start_offsets
 from alertstream.kafka.topics import existing_topics, is_pattern, topic_pattern
@@ -27,8 +33,6 @@ MAX_FETCH = 32 * 1024 * 1024
 """Bytes fetched from a broker at once, and so the memory that waits to be worked on."""
 HEARTBEAT_INTERVAL_MS = 500
 """Between heartbeats, by which a member learns of a rebalance: a new member waits as long."""
-PATTERN_REFRESH_MS = 5_000
-"""Until a new topic that matches a pattern is noticed."""
 
 _fields = attrgetter(*Message._fields)
 Hook = Callable[[], Awaitable[None]]
@@ -53,6 +57,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         subscription: Subscription,
         partitions: Sequence[TopicPartition],
         stop: asyncio.Event,
+        notice: Notice,
         progress: Progress,
     ) -> None:
         self._consumer = consumer
@@ -61,8 +66,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._positions: dict[TopicPartition, int] = {}
         self._starts: dict[TopicPartition, int] = {}
         self._accepted: object = None
+        self._replaced: set[str] = set()
         self._assignments = 0
         self._stop = stop
+        self._notice = notice
         self._progress = progress
         self._before_rebalance: Hook = _do_nothing
         self._after_rebalance: Hook = _do_nothing
@@ -75,7 +82,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def start(self) -> None:
         """Connect, and go to where reading starts."""
         await self._consumer.start()
-        await self._ends.begin()
+        await self._ends.begin(self._partitions)
         await self._accept_assignment()
 
     async def batches(
@@ -102,10 +109,14 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 # It waits for the end of a rebalance itself, longer than it is told to.
                 work = self._consumer.getmany(timeout_ms=int(POLL_INTERVAL * 1000))
                 fetched = await unless(stop, work, grace=POLL_INTERVAL)
-                if self._consumer.assignment_key is not self._accepted:
+                if not self._is_accepted:
                     # What was fetched before is another member's now, or comes again.
                     fetched = {}
+                    if self._consumer.assignment_key is self._accepted:
+                        await self.on_partitions_revoked(())
                     await self._accept_assignment()
+                with suppress(kafka_errors.KafkaTimeoutError):
+                    await self._report_missing()
             except TimeoutError:
                 return
             self.group_metadata = self._consumer.group_metadata(assignment)
@@ -124,17 +135,28 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             batch += [Message(*_fields(each)) for each in records if each.offset < end]
         return batch
 
+    @property
+    def _is_accepted(self) -> bool:
+        """Whether all that is to be read is what it was when reading it began."""
+        assignment = self._consumer.assignment_key
+        return assignment is self._accepted and not self._consumer.replaced_topics()
+
     async def _accept_assignment(self) -> None:
         """Do what must be done before messages of new partitions come; until then, none do.
 
         Not where aiokafka reports them: until that returns, it sends no heartbeats.
         """
-        while (assignment := self._consumer.assignment_key) is not self._accepted:
-            self._accepted = assignment
+        while not self._is_accepted:
+            self._accepted = self._consumer.assignment_key
             self._starts.clear()
-            # They may be another member's meanwhile.
-            with suppress(kafka_errors.IllegalStateError):
+            try:
                 await self._seek_to_start()
+            except kafka_errors.IllegalStateError:
+                # They are another member's meanwhile.
+                pass
+            except kafka_errors.KafkaTimeoutError:
+                self._accepted = None
+                continue
             await self._after_rebalance()
         self._consumer.resume(*self._consumer.assignment())
 
@@ -142,27 +164,45 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         """Go on where we were, without a group; in new partitions go to their start.
 
         A group must remember that start, or a rebalance before the first commit would begin them
-        elsewhere.
+        elsewhere. The start of a topic that was deleted and made anew is its beginning.
 
         :raises IllegalStateError: a partition is another member's meanwhile.
         """
         assigned = self._consumer.assignment()
+        self._consumer.pause(*assigned)
+        self._replaced |= self._consumer.accept_topics()
         if self.subscription.group is not None:
-            new = assigned - (await self.committed()).keys()
+            known = {each: at for each, (at, _) in (await self.committed()).items()}
         else:
-            new = assigned - self._positions.keys()
-            for each in assigned - new:
-                self._consumer.seek(each, self._positions[each])
+            kept = {each for each in self._positions if each.topic not in self._replaced}
+            known = {each: self._positions[each] for each in kept}
+        new = assigned - known.keys()
+        anew = {each for each in new if each.topic in self._replaced}
         start = self.subscription.start
-        if not new or (start == "earliest" and self.subscription.group is not None):
-            return
-        appeared = new if start == "earliest" else new.difference(self._partitions)
+        appeared = new if start == "earliest" else new.difference(self._partitions) | anew
         starts = await self._consumer.beginning_offsets(appeared) if appeared else {}
         starts |= await start_offsets(self._consumer, sorted(new - appeared), start)
-        for each, offset in starts.items():
-            self._consumer.seek(each, offset)
+        for each in assigned:
+            self._consumer.seek(each, (starts | known)[each])
         self._positions |= starts
         await self.commit({each: (offset, "") for each, offset in starts.items()})
+        if anew:
+            await self._ends.begin(anew)
+            topics = ", ".join(sorted({each.topic for each in anew}))
+            self._notice(f"{topics} was deleted and made anew: it is read from its beginning")
+        self._replaced.clear()
+
+    async def _report_missing(self) -> None:
+        """Say so if messages are gone from a partition, so that reading went on elsewhere in it."""
+        for partition, at in self._consumer.take_out_of_range().items():
+            begins = await self._consumer.beginning_offsets([partition])
+            where = f"{partition.topic}[{partition.partition}]"
+            if at < begins[partition]:
+                count = begins[partition] - at
+                self._notice(f"{where}: {count} offsets were deleted before they were read")
+            else:
+                await self._ends.begin([partition])
+                self._notice(f"{where} ends before {at}, where it was read: it is read anew")
 
     def is_outdated(self, metadata: ConsumerGroupMetadata | None) -> bool:
         """Return whether partitions have been reassigned since, and so are read again."""
@@ -177,7 +217,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._consumer.seek(partition, start)
 
     async def committed(self) -> Offsets:
-        """Return the group's offsets of all partitions, and the text kept with each."""
+        """Return the group's offsets of all partitions, and the text kept with each.
+
+        Those of a topic that was deleted and made anew are no offsets of this one.
+        """
         if self.subscription.group is None:
             return {}
         partitions = {
@@ -187,7 +230,12 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         }
         partitions |= self._consumer.assignment()
         found = await unless(self._stop, self._consumer.committed_offsets(partitions))
-        return {partition: (at.offset, at.metadata or "") for partition, at in found.items()}
+        return {
+            partition: (at.offset, text)
+            for partition, at in found.items()
+            for id_, text in [id_and_text(at.metadata or "")]
+            if id_ in (None, self._consumer.topic_ids.get(partition.topic, id_))
+        }
 
     def assignment(self) -> set[TopicPartition]:
         """Return the partitions that are read."""
@@ -216,8 +264,13 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         A batch that lost its partitions to another member meanwhile will be read again by that one.
         """
         if self.subscription.group is not None and offsets:
+            ids = self._consumer.topic_ids
+            kept = {
+                each: (offset, with_id(text, ids.get(each.topic)))
+                for each, (offset, text) in offsets.items()
+            }
             with suppress(kafka_errors.CommitFailedError, kafka_errors.IllegalStateError):
-                await unless(self._stop, self._consumer.commit(offsets))
+                await unless(self._stop, self._consumer.commit(kept))
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Let the batch that is being worked on be finished before its partitions go elsewhere."""
@@ -249,21 +302,21 @@ async def subscribe(
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
     stop = stop or asyncio.Event()
-    names, group = subscription.topics, subscription.group
-    has_pattern = any(map(is_pattern, names))
+    names = subscription.topics
     async with open_client(
         connection,
         KafkaConsumer,
         start=False,
-        group_id=group,
+        group_id=subscription.group,
         group_instance_id=subscription.instance,
+        partition_assignment_strategy=(assignor(subscription.work),),
         heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
         fetch_max_bytes=MAX_FETCH,
         max_partition_fetch_bytes=MAX_PARTITION_FETCH,
-        metadata_max_age_ms=PATTERN_REFRESH_MS if has_pattern else 300_000,
+        metadata_max_age_ms=METADATA_MAX_AGE_MS,
         # To check them takes as long as all the rest of reading; librdkafka does not, either.
         check_crcs=False,
     ) as client:
@@ -275,11 +328,9 @@ async def subscribe(
                 raise TopicError(matches, where=connection.bootstrap, todo="check the name")
             notice(f"{matches}: waiting for one")
         partitions = [TopicPartition(topic, n) for topic in found for n in range(found[topic])]
-        consumer = Consumer(client, subscription, partitions, stop, progress)
-        if has_pattern:
+        consumer = Consumer(client, subscription, partitions, stop, notice, progress)
+        if any(map(is_pattern, names)):
             client.subscribe(pattern=topic_pattern(names), listener=consumer)
-        elif group is None:
-            client.assign(partitions)
         else:
             client.subscribe(names, listener=consumer)
         async with asyncio.timeout(JOIN_TIMEOUT):

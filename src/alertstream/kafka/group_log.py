@@ -13,10 +13,20 @@ from dataclasses import dataclass
 from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 
+from alertstream.errors import DeliveryError
 from alertstream.kafka._aiokafka.clients import KafkaConsumer, KafkaProducer
 from alertstream.kafka.clients import failed_delivery, open_client
-from alertstream.kafka.connection import POLL_INTERVAL, TRANSACTION_TIMEOUT, Connection
+from alertstream.kafka.connection import (
+    METADATA_MAX_AGE_MS,
+    POLL_INTERVAL,
+    TRANSACTION_TIMEOUT,
+    Connection,
+)
 from alertstream.kafka.topics import MAX_MESSAGE
+
+
+class LogReplacedError(DeliveryError):
+    """A log is another one than before, or lacks its end: it is to be read from its beginning."""
 
 
 @dataclass
@@ -24,6 +34,7 @@ class Log:
     """Appends to a log, and reads it up to what was appended.
 
     :param next: the offset from which on it is still to be read.
+    :param is_empty: whether nothing was in it at first.
     """
 
     connection: Connection
@@ -31,6 +42,12 @@ class Log:
     producer: KafkaProducer
     consumer: KafkaConsumer
     next: int
+    is_empty: bool
+
+    @property
+    def id(self) -> str:
+        """What tells it from one that is made anew; empty if Kafka does not tell."""
+        return self.consumer.topic_ids.get(self.partition.topic, b"").hex()
 
     def seek(self, offset: int) -> None:
         """Read on from there, or from the oldest that Kafka has kept."""
@@ -40,22 +57,41 @@ class Log:
     async def append(self, value: bytes) -> list[tuple[int, bytes]]:
         """Append a value; return all that is new up to it, with itself, and the offset of each.
 
+        :raises LogReplacedError: it was deleted and made anew, or has lost its end, and is at its
+            beginning now.
         :raises DeliveryError: it cannot be read again. It may have been written all the same.
         """
+        topic = self.partition.topic
         try:
             async with asyncio.timeout(TRANSACTION_TIMEOUT):
-                written = await self.producer.send_and_wait(
-                    self.partition.topic, value, partition=0
-                )
-                return await self._read_to(written.offset)
+                if not self.consumer.partitions_for_topic(topic):
+                    raise DeliveryError(f"{topic} was deleted: it is made again", retriable=True)
+                written = await self.producer.send_and_wait(topic, value, partition=0)
+                found = await self._read_to(written.offset)
+                if found is not None:
+                    return found
+                await self.refresh()
         except (TimeoutError, kafka_errors.KafkaError) as error:
             raise failed_delivery(self.connection, error, 1, "claims") from error
+        self.consumer.accept_topics()
+        self.seek(0)
+        text = f"{topic} was deleted and made anew, or has lost its end: caps count what is there"
+        raise LogReplacedError(text, retriable=True)
 
-    async def _read_to(self, offset: int) -> list[tuple[int, bytes]]:
+    async def refresh(self) -> None:
+        """Learn whether it is there, and which one."""
+        await self.consumer.refresh_topics()
+
+    async def _read_to(self, offset: int) -> list[tuple[int, bytes]] | None:
+        """Return what is new up to an offset; None if that is in another log, or has been cut."""
         begin, found = self.next, []
+        if offset < begin:
+            return None
         try:
             while self.next <= offset:
                 fetched = await self.consumer.getmany(timeout_ms=int(POLL_INTERVAL * 1000))
+                if self.consumer.replaced_topics() or await self._has_lost_its_end():
+                    return None
                 for message in fetched.get(self.partition, ()):
                     found.append((message.offset, message.value or b""))
                     self.next = message.offset + 1
@@ -63,6 +99,14 @@ class Log:
             self.seek(begin)
             raise
         return found
+
+    async def _has_lost_its_end(self) -> bool:
+        missing = self.consumer.take_out_of_range().get(self.partition, 0)
+        # What is out of range may as well be before the oldest that Kafka has kept.
+        return (
+            missing > 0
+            and missing > (await self.consumer.end_offsets([self.partition]))[self.partition]
+        )
 
 
 @asynccontextmanager
@@ -74,10 +118,17 @@ async def log(connection: Connection, topic: str) -> AsyncIterator[Log]:
     partition = TopicPartition(topic, 0)
     writing = open_client(connection, KafkaProducer, acks="all", max_request_size=MAX_MESSAGE)
     reading = open_client(
-        connection, KafkaConsumer, enable_auto_commit=False, auto_offset_reset="earliest"
+        connection,
+        KafkaConsumer,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        metadata_max_age_ms=METADATA_MAX_AGE_MS,
     )
     async with writing as producer, reading as consumer:
         consumer.assign([partition])
+        begins = await consumer.beginning_offsets([partition])
         ends = await consumer.end_offsets([partition])
+        consumer.accept_topics()
         consumer.seek(partition, ends[partition])
-        yield Log(connection, partition, producer, consumer, ends[partition])
+        is_empty = begins == ends
+        yield Log(connection, partition, producer, consumer, ends[partition], is_empty)

@@ -33,6 +33,7 @@ class Subscription:
     :param exit_on_eof: end where the partitions ended when reading began.
     :param instance: name of a static member (KIP-345): when it comes back after a crash it has its
         partitions again, and the group does not wait for its session to time out.
+    :param work: what the group's members do, in a word: Kafka refuses one that does other work.
     :raises UsageError: the start or the end is not valid.
     """
 
@@ -42,6 +43,7 @@ class Subscription:
     until: int | datetime | None = None
     exit_on_eof: bool = False
     instance: str | None = None
+    work: str = ""
 
     def __post_init__(self) -> None:
         if isinstance(self.start, str) and self.start not in ("earliest", "latest"):
@@ -66,10 +68,10 @@ class EndOffsets:
         """Whether reading ends at all."""
         return self.subscription.exit_on_eof or self.subscription.until is not None
 
-    async def begin(self) -> None:
-        """Look up where the partitions end at first."""
-        if self.subscription.exit_on_eof:
-            self._at_start = await self.consumer.end_offsets(self.partitions)
+    async def begin(self, partitions: Collection[TopicPartition]) -> None:
+        """Look up where partitions end when their reading begins, or begins anew."""
+        if self.subscription.exit_on_eof and partitions:
+            self._at_start |= await self.consumer.end_offsets(partitions)
 
     async def reached(self) -> bool:
         """Return whether all partitions that are assigned are read up to their ends."""

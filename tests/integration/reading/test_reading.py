@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import raw_kafka
-from tests.support.commands import Finished, run, send_visits, start, stop, until
+from tests.support.commands import Finished, finish, run, send_visits, start, stop, until
 
 JSON = ("--format", "json", "--fields", "snr")
 
@@ -179,3 +179,57 @@ def test_wrong_arguments(kafka: str, arguments: list[str], status: int, what: st
     assert ended.status == status
     assert ended.err.startswith(f"error: {what}")
     assert ended.err.count("\n") == 1
+
+
+@pytest.mark.hostile("11: partitions added later, without a group")
+def test_partitions_that_are_added_are_read_whole(kafka: str, topic: str, visits: Path) -> None:
+    first, second, _ = sorted(visits.glob("*.avro"))
+    raw_kafka.make(kafka, topic, 2)
+    send_visits(kafka, topic, first)
+    shown, watched = (
+        start("print", kafka, topic, *JSON, "-n", 240),
+        start("monitor", kafka, topic, "--format", "json"),
+    )
+    raw_kafka.add_partitions(kafka, topic, 4)
+    send_visits(kafka, topic, second)
+    printed = finish(shown, 30)
+    assert (printed.status, len(set(places(printed)))) == (0, 240)
+    assert {partition for _, partition, _ in places(printed)} == {0, 1, 2, 3}
+    monitored = stop(watched)
+    assert monitored.objects[-1]["topics"][topic]["alerts"] == 240
+
+
+@pytest.mark.hostile("5: topic deleted and made anew, without a group")
+def test_topic_that_is_made_anew_is_read_from_its_beginning(
+    kafka: str, topic: str, visits: Path, tmp_path: Path
+) -> None:
+    first, *others = sorted(visits.glob("*.avro"))
+    send_visits(kafka, topic, first)
+    out = tmp_path / "out"
+    process = start("print", kafka, topic, *JSON, "-n", 360, out=out)
+    until(lambda: out.read_text().count("\n") == 120, "the first visit is shown")
+    raw_kafka.delete(kafka, topic)
+    until(lambda: raw_kafka.describe(kafka, topic) is None, "it is gone")
+    send_visits(kafka, topic, *others)
+    ended = finish(process, 30)
+    assert (ended.status, out.read_text().count("\n")) == (0, 360)
+    assert f"{topic} was deleted and made anew: it is read from its beginning" in ended.err
+
+
+@pytest.mark.hostile("5: messages deleted before they are read, and a partition without its end")
+@pytest.mark.parametrize(
+    ("at", "told"),
+    [
+        (50, "[0]: 30 offsets were deleted before they were read"),
+        (5000, "[0] ends before 5000, where it was read: it is read anew"),
+    ],
+)
+def test_group_whose_offset_is_not_there_says_so(
+    kafka: str, topic: str, visits: Path, at: int, told: str
+) -> None:
+    send_visits(kafka, topic, sorted(visits.iterdir())[0], partitions=1)
+    raw_kafka.commit(kafka, f"{topic}-group", topic, at)
+    raw_kafka.delete_before(kafka, topic, 80)
+    printed = run("print", kafka, topic, *JSON, "-g", f"{topic}-group", "-n", 40)
+    assert (printed.status, [offset for _, _, offset in places(printed)]) == (0, [*range(80, 120)])
+    assert f"{topic}{told}" in printed.err

@@ -8,15 +8,18 @@ import pytest
 
 from alertstream.filtering.caps import (
     MAX_VISITS,
+    NOT_VALID,
+    OTHERS,
     Claim,
     VisitCaps,
     begin_of_claims,
     bits,
+    visit_or_minute,
 )
 from alertstream.filtering.shared_caps import caps_topic
 
 
-def claim(offset: int, filters: int = 1, visit: int | None = 7, partition: int = 0) -> Claim:
+def claim(offset: int, filters: int = 1, visit: int | str = 7, partition: int = 0) -> Claim:
     return Claim(visit, "alerts", partition, offset, filters)
 
 
@@ -26,10 +29,16 @@ def granted(caps: VisitCaps, each: Claim) -> int:
 
 def test_the_first_of_a_visit_pass_by_filter() -> None:
     caps = VisitCaps(["One", "Other"], 2)
-    claims = [claim(1, 0b01), claim(2, 0b11), claim(3, 0b11), claim(4, 0b11), claim(5, 0b11, None)]
+    claims = [
+        claim(1, 0b01),
+        claim(2, 0b11),
+        claim(3, 0b11),
+        claim(4, 0b11),
+        claim(5, 0b11, "minute 3"),
+    ]
     caps.apply(claims)
     assert [granted(caps, each) for each in claims] == [0b01, 0b11, 0b10, 0, 0b11]
-    assert caps.full(7) == 0b11 and caps.full(None) == 0 and caps.full(8) == 0
+    assert caps.full(7) == 0b11 and caps.full("minute 3") == 0 and caps.full(8) == 0
 
 
 def test_a_claim_that_is_made_again_keeps_its_place_and_takes_no_other() -> None:
@@ -83,18 +92,21 @@ def test_many_alerts_of_few_visits_are_forgotten_too(monkeypatch: pytest.MonkeyP
 
 def test_where_claims_begin_is_kept_with_offsets() -> None:
     caps = VisitCaps(["One"], 1)
-    caps.begin(40)
-    assert begin_of_claims(caps.as_metadata()) == 40
+    caps.begin(40, "one")
+    assert begin_of_claims(caps.as_metadata()) == (40, "one")
     caps.apply([], 40)
-    assert begin_of_claims(caps.as_metadata()) == 41
+    assert begin_of_claims(caps.as_metadata()) == (41, "one")
     caps.apply([claim(1)], 41)
     caps.apply([claim(2, visit=8)], 42)
-    assert begin_of_claims(caps.as_metadata()) == 41
+    assert begin_of_claims(caps.as_metadata()) == (41, "one")
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "null", "[]", "{}", "\x00", '{"visit_caps":null}', '{"visit_caps":"x"}', "x" * 5000],
+    [
+        *("", "null", "[]", "{}", "\x00", '{"visit_caps":null}', '{"visit_caps":"x"}', "x" * 5000),
+        *('{"visit_caps":1e999,"log":""}', '{"visit_caps":-1,"log":""}', "[" * 100_000),
+    ],
 )
 def test_what_others_keep_with_offsets_is_no_begin(text: str) -> None:
     assert begin_of_claims(text) is None
@@ -102,21 +114,42 @@ def test_what_others_keep_with_offsets_is_no_begin(text: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [
-        *(b"", b"null", b"[]", b"{}", b"\x00\xff", b'{"filters": 1, "claims": []}'),
-        VisitCaps(["Another"], 1).encode([claim(1)]),
-        VisitCaps(["One"], 2).encode([claim(1)]),
-    ],
+    [VisitCaps(["Another"], 1).encode([claim(1)]), VisitCaps(["One"], 2).encode([claim(1)])],
 )
 def test_claims_of_others_do_not_count(value: bytes) -> None:
-    assert VisitCaps(["One"], 1).decode(value) == []
+    with pytest.raises(ValueError, match=OTHERS):
+        VisitCaps(["One"], 1).decode(value)
 
 
-@pytest.mark.parametrize("places", [[[7, "alerts", 0, 1]], [[]], [7], 7, [[7, "a", 0, 1, "xyz"]]])
-def test_damaged_claims_do_not_count(places: object) -> None:
+NO_CLAIMS = [b"", b"null", b"[]", b"{}", b"\x00\xff", b'{"filters": 1}', b"[" * 100_000]
+NO_PLACES: list[object] = [
+    *([[7, "alerts", 0, 1]], [[]], [7], 7, [[7, "a", 0, 1, "xyz"]]),
+    # No visit, not a topic, and filters that there are not.
+    *([[[], "t", 0, 0, "1"]], [[{}, "t", 0, 0, "1"]], [[None, "t", 0, 0, "1"]]),
+    *([[7, [], 0, 0, "1"]], [[7, "t", 0.5, 0, "1"]], [[7, "t", 0, {}, "1"]]),
+    *([[7, "t", 0, 0, "-1"]], [[7, "t", 0, 0, "0"]], [[7, "t", 0, 0, "f" * 5000]]),
+]
+
+
+@pytest.mark.hostile("3: malformed claims in the caps' topic")
+@pytest.mark.parametrize("value", [*NO_CLAIMS, *NO_PLACES])
+def test_damaged_claims_do_not_count(value: object) -> None:
     caps = VisitCaps(["One"], 1)
-    value = json.loads(caps.encode([])) | {"claims": places}
-    assert caps.decode(json.dumps(value).encode()) == []
+    if not isinstance(value, bytes):
+        value = json.dumps(json.loads(caps.encode([])) | {"claims": value}).encode()
+    with pytest.raises(ValueError, match=NOT_VALID):
+        caps.decode(value)
+
+
+@pytest.mark.hostile("14: alerts that name no visit, after their cap was reached")
+def test_alerts_without_a_visit_share_a_cap_for_a_minute() -> None:
+    caps = VisitCaps(["One"], 1)
+    times = [0, 59_999, 60_000, 119_999, 120_000]
+    visits = [visit_or_minute(None, time) for time in times]
+    claims = [claim(n, visit=visit) for n, visit in enumerate(visits)]
+    caps.apply(caps.decode(caps.encode(claims)))
+    assert [granted(caps, each) for each in claims] == [1, 0, 1, 0, 1]
+    assert visit_or_minute(7, 60_000) == 7
 
 
 def test_claims_are_short() -> None:

@@ -94,7 +94,7 @@ def test_offsets_go_on_after_the_last_message_with_where_claims_begin() -> None:
     caps.begin(40)
     (judged,) = engine.judge([alert(4), alert(9, partition=1), alert(5)])
     caps.apply(judged.claims, at=41)
-    kept = '{"visit_caps": 41}'
+    kept = '{"visit_caps": 41, "log": ""}'
     assert engine.decide(judged).offsets == {
         SOURCE: (6, kept),
         TopicPartition("alerts", 1): (10, kept),
@@ -119,7 +119,9 @@ def test_undecodable_messages_are_dead_lettered_once() -> None:
     assert found.counts == [FilterCounts("Bright", 7, 1, 1)]
     again = decided(engine, caps, [undecodable(0, "alerts-undecodable")])
     assert (again.undecodable, again.copies) == (1, [])
-    assert again.offsets == {TopicPartition("alerts-undecodable", 0): (1, '{"visit_caps": 0}')}
+    assert again.offsets == {
+        TopicPartition("alerts-undecodable", 0): (1, '{"visit_caps": 0, "log": ""}')
+    }
 
 
 def test_a_cap_counts_by_visit_and_filter() -> None:

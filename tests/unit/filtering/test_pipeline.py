@@ -16,12 +16,13 @@ from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import pack
 from alertstream.errors import BrokerError, DeliveryError
 from alertstream.filtering.account import FilterAccount, FilterCounts
-from alertstream.filtering.caps import Claim, VisitCaps
+from alertstream.filtering.caps import NOT_VALID, OTHERS, Claim, VisitCaps
 from alertstream.filtering.engine import FilterEngine
 from alertstream.filtering.expression import WhereFilter
 from alertstream.filtering.pipeline import FilterPipeline, alert_decoder
 from alertstream.filtering.shared_caps import SharedCaps
 from alertstream.filtering.writer import TransactionalWriter
+from alertstream.kafka.group_log import LogReplacedError
 from alertstream.kafka.messages import ConsumerGroupMetadata, Message, Offsets
 
 MEMBER = ConsumerGroupMetadata("group", 1, "member")
@@ -72,19 +73,29 @@ class Consumed:
         self.kept.append((text, partitions))
 
 
+KEPT = '{"visit_caps": 1, "log": "one"}'
+"""What members keep with offsets: where the claims that count begin, and in which log."""
+
+
 class Log:
     """Stands for a group's log: others' claims come before one's own."""
 
-    topic = "group-visit-caps"
+    partition = TopicPartition("group-visit-caps", 0)
 
     def __init__(self, *entries: bytes) -> None:
         self.entries = list(entries)
         self.next = len(entries)
+        self.id = "one"
+        self.is_empty = not entries
+        self.replaced = False
 
     def seek(self, offset: int) -> None:
         self.next = offset
 
     async def append(self, value: bytes) -> list[tuple[int, bytes]]:
+        if self.replaced:
+            self.replaced, self.next, self.id, self.entries = False, 0, "two", []
+            raise LogReplacedError("made anew", retriable=True)
         self.entries.append(value)
         found = [*enumerate(self.entries)][self.next :]
         self.next = len(self.entries)
@@ -120,7 +131,8 @@ class Case:
 
     def run(self, log: Log | None = None) -> FilterCounts:
         if log is not None:
-            self.parts["caps"] = SharedCaps(self.caps, log)  # type: ignore[arg-type]
+            shared: Any = SharedCaps(self.caps, log, self.notices.append)  # type: ignore[arg-type]
+            self.parts["caps"] = shared
 
         async def main() -> list[FilterCounts]:
             async with asyncio.timeout(10):
@@ -185,13 +197,13 @@ def test_members_of_a_group_share_a_cap() -> None:
     visit = visit_of(alerts(1)[0])
     claims = [Claim(visit, "alerts", 1, offset, 1) for offset in (90, 91)]
     log = Log(case.caps.encode([]), case.caps.encode(claims))
-    case.consumer.metadata = {TopicPartition("alerts", 1): '{"visit_caps": 1}'}
+    case.consumer.metadata = {TopicPartition("alerts", 1): KEPT}
     total = case.run(log)
     assert (total.seen, total.passed, total.capped) == (9, 1, 8)
     assert case.copied == [0]
     # Partitions that are new to the group get where its claims begin.
-    assert case.consumer.kept == [('{"visit_caps": 1}', {SOURCE})]
-    assert case.to.transactions[-1][1] == {SOURCE: (9, '{"visit_caps": 1}')}
+    assert case.consumer.kept == [(KEPT, {SOURCE})]
+    assert case.to.transactions[-1][1] == {SOURCE: (9, KEPT)}
 
 
 def test_alerts_that_were_claimed_and_not_written_keep_their_places() -> None:
@@ -200,6 +212,42 @@ def test_alerts_that_were_claimed_and_not_written_keep_their_places() -> None:
     total = case.run(Log())
     assert (total.seen, total.passed, total.capped) == (9, 3, 6)
     assert case.copied == [0, 1, 2]
+
+
+@pytest.mark.hostile("3: caps' topic deleted and made anew under a running filter")
+def test_in_a_log_that_is_made_anew_alerts_are_claimed_anew() -> None:
+    case = Case(alerts(9), size=3, cap=3)
+    log = Log(case.caps.encode([Claim(7, "alerts", 1, 90, 1)]))
+    log.replaced = True
+    case.consumer.metadata = {SOURCE: '{"visit_caps": 0, "log": "zero"}'}
+    total = case.run(log)
+    assert (total.seen, total.passed, total.capped) == (9, 3, 6)
+    assert case.copied == [0, 1, 2]
+    assert case.notices == [
+        "group-visit-caps was deleted and made anew: caps count what is there",
+        "made anew; what was not committed is read again",
+    ]
+    assert case.to.transactions[-1][1] == {SOURCE: (9, '{"visit_caps": 0, "log": "two"}')}
+
+
+@pytest.mark.hostile("14: caps that count anew, as the group has no offsets any more")
+def test_a_group_without_offsets_is_told_that_its_claims_do_not_count() -> None:
+    case = Case(alerts(4), cap=3)
+    visit = visit_of(alerts(1)[0])
+    claims = [Claim(visit, "alerts", 1, offset, 1) for offset in (90, 91)]
+    assert case.run(Log(case.caps.encode(claims))).passed == 3
+    (notice,) = case.notices
+    assert notice.startswith("the group has no offsets any more: ")
+
+
+@pytest.mark.hostile("14: caps that count anew, as --cap has changed")
+def test_claims_that_do_not_count_are_told_of_once() -> None:
+    case = Case(alerts(9), cap=3)
+    others = VisitCaps(["Everything"], 5).encode([Claim(7, "alerts", 1, 90, 1)])
+    log = Log(others, others, b"junk")
+    case.consumer.metadata = {SOURCE: '{"visit_caps": 0, "log": "one"}'}
+    assert case.run(log).passed == 3
+    assert case.notices == [f"{OTHERS} · group-visit-caps@0", f"{NOT_VALID} · group-visit-caps@2"]
 
 
 def test_partitions_that_are_reassigned_meanwhile_are_left_to_others() -> None:

@@ -10,7 +10,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.consumer.fetcher import Fetcher
-from aiokafka.errors import KafkaConnectionError, KafkaError, StaleMetadata
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    OffsetOutOfRangeError,
+    StaleMetadata,
+)
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
@@ -25,6 +31,7 @@ from alertstream.kafka._aiokafka.offset_requests import (
     FencedOffsetCommit,
     StableOffsetFetch,
 )
+from alertstream.kafka._aiokafka.topic_ids import ClusterMetadataWithIds, FetchById
 
 Failures = dict[tuple[str, int], BaseException]
 """By host and port: why the last attempt to connect has failed, the latest last."""
@@ -43,7 +50,12 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
         super().__init__(**settings)
         self.group_metadata: ConsumerGroupMetadata | None = None
         """In whose name a transaction's offsets are committed."""
+        self.topic_ids: dict[str, bytes] = {}
+        """Of the topics that are read: of another one of the same name, nothing is fetched."""
+        self.out_of_range: dict[TopicPartition, int] = {}
+        """Offsets from which nothing could be fetched: aiokafka goes on at the earliest ones."""
         self._failures = failures
+        self.cluster: Any = ClusterMetadataWithIds(metadata_max_age_ms=self._metadata_max_age_ms)
 
     @property
     def is_connected(self) -> bool:
@@ -82,10 +94,29 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
         elif isinstance(request, TxnOffsetCommitRequest):
             assert self.group_metadata is not None
             request = FencedOffsetCommit(request, self.group_metadata)
-        response = await super().send(node_id, request, group=group)
-        if isinstance(request, FetchRequest):
-            # The fetcher looks again at what came.
-            request.response = response
+        elif isinstance(request, FetchRequest):
+            return await self._fetch(node_id, request, group)
+        return await super().send(node_id, request, group=group)
+
+    async def _fetch(self, node_id: Any, request: FetchRequest, group: ConnectionGroup) -> Any:
+        topics = [topic for topic, _ in request.topics]
+        for topic in topics:
+            if topic in self.cluster.topic_ids:
+                self.topic_ids.setdefault(topic, self.cluster.topic_ids[topic])
+        ids = self.topic_ids
+        if all(topic in ids for topic in topics):
+            by_id = FetchById(request, {topic: ids[topic] for topic in topics})
+            response = by_id.named(await super().send(node_id, by_id, group=group))
+        else:
+            response = await super().send(node_id, request, group=group)
+        asked = {(topic, number): at for topic, each in request.topics for number, at, _ in each}
+        for topic, partitions in response.topics:
+            for number, code, *_ in partitions:
+                if code == OffsetOutOfRangeError.errno:
+                    at = TopicPartition(topic, number)
+                    self.out_of_range[at] = asked[topic, number]
+        # The fetcher looks again at what came.
+        request.response = response
         return response
 
     async def _get_conn(
@@ -206,6 +237,36 @@ class KafkaConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         return {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}
 
     @property
+    def topic_ids(self) -> Mapping[str, bytes]:
+        """The ids of the topics that are read; without those that Kafka does not tell."""
+        return self._client.topic_ids
+
+    def replaced_topics(self) -> set[str]:
+        """Return the topics that were deleted and made anew since they are read."""
+        there, read = self._client.cluster.topic_ids, self.topic_ids
+        topics = {each.topic for each in self.assignment()} & there.keys() & read.keys()
+        return {each for each in topics if there[each] != read[each]}
+
+    def accept_topics(self) -> set[str]:
+        """Read topics as they are now; return those that were replaced."""
+        replaced, there = self.replaced_topics(), self._client.cluster.topic_ids
+        topics = {each.topic for each in self.assignment()} & there.keys()
+        self._client.topic_ids = {**self.topic_ids, **{each: there[each] for each in topics}}
+        return replaced
+
+    async def refresh_topics(self) -> None:
+        """Learn which topics there are now."""
+        await self._client.force_metadata_update()
+
+    def take_out_of_range(self) -> Mapping[TopicPartition, int]:
+        """Return, once, the offsets from which nothing could be fetched, since nothing is there.
+
+        Reading goes on at the earliest that there are.
+        """
+        found, self._client.out_of_range = self._client.out_of_range, {}
+        return found
+
+    @property
     def assignment_key(self) -> object:
         """Another object whenever partitions have been assigned."""
         subscription = self._subscription.subscription
@@ -221,6 +282,7 @@ class KafkaConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             self._coordinator.member_id,
             self._group_instance_id,
             assignment,
+            self.topic_ids,
         )
 
     async def committed_offsets(
@@ -237,6 +299,15 @@ class KafkaConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             # A static member does not leave by itself; this one will not come back.
             self._coordinator._group_instance_id = None
         await super().stop()
+
+
+def assignor(work: str) -> type[RoundRobinPartitionAssignor]:
+    """Return what assigns partitions to members that do the same work: it names their protocol.
+
+    Kafka refuses a member that has no protocol in common with all others.
+    """
+    name = f"{RoundRobinPartitionAssignor.name}-{work}".removesuffix("-")
+    return type(name, (RoundRobinPartitionAssignor,), {"name": name})
 
 
 class KafkaAdminClient(AIOKafkaAdminClient):  # type: ignore[misc]

@@ -8,7 +8,8 @@ here name generation and member, and ask for stable offsets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka.protocol.api import Request, RequestStruct, Response
@@ -24,6 +25,8 @@ from aiokafka.protocol.types import (
     Schema,
     TaggedFields,
 )
+
+from alertstream.kafka._aiokafka.topic_ids import with_id
 
 _TEXT = CompactString("utf-8")
 _TAGS = ("tags", TaggedFields)
@@ -44,6 +47,7 @@ class ConsumerGroupMetadata:
     :param group_instance_id: the name of a static member (KIP-345).
     :param assignment: counts this process's assignments. The generation is not enough: a static
         member that comes back has the same one.
+    :param topic_ids: of the topics that it reads, as far as Kafka tells them.
     """
 
     group_id: str
@@ -51,6 +55,7 @@ class ConsumerGroupMetadata:
     member_id: str
     group_instance_id: str | None = None
     assignment: int = 0
+    topic_ids: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def _topics(*of_partition: tuple[str, Any]) -> CompactArray:
@@ -103,7 +108,14 @@ class FencedOffsetCommit(Request[_TxnOffsetCommit]):  # type: ignore[misc]
         """Return the request as it goes to the broker."""
         request, metadata = self._request, self._metadata
         topics: list[Any] = [
-            (topic, [(number, offset, -1, text, {}) for number, offset, text in partitions], {})
+            (
+                topic,
+                [
+                    (number, offset, -1, with_id(text, metadata.topic_ids.get(topic)), {})
+                    for number, offset, text in partitions
+                ],
+                {},
+            )
             for topic, partitions in request._topics
         ]
         return request_struct_class(
