@@ -28,6 +28,8 @@ MAX_HEADER = 1024 * 1024
 """Bytes of a container file before its first block, mostly the schema; LSST's has 24 to 160 KB."""
 MAX_BLOCK = 64 * 1024 * 1024
 """Bytes of a compressed block once it is decompressed."""
+MAX_MESSAGE_BLOCK = 16 * 1024 * 1024
+"""The same where it is a message, of which there is but one block."""
 
 _HEADER: Schema = {
     "type": "record",
@@ -68,10 +70,11 @@ class Blocks:
     """The header of a container file, and its blocks: how many records each has, and their bytes.
 
     :param size: bytes of the file.
+    :param max_block: instead of ``MAX_BLOCK``.
     :raises Exception: of any type: it is not a container file, or damaged.
     """
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: BinaryIO, size: int, max_block: int | None = None) -> None:
         start = BytesIO(file.read(MAX_HEADER))
         header: dict[str, Any] = fastavro.schemaless_reader(start, _HEADER, None)
         if header["magic"] != CONTAINER_MAGIC:
@@ -81,7 +84,7 @@ class Blocks:
         self.schema = self.meta["avro.schema"]
         self.codec = self.meta.get("avro.codec", b"null")
         self.sync_marker: bytes = header["sync"]
-        self._decompress = _DECOMPRESS[self.codec]
+        self._decompress, self._max_block = _DECOMPRESS[self.codec], max_block or MAX_BLOCK
         self._file = file
         self._size = size
 
@@ -104,7 +107,9 @@ class Blocks:
                 self._file.seek(block["size"], SEEK_CUR)
             if self._file.read(len(self.sync_marker)) != self.sync_marker:
                 raise ValueError("no sync marker after a block")
-            yield block["count"], None if content is None else self._decompress(content)
+            if content is not None:
+                content = self._decompress(content, self._max_block)
+            yield block["count"], content
             number += 1
 
     def end(self) -> int:
@@ -144,7 +149,7 @@ def opened(message: bytes) -> tuple[int | bytes, bytes, int]:
             raise UndecodableError("no wire-format header")
         return schema_id, message, HEADER_SIZE
     try:
-        blocks = Blocks(BytesIO(message), len(message))
+        blocks = Blocks(BytesIO(message), len(message), MAX_MESSAGE_BLOCK)
         found = [*islice(blocks.of_shard(), 2)]
     except Exception as error:
         raise UndecodableError("damaged container file") from error
@@ -178,31 +183,33 @@ def with_body(message: bytes, body: bytes) -> bytes:
     return out.getvalue() + body + blocks.sync_marker
 
 
-def _bounded(decompressor: Any, content: bytes) -> bytes:
-    out: bytes = decompressor.decompress(content, MAX_BLOCK)
+def _bounded(decompressor: Any, content: bytes, limit: int) -> bytes:
+    out: bytes = decompressor.decompress(content, limit)
     if not decompressor.eof:
         raise ValueError("a block that is cut short or too large")
     return out
 
 
-def _snappy(content: bytes) -> bytes:
+def _snappy(content: bytes, limit: int) -> bytes:
     # Avro puts a checksum of four bytes after it.
-    if cramjam.snappy.decompress_raw_len(content[:-4]) > MAX_BLOCK:
+    if cramjam.snappy.decompress_raw_len(content[:-4]) > limit:
         raise ValueError("a block that is too large")
     return bytes(cramjam.snappy.decompress_raw(content[:-4]))
 
 
-def _zstandard(content: bytes) -> bytes:
-    out = bytearray(MAX_BLOCK)
+def _zstandard(content: bytes, limit: int) -> bytes:
+    out = bytearray(limit)
     size = cramjam.zstd.decompress_into(content, out)
     return bytes(memoryview(out)[:size])
 
 
-_DECOMPRESS: dict[bytes, Callable[[bytes], bytes]] = {
-    b"null": lambda content: content,
-    b"deflate": lambda content: _bounded(zlib.decompressobj(-15), content),
-    b"bzip2": lambda content: _bounded(bz2.BZ2Decompressor(), content),
-    b"xz": lambda content: _bounded(lzma.LZMADecompressor(memlimit=MAX_BLOCK), content),
+_DECOMPRESS: dict[bytes, Callable[[bytes, int], bytes]] = {
+    b"null": lambda content, limit: content,
+    b"deflate": lambda content, limit: _bounded(zlib.decompressobj(-15), content, limit),
+    b"bzip2": lambda content, limit: _bounded(bz2.BZ2Decompressor(), content, limit),
+    b"xz": lambda content, limit: _bounded(
+        lzma.LZMADecompressor(memlimit=MAX_BLOCK), content, limit
+    ),
     b"snappy": _snappy,
     b"zstandard": _zstandard,
 }

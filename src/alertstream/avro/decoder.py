@@ -13,6 +13,7 @@ from typing import Any
 
 import fastavro
 
+from alertstream.avro.bounds import MAX_DECODED, memory_per_byte
 from alertstream.avro.schema_tree import Schema, Selection, Type, cut, select, tree, walk
 from alertstream.avro.wire import varint
 from alertstream.errors import SchemaError, UndecodableError
@@ -32,7 +33,11 @@ class Decoder:
 
     def __init__(self, schema: Schema, fields: Collection[str] | None = None) -> None:
         root = tree(schema)
+        if any(_is_decimal(each) for each in walk(root)):
+            schema = _prepared(_without_decimals(schema))
+            root = tree(schema)
         self._whole = self._writer = schema
+        self._max_reads = MAX_DECODED // memory_per_byte(root)
         self._nothing = _prepared(cut(root, {}))
         self._reader: Schema | None = None
         self._image_sizes: list[int] = []
@@ -54,9 +59,7 @@ class Decoder:
         """
         if self._writer is self._whole:
             return self._read_to_the_end(message, start, self._reader)
-        # Of bytes, and of nothing else, this makes no copy.
-        stream = self._stream(message)
-        stream.seek(start)
+        stream = self._opened(message, start)
         alert = _read(stream, self._writer, self._reader, len(message))
         if not self._images_fill(message, stream.tell()):
             self._read_to_the_end(message, start, self._nothing)
@@ -75,14 +78,22 @@ class Decoder:
     def _read_to_the_end(self, message: bytes, start: int, reader: Schema | None) -> dict[str, Any]:
         # fastavro takes a bytes field that the end cuts short for a shorter one; with a byte more
         # than there should be, it goes too far instead.
-        stream = self._stream(message + b"\0")
-        stream.seek(start)
+        stream = self._opened(message + b"\0", start)
         alert = _read(stream, self._whole, reader, len(message))
         if stream.tell() < len(message):
             raise UndecodableError("trailing bytes after the alert")
         if stream.tell() > len(message):
             raise UndecodableError("cut short")
         return alert
+
+    def _opened(self, message: bytes, start: int) -> BytesIO:
+        # Of bytes, and of nothing else, this makes no copy.
+        if len(message) - start > self._max_reads:
+            stream: BytesIO = _CountedBytes(message, self._max_reads)
+        else:
+            stream = self._stream(message)
+        stream.seek(start)
+        return stream
 
     def _images_fill(self, message: bytes, start: int) -> bool:
         """Whether FITS images fill the last fields up to the message's last byte.
@@ -105,6 +116,8 @@ class Decoder:
 def _read(stream: BytesIO, writer: Schema, reader: Schema | None, size: int) -> dict[str, Any]:
     try:
         alert: dict[str, Any] = fastavro.schemaless_reader(stream, writer, reader)
+    except UndecodableError:
+        raise
     except Exception as error:
         # What fastavro raises on bytes that are no alert is of any type.
         cause = "cut short" if stream.tell() >= size else "not as its schema says"
@@ -124,6 +137,40 @@ class _StrictBytes(BytesIO):
         if size is not None and len(content) < size:
             raise EOFError
         return content
+
+
+class _CountedBytes(_StrictBytes):
+    """Bytes that are read so many times at most: every value takes one read or more."""
+
+    def __init__(self, content: bytes, max_reads: int) -> None:
+        super().__init__(content)
+        self._left = max_reads
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise UndecodableError("more values than an alert may have")
+        return super().read(size)
+
+
+def _is_decimal(node: Type) -> bool:
+    return isinstance(node.schema, dict) and node.schema.get("logicalType") == "decimal"
+
+
+def _without_decimals(schema: Any) -> Any:
+    """Return a schema by which decimal numbers are the bytes that they are written as.
+
+    No survey has any, and to make one of a megabyte of digits takes a minute.
+    """
+    if isinstance(schema, list):
+        return [_without_decimals(each) for each in schema]
+    if isinstance(schema, dict):
+        return {
+            key: _without_decimals(value)
+            for key, value in schema.items()
+            if not key.startswith("__") and (key, value) != ("logicalType", "decimal")
+        }
+    return schema
 
 
 def _notices_end(root: Type) -> bool:

@@ -24,19 +24,12 @@ from fastavro.schema import (
     to_parsing_canonical_form,
 )
 
+from alertstream.avro.bounds import memory_per_byte, require_shallow
 from alertstream.avro.schema_tree import PRIMITIVES, Type, tree, walk
 from alertstream.avro.schema_tree import Schema as Schema
 from alertstream.errors import Notice, SchemaError
 from alertstream.system.files import writing
 
-MAX_LEVELS = 32
-"""How deep types may be nested in a schema; LSST's have 5 levels."""
-VALUES_PER_BYTE = 4
-"""How many values a byte of an alert may make: with a record of one field in a record, it is 3."""
-MAX_SURPLUS = 1000
-"""Values of an alert that may take no bytes at all."""
-
-_TOO_DEEP = f"a schema nested deeper than {MAX_LEVELS} levels"
 TYPE_NAMES = (*PRIMITIVES, "array", "enum", "error", "fixed", "map", "record", "union")
 """What the Avro specification names types; no schema's own type is named so."""
 _FIRST = ("type", "name", "namespace", "doc")
@@ -185,12 +178,12 @@ def parsed(schema: Any) -> Schema:
     """Check a schema and return it in the form that fastavro decodes with, its name a full one.
 
     Refused is also what Avro allows and no alert has, since a few bytes of a message could then
-    stop or crash the decoding process: types that contain themselves, types nested deeper than
-    ``MAX_LEVELS``, and items that take no bytes.
+    stop or crash the decoding process: types that contain themselves, and what is beyond the
+    bounds of :func:`memory_per_byte`.
 
     :raises SchemaError: it is not an Avro record's, or one of those.
     """
-    _require_shallow(schema, 4 * MAX_LEVELS)
+    require_shallow(schema)
     try:
         result = parse_schema(plain_schema(schema) if isinstance(schema, dict) else schema)
     except Exception as error:
@@ -202,20 +195,9 @@ def parsed(schema: Any) -> Schema:
     root = tree(result)
     for node in walk(root):
         _require_proper_names(node)
-    _, surplus = _weigh(root, {})
-    if surplus > MAX_SURPLUS:
-        raise SchemaError("a schema of values that take no bytes")
+    memory_per_byte(root)
     _order(root)
     return result
-
-
-def _require_shallow(node: Any, levels: int) -> None:
-    if levels == 0:
-        raise SchemaError(_TOO_DEEP)
-    if isinstance(node, dict):
-        node = [value for key, value in node.items() if not key.startswith("__")]
-    for each in node if isinstance(node, list) else ():
-        _require_shallow(each, levels - 1)
 
 
 def _require_proper_names(node: Type) -> None:
@@ -227,41 +209,6 @@ def _require_proper_names(node: Type) -> None:
         raise SchemaError(f"a schema with a type of its own named {node.name}")
     if len({*names}) < len(names):
         raise SchemaError("a schema with two fields of one name")
-
-
-def _weigh(node: Type, known: dict[Type, tuple[int, int]]) -> tuple[int, int]:
-    """Return what decoding a type may take: how many levels it has, and its surplus.
-
-    That is how many values a message makes at most beyond ``VALUES_PER_BYTE`` for each byte that it
-    has for the type.
-
-    :param known: what has been weighed before.
-    :raises SchemaError: it cannot be decoded with bounds on stack, memory and time.
-    """
-    if node not in known:
-        inside = [_weigh(each, known) for each in node.inside]
-        depth = 1 + max((levels for levels, _ in inside), default=0)
-        if depth > MAX_LEVELS:
-            raise SchemaError(_TOO_DEEP)
-        known[node] = (depth, _surplus(node, [surplus for _, surplus in inside]))
-    return known[node]
-
-
-def _surplus(node: Type, inside: list[int]) -> int:
-    if node.kind == "record":
-        return 1 + sum(inside)
-    if node.kind == "union":
-        return max(inside, default=0) - VALUES_PER_BYTE
-    if node.kind in ("array", "map"):
-        # A map's value comes with a key, which takes a byte at least.
-        if inside[0] - (VALUES_PER_BYTE - 1 if node.kind == "map" else 0) > 0:
-            raise SchemaError("a schema with items that take no bytes")
-    elif node.kind == "fixed":
-        size = node.schema["size"]
-        if not (isinstance(size, int) and size >= 0):
-            raise SchemaError("a schema with a fixed type of no size")
-        return 1 - VALUES_PER_BYTE if size else 1
-    return 1 if node.kind == "null" else 1 - VALUES_PER_BYTE
 
 
 def with_references(schema: Any, references: Mapping[str, Any]) -> Any:

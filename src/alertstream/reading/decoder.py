@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
@@ -17,6 +18,9 @@ MAX_CAUSES = 100
 """Causes that are reported; further ones are only counted."""
 MAX_DECODERS = 32
 """Schemas whose decoders are kept; messages may carry any number of them."""
+
+DECODING_TIMEOUT = 5.0
+"""Seconds, without a heartbeat to the group, that a message may take once, and never again."""
 
 
 class ReceivedAlert(Alert):
@@ -70,16 +74,34 @@ class AlertDecoder:
         self._decoders: dict[int | bytes, Decoder] = {}
         self._notice = notice
         self._report = ReportedOnce(notice)
+        self._slow: set[str] = set()
+        self._begin = time.thread_time()
 
     async def ready(self, messages: Iterable[Message], stop: asyncio.Event) -> bool:
         """Wait until the schemas of messages are there; return False if ``stop`` came first.
 
         :raises RegistryError: the registry that has them refuses.
         """
+        self._begin = time.thread_time()
         return await self._schemas.ready((each.value for each in messages), stop, self._notice)
 
     def decode(self, message: Message) -> ReceivedAlert | Undecodable:
-        """Return a message's alert, or why there is none."""
+        """Return a message's alert, or why there is none.
+
+        What takes so long that the group may have missed us is not decoded when it comes again.
+        """
+        if self._slow and message.position in self._slow:
+            return self.reject(message, "takes too long to decode")
+        begin, found = time.monotonic(), self._decoded(message)
+        # A process that was frozen meanwhile has taken no time of its own.
+        if (
+            time.monotonic() - begin > DECODING_TIMEOUT
+            and time.thread_time() - self._begin > DECODING_TIMEOUT
+        ):
+            self._slow.add(message.position)
+        return found
+
+    def _decoded(self, message: Message) -> ReceivedAlert | Undecodable:
         try:
             return ReceivedAlert(self.fields_of(message.value), message)
         except UndecodableError as error:

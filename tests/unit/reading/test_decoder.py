@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+
+import pytest
+from tests.support.samples import body_of, sample_alert, schema_id
 
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import pack
 from alertstream.kafka.messages import Message
+from alertstream.reading import decoder as decoder_module
 from alertstream.reading.decoder import (
     MAX_CAUSES,
     AlertDecoder,
@@ -16,6 +21,11 @@ from alertstream.reading.decoder import (
     Undecodable,
     decodable,
 )
+
+MESSAGES = {
+    "an alert": pack(schema_id("10.0"), body_of(sample_alert("10.0"), "10.0")),
+    "no alert": b"garbage",
+}
 
 
 def message(value: bytes | None, offset: int = 0) -> Message:
@@ -40,6 +50,33 @@ def test_what_cannot_be_decoded_is_counted_and_each_cause_reported_once() -> Non
         "undecodable message: no content · alerts[1]@1",
         "undecodable message: no wire-format header · alerts[1]@3",
     ]
+
+
+@pytest.mark.hostile("1g: a message that cost a member its membership, whatever the reason")
+@pytest.mark.parametrize("name", ["an alert", "no alert"])
+def test_what_took_too_long_is_not_decoded_again(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    value = MESSAGES[name]
+    decoder = AlertDecoder(Schemas(), notice=told.append)
+    monkeypatch.setattr(decoder_module, "DECODING_TIMEOUT", 0.0)
+    first = decoder.decode(message(value, 7))
+    assert isinstance(first, ReceivedAlert) == (name == "an alert")
+    monkeypatch.undo()
+    again, other = decoder.decode(message(value, 7)), decoder.decode(message(value, 8))
+    assert isinstance(again, Undecodable)
+    assert again.cause == "takes too long to decode"
+    assert told[-1] == "undecodable message: takes too long to decode · alerts[1]@7"
+    assert type(other) is type(first)
+
+
+def test_a_process_that_was_frozen_has_not_taken_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = AlertDecoder(Schemas())
+    clock = iter([0.0, 60.0, 61.0, 62.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    for _ in range(2):
+        assert isinstance(decoder.decode(message(MESSAGES["an alert"])), ReceivedAlert)
 
 
 def test_an_alert_has_its_message() -> None:
