@@ -34,10 +34,14 @@ class Alert(dict[str, Any]):
         """Return a quantity, or what is at a dotted path; through an array, that of each item."""
         return getattr(self, name) if name in QUANTITIES else _at(self, name.split("."))
 
-    def _stated(self, quantity: str) -> Any:
+    def _stated(self, quantity: str, nothing: tuple[Any, ...] = (None,)) -> Any:
+        """Return the first value that a quantity has, except those that stand for ``nothing``.
+
+        Since version 11, LSST may write an id of 0 for none.
+        """
         for path in self.survey.paths.get(quantity, ()):
             value = _at(self, path)
-            if value is not None:
+            if value not in nothing:
                 return value
         return None
 
@@ -52,8 +56,38 @@ class Alert(dict[str, Any]):
 
     @cached_property
     def object_id(self) -> int | str | None:
-        """The id of the object that was detected."""
-        return cast("int | str | None", self._stated("object_id"))
+        """The id of the object that was detected: of the Solar System only if of no other."""
+        return cast("int | str | None", self._stated("object_id", nothing=(None, 0)))
+
+    @cached_property
+    def ss_object_id(self) -> int | None:
+        """The id of the Solar System object that was detected."""
+        return cast("int | None", self._stated("ss_object_id", nothing=(None, 0)))
+
+    @cached_property
+    def designation(self) -> str | None:
+        """The Solar System object's name, as in 2014 QX12."""
+        return cast("str | None", self._stated("designation"))
+
+    @cached_property
+    def heliocentric_distance(self) -> float:
+        """The Solar System object's distance from the Sun, au."""
+        return self._measured("heliocentric_distance")
+
+    @cached_property
+    def topocentric_distance(self) -> float:
+        """The Solar System object's distance from the telescope, au."""
+        return self._measured("topocentric_distance")
+
+    @cached_property
+    def phase_angle(self) -> float:
+        """The angle between Sun and observer as the Solar System object sees them, deg."""
+        return self._measured("phase_angle")
+
+    @cached_property
+    def reliability(self) -> float:
+        """From 0, surely an artefact, to 1, surely real."""
+        return self._measured("reliability")
 
     @cached_property
     def visit(self) -> int | None:

@@ -23,11 +23,12 @@ class MyFilter(AlertFilter):
 
     # What passes() looks at; nothing else is decoded. Quantities, which every survey has
     # (snr, magnitude, magnitude_error, flux, flux_error, band, ra, dec, mjd, visit, history,
-    # source_id, object_id), or dotted paths, such as "diaSource.reliability".
+    # reliability, designation and others: see the documentation), or dotted paths, such as
+    # "diaSource.extendedness".
     fields = ("snr", "magnitude", "band")
 
     def passes(self, alert):
-        # Quantities are attributes; a path's value is alert.value("diaSource.reliability").
+        # Quantities are attributes; a path's value is alert.value("diaSource.extendedness").
         # A quantity that an alert lacks is NaN or None: no comparison with it is true.
         return alert.snr > 10 and alert.magnitude < 19 and alert.band in ("g", "r")
 

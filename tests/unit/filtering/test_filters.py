@@ -93,6 +93,12 @@ def test_fields_of_all_filters() -> None:
     assert "diaSource.band" in paths
 
 
+ALL_HAVE = (
+    *("source_id", "visit", "mjd", "ra", "dec", "band", "snr", "flux", "flux_error"),
+    *("magnitude", "magnitude_error", "history"),
+)
+
+
 @pytest.mark.parametrize("version", samples.VERSIONS)
 def test_quantities_of_every_version(version: str) -> None:
     official = samples.sample_alert(version)
@@ -104,7 +110,9 @@ def test_quantities_of_every_version(version: str) -> None:
     assert found.magnitude == pytest.approx(31.4 - 2.5 * math.log10(found.flux))
     assert found.band == "r"
     assert found.history == len(official["prvDiaSources"])
-    for name in QUANTITIES - {"object_id"}:
+    reliability = source.get("reliability")
+    assert found.reliability is reliability or math.isnan(found.reliability)
+    for name in ALL_HAVE:
         value = getattr(found, name)
         assert value is not None
         assert value == value, name
@@ -119,10 +127,34 @@ def test_quantities_of_an_alert_without_any() -> None:
         assert not TemplateFilter().passes(nothing)
 
 
+def test_an_id_of_zero_is_none() -> None:
+    moving = {"diaObjectId": 0, "ssObjectId": 21163620217402707}
+    for source in (moving, moving | {"diaObjectId": None}):
+        found = Alert({"diaSource": source})
+        assert found.object_id == found.ss_object_id == 21163620217402707
+    for ids in ((7, 0), (7, None)):
+        found = Alert({"diaSource": dict(zip(moving, ids, strict=True))})
+        assert (found.object_id, found.ss_object_id) == (7, None)
+    assert Alert({"diaSource": dict.fromkeys(moving, 0)}).object_id is None
+
+
+@pytest.mark.parametrize(
+    "names", [("helioRange", "topoRange"), ("heliocentricDist", "topocentricDist")]
+)
+def test_quantities_of_the_solar_system(names: tuple[str, str]) -> None:
+    ss_source = dict(zip(names, (2.5, 1.75), strict=True)) | {"phaseAngle": 12.0}
+    named = {"mpc_orbits": {"designation": "2014 QX12"}}
+    found = Alert({"diaSource": {"reliability": 0.9}, "ssSource": ss_source} | named)
+    assert (found.heliocentric_distance, found.topocentric_distance) == (2.5, 1.75)
+    assert (found.phase_angle, found.designation, found.reliability) == (12.0, "2014 QX12", 0.9)
+
+
 def test_ztf_quantities() -> None:
     candidate = {"candid": 7, "pid": 5, "jd": 2_458_814.5, "fid": 2, "ra": 1.5, "dec": -2.5}
     found = Alert({"objectId": "ZTF1", "candidate": candidate | {"magpsf": 20.0, "sigmapsf": 0.1}})
     assert (found.survey.name, found.source_id, found.object_id) == ("ZTF", 7, "ZTF1")
     assert (found.visit, found.mjd, found.band) == (5, 58_814.0, "r")
+    assert Alert({"candidate": {"rb": 0.5, "drb": 0.75}}).reliability == 0.75
+    assert Alert({"candidate": {"rb": 0.5}}).reliability == 0.5
     assert found.flux == pytest.approx(36_307.8, rel=1e-4)
     assert found.snr == pytest.approx(10.857, rel=1e-3)

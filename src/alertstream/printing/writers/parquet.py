@@ -30,9 +30,11 @@ MAX_ROWS, MAX_SIZE = 10_000, 64 * 1024 * 1024
 
 _QUANTITIES = {
     "source_id": pyarrow.int64(),
+    "ss_object_id": pyarrow.int64(),
     "visit": pyarrow.int64(),
     "history": pyarrow.int64(),
     "band": pyarrow.string(),
+    "designation": pyarrow.string(),
 }
 """Types of quantities that are not measured; an ``object_id`` has that of each survey."""
 _PRIMITIVES = {
