@@ -125,10 +125,14 @@ Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 
 
 @contextmanager
-def server(answer: Answer, tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[str]:
+def server(
+    answer: Answer, tls: ssl.SSLContext | None = None, port: int = 0, protocol: str = "HTTP/1.0"
+) -> Iterator[str]:
     """The address of an HTTP server, in a thread, that treats all requests alike."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = protocol
+
         def do_GET(self) -> None:
             answer(self)
 

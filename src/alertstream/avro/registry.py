@@ -7,6 +7,7 @@ import json
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -30,7 +31,7 @@ from alertstream.avro.schemas import (
     with_references,
 )
 from alertstream.avro.wire import HEADER_SIZE, schema_id_of
-from alertstream.errors import Notice, RegistryError, SchemaError
+from alertstream.errors import Notice, SchemaError
 from alertstream.system.cancellation import unless
 from alertstream.system.files import paths_of, write_whole
 
@@ -40,8 +41,14 @@ MIN_PAUSE, MAX_PAUSE = 0.25, 10.0
 """Seconds until a registry that is not available is asked again; the pause doubles each time."""
 COMMAND_TIMEOUT = 8.0
 """Seconds for which a command that ends by itself goes on asking."""
+MAX_LOOKUPS = 16
+"""Ids that are asked for at the same time."""
 UNKNOWN_FOR = 30.0
 """Seconds until an id that the registry did not know is asked for again."""
+MAX_UNKNOWN = 240
+"""Ids that a registry did not know in that time: then it is asked for a batch's commonest only."""
+MAX_ID = 2**31 - 1
+"""Of a registry's ids; some fail at larger ones, instead of not knowing them."""
 
 
 class RegistrySchemas(Schemas):
@@ -63,7 +70,7 @@ class RegistrySchemas(Schemas):
         super().__init__(folders)
         self._folders = tuple(folders)
         self.client = client
-        self._cache = cache and cache / quote(client.url.partition("://")[2], safe="")
+        self._cache = cache and cache / quote(client.url, safe="")
         self._unknown: dict[int, tuple[str, float]] = {}
         self._registered: dict[tuple[str, str], int] = {}
         self._turn = asyncio.Lock()
@@ -71,14 +78,13 @@ class RegistrySchemas(Schemas):
     def by_id(self, schema_id: int) -> Schema:
         """Return the parsed schema with this id, which has been looked up.
 
-        :raises SchemaError: there is none, or it is not valid.
-        :raises RegistryError: it has not been looked up.
+        :raises SchemaError: there is none, it is not valid, or it was one of too many to look up.
         """
         if schema_id in self._parsed:
             return self._parsed[schema_id]
-        if schema_id in self._unknown:
-            raise SchemaError(self._unknown[schema_id][0], where=self.client.url)
-        raise RegistryError(f"schema id {schema_id} was not looked up", where=self.client.url)
+        skipped = f"schema id was not looked up: {MAX_UNKNOWN} others were unknown just before"
+        what, _ = self._unknown.get(schema_id, (skipped, 0.0))
+        raise SchemaError(what, where=self.client.url)
 
     async def look_up(self, schema_id: int) -> Schema:
         """Return the parsed schema with this id.
@@ -86,7 +92,7 @@ class RegistrySchemas(Schemas):
         :raises SchemaError: there is none, or it is not valid.
         :raises RegistryError: the registry cannot be reached, or did not answer as it should.
         """
-        await _persist(partial(self._look_up, schema_id), COMMAND_TIMEOUT)
+        await _persist(partial(self._look_up, [schema_id]), COMMAND_TIMEOUT)
         return self.by_id(schema_id)
 
     async def id_for(
@@ -127,15 +133,18 @@ class RegistrySchemas(Schemas):
     ) -> bool:
         """Look up the schemas that ``messages`` name, as long as that takes; False: ``stop`` came.
 
+        The commonest come first. Of those that are unknown to the registry, it is asked for
+        ``MAX_UNKNOWN`` in some time, whatever strangers send.
+
         :param notice: called when a wait for the registry begins and ends.
         :raises RegistryError: the registry refuses, or is not one.
         """
-        heads = {each[:HEADER_SIZE] for each in messages if each}
-        for schema_id in map(schema_id_of, sorted(heads)):
-            if schema_id is None or self._is_known(schema_id):
-                continue
+        heads = Counter(each[:HEADER_SIZE] for each in messages if each)
+        found = (schema_id_of(head) for head, _ in heads.most_common())
+        ids = [each for each in found if each is not None and not self._is_known(each)]
+        if ids:
             try:
-                work = _persist(partial(self._look_up, schema_id), math.inf, notice)
+                work = _persist(partial(self._look_up, ids), math.inf, notice)
                 await unless(stop, work, grace=0)
             except TimeoutError:
                 return False
@@ -145,25 +154,39 @@ class RegistrySchemas(Schemas):
         _, ask_again = self._unknown.get(schema_id, ("", 0.0))
         return schema_id in self._parsed or time.monotonic() < ask_again
 
-    async def _look_up(self, schema_id: int) -> None:
-        """Learn the schema of an id, or that there is none; lookups at the same time take turns."""
-        async with self._turn:
-            if self._is_known(schema_id):
-                return
-            if self._cache is not None:
-                with suppress(SchemaError, RecursionError):
-                    self._parsed[schema_id] = read_schema(self._cache / f"{schema_id}.avsc")
+    async def _look_up(self, ids: Sequence[int]) -> None:
+        """Learn the schemas of ids, or that there are none; lookups at the same time take turns."""
+        async with self._turn, self.client.connections():
+            for start in range(0, len(ids), MAX_LOOKUPS):
+                self._unknown = {
+                    each: why for each, why in self._unknown.items() if self._is_known(each)
+                }
+                room = MAX_UNKNOWN - len(self._unknown)
+                if start and room <= 0:
                     return
-            try:
-                self._learn(schema_id, await self._fetch(schema_id))
-            except SchemaError as error:
-                self._unknown[schema_id] = error.what, time.monotonic() + UNKNOWN_FOR
-                with suppress(SchemaError):
-                    super().by_id(schema_id)
-                    del self._unknown[schema_id]
+                some = ids[start : start + (MAX_LOOKUPS if room > 0 else 1)]
+                lookups = (self._look_up_one(each) for each in some if not self._is_known(each))
+                for error in await asyncio.gather(*lookups, return_exceptions=True):
+                    if error is not None:
+                        raise error
+
+    async def _look_up_one(self, schema_id: int) -> None:
+        if self._cache is not None:
+            with suppress(SchemaError, RecursionError):
+                self._parsed[schema_id] = read_schema(self._cache / f"{schema_id}.avsc")
+                return
+        try:
+            self._learn(schema_id, await self._fetch(schema_id))
+        except SchemaError as error:
+            self._unknown[schema_id] = error.what, time.monotonic() + UNKNOWN_FOR
+            with suppress(SchemaError):
+                super().by_id(schema_id)
+                del self._unknown[schema_id]
 
     async def _fetch(self, schema_id: int) -> Schema:
         try:
+            if schema_id > MAX_ID:
+                raise NotRegisteredError("no registry gives such an id")
             schema, references = await self.client.schema(schema_id)
             return parsed(with_references(schema, references) if references else schema)
         except NotRegisteredError as error:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import base64
 import json
 import os
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ from yarl import URL
 
 from alertstream.avro.schema_tree import Schema
 from alertstream.errors import RegistryError, SchemaError, UsageError
-from alertstream.system.tls import trust
+from alertstream.system.tls import client_context
 
 CONNECT_TIMEOUT = READ_TIMEOUT = 5.0
 """Seconds until there is a connection, and without a byte of the answer."""
@@ -79,6 +78,7 @@ class RegistryClient:
         ca_file: Path | None = None,
     ) -> None:
         self.url = _valid_url(url)
+        self._kept: aiohttp.ClientSession | None = None
         self._username = username
         self._ca_file = ca_file
         self._headers = {"Accept": f"{MEDIA_TYPE}, application/json"}
@@ -88,6 +88,15 @@ class RegistryClient:
                 raise UsageError(f"the registry's user name {what}", todo=_CHECK_LOGIN)
             login = base64.b64encode(f"{username}:{password}".encode()).decode()
             self._headers["Authorization"] = f"Basic {login}"
+
+    @asynccontextmanager
+    async def connections(self) -> AsyncIterator[None]:
+        """Keep connections from one question to the next, and to others at the same time."""
+        async with self._connected() as self._kept:
+            try:
+                yield
+            finally:
+                self._kept = None
 
     async def schema(self, schema_id: int) -> tuple[Any, dict[str, Any]]:
         """Return the schema with this id, as JSON has it, and those that it refers to by name.
@@ -139,20 +148,19 @@ class RegistryClient:
                     found.append(Registered(subject, int(version), int(answer["id"])))
         return found
 
-    @asynccontextmanager
-    async def _session(self) -> AsyncIterator[_Ask]:
-        """Give a function that asks once and returns the answer's JSON; map errors to ours."""
+    def _connected(self) -> aiohttp.ClientSession:
         timeout = aiohttp.ClientTimeout(
             total=ANSWER_TIMEOUT, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT
         )
-        context: ssl.SSLContext | bool = True
-        if self._ca_file:
-            # The first finds out what is wrong with the file; the second trusts nothing else.
-            trust(ssl.create_default_context(), self._ca_file, "--registry-ca-file")
-            context = ssl.create_default_context(cafile=self._ca_file)
-        connector = aiohttp.TCPConnector(ssl=context)
+        own = self._ca_file and client_context(self._ca_file, "--registry-ca-file")
+        connector = aiohttp.TCPConnector(ssl=own or True)
+        return aiohttp.ClientSession(connector=connector, timeout=timeout)
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[_Ask]:
+        """Give a function that asks once and returns the answer's JSON; map errors to ours."""
         try:
-            async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+            async with nullcontext(self._kept) if self._kept else self._connected() as session:
                 yield partial(self._ask, session)
         except (TimeoutError, aiohttp.ClientError) as error:
             raise self._mapped(error) from error

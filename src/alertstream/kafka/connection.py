@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from alertstream.errors import UsageError
-from alertstream.system.tls import identify, trust
+from alertstream.system.tls import client_context, identify
 
 DEFAULT_PORT = 9092
 CONNECT_TIMEOUT = 8.0
@@ -85,9 +84,7 @@ class Connection:
         """
         context = None
         if self.is_encrypted:
-            context = ssl.create_default_context()
-            if self.ca_file:
-                trust(context, self.ca_file)
+            context = client_context(self.ca_file)
             if self.cert_file:
                 identify(context, self.cert_file, self.key_file)
         return {

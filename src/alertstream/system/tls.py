@@ -49,6 +49,18 @@ def read_pem(path: Path, kind: str, option: str) -> str:
     return text
 
 
+def client_context(ca_file: Path | None, option: str = "--ca-file") -> ssl.SSLContext:
+    """Return a client's context, which trusts the certificates of a file, or else the system's.
+
+    :param option: the command line's option that names the file.
+    :raises SecurityError: the file cannot be used.
+    """
+    if ca_file:
+        # This says what is wrong with the file, and it may be much.
+        trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ca_file, option)
+    return ssl.create_default_context(cafile=ca_file)
+
+
 def trust(context: ssl.SSLContext, ca_file: Path, option: str = "--ca-file") -> None:
     """Have a context trust the certificates of a file.
 
@@ -101,7 +113,7 @@ def _damaged(what: str, path: Path, option: str, error: ssl.SSLError) -> Securit
 
 async def certificate_names(host: str, port: int, ca_file: Path | None) -> list[str]:
     """Return the names and addresses that a server's certificate is for, none if it is unknown."""
-    context = ssl.create_default_context(cafile=ca_file)
+    context = client_context(ca_file)
     context.check_hostname = False
     # The server has failed before: whatever happens now, there is an error to report already.
     with suppress(OSError):

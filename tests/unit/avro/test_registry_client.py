@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.registry_service import reply, server
+from tests.support.samples import official_schema
 
-from alertstream.avro.registry import RegistrySchemas
+from alertstream.avro.registry import MAX_LOOKUPS, RegistrySchemas
 from alertstream.avro.registry_client import RegistryClient
+from alertstream.avro.wire import pack
 from alertstream.errors import RegistryError, SchemaError, UsageError
 
 
@@ -106,3 +109,60 @@ def test_logins_that_are_not_valid() -> None:
         RegistryClient("http://h", "ada")
     with pytest.raises(UsageError, match="cannot contain a colon"):
         RegistryClient("http://h", "ada:x", "secret")
+
+
+KNOWN = json.dumps({"schema": json.dumps(official_schema("10.0"))}).encode()
+UNKNOWN = b'{"error_code": 40403, "message": "Schema not found"}'
+
+
+@pytest.mark.hostile("10: 20,000 messages, each with another schema id that is unknown")
+def test_ids_that_nobody_knows_are_asked_for_at_a_bounded_rate() -> None:
+    asked, connections = list[str](), set[Any]()
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        asked.append(handler.path)
+        connections.add(handler.client_address)
+        known = handler.path.endswith(("/7", "/8"))
+        reply(handler, 200 if known else 404, KNOWN if known else UNKNOWN)
+
+    async def read(url: str) -> None:
+        schemas = RegistrySchemas(RegistryClient(url))
+        strange = [pack(number, b"x") for number in range(100_000, 120_000)]
+        for start, number in ((0, 7), (10_000, 8)):
+            # Whatever strangers send, the schema of a burst is found.
+            messages = [*strange[start : start + 10_000], *[pack(number, b"x")] * 2]
+            assert await schemas.ready(messages, asyncio.Event())
+            assert schemas.by_id(number)["name"] == "lsst.v10_0.alert"
+        assert len(asked) < 300
+        with pytest.raises(SchemaError, match="unknown to the registry"):
+            schemas.by_id(100_000)
+        with pytest.raises(SchemaError, match="240 others were unknown"):
+            schemas.by_id(119_999)
+
+    with server(answer, protocol="HTTP/1.1") as url:
+        asyncio.run(read(url))
+    assert len(connections) <= 2 * MAX_LOOKUPS + 1
+
+
+@pytest.mark.hostile("10: a schema id larger than any registry's, at which some registries fail")
+def test_impossible_id_is_not_asked_for() -> None:
+    async def read(url: str) -> None:
+        schemas = RegistrySchemas(RegistryClient(url))
+        assert await schemas.ready([pack(2**32 - 1, b"x")], asyncio.Event())
+        with pytest.raises(SchemaError, match="unknown to the registry"):
+            schemas.by_id(2**32 - 1)
+
+    with server(answers(500)) as url:
+        asyncio.run(read(url))
+
+
+@pytest.mark.hostile("15: what a registry without TLS said is not kept for one with TLS")
+def test_cache_tells_schemes_apart(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alertstream.avro.registry.COMMAND_TIMEOUT", 0)
+    with server(answers(200, KNOWN)) as url:
+        asyncio.run(RegistrySchemas(RegistryClient(url), cache=cache).look_up(7))
+    assert len(kept(cache)) == 1
+    asyncio.run(RegistrySchemas(RegistryClient(url), cache=cache).look_up(7))
+    with pytest.raises(RegistryError):
+        secure = RegistryClient(url.replace("http:", "https:"))
+        asyncio.run(RegistrySchemas(secure, cache=cache).look_up(7))

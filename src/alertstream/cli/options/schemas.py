@@ -41,7 +41,9 @@ class SchemaOptions(FolderOptions):
     registry_password_file: Path | None = _schemas(
         None, "File with its password; or set ALERTSTREAM_REGISTRY_PASSWORD.", "FILE"
     )
-    registry_ca_file: Path | None = _schemas(None, "Certificates to trust for it, PEM.", "FILE")
+    registry_ca_file: Path | None = _schemas(
+        None, "Only certificates to trust for it, PEM.", "FILE"
+    )
 
     def known_schemas(self) -> "Schemas":
         """Return where schemas are looked up.

@@ -131,7 +131,7 @@ class KafkaOptions(Options):
         None, "File with the password; or set ALERTSTREAM_PASSWORD.", "FILE"
     )
     ca_file: Path | None = _connection(
-        None, "Certificates to trust, PEM; default: the system's.", "FILE"
+        None, "Certificates to trust, and no others, PEM; default: the system's.", "FILE"
     )
     cert_file: Path | None = _connection(None, "The client's certificate, PEM.", "FILE")
     key_file: Path | None = _connection(None, "Its key, if that is in a separate file.", "FILE")
