@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from alertstream.kafka.messages import Message, Offsets
 from alertstream.printing.printer import PrintAccount, Printer, PrintOptions
 from alertstream.printing.writers import Writer, writer_for
 from alertstream.printing.writers.cutout_files import CutoutFolder
+from alertstream.sending.encoders import container_encoder
 
 
 def message(offset: int, **source: Any) -> Message:
@@ -135,6 +137,26 @@ def test_files_that_are_complete_at_the_end_are_committed_then(tmp_path: Path, n
     assert ids(batches.events) == [0, 1, 2, [3]]
     assert account.files == [f"3 saved in {path}"]
     assert path.exists()
+
+
+@pytest.mark.hostile("16: a table's column of a type that doubles 13 times")
+def test_a_field_of_many_columns_is_undecodable(tmp_path: Path) -> None:
+    kind: Any = "int"
+    for level in range(13, -1, -1):
+        fields = [{"name": "a", "type": kind}, {"name": "b", "type": "int"}]
+        if isinstance(kind, dict):
+            fields[1]["type"] = kind["name"]
+        kind = {"type": "record", "name": f"R{level}", "fields": fields}
+    schema = {"type": "record", "name": "top", "fields": [{"name": "objectId", "type": kind}]}
+    body = bytes(2**14)
+    hostile = Message("alerts", 0, 0, 0, None, b"".join(container_encoder(schema)(body)))
+    made = ("alerts", ("object_id",), Schemas(), print)
+    with writer_for(tmp_path / "t.parquet", *made) as writer:
+        began = time.monotonic()
+        account = printed(Batches([hostile] * 3, [message(3, diaObjectId=5)]), [writer])
+        assert time.monotonic() - began < 2
+    assert (account.printed, account.undecodable) == (1, 3)
+    assert pyarrow.parquet.read_table(tmp_path / "t.parquet").to_pylist() == [{"object_id": 5}]
 
 
 @pytest.mark.hostile("9: a second night of a group saved under the same name")

@@ -27,6 +27,8 @@ with extra("parquet", "Parquet files"):
 
 MAX_ROWS, MAX_SIZE = 10_000, 64 * 1024 * 1024
 """Rows that are written together, as a row group, and bytes of messages that they come from."""
+MAX_COLUMNS = 1_000
+"""Columns that one field becomes, a record's fields each one."""
 
 _QUANTITIES = {
     "source_id": pyarrow.int64(),
@@ -137,11 +139,19 @@ def _column_type(name: str, own: Schema, schemas: Schemas) -> Any:
     for schema in (own, *others):
         root = tree(schema)
         for match in chain.from_iterable(find(root, path) for path in paths):
+            if _columns_of(match.type, {}) > MAX_COLUMNS:
+                raise UndecodableError(f"the field {name} has more than {MAX_COLUMNS} columns")
             found = _arrow_type(match.type)
             for _ in range(match.arrays):
                 found = pyarrow.list_(found)
             return found
     raise SchemaError(f"no schema has the field {name}", todo="check --fields")
+
+
+def _columns_of(node: Type, known: dict[Type, int]) -> int:
+    if node not in known:
+        known[node] = sum(_columns_of(each, known) for each in node.inside) or 1
+    return known[node]
 
 
 def _arrow_type(node: Type) -> Any:
