@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
+from io import BytesIO
 from pathlib import Path
 
+import fastavro
 import pytest
 
+from alertstream.avro.blocks import _HEADER
 from alertstream.avro.container import ContainerFile
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import varint
@@ -66,6 +70,22 @@ def test_schemas_without_end(tmp_path: Path) -> None:
     assert writer.saved == 130
     assert sum(len(records(file)) for file in files) == 130
     assert len(list(tmp_path.iterdir())) <= 101
+
+
+@pytest.mark.hostile("4: a schema of 42 KB that is 1.5 MB in a saved file")
+def test_a_schema_that_no_file_can_begin_with(tmp_path: Path) -> None:
+    enums = [{"type": "enum", "name": f"e{number}", "symbols": ["A"]} for number in range(500)]
+    fields = [{"name": each["name"], "type": each} for each in enums]
+    schema = {"type": "record", "name": "x", "namespace": "n" * 3000, "fields": fields}
+    header = BytesIO()
+    meta = {"avro.schema": json.dumps(schema).encode(), "avro.codec": b"null"}
+    start = {"magic": b"Obj\x01", "meta": meta, "sync": bytes(16)}
+    fastavro.schemaless_writer(header, _HEADER, start)
+    value = header.getvalue() + varint(1) + varint(500) + bytes(500 + 16)
+    for _ in range(2):
+        appended(tmp_path / "night.avro", Message("t", 0, 0, 0, None, value), carried("first"))
+    assert records(tmp_path / "night-undecodable.avro") == [value] * 2
+    assert len(records(tmp_path / "night.avro")) == 2
 
 
 def test_a_file_is_appended_to_by_one_at_a_time(tmp_path: Path) -> None:

@@ -15,9 +15,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from alertstream.avro.blocks import container_header, opened
+from alertstream.avro.blocks import MAX_HEADER, container_header, opened
 from alertstream.avro.container import MESSAGES, container_tail, schema_in
-from alertstream.avro.schema_tree import Schema
 from alertstream.avro.schemas import Schemas, canonical_fingerprint, schema_of
 from alertstream.avro.wire import varint
 from alertstream.errors import Notice
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from alertstream.alert.pictures import Triplet
 
 MAX_FILES = 100
-"""Alerts of further schemas are kept as whole messages, with what cannot be decoded."""
+"""Alerts of further or huge schemas are kept as whole messages, with what cannot be decoded."""
 MAX_NAME = 80
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -78,7 +77,8 @@ class AvroFile(Writer):
     def add_undecodable(self, message: Message) -> None:
         """Take a message that cannot be decoded, as it came."""
         value = message.value or b""
-        self._open(self._beside(UNDECODABLE_SUFFIX), MESSAGES).append(varint(len(value)) + value)
+        file = self._open(self._beside(UNDECODABLE_SUFFIX), container_header(MESSAGES))
+        file.append(varint(len(value)) + value)
 
     def flush(self) -> None:
         """Write what was taken, and return when the disk has it; or else keep what was there."""
@@ -92,9 +92,12 @@ class AvroFile(Writer):
         return sorted(self._files)
 
     def _appender(self, key: int | bytes) -> _Appender | None:
-        """Return the file for a schema; None if there are too many."""
+        """Return the file for a schema; None if there are too many, or it is too large for one."""
         schema = schema_of(key, self._schemas)
         own = canonical_fingerprint(schema)
+        header = container_header(schema, key if isinstance(key, int) else None)
+        if len(header) > MAX_HEADER:
+            return None
         self._main_schema = self._main_schema or own
         if own == self._main_schema:
             path = self._path
@@ -104,8 +107,7 @@ class AvroFile(Writer):
             path = self._path_for(schema["name"], own)
         if len(self._by_schema) >= MAX_FILES:
             self._by_schema.clear()
-        schema_id = key if isinstance(key, int) else None
-        return self._by_schema.setdefault(key, self._open(path, schema, schema_id))
+        return self._by_schema.setdefault(key, self._open(path, header))
 
     def _path_for(self, name: str, fingerprint: str) -> Path:
         """Return where alerts of another schema go, named after it."""
@@ -116,9 +118,9 @@ class AvroFile(Writer):
             path = self._beside(f"-{safe}-{fingerprint[:8]}")
         return path
 
-    def _open(self, path: Path, schema: Schema, schema_id: int | None = None) -> _Appender:
+    def _open(self, path: Path, header: bytes) -> _Appender:
         if path not in self._files:
-            self._files[path] = _Appender(path, schema, schema_id, self._notice)
+            self._files[path] = _Appender(path, header, self._notice)
         return self._files[path]
 
     def _beside(self, ending: str) -> Path:
@@ -136,7 +138,7 @@ def _fingerprint_in(path: Path) -> str | None:
 class _Appender:
     """A container file that records are appended to, by one process at a time."""
 
-    def __init__(self, path: Path, schema: Schema, schema_id: int | None, notice: Notice) -> None:
+    def __init__(self, path: Path, header: bytes, notice: Notice) -> None:
         self._path = path
         self._blocks: list[tuple[bytes, ...]] = []
         self.written = 0
@@ -150,7 +152,7 @@ class _Appender:
                 self._file.close()
                 self._file = opened.enter_context(locked(path))
             if path.stat().st_size == 0:
-                self._begin(container_header(schema, schema_id))
+                self._begin(header)
             tail = container_tail(path)
             self._sync_marker = tail.sync_marker
             self._end = tail.end or 0
