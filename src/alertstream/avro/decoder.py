@@ -48,7 +48,7 @@ class Decoder:
             skipped = reversed(schema["fields"][len(self._writer["fields"]) :])
             images = takewhile(lambda field: field["type"] == ["null", "bytes"], skipped)
             self._image_sizes = [0 for _ in images]
-        self._stream = BytesIO if _notices_end(root) else _StrictBytes
+        self._kind = BytesIO if _notices_end(root) else _StrictBytes
 
     def decode(self, message: bytes, start: int = 0) -> dict[str, Any]:
         """Return the alert, or the fields of it that were asked for.
@@ -59,7 +59,7 @@ class Decoder:
         """
         if self._writer is self._whole:
             return self._read_to_the_end(message, start, self._reader)
-        stream = self._opened(message, start)
+        stream = self.stream(message, start)
         alert = _read(stream, self._writer, self._reader, len(message))
         if not self._images_fill(message, stream.tell()):
             self._read_to_the_end(message, start, self._nothing)
@@ -70,7 +70,7 @@ class Decoder:
 
         :raises UndecodableError: the block ends first.
         """
-        stream = self._stream(block)
+        stream = self._kind(block)
         stream.seek(start)
         _read(stream, self._whole, self._nothing, len(block))
         return stream.tell()
@@ -78,7 +78,7 @@ class Decoder:
     def _read_to_the_end(self, message: bytes, start: int, reader: Schema | None) -> dict[str, Any]:
         # fastavro takes a bytes field that the end cuts short for a shorter one; with a byte more
         # than there should be, it goes too far instead.
-        stream = self._opened(message + b"\0", start)
+        stream = self.stream(message + b"\0", start)
         alert = _read(stream, self._whole, reader, len(message))
         if stream.tell() < len(message):
             raise UndecodableError("trailing bytes after the alert")
@@ -86,12 +86,16 @@ class Decoder:
             raise UndecodableError("cut short")
         return alert
 
-    def _opened(self, message: bytes, start: int) -> BytesIO:
+    def stream(self, message: bytes, start: int) -> BytesIO:
+        """Return a message at a place in it, from which no more can be read than an alert may have.
+
+        It raises :class:`UndecodableError` then.
+        """
         # Of bytes, and of nothing else, this makes no copy.
         if len(message) - start > self._max_reads:
             stream: BytesIO = _CountedBytes(message, self._max_reads)
         else:
-            stream = self._stream(message)
+            stream = self._kind(message)
         stream.seek(start)
         return stream
 

@@ -6,11 +6,12 @@ Nothing is decoded: where the fields are is found by skipping, and all the rest 
 from __future__ import annotations
 
 from collections.abc import Collection
-from io import BytesIO
 from itertools import groupby
+from typing import BinaryIO
 
 import fastavro
 
+from alertstream.avro.decoder import Decoder
 from alertstream.avro.schema_tree import Schema, Type, cut, select, tree
 from alertstream.avro.wire import varint
 from alertstream.errors import UndecodableError
@@ -33,6 +34,7 @@ class Thinner:
     def __init__(self, schema: Schema, names: Collection[str]) -> None:
         root, nullable = tree(schema), nullable_fields(schema)
         self.names = tuple(name for name in nullable if name in names)
+        self._decoder = Decoder(schema, ())
         self._nothing = fastavro.parse_schema(cut(root, {}))
         self._runs: list[tuple[Schema, bytes | None]] = []
         for is_nulled, run in groupby(root.fields, lambda field: field.name in self.names):
@@ -49,7 +51,7 @@ class Thinner:
         :raises UndecodableError: it is not what the schema says.
         """
         images = _images_start(body, start, self._images)
-        stream, parts = BytesIO(body), []
+        stream, parts = self._decoder.stream(body, start), []
         for number, (schema, nulls) in enumerate(self._runs, 1):
             if number == len(self._runs):
                 end = len(body)
@@ -61,10 +63,12 @@ class Thinner:
             start = end
         return b"".join(parts)
 
-    def _end_of(self, schema: Schema, stream: BytesIO, start: int) -> int:
+    def _end_of(self, schema: Schema, stream: BinaryIO, start: int) -> int:
         stream.seek(start)
         try:
             fastavro.schemaless_reader(stream, schema, self._nothing)
+        except UndecodableError:
+            raise
         except Exception as error:
             raise UndecodableError("not as its schema says") from error
         return stream.tell()

@@ -18,6 +18,7 @@ from alertstream.errors import Notice
 from alertstream.filtering.account import Decided, FilterCounts
 from alertstream.filtering.caps import Claim, VisitCaps, bits, visit_or_minute
 from alertstream.filtering.filters import AlertFilter, error_line
+from alertstream.filtering.watchdog import FilterTimeout, Watchdog
 from alertstream.kafka.messages import MAX_ADDED, Copy, Message, next_offsets
 from alertstream.kafka.topics import UNDECODABLE_SUFFIX
 from alertstream.reading.decoder import ReceivedAlert, ReportedOnce, Undecodable
@@ -73,6 +74,7 @@ class FilterEngine:
         self._topics = [each.topic for each in filters]
         self._caps = caps
         self._report = ReportedOnce(notice)
+        self._watchdog = Watchdog(self._topics, FilterEngine._passed.__code__, notice)
         self._now = now
         self._limits = limits
         self._thin = thin
@@ -86,18 +88,25 @@ class FilterEngine:
 
         :param max_size: bytes of copies after which a portion ends.
         """
-        judged, begin = Judged(), self._now()
-        for each in messages:
-            judged.messages.append(each.message)
-            if isinstance(each, Undecodable):
-                judged.undecodable.append(each)
-            else:
-                self._judge(each, judged)
-            if judged.size >= max_size or self._now() - begin > JUDGING_TIMEOUT:
-                yield judged
-                judged, begin = Judged(), self._now()
-        if judged.messages:
+        waiting = iter(messages)
+        while judged := self._portion(waiting, max_size):
             yield judged
+
+    def _portion(
+        self, messages: Iterator[ReceivedAlert | Undecodable], max_size: float
+    ) -> Judged | None:
+        """Return what filters want of the next messages; None if there are none."""
+        judged, begin = Judged(), self._now()
+        with self._watchdog.watching():
+            for each in messages:
+                judged.messages.append(each.message)
+                if isinstance(each, Undecodable):
+                    judged.undecodable.append(each)
+                else:
+                    self._judge(each, judged)
+                if judged.size >= max_size or self._now() - begin > JUDGING_TIMEOUT:
+                    break
+        return judged if judged.messages else None
 
     def _judge(self, alert: ReceivedAlert, judged: Judged) -> None:
         visit, message = alert.visit, alert.message
@@ -119,15 +128,20 @@ class FilterEngine:
     def _passed(self, alert: ReceivedAlert, judged: Judged) -> int:
         """Return the bits of the filters that an alert passes."""
         passed = 0
-        for bit, each in self._filters:
+        errors: list[tuple[int, AlertFilter, BaseException]] = []
+        self._watchdog.turns = turns = iter(self._filters)
+        for bit, each in turns:
             try:
                 if each.passes(alert):
                     passed |= bit
-            except Exception as error:
-                judged.failed[alert.visit, bit] += 1
-                cause = error_line(error)
-                text = f"{each.topic} raised an error on an alert; the alert was rejected: {cause}"
-                self._report(f"{each.topic} {cause}", text)
+            except (Exception, FilterTimeout) as error:
+                errors.append((bit, each, error))
+        self._watchdog.turns = None
+        for bit, each, raised in errors:
+            judged.failed[alert.visit, bit] += 1
+            cause = error_line(raised)
+            text = f"{each.topic} raised an error on an alert; the alert was rejected: {cause}"
+            self._report(f"{each.topic} {cause}", text)
         return passed
 
     def _that_fit(self, message: Message, visit: int | None, wanted: int, judged: Judged) -> int:

@@ -12,6 +12,9 @@ from alertstream.alert.alert import Alert
 from alertstream.errors import UsageError
 from alertstream.filtering.filters import INVALID_TOPIC, VALID_TOPICS, AlertFilter, is_topic_name
 
+MAX_SHOWN = 200
+"""Characters of an expression that an error message shows."""
+
 
 class WhereFilter(AlertFilter):
     """Passes the alerts for which an expression is true.
@@ -33,10 +36,12 @@ class WhereFilter(AlertFilter):
         fields: set[str] = set()
         try:
             self._evaluate = _compile(ast.parse(expression.strip(), mode="eval").body, fields)
-        except (SyntaxError, ValueError, RecursionError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            deep = isinstance(error, RecursionError | MemoryError)
+            cause = "it is nested too deeply" if deep else getattr(error, "msg", error)
             raise UsageError(
-                f"--where is not a valid expression: {getattr(error, 'msg', error)}",
-                where=expression,
+                f"--where is not a valid expression: {cause}",
+                where=expression[:MAX_SHOWN],
                 todo="write it like: diaSource.snr > 5 and magnitude < 20",
             ) from error
         self.fields = tuple(fields)  # type: ignore[misc]

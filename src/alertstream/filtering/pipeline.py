@@ -131,6 +131,9 @@ class FilterPipeline:
             if self.caps is not None:
                 await self.caps.claim(judged.claims, self.stop)
             await self.writer.write(self.engine.decide(judged), metadata)
+            if self.stop.is_set():
+                # Filters may take seconds for each alert.
+                break
 
     async def _report_visits(self, *, all_of_them: bool = False) -> None:
         closed = self.account.close_visits(all_of_them=all_of_them)

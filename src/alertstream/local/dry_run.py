@@ -120,11 +120,13 @@ async def dry_run(
             for copy in decided.copies:
                 if copy.topic in topics and len(found.first[copy.topic]) < MAX_SHOWN:
                     found.first[copy.topic].append(copy.message)
+            # A signal has its turn.
+            await asyncio.sleep(0)
+            if stop.is_set():
+                break
         timing = found.timing if batch[0].offset else found.setup
         timing.alerts += len(batch)
         timing.seconds += time.perf_counter() - begin
-        # A signal has its turn.
-        await asyncio.sleep(0)
         if stop.is_set():
             break
     found.counts = [*account.close_visits(all_of_them=True), *account.totals()]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from io import BytesIO
 
 import fastavro
 import pytest
+from tests.support.hostile_messages import doubling
 from tests.support.samples import body_of, official_schema, sample_alert
 from tests.support.schema_pairs import PAIRS, schema
 
 from alertstream.avro.evolution import differences, obstacles
-from alertstream.avro.schemas import Schemas, parsed
+from alertstream.avro.schemas import Schema, Schemas, parsed
+from alertstream.errors import SchemaError
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -34,6 +38,16 @@ def test_verdicts_are_those_of_fastavro(new: str, old: str) -> None:
     schemas = Schemas()
     numbers = [int(each.replace(".", "0")) for each in (new, old)]
     assert (not obstacles(*map(schemas.by_id, numbers))) is readable
+
+
+@pytest.mark.hostile("16: schemas of 28 doublings are compared")
+@pytest.mark.parametrize("compare", [differences, obstacles])
+def test_schemas_that_double(compare: Callable[[Schema, Schema], list[str]]) -> None:
+    with pytest.raises(SchemaError, match="a schema of too many types"):
+        compare(parsed(doubling(28, "int")), parsed(doubling(28, "string")))
+    begin = time.process_time()
+    assert compare(parsed(doubling(12, "int")), parsed(doubling(12, "string")))
+    assert time.process_time() - begin < 2
 
 
 def test_order_of_fields_is_a_difference() -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
+import signal
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import pytest
 from aiokafka import TopicPartition
 
 from alertstream.alert.alert import Alert
+from alertstream.filtering import watchdog
 from alertstream.filtering.account import Decided, FilterAccount, FilterCounts
 from alertstream.filtering.caps import Claim, VisitCaps
 from alertstream.filtering.engine import JUDGING_TIMEOUT, FilterEngine
@@ -269,3 +274,93 @@ def test_a_cap_is_one_over_members_that_crash_and_read_again(seed: int) -> None:
     assert Counter(copy.topic for copy in written) == Counter(
         {each.filter: each.passed for each in account.totals() if each.passed}
     )
+
+
+class Loops(AlertFilter):
+    """Does not come to an end with some alerts."""
+
+    def passes(self, alert: Alert) -> bool:
+        while alert.flux > 10:
+            pass
+        return True
+
+
+class Sleeps(AlertFilter):
+    """Waits for something."""
+
+    def passes(self, alert: Alert) -> bool:
+        time.sleep(100)
+        return True
+
+
+class Matches(AlertFilter):
+    """Has an expression that is tried in 2 ** 60 ways."""
+
+    def passes(self, alert: Alert) -> bool:
+        return bool(re.match("(a+)+b", "a" * 60))
+
+
+class Retries(AlertFilter):
+    """Takes no exception for an answer."""
+
+    def passes(self, alert: Alert) -> bool:
+        while True:
+            with suppress(Exception):
+                alert["it is not there"]
+
+
+@pytest.mark.hostile("6: a filter with an endless loop, and others that do not return")
+@pytest.mark.parametrize("kind", [Loops, Sleeps, Matches, Retries])
+def test_filter_that_does_not_return(
+    kind: type[AlertFilter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "SLOW_TIMEOUT", 0.1)
+    monkeypatch.setattr(watchdog, "FILTER_TIMEOUT", 0.2)
+    monkeypatch.setattr(watchdog, "TICK", 0.02)
+    told: list[str] = []
+    engine, caps = engine_of(Everything(), kind(), Everything(), notices=told)
+    begin = time.monotonic()
+    found = [engine.decide(each) for each in engine.judge([alert(4), alert(5)])]
+    assert time.monotonic() - begin < 5
+    assert caps.cap
+    counts = Counter[str]()
+    for each in found:
+        counts += Counter({f"{count.filter} failed": count.failed for count in each.counts})
+        counts += Counter({f"{count.filter} seen": count.seen for count in each.counts})
+    name = kind.__name__
+    assert counts[f"{name} failed"] == counts[f"{name} seen"] == 2
+    assert counts["Everything failed"] == 0
+    assert told[0].startswith(f"{name} takes more than 0 s for one alert")
+    assert told[1].startswith(f"{name} raised an error on an alert; the alert was rejected: ")
+    assert "took too long for one alert (line " in told[1]
+    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_many_slow_filters_are_not_taken_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "FILTER_TIMEOUT", 0.2)
+    monkeypatch.setattr(watchdog, "TICK", 0.01)
+
+    class Slow(AlertFilter):
+        def passes(self, alert: Alert) -> bool:
+            time.sleep(0.03)
+            return True
+
+    engine, _ = engine_of(*[Slow() for _ in range(20)])
+    for judged in engine.judge([alert(4)]):
+        assert not judged.failed
+
+
+def test_what_takes_long_to_decode_is_not_blamed_on_a_filter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watchdog, "FILTER_TIMEOUT", 0.05)
+    monkeypatch.setattr(watchdog, "TICK", 0.01)
+
+    def decoded() -> Iterable[ReceivedAlert]:
+        for offset in (4, 5):
+            yield alert(offset)
+            time.sleep(0.2)
+
+    for judged in engine_of(Everything())[0].judge(decoded()):
+        assert not judged.failed

@@ -90,3 +90,12 @@ def test_declares_what_it_looks_at() -> None:
 def test_what_is_no_such_expression(expression: str) -> None:
     with pytest.raises(UsageError, match="--where is not a valid expression"):
         WhereFilter(expression, "topic")
+
+
+@pytest.mark.hostile("15: --where with 20,000 times not, or as many brackets, minus signs and dots")
+@pytest.mark.parametrize("expression", ["not " * 20_000 + "snr > 5", "-" * 20_000 + "snr > 5",
+    "(" * 20_000 + "snr" + ")" * 20_000, "a" + ".b" * 20_000, "snr" + "+snr" * 20_000])  # fmt: skip
+def test_expression_that_is_nested_too_deeply(expression: str) -> None:
+    with pytest.raises(UsageError, match=r"nested too deeply|too many nested") as raised:
+        WhereFilter(expression, "x")
+    assert len(str(raised.value)) < 500
