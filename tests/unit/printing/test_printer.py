@@ -36,6 +36,15 @@ def junk(offset: int) -> Message:
     return Message("alerts", 0, offset, 1_000, None, b"junk")
 
 
+def carrying(kind: Any, body: bytes) -> Message:
+    """An alert in a container file, whose ``objectId`` is of some type."""
+    schema = {"type": "record", "name": "top", "fields": [{"name": "objectId", "type": kind}]}
+    return Message("alerts", 0, 0, 0, None, b"".join(container_encoder(schema)(body)))
+
+
+OTHER = {"type": "record", "name": "other", "fields": [{"name": "name", "type": "string"}]}
+
+
 class Batches:
     """Gives batches as a consumer does, and keeps what happens in between."""
 
@@ -147,9 +156,7 @@ def test_a_field_of_many_columns_is_undecodable(tmp_path: Path) -> None:
         if isinstance(kind, dict):
             fields[1]["type"] = kind["name"]
         kind = {"type": "record", "name": f"R{level}", "fields": fields}
-    schema = {"type": "record", "name": "top", "fields": [{"name": "objectId", "type": kind}]}
-    body = bytes(2**14)
-    hostile = Message("alerts", 0, 0, 0, None, b"".join(container_encoder(schema)(body)))
+    hostile = carrying(kind, bytes(2**14))
     made = ("alerts", ("object_id",), Schemas(), print)
     with writer_for(tmp_path / "t.parquet", *made) as writer:
         began = time.monotonic()
@@ -157,6 +164,20 @@ def test_a_field_of_many_columns_is_undecodable(tmp_path: Path) -> None:
         assert time.monotonic() - began < 2
     assert (account.printed, account.undecodable) == (1, 3)
     assert pyarrow.parquet.read_table(tmp_path / "t.parquet").to_pylist() == [{"object_id": 5}]
+
+
+@pytest.mark.hostile("16: a table's row that passes alone, and not among others")
+def test_rows_of_odd_types_stop_no_table(tmp_path: Path) -> None:
+    fields = [{"name": "a", "type": "int"}]
+    record = carrying({"type": "record", "name": "R", "fields": fields}, b"\x02")
+    nothing = carrying({"type": "array", "items": "int"}, b"\0")
+    odd = Message("alerts", 0, 0, 0, None, b"".join(container_encoder(OTHER)(b"\x02x")))
+    path = tmp_path / "t.parquet"
+    with writer_for(path, "alerts", ("objectId",), Schemas(), print) as writer:
+        account = printed(Batches([odd, record, nothing, record]), [writer], fields=("objectId",))
+    assert (account.printed, account.undecodable) == (3, 1)
+    rows = pyarrow.parquet.read_table(path).column("objectId").to_pylist()
+    assert rows == [{"a": 1}, {"a": None}, {"a": 1}]
 
 
 @pytest.mark.hostile("9: a second night of a group saved under the same name")

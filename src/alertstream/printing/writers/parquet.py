@@ -12,7 +12,7 @@ from alertstream.alert.surveys import QUANTITIES, SURVEYS, field_paths
 from alertstream.avro.blocks import opened
 from alertstream.avro.schema_tree import Schema, Type, find, tree
 from alertstream.avro.schemas import Schemas, schema_of
-from alertstream.errors import SchemaError, UndecodableError
+from alertstream.errors import UndecodableError
 from alertstream.printing.writers import Writer
 from alertstream.reading.decoder import ReceivedAlert
 from alertstream.system.extras import extra
@@ -92,10 +92,13 @@ class ParquetFile(Writer):
             self._columns = pyarrow.schema(columns)
         try:
             row = {name: alert.value(name) for name in self._fields}
-            pyarrow.RecordBatch.from_pylist([row], schema=self._columns)
+            self._batch([row])
         except (ArithmeticError, TypeError, ValueError, pyarrow.ArrowException) as error:
             raise UndecodableError("fields whose types differ from the table's columns") from error
         return partial(self._take, row, len(alert.message.value or b""))
+
+    def _batch(self, rows: list[dict[str, Any]]) -> pyarrow.RecordBatch:
+        return pyarrow.RecordBatch.from_pylist(rows, schema=self._columns)
 
     def _take(self, row: dict[str, Any], size: int) -> None:
         self._rows.append(row)
@@ -120,8 +123,12 @@ class ParquetFile(Writer):
         with writing(self._path):
             if self._writer is None:
                 self._writer = pyarrow.parquet.ParquetWriter(self._part.path, self._columns)
-            table = pyarrow.Table.from_pylist(self._rows, schema=self._columns)
-            self._writer.write_table(table)
+            try:
+                batches = [self._batch(self._rows)]
+            except pyarrow.ArrowException:
+                # What passes for a record alone, such as an empty list, does not among others.
+                batches = [self._batch([row]) for row in self._rows]
+            self._writer.write_table(pyarrow.Table.from_batches(batches, self._columns))
         self.saved += len(self._rows)
         self._rows.clear()
         self._size = 0
@@ -145,7 +152,7 @@ def _column_type(name: str, own: Schema, schemas: Schemas) -> Any:
             for _ in range(match.arrays):
                 found = pyarrow.list_(found)
             return found
-    raise SchemaError(f"no schema has the field {name}", todo="check --fields")
+    raise UndecodableError(f"no schema has the field {name}")
 
 
 def _columns_of(node: Type, known: dict[Type, int]) -> int:
