@@ -7,6 +7,7 @@ duplicated, as counted at a subscriber.
 from __future__ import annotations
 
 import json
+import os
 import random
 import select
 import signal
@@ -15,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,17 @@ def start_send(
     return launch("send", cluster.address, topic, "--data", visits, *how)
 
 
+@contextmanager
+def frozen(cluster: Cluster, node: int) -> Iterator[None]:
+    """Let a node do nothing meanwhile, not even close its connections."""
+    pid = cluster.broker.pids[node]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def one_visit_is_sent(sending: subprocess.Popen[str]) -> None:
     assert sending.stdout is not None
     assert sending.stdout.readline()
@@ -145,6 +158,51 @@ def test_broker_killed_while_sending(
     cluster.kill(cluster.leader(topic))
     all_is_sent(sending)
     account(bodies(visits), received(cluster.read(topic)))
+
+
+@pytest.mark.hostile("7: a broker frozen for 55 s")
+def test_broker_frozen_while_sending(
+    cluster: Cluster, topic: str, visits: Path, account: Account
+) -> None:
+    cluster.make(topic, replication=1)
+    sending = start_send(cluster, topic, visits)
+    one_visit_is_sent(sending)
+    with frozen(cluster, cluster.leader(topic)):
+        time.sleep(55)
+    all_is_sent(sending)
+    account(bodies(visits), received(cluster.read(topic)))
+
+
+@pytest.mark.hostile("7: a partition without a leader for 65 s")
+def test_partition_without_leader_while_sending(
+    cluster: Cluster, topic: str, visits: Path, account: Account
+) -> None:
+    cluster.make(topic, replication=1)
+    sending = start_send(cluster, topic, visits)
+    one_visit_is_sent(sending)
+    leader = cluster.leader(topic)
+    cluster.kill(leader)
+    time.sleep(65)
+    cluster.start(leader)
+    all_is_sent(sending)
+    account(bodies(visits), received(cluster.read(topic)))
+
+
+@pytest.mark.hostile("15: members that start while one of three brokers does not answer")
+@pytest.mark.parametrize("node", NODES)
+def test_start_while_a_broker_is_frozen(
+    cluster: Cluster, topic: str, visits: Path, account: Account, node: int
+) -> None:
+    cluster.make(topic)
+    with frozen(cluster, node):
+        filtering = start_filter(cluster, topic)
+        printing = launch("print", cluster.address, topic, "-n", SENT, "--quiet")
+        sending = start_send(cluster, topic, visits)
+        all_is_sent(sending)
+        until_filtered(cluster, topic)
+        assert finish(printing).status == 0
+    assert stop(filtering).status == 0
+    account(places(cluster.read(topic)), origins(cluster.read(f"{topic}-passed")))
 
 
 def test_brokers_killed_in_turns_while_filtering(

@@ -16,7 +16,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from alertstream.errors import TopicError, UsageError
 from alertstream.kafka._aiokafka.clients import KafkaAdminClient, KafkaConsumer
-from alertstream.kafka.clients import admin_client, mapped, open_client
+from alertstream.kafka.clients import admin_client, mapped, open_client, patiently
 from alertstream.kafka.connection import CONNECT_TIMEOUT, POLL_INTERVAL, Connection
 from alertstream.kafka.topics import (
     HEADER_ALLOWANCE,
@@ -34,16 +34,22 @@ Lags = dict[str, dict[str, int]]
 """Messages that a group has not committed yet, by group and topic."""
 
 
-async def _answer(ask: Callable[[], Awaitable[T]]) -> T:
+async def _answer(admin: KafkaAdminClient, ask: Callable[[], Awaitable[T]]) -> T:
     """Return what Kafka answers; a broker that has just died is not the only one to ask."""
-    async with asyncio.timeout(CONNECT_TIMEOUT):
+
+    async def insist() -> T:
         while True:
             try:
                 return await ask()
+            except TimeoutError:
+                # The controller may be another one by now.
+                await admin._client.force_metadata_update()
             except kafka_errors.KafkaError as error:
                 if not error.retriable:
                     raise
                 await asyncio.sleep(POLL_INTERVAL)
+
+    return await patiently(admin, insist())
 
 
 async def topics(connection: Connection) -> dict[str, int]:
@@ -57,7 +63,7 @@ async def topics(connection: Connection) -> dict[str, int]:
 
 async def _partitions(admin: KafkaAdminClient) -> dict[str, int]:
     # All topics are asked for: to ask for one that is missing makes it, on many brokers.
-    described = await _answer(admin.describe_topics)
+    described = await _answer(admin, admin.describe_topics)
     return {topic["topic"]: len(topic["partitions"]) for topic in described}
 
 
@@ -84,7 +90,7 @@ async def make_topics(
         wanted = [ConfigResource(ConfigResourceType.TOPIC, name, {key: ""}) for name in names]
         limits = {
             name: next((int(value) for _, value, *_ in entries), None)
-            for response in await _answer(lambda: admin.describe_configs(wanted))
+            for response in await _answer(admin, lambda: admin.describe_configs(wanted))
             for _, _, _, name, entries in response.resources
         }
     return {
@@ -96,12 +102,12 @@ async def _make(
     connection: Connection, admin: KafkaAdminClient, names: Collection[str], layout: TopicLayout
 ) -> None:
     """Make topics, and return when the brokers know of what the controller has made."""
-    brokers = (await _answer(admin.describe_cluster))["brokers"]
+    brokers = (await _answer(admin, admin.describe_cluster))["brokers"]
     replication = layout.replication or min(MAX_REPLICAS, len(brokers))
     config = {"max.message.bytes": str(MAX_MESSAGE + HEADER_ALLOWANCE)}
     new = [NewTopic(name, layout.partitions, replication, topic_configs=config) for name in names]
     try:
-        _check_made(connection, await _answer(lambda: admin.create_topics(new)))
+        _check_made(connection, await _answer(admin, lambda: admin.create_topics(new)))
     except struct.error as error:
         raise UsageError(f"no topic has {layout.partitions} partitions") from error
     for _ in range(int(CONNECT_TIMEOUT / POLL_INTERVAL)):
@@ -131,7 +137,7 @@ async def has_committed(connection: Connection, group: str, names: Iterable[str]
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
     async with admin_client(connection) as admin:
-        offsets = await _answer(lambda: admin.list_consumer_group_offsets(group))
+        offsets = await _answer(admin, lambda: admin.list_consumer_group_offsets(group))
     pattern = topic_pattern(names)
     return any(pattern.match(each.topic) and at.offset >= 0 for each, at in offsets.items())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -18,11 +18,12 @@ from alertstream.kafka._aiokafka.clients import (
     KafkaConsumer,
     KafkaProducer,
 )
-from alertstream.kafka.connection import CONNECT_TIMEOUT, Connection
+from alertstream.kafka.connection import CONNECT_TIMEOUT, FAILOVER_TIMEOUT, Connection
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 from alertstream.system.tls import NO_TLS, WRONG_NAME, certificate_names, refusal
 
 T = TypeVar("T", KafkaAdminClient, KafkaConsumer, KafkaProducer)
+R = TypeVar("R")
 
 LOST_AFTER = 2.0
 """Seconds without any connection to a broker after which the user is told."""
@@ -83,11 +84,27 @@ async def open_client(
         client = kind(failures, **connection.settings(), **settings)
         try:
             if start:
-                async with asyncio.timeout(CONNECT_TIMEOUT):
-                    await client.start()
+                await patiently(client, client.start())
             yield client
         finally:
             await stop_client(client)
+
+
+async def patiently(client: T, work: Awaitable[R]) -> R:
+    """Return what ``work`` gives; if brokers are there, one that has died may be replaced first.
+
+    :raises TimeoutError: it is not done within ``CONNECT_TIMEOUT`` or, if there is a connection to
+        a broker by then, ``FAILOVER_TIMEOUT``.
+    """
+    async with asyncio.timeout(FAILOVER_TIMEOUT):
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait((task,), timeout=CONNECT_TIMEOUT)
+            if not (task.done() or client.is_connected):
+                raise TimeoutError
+            return await task
+        finally:
+            task.cancel()
 
 
 async def stop_client(client: KafkaAdminClient | KafkaConsumer | KafkaProducer) -> None:

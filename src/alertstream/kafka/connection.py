@@ -12,6 +12,8 @@ from alertstream.system.tls import client_context, identify
 DEFAULT_PORT = 9092
 CONNECT_TIMEOUT = 8.0
 """Seconds in which Kafka must answer at first."""
+FAILOVER_TIMEOUT = 40.0
+"""Seconds in which others take over from a broker that has died, which Kafka notices after 9."""
 POLL_INTERVAL = 0.2
 """Seconds between looks whether to stop, while nothing comes."""
 METADATA_MAX_AGE_MS = 5_000

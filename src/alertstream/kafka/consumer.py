@@ -13,9 +13,8 @@ from aiokafka import errors as kafka_errors
 from alertstream.errors import Notice, TopicError
 from alertstream.kafka._aiokafka.clients import KafkaConsumer, assignor
 from alertstream.kafka._aiokafka.topic_ids import id_and_text, with_id
-from alertstream.kafka.clients import connection_reports, open_client
+from alertstream.kafka.clients import connection_reports, open_client, patiently
 from alertstream.kafka.connection import (
-    CONNECT_TIMEOUT,
     METADATA_MAX_AGE_MS,
     POLL_INTERVAL,
     Connection,
@@ -320,8 +319,8 @@ async def subscribe(
         # To check them takes as long as all the rest of reading; librdkafka does not, either.
         check_crcs=False,
     ) as client:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            found = existing_topics(await client.partition_counts(), names, connection)
+        counts = await patiently(client, client.partition_counts())
+        found = existing_topics(counts, names, connection)
         if not found:
             matches = f"no topic matches {', '.join(names)}"
             if subscription.exit_on_eof:

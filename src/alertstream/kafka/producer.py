@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -11,16 +12,18 @@ from typing import Any
 from aiokafka import errors as kafka_errors
 
 from alertstream.errors import DeliveryError, Notice
-from alertstream.kafka._aiokafka.batches import Batch
+from alertstream.kafka._aiokafka.batches import OVERHEAD, Batch
 from alertstream.kafka._aiokafka.batches import Records as Records
+from alertstream.kafka._aiokafka.clients import TOO_LARGE as TOO_LARGE
 from alertstream.kafka._aiokafka.clients import Failures, KafkaProducer
 from alertstream.kafka.clients import (
     connection_reports,
     failed_delivery,
     mapped_errors,
+    patiently,
     stop_client,
 )
-from alertstream.kafka.connection import CONNECT_TIMEOUT, TRANSACTION_TIMEOUT, Connection
+from alertstream.kafka.connection import TRANSACTION_TIMEOUT, Connection
 from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
 from alertstream.kafka.topics import Topic
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
@@ -34,7 +37,6 @@ RETRY_INTERVAL = 1.0
 
 KafkaError = kafka_errors.KafkaError
 TooLargeError = kafka_errors.MessageSizeTooLargeError
-TOO_LARGE = (TooLargeError, kafka_errors.RecordListTooLargeError)
 
 
 class TopicLimitError(DeliveryError):
@@ -97,12 +99,11 @@ class Producer:
     @property
     def is_connected(self) -> bool:
         """Whether there is a connection to any broker."""
-        return bool(self._client.client.is_connected)
+        return self._client.is_connected
 
     async def start(self) -> None:
         """Connect."""
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            await self._client.start()
+        await patiently(self._client, self._client.start())
 
     async def end(self) -> None:
         """Stop for good: a transaction that is under way is aborted, or readers wait for it."""
@@ -144,30 +145,38 @@ class Producer:
         """Hand over a batch as soon as there is room for it; return its acknowledgement.
 
         :raises TooLargeError: the topic does not take so large a batch.
-        :raises KafkaError: the brokers have not taken anything for as long as a request may last.
+        :raises KafkaError: Kafka refuses.
         """
         batch = Batch(records, transactional=self._transactional_id is not None)
         size = batch.size()
-        if topic.largest_batch and size > topic.largest_batch and self._compression == "none":
+        limit = topic.largest_batch or math.inf
+        if size > limit and OVERHEAD + records.encoded[2] > limit:
             raise TooLargeError
         window = self._window
         await window.enter(size)
         try:
             # A topic that the client knows by chance is forgotten with the next one it asks for.
             self._client.client._topics.add(topic.name)
-            future: asyncio.Future[Any] = await self._client.send_batch(
-                batch, topic.name, partition=partition
-            )
+            future = await self._accepted(batch, topic, partition)
         except BaseException:
             window.leave(size)
             raise
         future.add_done_callback(lambda done: self._answered(done, window, size))
         return future
 
+    async def _accepted(self, batch: Batch, topic: Topic, partition: int) -> asyncio.Future[Any]:
+        """Return a batch's acknowledgement once its turn has come, however long that takes."""
+        while True:
+            with suppress(kafka_errors.KafkaTimeoutError):
+                future: asyncio.Future[Any] = await self._client.send_batch(
+                    batch, topic.name, partition=partition
+                )
+                return future
+
     def _answered(self, done: asyncio.Future[Any], window: _Window, size: int) -> None:
         window.leave(size)
-        if not done.cancelled() and done.exception() and window is self._window:
-            self._broken = True
+        if not done.cancelled() and (error := done.exception()) and window is self._window:
+            self._broken |= not isinstance(error, TOO_LARGE)
 
     async def send_copies(self, copies: Iterable[Copy], topics: Mapping[str, Topic]) -> None:
         """Write copies, and return when all are acknowledged.
@@ -176,7 +185,7 @@ class Producer:
         to many topics alike is encoded once.
 
         :param topics: the copies' topics, by name.
-        :raises DeliveryError: one is not acknowledged.
+        :raises DeliveryError: one is not acknowledged within ``TRANSACTION_TIMEOUT``.
         """
         by_partition: dict[tuple[str, int], list[Copy]] = {}
         for copy in copies:
@@ -188,7 +197,11 @@ class Producer:
             for (name, partition), group in by_partition.items()
         ]
         try:
-            await asyncio.gather(*sent)
+            # Of a topic that is deleted meanwhile, aiokafka would wait for ever.
+            async with asyncio.timeout(TRANSACTION_TIMEOUT):
+                await asyncio.gather(*sent)
+        except TimeoutError as error:
+            raise self.failed(error, sum(map(len, by_partition.values()))) from error
         finally:
             # None of them may go on after one that has failed, into what comes next.
             for each in sent:
@@ -252,7 +265,6 @@ class Producer:
         :raises DeliveryError: nothing of it is written.
         """
         try:
-            # Of a topic that is deleted meanwhile, aiokafka would wait for ever.
             async with asyncio.timeout(TRANSACTION_TIMEOUT):
                 await self._client.begin_transaction()
                 await self.send_copies(copies, topics)

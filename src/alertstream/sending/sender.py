@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from alertstream.avro.decoder import Decoder
 from alertstream.errors import AlertStreamError, DataError, UndecodableError
 from alertstream.kafka.producer import (
     DELIVERY_TIMEOUT,
+    TOO_LARGE,
     KafkaError,
     Producer,
     Records,
@@ -31,6 +33,11 @@ from alertstream.sending.encoders import Encoder
 from alertstream.sending.schedule import Burst, Clock, VisitFiles
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
+MAX_FRAME = 32
+"""Bytes of a message in a batch that are not its own."""
+
+_Stamped = tuple[int, tuple[bytes, ...]]
+"""A message in parts, and when it was handed over: ms since 1970."""
 _COUNTS = ("planned", "acknowledged", "failed", "late", "bytes", "seconds")
 
 
@@ -133,9 +140,9 @@ async def send(
     async for visit, start in bursts:
         await producer.recreate_after_rejection()
         sent = VisitSent(visit.path.stem, str(visit.path))
-        begin = clock.now()
+        begin = time.monotonic()
         deadline = start + (options.interval or math.inf)
-        delivery = _Delivery(producer, options.topic, sent, clock, begin, deadline)
+        delivery = _Delivery(producer, options.topic, sent, clock, deadline)
         messages = _messages(visit, options, encoders, sent, stop, progress)
         feeds = [
             asyncio.create_task(delivery.feed(messages, partition))
@@ -143,7 +150,7 @@ async def send(
         ]
         await delivery.finished(feeds, stop)
         messages.close()
-        sent.seconds = clock.now() - begin
+        sent.seconds = time.monotonic() - begin
         progress(sent, 1.0)
         report(sent)
         total.add(sent)
@@ -200,39 +207,60 @@ class _Delivery:
     topic: Topic
     sent: VisitSent
     clock: Clock
-    last_answer: float
     deadline: float
+    last_answer: float = field(default_factory=time.monotonic)
     in_flight: set[asyncio.Future[Any]] = field(default_factory=set)
     first_cause: BaseException | None = None
     gave_up: BaseException | None = None
 
     async def feed(self, messages: Iterator[tuple[bytes, ...]], partition: int) -> None:
         """Send messages to one partition, a batch after the other, as fast as it takes them."""
-        records = self.producer.records()
+        batch: list[_Stamped] = []
+        room = self.topic.batch_size
         for message in messages:
-            size = records.size + sum(map(len, message))
-            if records.count and size > self.topic.batch_size:
-                await self._hand_over(records, partition)
-                records = self.producer.records()
-            records.append(int(self.clock.now() * 1000), message)
-        if records.count:
-            await self._hand_over(records, partition)
+            size = MAX_FRAME + sum(map(len, message))
+            if batch and size > room:
+                await self._send(batch, partition)
+                batch, room = [], self.topic.batch_size
+            batch.append((int(self.clock.now() * 1000), message))
+            room -= size
+        if batch:
+            await self._send(batch, partition)
+
+    async def _send(self, batch: Sequence[_Stamped], partition: int) -> None:
+        """Send a batch; where the topic's limit is not known, it may have to be one by one."""
+        records = self.producer.records()
+        for timestamp, message in batch:
+            records.append(timestamp, message)
+        sent = await self._hand_over(records, partition)
+        if sent is not None and self._may_be_split(records):
+            try:
+                await asyncio.wait((sent,))
+            except asyncio.CancelledError:
+                self.gave_up = TimeoutError("no answer")
+            if not sent.cancelled() and isinstance(sent.exception(), TOO_LARGE):
+                for each in batch:
+                    await self._send((each,), partition)
+
+    def _may_be_split(self, records: Records) -> bool:
+        return records.count > 1 and self.topic.largest_batch is None
 
     async def finished(self, feeds: Sequence[asyncio.Task[None]], stop: asyncio.Event) -> None:
         """Return when all is handed over and answered, or there has been no answer for too long."""
         while waiting := {*self.in_flight, *(feed for feed in feeds if not feed.done())}:
             await asyncio.wait(waiting, timeout=1.0)
             limit = SHUTDOWN_TIMEOUT if stop.is_set() else DELIVERY_TIMEOUT
-            if self.clock.now() - self.last_answer > limit:
+            if time.monotonic() - self.last_answer > limit:
                 for each in waiting:
                     each.cancel()
         for feed in feeds:
             feed.result()
 
-    async def _hand_over(self, records: Records, partition: int) -> None:
+    async def _hand_over(self, records: Records, partition: int) -> asyncio.Future[Any] | None:
+        """Return what is done when they are answered, if they could be handed over."""
         if self.gave_up:
             self._failed(self.gave_up, records)
-            return
+            return None
         try:
             future = await self.producer.send(self.topic, partition, records)
         except TooLargeError as error:
@@ -243,18 +271,21 @@ class _Delivery:
         else:
             self.in_flight.add(future)
             future.add_done_callback(lambda done: self._answered(done, records))
+            return future
+        return None
 
     def _answered(self, future: asyncio.Future[Any], records: Records) -> None:
         self.in_flight.discard(future)
-        self.last_answer = self.clock.now()
+        self.last_answer = time.monotonic()
         if future.cancelled():
             self._failed(TimeoutError("no answer"), records)
         elif error := future.exception():
-            self._failed(error, records)
+            if not (isinstance(error, TOO_LARGE) and self._may_be_split(records)):
+                self._failed(error, records)
         else:
             self.sent.acknowledged += records.count
             self.sent.bytes += records.value_bytes
-            self.sent.late += records.count if self.last_answer > self.deadline else 0
+            self.sent.late += records.count if self.clock.now() > self.deadline else 0
 
     def _failed(self, error: BaseException, records: Records) -> None:
         self.sent.failed += records.count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from io import BytesIO
@@ -22,8 +23,14 @@ from tests.support.samples import (
 )
 
 from alertstream.avro.container import ContainerFile
+from alertstream.avro.registry import schemas_from
 from alertstream.avro.wire import pack
-from alertstream.sending.encoders import container_encoder
+from alertstream.kafka.connection import Connection
+from alertstream.kafka.producer import producer
+from alertstream.kafka.topics import Topic
+from alertstream.sending.encoders import container_encoder, message_encoders
+from alertstream.sending.schedule import Cadence, Clock, bursts, files_of, visits_in
+from alertstream.sending.sender import SendOptions, VisitSent, send
 
 
 def test_every_record_arrives_unchanged(kafka: str, topic: str, visits: Path) -> None:
@@ -316,3 +323,70 @@ def test_visit_behind_a_refused_alert_is_sent(kafka: str, topic: str, tmp_path: 
     assert (refused["planned"], refused["failed"]) == (2, 1)
     assert (behind["planned"], behind["acknowledged"]) == (5, 5)
     assert "(a message is larger than its topic allows)" in sent.err
+
+
+def sized_alerts(tmp_path: Path, large: int, count: int = 200) -> Path:
+    """A file of small alerts, one of which has many bytes that cannot be compressed."""
+    alert = sample_alert("10.0") | {"cutoutScience": None, "cutoutTemplate": None}
+    alerts = [alert | {"diaSourceId": number, "cutoutDifference": None} for number in range(count)]
+    alerts[count // 4] |= {"cutoutDifference": random.Random(1).randbytes(large)}
+    path = tmp_path / "a.avro"
+    return write_container(path, official_schema("10.0"), alerts, sync_interval=1)
+
+
+@pytest.mark.hostile("8: one message too large, with --compression")
+def test_only_the_alert_that_is_too_large_fails(kafka: str, topic: str, tmp_path: Path) -> None:
+    raw_kafka.make(kafka, topic, **{"max.message.bytes": "50000"})
+    path = sized_alerts(tmp_path, 60_000)
+    how = ("--interval", 0, "--format", "json", "--compression", "zstd")
+    sent = run("send", kafka, topic, "--data", path, *how)
+    assert sent.status == 1
+    (visit,) = sent.objects
+    assert (visit["planned"], visit["acknowledged"], visit["failed"]) == (200, 199, 1), sent.err
+    assert len(raw_kafka.read(kafka, topic)) == 199
+
+
+def send_in_process(
+    kafka: str, topic: str, paths: list[Path], clock: Clock, compression: str = "none"
+) -> VisitSent:
+    """Send without knowing what the topic takes."""
+    visits, stopped = visits_in(paths), asyncio.Event()
+
+    async def send_all() -> VisitSent:
+        encoders = await message_encoders(files_of(visits), schemas_from((), None, None))
+        options = SendOptions(Topic(topic, 1))
+        due = bursts(visits, Cadence(0), clock, stopped)
+        async with producer(Connection(kafka), compression=compression) as writing:
+            return await send(writing, options, encoders, due, clock=clock, stop=stopped)
+
+    return asyncio.run(send_all())
+
+
+class SteppedClock(Clock):
+    """It is set forward by ten minutes."""
+
+    steps = 0
+
+    def now(self) -> float:
+        self.steps += 1
+        return super().now() + 600 * (self.steps > 50)
+
+
+@pytest.mark.hostile("7: a clock that is set while alerts are sent")
+def test_clock_that_is_set_fails_nothing(kafka: str, topic: str, tmp_path: Path) -> None:
+    raw_kafka.make(kafka, topic)
+    sent = send_in_process(kafka, topic, [sized_alerts(tmp_path, 600_000)], SteppedClock())
+    assert (sent.planned, sent.acknowledged, sent.failed) == (200, 200, 0), sent.error
+    assert sent.seconds < 60
+
+
+@pytest.mark.hostile("8: one message too large, and no right to know the topic's limit")
+@pytest.mark.parametrize("compression", ["none", "lz4"])
+def test_limit_that_is_not_known(kafka: str, topic: str, tmp_path: Path, compression: str) -> None:
+    raw_kafka.make(kafka, topic, **{"max.message.bytes": "50000"})
+    path = sized_alerts(tmp_path, 60_000)
+    sent = send_in_process(kafka, topic, [path] * 2, Clock(), compression)
+    assert (sent.planned, sent.acknowledged, sent.failed) == (400, 398, 2), sent.error
+    found = [fastavro.schemaless_reader(BytesIO(message.value[5:]), official_schema("10.0"))
+             for message in raw_kafka.read(kafka, topic)]  # fmt: skip
+    assert [each["diaSourceId"] for each in found] == [n for n in range(200) if n != 50] * 2

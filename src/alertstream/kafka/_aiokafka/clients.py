@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+import random
+import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from inspect import signature
 from typing import Any
@@ -14,9 +19,12 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
+    MessageSizeTooLargeError,
     OffsetOutOfRangeError,
+    RecordListTooLargeError,
     StaleMetadata,
 )
+from aiokafka.producer.sender import Sender
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
@@ -36,8 +44,14 @@ from alertstream.kafka._aiokafka.topic_ids import ClusterMetadataWithIds, FetchB
 Failures = dict[tuple[str, int], BaseException]
 """By host and port: why the last attempt to connect has failed, the latest last."""
 
+CONNECTION_TIMEOUT = 4.0
+"""Seconds for one attempt to connect to a broker, which may be up and yet not answer."""
+NEXT_SERVER_TIMEOUT = 1.0
+"""Seconds without an answer from bootstrap servers after which another one is asked, too."""
+
 _CLIENT_SETTINGS = frozenset(signature(AIOKafkaClient).parameters)
 _FAILURES = (OSError, TimeoutError, KafkaError)
+TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 
 class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
@@ -56,6 +70,8 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
         """Offsets from which nothing could be fetched: aiokafka goes on at the earliest ones."""
         self._failures = failures
         self.cluster: Any = ClusterMetadataWithIds(metadata_max_age_ms=self._metadata_max_age_ms)
+        self._connecting: defaultdict[Any, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._silent_until: defaultdict[Any, float] = defaultdict(float)
 
     @property
     def is_connected(self) -> bool:
@@ -70,19 +86,44 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
         if self._sync_task is not None:
             return
         failure: BaseException | None = None
-        for host, port, _ in self.hosts:
-            try:
-                connection = await self._connect(host, port)
-                try:
-                    self.cluster.update_metadata(await connection.send(MetadataRequest([])))
-                finally:
-                    connection.close()
-            except _FAILURES as error:
-                failure = self._failures[host, port] = error
-                continue
-            self._sync_task: Any = create_task(self._md_synchronizer())
-            return
+        hosts = [(host, port) for host, port, _ in self.hosts]
+        asked: set[asyncio.Task[Any]] = set()
+        try:
+            while hosts or asked:
+                if hosts:
+                    asked.add(create_task(self._ask(*hosts.pop())))
+                wait = NEXT_SERVER_TIMEOUT if hosts else None
+                answered, asked = await asyncio.wait(
+                    asked, timeout=wait, return_when=asyncio.FIRST_COMPLETED
+                )
+                failures = {each: each.exception() for each in answered}
+                for each, failure in failures.items():
+                    if failure is None:
+                        self.cluster.update_metadata(each.result())
+                        self._sync_task: Any = create_task(self._md_synchronizer())
+                        return
+        finally:
+            for each in asked:
+                each.cancel()
         raise KafkaConnectionError(f"Unable to bootstrap from {self.hosts}") from failure
+
+    async def _ask(self, host: str, port: int) -> Any:
+        """Return what one of the bootstrap servers knows."""
+        try:
+            connection = await self._connect(host, port)
+            try:
+                return await connection.send(MetadataRequest([]))
+            finally:
+                connection.close()
+        except _FAILURES as error:
+            self._failures[host, port] = error
+            raise
+
+    def get_random_node(self) -> Any:
+        """Return a broker to ask, if possible one that could be reached when it was last tried."""
+        brokers = self.cluster.brokers()
+        reached = [each for each in brokers if (each.host, each.port) not in self._failures]
+        return random.choice([each.nodeId for each in reached or brokers] or [None])
 
     async def send(
         self, node_id: Any, request: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT
@@ -131,8 +172,11 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
         connection: KafkaConnection | None = self._conns.get(key)
         if connection is not None and connection.connected():
             return connection
+        if time.monotonic() < self._silent_until[key]:
+            return None
         try:
-            async with self._get_conn_lock:
+            # Who connects to one broker does not wait for another one, which may not answer.
+            async with self._connecting[key]:
                 # Another task may have connected while this one waited for its turn.
                 connection = self._conns.pop(key, None)
                 if connection is None or not connection.connected():
@@ -143,7 +187,9 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
                     connection = await self._connect(broker.host, broker.port, closed)
                 self._conns[key] = connection
                 return connection
-        except _FAILURES:
+        except _FAILURES as error:
+            if isinstance(error, TimeoutError):
+                self._silent_until[key] = time.monotonic() + CONNECTION_TIMEOUT
             # The broker may be another one by now.
             self.force_metadata_update()
             return None
@@ -164,18 +210,32 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
             sasl_plain_username=self._sasl_plain_username,
             sasl_plain_password=self._sasl_plain_password,
         )
-        self._failures.pop((host, port), None)
         try:
-            await connection.connect()
+            async with asyncio.timeout(CONNECTION_TIMEOUT):
+                await connection.connect()
         except _FAILURES as error:
+            self._failures.pop((host, port), None)
             self._failures[host, port] = error
             raise
+        self._failures.pop((host, port), None)
         return connection
 
 
 def _client(failures: Failures, settings: dict[str, Any]) -> KafkaClient:
     own = {name: value for name, value in settings.items() if name in _CLIENT_SETTINGS}
     return KafkaClient(failures, **own)
+
+
+class KafkaSender(Sender):  # type: ignore[misc]
+    """Sends on after a batch that is too large: the next one takes its place in the sequence."""
+
+    async def _send_produce_req(self, node_id: Any, batches: Mapping[TopicPartition, Any]) -> None:
+        await super()._send_produce_req(node_id, batches)
+        for partition, batch in batches.items() if self._txn_manager else ():
+            failure = batch.future.exception() if batch.future.done() else None
+            # One that had been sent before might have been written.
+            if isinstance(failure, TOO_LARGE) and batch.retry_count == 1:
+                self._txn_manager._sequence_numbers[partition] -= batch.record_count
 
 
 class KafkaProducer(AIOKafkaProducer):  # type: ignore[misc]
@@ -185,6 +245,14 @@ class KafkaProducer(AIOKafkaProducer):  # type: ignore[misc]
         super().__init__(**settings)
         self.client = self._sender.client = _client(failures, settings)
         self.client.cluster = self._metadata
+        self._sender.__class__ = KafkaSender
+        # How long is waited for a partition's leader is up to who sends.
+        self._message_accumulator._batch_ttl = math.inf
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection to any broker."""
+        return bool(self.client.is_connected)
 
     async def commit_offsets(
         self,
@@ -316,6 +384,11 @@ class KafkaAdminClient(AIOKafkaAdminClient):  # type: ignore[misc]
     def __init__(self, failures: Failures, **settings: Any) -> None:
         super().__init__(**settings)
         self._client = _client(failures, settings)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection to any broker."""
+        return bool(self._client.is_connected)
 
     async def stop(self) -> None:
         """Disconnect."""
