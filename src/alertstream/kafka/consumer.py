@@ -11,7 +11,8 @@ from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka import errors as kafka_errors
 
 from alertstream.errors import Notice, TopicError
-from alertstream.kafka._aiokafka.clients import KafkaConsumer, assignor
+from alertstream.kafka._aiokafka.assignor import assignor
+from alertstream.kafka._aiokafka.clients import KafkaConsumer
 from alertstream.kafka._aiokafka.topic_ids import id_and_text, with_id
 from alertstream.kafka.clients import connection_reports, open_client, patiently
 from alertstream.kafka.connection import (

@@ -13,8 +13,8 @@ from aiokafka import errors as kafka_errors
 
 from alertstream.errors import DeliveryError, Notice
 from alertstream.kafka._aiokafka.batches import OVERHEAD, Batch
+from alertstream.kafka._aiokafka.batches import TOO_LARGE as TOO_LARGE
 from alertstream.kafka._aiokafka.batches import Records as Records
-from alertstream.kafka._aiokafka.clients import TOO_LARGE as TOO_LARGE
 from alertstream.kafka._aiokafka.clients import Failures, KafkaProducer
 from alertstream.kafka.clients import (
     connection_reports,

@@ -9,12 +9,14 @@ they go to, as a filtered alert goes to those of many filters.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
 import google_crc32c
-from aiokafka import codec
+from aiokafka import TopicPartition, codec
+from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.producer.sender import Sender
 
 from alertstream.avro.wire import varint
 
@@ -35,6 +37,9 @@ _CHECKED = struct.Struct(">hiqqqhii")
 _TRANSACTIONAL = 0x10
 OVERHEAD = _START.size + _CHECKED.size
 """Bytes of a batch that are not its records: 61."""
+
+TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+"""Why a batch is rejected that is larger than its topic takes."""
 
 
 class Records:
@@ -140,6 +145,18 @@ class Batch:
             start = _START.pack(0, OVERHEAD - 12 + size, -1, 2, checksum)
             self._built = [start + checked, *parts]
         return self._built
+
+
+class KafkaSender(Sender):  # type: ignore[misc]
+    """Sends on after a batch that is too large: the next one takes its place in the sequence."""
+
+    async def _send_produce_req(self, node_id: Any, batches: Mapping[TopicPartition, Any]) -> None:
+        await super()._send_produce_req(node_id, batches)
+        for partition, batch in batches.items() if self._txn_manager else ():
+            failure = batch.future.exception() if batch.future.done() else None
+            # One that had been sent before might have been written.
+            if isinstance(failure, TOO_LARGE) and batch.retry_count == 1:
+                self._txn_manager._sequence_numbers[partition] -= batch.record_count
 
 
 def _sized(content: bytes | None) -> tuple[bytes, ...]:

@@ -8,6 +8,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -15,16 +16,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.consumer.fetcher import Fetcher
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
-    MessageSizeTooLargeError,
     OffsetOutOfRangeError,
-    RecordListTooLargeError,
     StaleMetadata,
 )
-from aiokafka.producer.sender import Sender
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
@@ -32,7 +29,8 @@ from aiokafka.protocol.transaction import TxnOffsetCommitRequest
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.util import create_task
 
-from alertstream.kafka._aiokafka.connection import KafkaConnection
+from alertstream.kafka._aiokafka.batches import KafkaSender
+from alertstream.kafka._aiokafka.connection import KafkaConnection, first_answer
 from alertstream.kafka._aiokafka.fetcher import KafkaFetcher
 from alertstream.kafka._aiokafka.offset_requests import (
     ConsumerGroupMetadata,
@@ -51,7 +49,6 @@ NEXT_SERVER_TIMEOUT = 1.0
 
 _CLIENT_SETTINGS = frozenset(signature(AIOKafkaClient).parameters)
 _FAILURES = (OSError, TimeoutError, KafkaError)
-TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 
 class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
@@ -85,27 +82,12 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
         """
         if self._sync_task is not None:
             return
-        failure: BaseException | None = None
-        hosts = [(host, port) for host, port, _ in self.hosts]
-        asked: set[asyncio.Task[Any]] = set()
+        asking = [partial(self._ask, host, port) for host, port, _ in self.hosts]
         try:
-            while hosts or asked:
-                if hosts:
-                    asked.add(create_task(self._ask(*hosts.pop())))
-                wait = NEXT_SERVER_TIMEOUT if hosts else None
-                answered, asked = await asyncio.wait(
-                    asked, timeout=wait, return_when=asyncio.FIRST_COMPLETED
-                )
-                failures = {each: each.exception() for each in answered}
-                for each, failure in failures.items():
-                    if failure is None:
-                        self.cluster.update_metadata(each.result())
-                        self._sync_task: Any = create_task(self._md_synchronizer())
-                        return
-        finally:
-            for each in asked:
-                each.cancel()
-        raise KafkaConnectionError(f"Unable to bootstrap from {self.hosts}") from failure
+            self.cluster.update_metadata(await first_answer(asking, NEXT_SERVER_TIMEOUT))
+        except _FAILURES as error:
+            raise KafkaConnectionError(f"Unable to bootstrap from {self.hosts}") from error
+        self._sync_task: Any = create_task(self._md_synchronizer())
 
     async def _ask(self, host: str, port: int) -> Any:
         """Return what one of the bootstrap servers knows."""
@@ -226,33 +208,25 @@ def _client(failures: Failures, settings: dict[str, Any]) -> KafkaClient:
     return KafkaClient(failures, **own)
 
 
-class KafkaSender(Sender):  # type: ignore[misc]
-    """Sends on after a batch that is too large: the next one takes its place in the sequence."""
-
-    async def _send_produce_req(self, node_id: Any, batches: Mapping[TopicPartition, Any]) -> None:
-        await super()._send_produce_req(node_id, batches)
-        for partition, batch in batches.items() if self._txn_manager else ():
-            failure = batch.future.exception() if batch.future.done() else None
-            # One that had been sent before might have been written.
-            if isinstance(failure, TOO_LARGE) and batch.retry_count == 1:
-                self._txn_manager._sequence_numbers[partition] -= batch.record_count
-
-
-class KafkaProducer(AIOKafkaProducer):  # type: ignore[misc]
-    """A producer that commits offsets in the name of a group's member (KIP-447)."""
-
-    def __init__(self, failures: Failures, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.client = self._sender.client = _client(failures, settings)
-        self.client.cluster = self._metadata
-        self._sender.__class__ = KafkaSender
-        # How long is waited for a partition's leader is up to who sends.
-        self._message_accumulator._batch_ttl = math.inf
+class _Connected:
+    _client: KafkaClient
 
     @property
     def is_connected(self) -> bool:
         """Whether there is a connection to any broker."""
-        return bool(self.client.is_connected)
+        return self._client.is_connected
+
+
+class KafkaProducer(_Connected, AIOKafkaProducer):  # type: ignore[misc]
+    """A producer that commits offsets in the name of a group's member (KIP-447)."""
+
+    def __init__(self, failures: Failures, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.client = self._client = self._sender.client = _client(failures, settings)
+        self.client.cluster = self._metadata
+        self._sender.__class__ = KafkaSender
+        # How long is waited for a partition's leader is up to who sends.
+        self._message_accumulator._batch_ttl = math.inf
 
     async def commit_offsets(
         self,
@@ -273,7 +247,7 @@ class KafkaProducer(AIOKafkaProducer):  # type: ignore[misc]
         return manager.transactional_id is not None and bool(manager.is_in_transaction())
 
 
-class KafkaConsumer(AIOKafkaConsumer):  # type: ignore[misc]
+class KafkaConsumer(_Connected, AIOKafkaConsumer):  # type: ignore[misc]
     """A consumer that says who it is in its group."""
 
     def __init__(self, failures: Failures, **settings: Any) -> None:
@@ -285,11 +259,6 @@ class KafkaConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             # aiokafka makes its own, which has not done anything yet.
             value.__class__ = KafkaFetcher
         super().__setattr__(name, value)
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether there is a connection to any broker."""
-        return bool(self._client.is_connected)
 
     async def partition_counts(self) -> dict[str, int]:
         """Return how many partitions each topic has; it may be asked before the start.
@@ -369,26 +338,12 @@ class KafkaConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         await super().stop()
 
 
-def assignor(work: str) -> type[RoundRobinPartitionAssignor]:
-    """Return what assigns partitions to members that do the same work: it names their protocol.
-
-    Kafka refuses a member that has no protocol in common with all others.
-    """
-    name = f"{RoundRobinPartitionAssignor.name}-{work}".removesuffix("-")
-    return type(name, (RoundRobinPartitionAssignor,), {"name": name})
-
-
-class KafkaAdminClient(AIOKafkaAdminClient):  # type: ignore[misc]
+class KafkaAdminClient(_Connected, AIOKafkaAdminClient):  # type: ignore[misc]
     """An admin client, which is stopped like the others."""
 
     def __init__(self, failures: Failures, **settings: Any) -> None:
         super().__init__(**settings)
         self._client = _client(failures, settings)
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether there is a connection to any broker."""
-        return bool(self._client.is_connected)
 
     async def stop(self) -> None:
         """Disconnect."""

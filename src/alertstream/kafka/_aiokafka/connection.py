@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError
@@ -27,6 +28,8 @@ from aiokafka.protocol.types import Int16, Int32, String
 from aiokafka.util import wait_for
 
 from alertstream.kafka._aiokafka.topic_ids import MetadataWithIds
+
+T = TypeVar("T")
 
 _TEXT = String("utf-8")
 _PARTITION = struct.Struct(">ii")
@@ -77,6 +80,29 @@ class KafkaConnection(AIOKafkaConnection):  # type: ignore[misc]
         if encrypted:
             encrypted.abort()
         return closed
+
+
+async def first_answer(asking: Sequence[Callable[[], Awaitable[T]]], interval: float) -> T:
+    """Return what one of several gives; the next one is asked, too, if there is none after a while.
+
+    :param interval: in seconds.
+    :raises Exception: the last one's failure; none gives anything.
+    """
+    left, asked = [*asking], set[asyncio.Future[T]]()
+    try:
+        while True:
+            if left:
+                asked.add(asyncio.ensure_future(left.pop(0)()))
+            timeout = interval if left else None
+            wait = asyncio.wait(asked, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            answered, asked = await wait
+            failures = {each: each.exception() for each in answered}
+            for each, failure in failures.items():
+                if failure is None or not (left or asked):
+                    return each.result()
+    finally:
+        for each in asked:
+            each.cancel()
 
 
 class _Hidden:
