@@ -30,7 +30,7 @@ from alertstream.cli.terminal.output import (
     FAILED,
     INTERRUPTED,
     LOG,
-    DebugFormatter,
+    HarmlessFormatter,
     NoticeHandler,
     ReaderGone,
     end_waiting,
@@ -147,12 +147,15 @@ def _set_up_logging(debug: bool) -> None:
     """Show what this package logs as notices, and what libraries log for debugging only."""
     if debug:
         shown = logging.StreamHandler(sys.stderr)
-        shown.setFormatter(DebugFormatter(logging.BASIC_FORMAT))
+        shown.setFormatter(HarmlessFormatter(logging.BASIC_FORMAT))
         logging.basicConfig(level=logging.DEBUG, handlers=[shown])
     else:
         for library in ("aiokafka", "asyncio"):
             logging.getLogger(library).addHandler(logging.NullHandler())
             logging.getLogger(library).propagate = False
+    if logging.lastResort:
+        # It writes what a filter of a user's logs.
+        logging.lastResort.setFormatter(HarmlessFormatter())
     LOG.handlers = [NoticeHandler()]
     LOG.propagate = False
 

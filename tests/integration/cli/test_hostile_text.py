@@ -75,9 +75,11 @@ def shown(*arguments: object) -> Finished:
 def test_messages(kafka: str, stream: str, tmp_path: Path) -> None:
     filters = tmp_path / "mine.py"
     filters.write_text(
-        "from alertstream import AlertFilter\n"
+        "import logging\nfrom alertstream import AlertFilter\n"
         f"class Mine(AlertFilter):\n    {COMMANDS.encode()!r}.decode()\n"
-        "    def passes(self, alert): raise KeyError(alert['band'])\n"
+        "    def passes(self, alert):\n"
+        "        logging.getLogger('mine').warning(alert['band'])\n"
+        "        raise KeyError(alert['band'])\n"
     )
     group = f"{COMMANDS}\n"
     for form in ("text", "json"):

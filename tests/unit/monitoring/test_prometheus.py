@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from tests.support.hostile_text import COMMANDS
 
 from alertstream.monitoring.prometheus import _Collector
 from alertstream.monitoring.stats import TopicStats
@@ -31,6 +34,21 @@ def test_metrics_of_the_last_figures() -> None:
         "alertstream_connected 0.0",
     } <= {*lines}
     assert not any("visit" in line and "quiet" in line for line in lines)
+
+
+@pytest.mark.hostile("12: names of topics and groups that forge metrics")
+def test_names_forge_no_metrics() -> None:
+    name = f'x"}} 1\nalertstream_connected 0\n\\{COMMANDS}'
+    stats = TopicStats()
+    stats.add(7, 100, timestamp=1_000, received=2.5)
+    figures = {"topics": {name: stats.snapshot(3.0)}, "groups": {name: {name: 5}}}
+    registry = CollectorRegistry()
+    registry.register(_Collector(lambda: figures))
+    families = [*text_string_to_metric_families(generate_latest(registry).decode())]
+    labels = [sample.labels for family in families for sample in family.samples]
+    assert {each.get("topic", name) for each in labels} == {name}
+    (connected,) = [each for each in families if each.name == "alertstream_connected"]
+    assert [sample.value for sample in connected.samples] == [1.0]
 
 
 def test_before_the_first_figures_kafka_counts_as_connected() -> None:

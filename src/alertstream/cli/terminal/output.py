@@ -202,8 +202,8 @@ def _harmless(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
-class DebugFormatter(logging.Formatter):
-    """Makes text of what libraries log."""
+class HarmlessFormatter(logging.Formatter):
+    """Makes text of what libraries and users' filters log."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return lines for a terminal."""
