@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from itertools import groupby
+from typing import Any, Literal
 
 from alertstream.kafka.messages import Copy, Offsets
 from alertstream.reading import VISIT_TIMEOUT
+
+MAX_VISITS = 1000
+"""Visits that are counted each by itself at one time."""
+_OTHERS: Literal["others"] = "others"
+_Visit = int | None | Literal["others"]
 
 
 @dataclass(slots=True)
@@ -20,6 +26,7 @@ class FilterCounts:
     which the filter's own code raised an error.
 
     :param visit: None stands for alerts that name no visit, unless the counts are final.
+    :param visits: if not 0, the sum of so many visits, which are not named.
     """
 
     filter: str
@@ -30,6 +37,7 @@ class FilterCounts:
     undecodable: int = 0
     failed: int = 0
     final: bool = False
+    visits: int = 0
 
     @classmethod
     def from_json(cls, counts: Mapping[str, Any]) -> FilterCounts:
@@ -51,11 +59,23 @@ class FilterCounts:
 
     def as_line(self) -> str:
         """Return the counts as a line for people."""
-        visit = "no visit" if self.visit is None else f"visit {self.visit}"
+        return f"{self.filter}  {self.of}: {self.seen} seen = {self.parts}"
+
+    @property
+    def of(self) -> str:
+        """What is counted."""
+        if self.final:
+            return "all visits"
+        if self.visits:
+            return f"{self.visits} more visits"
+        return "no visit" if self.visit is None else f"visit {self.visit}"
+
+    @property
+    def parts(self) -> str:
+        """What became of the alerts that were seen."""
         failed = f" ({self.failed} of them failed)" if self.failed else ""
         return (
-            f"{self.filter}  {'all visits' if self.final else visit}: {self.seen} seen"
-            f" = {self.passed} passed + {self.rejected} rejected{failed}"
+            f"{self.passed} passed + {self.rejected} rejected{failed}"
             f" + {self.capped} capped + {self.undecodable} undecodable"
         )
 
@@ -63,7 +83,24 @@ class FilterCounts:
         """Return the counts as a JSON object; only those of all messages have ``final``."""
         names = ("filter", "visit", "seen", "passed", "rejected", "capped", "undecodable", "failed")
         counts = {name: getattr(self, name) for name in names}
-        return counts | {"final": True} if self.final else counts
+        more = {"final": self.final, "visits": self.visits}
+        return counts | {name: value for name, value in more.items() if value}
+
+
+def visit_lines(counts: Iterable[FilterCounts]) -> Iterator[str]:
+    """Yield a line for each visit, however many filters there are, and for each final count."""
+    for _, group in groupby(
+        counts, lambda each: (each.visit, each.visits, each.final and each.filter)
+    ):
+        first, *others = group
+        if not others:
+            yield first.as_line()
+            continue
+        total = FilterCounts("", first.visit, visits=first.visits)
+        for each in (first, *others):
+            total.add(each)
+        filters = f"{first.seen} seen by {1 + len(others)} filters"
+        yield f"{total.of}: {filters} = {total.parts}"
 
 
 @dataclass(frozen=True)
@@ -72,12 +109,12 @@ class Decided:
 
     :param copies: of alerts to the filters' topics, and of undecodable messages to theirs.
     :param offsets: where reading goes on after the messages.
-    :param counts: of each filter and visit.
+    :param counts: yields those of each filter and visit, which may be very many.
     """
 
     copies: Sequence[Copy]
     offsets: Offsets
-    counts: Sequence[FilterCounts]
+    counts: Callable[[], Iterable[FilterCounts]]
     undecodable: int = 0
 
     @cached_property
@@ -102,19 +139,37 @@ class FilterAccount:
     def __init__(self, filters: Sequence[str], now: Callable[[], float] = time.monotonic) -> None:
         self._undecodable = 0
         self._totals = {name: FilterCounts(name, final=True) for name in filters}
-        self._visits: dict[int | None, dict[str, FilterCounts]] = {}
-        self._last_added: dict[int | None, float] = {}
+        self._visits: dict[_Visit, dict[str, FilterCounts]] = {}
+        self._last_added: dict[_Visit, float] = {}
         self._now = now
 
     def add(self, counts: Iterable[FilterCounts], undecodable: int = 0) -> None:
-        """Add what filters did with alerts of visits, and the number of undecodable messages."""
+        """Add what filters did with alerts of visits, and the number of undecodable messages.
+
+        The counts are kept, and must not change any more. Of more than ``MAX_VISITS`` at once,
+        those to which nothing was added for longest are summed up.
+        """
         self._undecodable += undecodable
-        now = self._now()
-        for each in counts:
-            visit = self._visits.setdefault(each.visit, {})
-            visit.setdefault(each.filter, FilterCounts(each.filter, each.visit)).add(each)
-            self._totals[each.filter].add(each)
-            self._last_added[each.visit] = now
+        for visit, of_visit in groupby(counts, lambda each: _OTHERS if each.visits else each.visit):
+            for each in of_visit:
+                self._totals[each.filter].add(each)
+                self._add(visit, each)
+            self._last_added.pop(visit, None)
+            self._last_added[visit] = self._now()
+            while len(self._last_added) > MAX_VISITS:
+                self._sum_up(next(each for each in self._last_added if each != _OTHERS))
+
+    def _add(self, visit: _Visit, counts: FilterCounts) -> None:
+        known = self._visits.setdefault(visit, {}).setdefault(counts.filter, counts)
+        if known is not counts:
+            known.add(counts)
+            known.visits += counts.visits
+
+    def _sum_up(self, visit: int | None) -> None:
+        """Count a visit with the others that are not named."""
+        self._last_added[_OTHERS] = self._last_added.pop(visit)
+        for each in self._visits.pop(visit).values():
+            self._add(_OTHERS, replace(each, visit=None, visits=1))
 
     def close_visits(self, *, all_of_them: bool = False) -> list[FilterCounts]:
         """Return each filter's counts of the visits that are over, and forget them.

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 
 from alertstream.errors import Notice
@@ -176,18 +177,22 @@ class FilterEngine:
                 copies += [Copy(self._topics[index], copied) for index in bits(granted)]
         self._caps.forget_old()
         offsets = next_offsets(judged.messages, self._caps.as_metadata())
-        counts = self._counts(judged.seen, passed=passed, capped=capped, failed=judged.failed)
+        tallies = {"passed": passed, "capped": capped, "failed": judged.failed}
+        counts = partial(self._counts, judged.seen, tallies)
         return Decided(copies, offsets, counts, len(judged.undecodable))
 
-    def _counts(self, seen: Counter[int | None], **tallies: Tally) -> list[FilterCounts]:
-        """Return each visit's counts for each filter."""
-        visits = {
-            visit: [FilterCounts(topic, visit, alerts) for topic in self._topics]
-            for visit, alerts in seen.items()
-        }
+    def _counts(
+        self, seen: Mapping[int | None, int], tallies: Mapping[str, Tally]
+    ) -> Iterator[FilterCounts]:
+        """Yield each visit's counts for each filter."""
+        of_visits: dict[int | None, list[tuple[str, int, int]]] = {visit: [] for visit in seen}
         for name, tally in tallies.items():
             for (visit, filters), alerts in tally.items():
+                of_visits[visit].append((name, filters, alerts))
+        for visit, found in of_visits.items():
+            counts = [FilterCounts(topic, visit, seen[visit]) for topic in self._topics]
+            for name, filters, alerts in found:
                 for index in bits(filters):
-                    counts = visits[visit][index]
-                    setattr(counts, name, getattr(counts, name) + alerts)
-        return [counts for visit in visits.values() for counts in visit]
+                    each = counts[index]
+                    setattr(each, name, getattr(each, name) + alerts)
+            yield from counts

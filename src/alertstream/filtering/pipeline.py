@@ -182,7 +182,7 @@ async def open_pipeline(
             connection, producing, consumer, layout, topics, options.exactly_once, stop, notice
         )
         writer = TransactionalWriter(
-            destination, written=lambda each: account.add(each.counts, each.undecodable)
+            destination, written=lambda each: account.add(each.counts(), each.undecodable)
         )
         thin = Thinning(options.without, schemas, notice)
         yield FilterPipeline(

@@ -116,7 +116,7 @@ async def dry_run(
         for judged in engine.judge(map(decoder.decode, batch)):
             caps.apply(judged.claims)
             decided = engine.decide(judged)
-            account.add(decided.counts, decided.undecodable)
+            account.add(decided.counts(), decided.undecodable)
             for copy in decided.copies:
                 if copy.topic in topics and len(found.first[copy.topic]) < MAX_SHOWN:
                     found.first[copy.topic].append(copy.message)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
-from alertstream.filtering.account import FilterAccount, FilterCounts
+import pytest
+
+from alertstream.filtering.account import MAX_VISITS, FilterAccount, FilterCounts, visit_lines
 
 
 class Clock:
@@ -74,3 +76,68 @@ def test_totals_have_every_filter_and_what_belongs_to_no_visit() -> None:
         FilterCounts("G", None, 2, 0, 0, 2, final=True),
     ]
     assert all(each.rejected >= 0 for each in account.totals())
+
+
+def test_there_is_one_line_a_visit_and_one_a_filter_at_the_end() -> None:
+    counts = [
+        *(FilterCounts("F", 7, 10, 3), FilterCounts("G", 7, 10, 0, 4)),
+        *(FilterCounts("F", None, 1, 1), FilterCounts("G", None, 1, failed=1)),
+        *(FilterCounts("F", final=True, seen=11, passed=4), FilterCounts("G", final=True, seen=11)),
+    ]
+    assert [*visit_lines(counts)] == [
+        "visit 7: 10 seen by 2 filters = 3 passed + 13 rejected + 4 capped + 0 undecodable",
+        "no visit: 1 seen by 2 filters"
+        " = 1 passed + 1 rejected (1 of them failed) + 0 capped + 0 undecodable",
+        "F  all visits: 11 seen = 4 passed + 7 rejected + 0 capped + 0 undecodable",
+        "G  all visits: 11 seen = 0 passed + 11 rejected + 0 capped + 0 undecodable",
+    ]
+    assert [*visit_lines([counts[0]])] == [counts[0].as_line()]
+
+
+@pytest.mark.hostile("13: 30,000 distinct visits x 100 filters")
+def test_of_very_many_visits_most_are_summed_up() -> None:
+    names = [f"Filter{number:03}" for number in range(100)]
+    clock = Clock()
+    account = FilterAccount(names, clock)
+    for visit in range(3 * MAX_VISITS):
+        account.add([FilterCounts(name, visit, 2, 1) for name in names])
+    account.add([FilterCounts(name, None, 1) for name in names])
+    # The sum is of visits that may go on.
+    assert account.close_visits() == []
+    clock.time += 6
+    closed = account.close_visits()
+    lines = [*visit_lines(closed)]
+    assert (len(lines), len(closed)) == (MAX_VISITS, MAX_VISITS * len(names))
+    (others,) = (each for each in closed if each.visits and each.filter == "Filter007")
+    summed = 2 * MAX_VISITS + 2
+    assert others.as_json() == {
+        "filter": "Filter007",
+        "visit": None,
+        "seen": 2 * summed,
+        "passed": summed,
+        "rejected": summed,
+        "capped": 0,
+        "undecodable": 0,
+        "failed": 0,
+        "visits": summed,
+    }
+    assert any(line.startswith(f"{summed} more visits: {2 * summed} seen by 100") for line in lines)
+    assert [each.seen for each in account.totals()] == [6 * MAX_VISITS + 1] * 100
+    # Who starts workers adds up what they have summed up.
+    both = FilterAccount(names, clock)
+    for _ in range(2):
+        both.add(FilterCounts.from_json(each.as_json()) for each in closed)
+    (twice,) = (
+        each
+        for each in both.close_visits(all_of_them=True)
+        if each.visits and each.filter == "Filter007"
+    )
+    assert twice.visits >= 2 * summed and both.totals()[7].visits == 0
+
+
+def test_a_visit_that_goes_on_is_not_summed_up() -> None:
+    account = FilterAccount(["F"])
+    for visit in range(2 * MAX_VISITS):
+        account.add([FilterCounts("F", -1, 1), FilterCounts("F", visit, 1)])
+    closed = {each.visit: each for each in account.close_visits(all_of_them=True)}
+    assert closed[-1].seen == 2 * MAX_VISITS

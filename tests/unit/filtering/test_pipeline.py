@@ -118,7 +118,7 @@ class Case:
             "engine": FilterEngine(filters, self.caps, self.notices.append),
             "caps": None,
             "writer": TransactionalWriter(
-                self.to, lambda each: self.account.add(each.counts, each.undecodable)
+                self.to, lambda each: self.account.add(each.counts(), each.undecodable)
             ),
             "account": self.account,
             "stop": self.to.stop,

@@ -32,7 +32,7 @@ def decision(offset: int, copies: int = 1, value: bytes = b"alert") -> Decided:
     """What follows from one message that goes to so many topics."""
     message = Message("alerts", 0, offset, 1000, None, value)
     topics = [Copy(f"Filter{number:03}", message) for number in range(1, copies + 1)]
-    return Decided(topics, {SOURCE: (offset + 1, "")}, [])
+    return Decided(topics, {SOURCE: (offset + 1, "")}, list)
 
 
 class Case:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +133,12 @@ class Filter(ReadingOptions, ThinOptions, WorkerOptions, FormatOptions):
     def _line(self, counts: FilterCounts) -> str:
         return as_json(counts.as_json()) if self.format == "json" else counts.as_line()
 
+    def _visit_lines(self, counts: Iterable[FilterCounts]) -> Iterator[str]:
+        """Yield a line for each visit; in JSON, for each filter and visit."""
+        from alertstream.filtering.account import visit_lines
+
+        return map(self._line, counts) if self.format == "json" else visit_lines(counts)
+
     def _list(self) -> None:
         """List the template's filters and those of files."""
         from alertstream.filtering.filters import TEMPLATES, TemplateFilter, choose_filters
@@ -167,8 +173,8 @@ class Filter(ReadingOptions, ThinOptions, WorkerOptions, FormatOptions):
                     files, filters, self.cap, schemas, stop=stop, notice=notice, progress=progress
                 )
             )
-        for counts in found.counts:
-            write_line(self._line(counts))
+        for line in self._visit_lines(found.counts):
+            write_line(line)
         if self.format == "text":
             shown = LineFormat(look=look())
             for topic, lines in found.first_lines(schemas, shown).items():
@@ -218,7 +224,7 @@ class Filter(ReadingOptions, ThinOptions, WorkerOptions, FormatOptions):
                     schemas,
                     stop=stop,
                     notice=notice,
-                    report=lambda counts: write_lines(map(self._line, counts), stop),
+                    report=lambda counts: write_lines(self._visit_lines(counts), stop),
                     progress=progress,
                 ) as pipeline:
                     return await pipeline.run()
@@ -234,7 +240,7 @@ class Filter(ReadingOptions, ThinOptions, WorkerOptions, FormatOptions):
                 FilterAccount(wanted.topics),
                 went_well=(DONE, UNDECODABLE),
                 stop=stop,
-                report=lambda counts: write_lines(map(self._line, counts), stop),
+                report=lambda counts: write_lines(self._visit_lines(counts), stop),
                 notice=notice,
             )
 
