@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -60,41 +60,46 @@ class RecordBatch:
 
     def __init__(self, content: memoryview) -> None:
         self._content = content
-        self._batch = DefaultRecordBatch(content)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._batch, name)
+        self._batch = batch = DefaultRecordBatch(content)
+        self.producer_id: int = batch.producer_id
+        self.base_offset: int = batch.base_offset
+        self.next_offset: int = batch.next_offset
+        self.is_control_batch: bool = batch.is_control_batch
+        self.is_transactional: bool = batch.is_transactional
 
     def __next__(self) -> Any:
         return next(self._batch)
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the records; after one that aiokafka does not read, it begins again."""
-        content, whole = self._content, True
+        content, whole, records = self._content, True, self._batch
         if decompress := _DECOMPRESS.get(content[_ATTRIBUTES] & _CODEC):
             content, whole = decompress(content)
             content[:OVERHEAD] = self._content[:OVERHEAD]
             content[_ATTRIBUTES] &= ~_CODEC
+            records = DefaultRecordBatch(content)
+        offset, end = self.base_offset, self.next_offset
         try:
-            yield from self._in_order(DefaultRecordBatch(content))
+            for record in records:
+                if not offset <= record.offset < end:
+                    break
+                offset = record.offset + 1
+                yield record
+            else:
+                return
         except Exception:
-            yield from self._salvaged(bytes(content), whole)
-
-    def _in_order(self, records: Iterable[Any]) -> Iterator[Any]:
-        offset, end = self._batch.base_offset, self._batch.next_offset
-        for record in records:
-            if not offset <= record.offset < end:
-                raise ValueError("it has another batch's offset")
-            yield record
-            offset = record.offset + 1
+            pass
+        yield from self._salvaged(bytes(content), whole)
 
     def _salvaged(self, content: bytes, whole: bool) -> Iterator[_Record]:
-        batch, offset = self._batch, self._batch.base_offset
+        batch, offset, end = self._batch, self.base_offset, self.next_offset
         with suppress(ValueError, IndexError):
-            for record in self._in_order(_records(content, batch)):
-                yield record
+            for record in _records(content, batch):
+                if not offset <= record.offset < end:
+                    break
                 offset = record.offset + 1
-        for each in range(offset, batch.next_offset):
+                yield record
+        for each in range(offset, end):
             value = Unreadable()
             value.cause = "damaged" if whole else _TOO_LARGE
             yield _Record(each, batch.max_timestamp, batch.timestamp_type, None, value)
@@ -195,13 +200,17 @@ class KafkaFetcher(Fetcher):  # type: ignore[misc]
         taken: list[ConsumerRecord] = []
         if self.room <= 0 or not (result.check_assignment(None) and result.has_more()):
             return taken
+        room = self.room
         for record in result._partition_records:
             taken.append(record)
-            self.room -= RECORD_OVERHEAD + len(record.value or b"") + len(record.key or b"")
-            self.room -= sum(RECORD_OVERHEAD + len(each or b"") for _, each in record.headers)
-            if self.room <= 0:
+            room -= RECORD_OVERHEAD + record.serialized_value_size + record.serialized_key_size
+            if record.headers:
+                room -= sum(RECORD_OVERHEAD + len(each or b"") for _, each in record.headers)
+            if room <= 0:
+                self.room = room
                 result._update_position()
                 return taken
+        self.room = room
         result._update_position()
         result._partition_records = None
         return taken
