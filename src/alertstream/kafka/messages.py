@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ headers, as its topic does not take the whole: how many bytes it had."""
 
 MAX_ADDED = 1024
 """Bytes that a copy has besides message and reason: a topic's name has no more than 249."""
+MAX_AHEAD = 59 * 60_000
+"""Milliseconds that a copy's timestamp may be ahead of the clock: Kafka 4 takes an hour."""
 MAX_FRAME = 10
 """Bytes that a header takes besides its name and content."""
 
@@ -64,6 +67,12 @@ class Copy(NamedTuple):
     topic: str
     message: Message
     reason: str | None = None
+
+    @property
+    def timestamp(self) -> int:
+        """The message's; or now, if that is so far in the future that no topic takes it."""
+        now = int(time.time() * 1000)
+        return self.message.timestamp if self.message.timestamp < now + MAX_AHEAD else now
 
     @property
     def max_size(self) -> int:

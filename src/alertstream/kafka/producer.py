@@ -242,7 +242,7 @@ class Producer:
             # A message without both value and key cannot be written again, but an empty one can.
             nothing = None if message.key is not None else ()
             value = nothing if message.value is None else (message.value,)
-            records.append(message.timestamp, value, message.key, copy.headers())
+            records.append(copy.timestamp, value, message.key, copy.headers())
         return records
 
     def failed(self, error: BaseException, count: int) -> DeliveryError:

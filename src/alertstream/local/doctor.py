@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -23,6 +22,7 @@ from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.messages import Message
 from alertstream.kafka.subscription import Subscription
 from alertstream.local.broker.java import MIN_VERSION, find_java
+from alertstream.printing.lines import time_text
 from alertstream.reading.decoder import AlertDecoder, Undecodable
 from alertstream.sending.schedule import Clock
 
@@ -81,10 +81,9 @@ async def examine(
         if not last:
             yield Finding("messages", None, "there are none")
             return
-        newest = max(each.timestamp / 1000 for each in last)
-        at = datetime.fromtimestamp(newest, UTC)
-        yield Finding("messages", True, f"the newest is from {at:%Y-%m-%d %H:%M:%S} UTC")
-        yield _clock(newest - clock.now())
+        newest = max(each.timestamp for each in last)
+        yield Finding("messages", True, f"the newest is from {time_text(newest)}")
+        yield _clock(newest / 1000 - clock.now())
         yield await _decoding(schemas, last)
     except _Failed as failure:
         yield failure.args[0]

@@ -108,7 +108,7 @@ def _undecodable_text(message: Message, reason: str, origin: dict[str, Any] | No
     parts = [f"{message.position}  undecodable: {reason}"]
     if origin:
         place = "{topic}[{partition}]@{offset}".format_map(origin)
-        parts.append(f"from {place} of {_milliseconds(origin['timestamp'])}")
+        parts.append(f"from {place} of {time_text(origin['timestamp'])}")
     parts.append(f"{len(content)} bytes")
     if (schema_id := schema_id_of(content)) is not None:
         parts.append(f"schema id {schema_id}")
@@ -131,7 +131,8 @@ def _origin(header: bytes | None) -> dict[str, Any] | None:
     return origin | {"topic": printable(origin["topic"])}
 
 
-def _milliseconds(timestamp: int) -> str:
+def time_text(timestamp: int) -> str:
+    """Return a message's time, ms since 1970, for people; no calendar may have it."""
     try:
         return f"{datetime.fromtimestamp(timestamp / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
     except (OverflowError, OSError, ValueError):

@@ -16,8 +16,10 @@ from tests.support import raw_kafka
 from tests.support.commands import Finished, run
 from tests.support.hostile_text import COMMANDS, FORMULA, harmless
 from tests.support.registry_service import reply, server
-from tests.support.samples import sample_file, write_container
+from tests.support.samples import body_of, sample_alert, sample_file, write_container
 from tests.support.terminal import in_a_terminal
+
+from alertstream.avro.wire import pack
 
 SCHEMA: dict[str, Any] = {
     "type": "record",
@@ -160,3 +162,23 @@ def test_terminals(kafka: str, stream: str, what: str, tmp_path: Path) -> None:
     for line in PAINT.sub("", raw.out + raw.err).split("\n"):
         assert line.isprintable(), repr(line)
     assert "owned" in raw.out + raw.err or what == "monitor"
+
+
+@pytest.mark.hostile("2: messages from years that no calendar has")
+@pytest.mark.parametrize("timestamp", [2**62, 0])
+def test_timestamps(kafka: str, topic: str, timestamp: int) -> None:
+    limits = {f"message.timestamp.{which}.max.ms": str(2**63 - 1) for which in ("before", "after")}
+    raw_kafka.make(kafka, topic, **limits)
+    body = pack(1000, body_of(sample_alert("10.0"), "10.0"))
+    raw_kafka.write(kafka, topic, [body, b"junk"], timestamp_ms=timestamp)
+    raw_kafka.write(kafka, topic, [body] * 20, timestamp_ms=timestamp)
+    for form in ("text", "json"):
+        found = shown("doctor", kafka, topic, "--format", form)
+        assert "decoding" in found.out, found
+        for words in (
+            ("print",),
+            ("monitor",),
+            ("filter", "Filter001", "--delivery", "at-least-once", "-g", form),
+        ):
+            ended = shown(words[0], kafka, topic, *words[1:], "--exit-on-eof", "--format", form)
+            assert ended.status == 3, ended
