@@ -17,7 +17,7 @@ MAX_TYPES = 50_000
 """Types in a schema once each is written out wherever it is named; LSST's have 500 to 2,000."""
 MAX_BRANCHES = 16
 """Types in a union, which are searched for each of its values."""
-MAX_DECODED = 128 * 1024 * 1024
+MAX_DECODED = 96 * 1024 * 1024
 """Bytes of memory that an alert's values may take; one that could is counted as it is read."""
 MAX_PER_BYTE = 1600
 """Bytes of memory that a byte of an alert may take; LSST's take less than 100."""

@@ -30,6 +30,9 @@ from alertstream.avro.schema_tree import Schema as Schema
 from alertstream.errors import Notice, SchemaError
 from alertstream.system.files import writing
 
+MAX_NAME = 256
+"""Characters of a field's name or a symbol, which each of an alert's values may repeat in JSON."""
+
 TYPE_NAMES = (*PRIMITIVES, "array", "enum", "error", "fixed", "map", "record", "union")
 """What the Avro specification names types; no schema's own type is named so."""
 _FIRST = ("type", "name", "namespace", "doc")
@@ -203,8 +206,11 @@ def parsed(schema: Any) -> Schema:
 def _require_proper_names(node: Type) -> None:
     """Check the names of a type and its fields, which may go to a terminal and into a header."""
     names = [field.name for field in node.fields]
-    if not all(isinstance(name, str) and name.isprintable() for name in (node.name, *names)):
+    texts = [*names, *(node.schema["symbols"] if node.kind == "enum" else ())]
+    if not all(isinstance(each, str) and each.isprintable() for each in (node.name, *texts)):
         raise SchemaError("a schema with a name that is not valid")
+    if max(map(len, texts), default=0) > MAX_NAME:
+        raise SchemaError(f"a schema with a name of more than {MAX_NAME} characters")
     if node.name in TYPE_NAMES:
         raise SchemaError(f"a schema with a type of its own named {node.name}")
     if len({*names}) < len(names):
