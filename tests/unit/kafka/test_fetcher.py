@@ -46,6 +46,8 @@ def test_reads_what_aiokafka_does(compression: str) -> None:
     theirs = [(r.offset, r.timestamp, r.key, r.value) for r in DefaultRecordBatch(content)]
     assert read(content) == theirs
     assert len(theirs) == 4
+    assert RecordBatch(memoryview(content)).validate_crc()
+    assert not RecordBatch(memoryview(content[:-1] + b"?")).validate_crc()
 
 
 def test_reads_snappy_with_and_without_blocks() -> None:

@@ -67,6 +67,10 @@ class RecordBatch:
         self.is_control_batch: bool = batch.is_control_batch
         self.is_transactional: bool = batch.is_transactional
 
+    def validate_crc(self) -> bool:
+        """Return whether its checksum is right; only some of our consumers ask."""
+        return bool(self._batch.validate_crc())
+
     def __next__(self) -> Any:
         return next(self._batch)
 
