@@ -12,8 +12,9 @@ from alertstream.system.tls import client_context, identify
 DEFAULT_PORT = 9092
 CONNECT_TIMEOUT = 8.0
 """Seconds in which Kafka must answer at first."""
-FAILOVER_TIMEOUT = 40.0
-"""Seconds in which others take over from a broker that has died, which Kafka notices after 9."""
+FAILOVER_TIMEOUT = 75.0
+"""Seconds in which others take over from a broker that has died: Kafka notices after 9, but its own
+requests to a controller that is silent take 30."""
 POLL_INTERVAL = 0.2
 """Seconds between looks whether to stop, while nothing comes."""
 METADATA_MAX_AGE_MS = 5_000
