@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -27,13 +27,15 @@ from alertstream.filtering.filters import AlertFilter, union_of_fields
 from alertstream.filtering.shared_caps import SharedCaps, shared_caps
 from alertstream.filtering.writer import Destination, TransactionalWriter
 from alertstream.kafka.admin import make_topics, require_topics
+from alertstream.kafka.clients import consumer_client
 from alertstream.kafka.connection import Connection
-from alertstream.kafka.consumer import Consumer, Progress, subscribe
+from alertstream.kafka.consumer import ClientOf, Consumer, Progress, subscribe
 from alertstream.kafka.messages import Message
 from alertstream.kafka.producer import producer
 from alertstream.kafka.subscription import Subscription
 from alertstream.kafka.topics import TopicLayout
 from alertstream.reading.decoder import AlertDecoder, ReportedOnce, decodable
+from alertstream.reading.stand_ins import group_elsewhere
 from alertstream.reading.thinning import Thinning
 
 FLUSH_INTERVAL = 5.0
@@ -148,6 +150,7 @@ async def open_pipeline(
     options: FilterOptions,
     schemas: Schemas,
     *,
+    to: Connection | None = None,
     stop: asyncio.Event,
     notice: Notice = lambda text: None,
     report: Report | None = None,
@@ -157,29 +160,34 @@ async def open_pipeline(
 
     The filters' topics are made if they do not exist, with as many partitions as what is read.
 
+    :param to: the cluster to write to, if it is not the one that is read: all topics of ours, the
+        group and its offsets are there, and nothing is written to the other.
     :raises TopicError: a topic to read does not exist, or one to write to cannot be made.
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
     assert subscription.group is not None
     found = await require_topics(connection, subscription.topics)
     layout = TopicLayout(max(found.values(), default=TopicLayout.partitions))
-    topics = await make_topics(connection, options.topics, layout)
+    own = to or connection
+    topics = await make_topics(own, options.topics, layout)
     # Who has the same name after a crash aborts what it had begun.
     name = (subscription.instance or subscription.group) if options.exactly_once else None
     account, caps = FilterAccount(options.topics), VisitCaps(options.topics, options.cap)
     async with (
-        producer(connection, transactional_id=name) as producing,
+        producer(own, transactional_id=name) as producing,
+        _client_of(connection, subscription, to) as client_of,
         subscribe(
             connection,
             replace(subscription, work=options.work),
+            client_of=client_of,
             stop=stop,
             notice=notice,
             progress=progress,
         ) as consumer,
-        shared_caps(connection, subscription.group, caps, notice) as shared,
+        shared_caps(own, subscription.group, caps, notice) as shared,
     ):
         destination = Destination(
-            connection, producing, consumer, layout, topics, options.exactly_once, stop, notice
+            own, producing, consumer, layout, topics, options.exactly_once, stop, notice
         )
         writer = TransactionalWriter(
             destination, written=lambda each: account.add(each.counts(), each.undecodable)
@@ -196,6 +204,15 @@ async def open_pipeline(
             notice,
             report,
         )
+
+
+def _client_of(
+    connection: Connection, subscription: Subscription, to: Connection | None
+) -> AbstractAsyncContextManager[ClientOf]:
+    """Give what opens the client that reads."""
+    if to is None:
+        return nullcontext(consumer_client)
+    return group_elsewhere(connection, subscription.topics, to)
 
 
 def alert_decoder(filters: Sequence[AlertFilter], schemas: Schemas, notice: Notice) -> AlertDecoder:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
-from aiokafka.admin import NewTopic
+from aiokafka.admin import NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from alertstream.errors import TopicError, UsageError
@@ -21,6 +30,7 @@ from alertstream.kafka.connection import CONNECT_TIMEOUT, POLL_INTERVAL, Connect
 from alertstream.kafka.topics import (
     HEADER_ALLOWANCE,
     MAX_MESSAGE,
+    STAND_IN_SUFFIX,
     Topic,
     TopicLayout,
     existing_topics,
@@ -96,6 +106,25 @@ async def make_topics(
     return {
         name: Topic(name, there.get(name, layout.partitions), limits.get(name)) for name in names
     }
+
+
+async def make_stand_ins(connection: Connection, partitions: Mapping[str, int]) -> None:
+    """Make or extend the topics that stand for others, which have so many partitions.
+
+    :raises TopicError: one cannot be made.
+    :raises BrokerError: Kafka cannot be reached, or refuses.
+    """
+    async with admin_client(connection) as admin:
+        there = await _partitions(admin)
+        for topic, count in partitions.items():
+            name = f"{topic}{STAND_IN_SUFFIX}"
+            if name not in there:
+                await _make(connection, admin, [name], TopicLayout(count))
+            elif there[name] < count:
+                more = {name: NewPartitions(count)}
+                # Another member may have done so.
+                with suppress(kafka_errors.InvalidPartitionsError):
+                    await _answer(admin, partial(admin.create_partitions, more))
 
 
 async def _make(

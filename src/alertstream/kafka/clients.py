@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -18,13 +18,33 @@ from alertstream.kafka._aiokafka.clients import (
     KafkaConsumer,
     KafkaProducer,
 )
-from alertstream.kafka.connection import CONNECT_TIMEOUT, FAILOVER_TIMEOUT, Connection
+from alertstream.kafka.connection import (
+    CONNECT_TIMEOUT,
+    FAILOVER_TIMEOUT,
+    METADATA_MAX_AGE_MS,
+    Connection,
+)
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 from alertstream.system.tls import NO_TLS, WRONG_NAME, certificate_names, refusal
 
-T = TypeVar("T", KafkaAdminClient, KafkaConsumer, KafkaProducer)
+T = TypeVar("T", bound=KafkaAdminClient | KafkaConsumer | KafkaProducer)
 R = TypeVar("R")
 
+MAX_PARTITION_FETCH = 1024 * 1024
+"""Bytes fetched from a partition at once; a larger message still comes whole."""
+MAX_FETCH = 32 * 1024 * 1024
+"""Bytes fetched from a broker at once, and so the memory that waits to be worked on."""
+READING = {
+    "auto_offset_reset": "earliest",
+    "isolation_level": "read_committed",
+    "fetch_max_bytes": MAX_FETCH,
+    "max_partition_fetch_bytes": MAX_PARTITION_FETCH,
+    # To check them takes as long as all the rest of reading; librdkafka does not, either.
+    "check_crcs": False,
+}
+"""aiokafka's settings of what reads messages."""
+GROUP = {"enable_auto_commit": False, "metadata_max_age_ms": METADATA_MAX_AGE_MS}
+"""aiokafka's settings of a group's member."""
 LOST_AFTER = 2.0
 """Seconds without any connection to a broker after which the user is told."""
 LOOK_INTERVAL = 0.2
@@ -112,6 +132,20 @@ async def stop_client(client: KafkaAdminClient | KafkaConsumer | KafkaProducer) 
     with suppress(TimeoutError):
         async with asyncio.timeout(SHUTDOWN_TIMEOUT):
             await client.stop()
+
+
+@asynccontextmanager
+async def consumer_client(
+    connection: Connection, group: Mapping[str, Any]
+) -> AsyncIterator[KafkaConsumer]:
+    """Give a client that reads committed messages; it is to be started.
+
+    :param group: aiokafka's settings of its group.
+    """
+    async with open_client(
+        connection, KafkaConsumer, start=False, **READING, **GROUP, **group
+    ) as client:
+        yield client
 
 
 def admin_client(connection: Connection) -> AbstractAsyncContextManager[KafkaAdminClient]:

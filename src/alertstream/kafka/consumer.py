@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from operator import attrgetter
+from typing import Any
 
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka import errors as kafka_errors
@@ -14,12 +23,8 @@ from alertstream.errors import Notice, TopicError
 from alertstream.kafka._aiokafka.assignor import assignor
 from alertstream.kafka._aiokafka.clients import KafkaConsumer
 from alertstream.kafka._aiokafka.topic_ids import id_and_text, with_id
-from alertstream.kafka.clients import connection_reports, open_client, patiently
-from alertstream.kafka.connection import (
-    METADATA_MAX_AGE_MS,
-    POLL_INTERVAL,
-    Connection,
-)
+from alertstream.kafka.clients import connection_reports, consumer_client, patiently
+from alertstream.kafka.connection import POLL_INTERVAL, Connection
 from alertstream.kafka.messages import ConsumerGroupMetadata, Message, Offsets
 from alertstream.kafka.subscription import EndOffsets, Subscription, start_offsets
 from alertstream.kafka.topics import existing_topics, is_pattern, topic_pattern
@@ -27,10 +32,6 @@ from alertstream.system.cancellation import unless
 
 JOIN_TIMEOUT = 60.0
 """Seconds to join a consumer group, which may have to wait for a member that vanished."""
-MAX_PARTITION_FETCH = 1024 * 1024
-"""Bytes fetched from a partition at once; a larger message still comes whole."""
-MAX_FETCH = 32 * 1024 * 1024
-"""Bytes fetched from a broker at once, and so the memory that waits to be worked on."""
 HEARTBEAT_INTERVAL_MS = 500
 """Between heartbeats, by which a member learns of a rebalance: a new member waits as long."""
 
@@ -38,6 +39,7 @@ _fields = attrgetter(*Message._fields)
 Hook = Callable[[], Awaitable[None]]
 Progress = Callable[[int, int | None], None]
 """Takes how many messages have come, and how many are left; None if there is no end."""
+ClientOf = Callable[[Connection, Mapping[str, Any]], AbstractAsyncContextManager[KafkaConsumer]]
 
 
 async def _do_nothing() -> None:
@@ -288,6 +290,7 @@ async def subscribe(
     connection: Connection,
     subscription: Subscription,
     *,
+    client_of: ClientOf = consumer_client,
     stop: asyncio.Event | None = None,
     notice: Notice = lambda text: None,
     connected: Callable[[bool], None] = lambda connected: None,
@@ -295,6 +298,7 @@ async def subscribe(
 ) -> AsyncIterator[Consumer]:
     """Give a consumer of a subscription's messages.
 
+    :param client_of: opens the client that reads, given the connection and the group's settings.
     :param stop: ends the wait for the group's coordinator, should it be set before reading begins.
     :param notice: called with a line for the user, also when the connection to Kafka is lost.
     :param connected: called with False when the connection is lost, with True when it is restored.
@@ -303,23 +307,13 @@ async def subscribe(
     """
     stop = stop or asyncio.Event()
     names = subscription.topics
-    async with open_client(
-        connection,
-        KafkaConsumer,
-        start=False,
-        group_id=subscription.group,
-        group_instance_id=subscription.instance,
-        partition_assignment_strategy=(assignor(subscription.work),),
-        heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-        fetch_max_bytes=MAX_FETCH,
-        max_partition_fetch_bytes=MAX_PARTITION_FETCH,
-        metadata_max_age_ms=METADATA_MAX_AGE_MS,
-        # To check them takes as long as all the rest of reading; librdkafka does not, either.
-        check_crcs=False,
-    ) as client:
+    group = {
+        "group_id": subscription.group,
+        "group_instance_id": subscription.instance,
+        "partition_assignment_strategy": (assignor(subscription.work),),
+        "heartbeat_interval_ms": HEARTBEAT_INTERVAL_MS,
+    }
+    async with client_of(connection, group) as client:
         counts = await patiently(client, client.partition_counts())
         found = existing_topics(counts, names, connection)
         if not found:
@@ -329,10 +323,11 @@ async def subscribe(
             notice(f"{matches}: waiting for one")
         partitions = [TopicPartition(topic, n) for topic in found for n in range(found[topic])]
         consumer = Consumer(client, subscription, partitions, stop, notice, progress)
+        kept = [f"{name}{client.kept_suffix}" for name in names]
         if any(map(is_pattern, names)):
-            client.subscribe(pattern=topic_pattern(names), listener=consumer)
+            client.subscribe(pattern=topic_pattern(kept), listener=consumer)
         else:
-            client.subscribe(names, listener=consumer)
+            client.subscribe(kept, listener=consumer)
         async with asyncio.timeout(JOIN_TIMEOUT):
             try:
                 await unless(stop, consumer.start(), grace=0)

@@ -19,6 +19,8 @@ BATCH_SIZE = 256 * 1024
 """Bytes that go to a partition in one piece, if alerts are smaller than that."""
 UNDECODABLE_SUFFIX = "-undecodable"
 """What the name of the topic ends with to which a topic's undecodable messages go."""
+STAND_IN_SUFFIX = "-partitions"
+"""What the name of a topic ends with that stands for one on another cluster."""
 VISIT_CAPS_SUFFIX = "-visit-caps"
 """What the name of the topic ends with in which members of a group agree on their filters' caps."""
 
@@ -57,15 +59,15 @@ def is_pattern(name: str) -> bool:
 def topic_pattern(names: Iterable[str]) -> re.Pattern[str]:
     """Return the expression for topics' names, and patterns as of files.
 
-    A pattern leaves out Kafka's own topics, and those of undecodable messages and of caps, unless
-    it says so.
+    A pattern leaves out Kafka's own topics, and those of undecodable messages, of caps, and that
+    stand for others, unless it says so.
     """
     expressions = []
     for name in names:
         if not is_pattern(name):
             expressions.append(f"{re.escape(name)}$")
             continue
-        suffixes = (UNDECODABLE_SUFFIX, VISIT_CAPS_SUFFIX)
+        suffixes = (UNDECODABLE_SUFFIX, VISIT_CAPS_SUFFIX, STAND_IN_SUFFIX)
         left_out = "|".join(each for each in suffixes if not name.endswith(each))
         hidden = "" if name.startswith("_") else "(?!_)"
         expressions.append(f"{hidden}(?!.*({left_out})$){translate(name)}")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest, DescribeAclsRequest
+from tests.support import raw_kafka
 from tests.support.commands import Finished, finish, one_error, run, start, stop, until
 from tests.support.credentials import USERS, Files
 from tests.support.processes import LOOPBACK, inside, listens_on
@@ -500,3 +501,32 @@ class TestProfile:
         assert wrong.status == 1
         assert "BAD Kafka" in wrong.out
         assert "user ada with this password" in wrong.out
+
+    def test_filter_to_another_kafka(
+        self, ask: Callable[..., Finished], secure: Secure, files: Files, kafka: str
+    ) -> None:
+        sender = ("--username", "admin", "--password-file", files / "admin.password")
+        assert ask("send", "simulated", "--interval", 0, "--limit", 2, *sender).status == 0
+        before = asyncio.run(topics_and_groups(admin(secure.address, files)))
+        how = ("--to", kafka, "--group", "ada-remote", "--cap", 0)
+        which = ("--where", "source_id > 0", "--output", "from-afar")
+        refused = ask("filter", "simulated", *which, "--group", "ada-remote")
+        assert refused.status == 1, refused
+        filtered = ask("filter", "simulated", *which, *how)
+        assert filtered.status == 0, filtered.err
+        again = ask("filter", "simulated", *which, *how)
+        assert "0 seen = 0 passed" in again.out
+        source, copies = ask("print", "simulated"), raw_kafka.read(kafka, "from-afar")
+        assert len(copies) == len(source.out.splitlines()) - 1 > 0
+        assert len({dict(each.headers)["alertstream.origin"] for each in copies}) == len(copies)
+        assert asyncio.run(topics_and_groups(admin(secure.address, files))) == before
+
+
+async def topics_and_groups(connection: Connection) -> tuple[set[str], set[str]]:
+    client = AIOKafkaAdminClient(**connection.settings())
+    await client.start()
+    try:
+        groups = await client.list_consumer_groups()
+        return set(await client.list_topics()), {name for name, *_ in groups}
+    finally:
+        await client.close()

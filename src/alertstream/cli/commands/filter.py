@@ -15,6 +15,7 @@ from alertstream.cli.options.schemas import ThinOptions
 from alertstream.cli.options.shared import (
     FormatOptions,
     ReadingOptions,
+    TargetOptions,
     WorkerOptions,
     broker_argument,
     option_group,
@@ -49,7 +50,7 @@ _without_kafka = option_group("Without Kafka")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filter(ReadingOptions, ThinOptions, WorkerOptions, FormatOptions):
+class Filter(ReadingOptions, TargetOptions, ThinOptions, WorkerOptions, FormatOptions):
     """Filter a topic into smaller ones, one per filter.
 
     Alerts that a filter passes go to the topic of its name.
@@ -201,7 +202,7 @@ class Filter(ReadingOptions, ThinOptions, WorkerOptions, FormatOptions):
         from alertstream.filtering.pipeline import FilterOptions, open_pipeline
         from alertstream.kafka.admin import require_topics
 
-        connection, schemas, filters = self._prepared()
+        connection, to, schemas, filters = self._prepared()
         wanted = FilterOptions(
             filters,
             self.cap,
@@ -215,13 +216,14 @@ class Filter(ReadingOptions, ThinOptions, WorkerOptions, FormatOptions):
             if self.worker:
                 stop_with_input(stop)
             else:
-                await self.notice_start(connection, subscription)
+                await self.notice_start(connection, subscription, to)
             with reading_progress() as progress:
                 async with open_pipeline(
                     connection,
                     subscription,
                     wanted,
                     schemas,
+                    to=to,
                     stop=stop,
                     notice=notice,
                     report=lambda counts: write_lines(self._visit_lines(counts), stop),
@@ -231,7 +233,7 @@ class Filter(ReadingOptions, ThinOptions, WorkerOptions, FormatOptions):
 
         async def together(stop: asyncio.Event) -> list[FilterCounts]:
             partitions = sum((await require_topics(connection, [self.topic])).values())
-            await self.notice_start(connection, subscription)
+            await self.notice_start(connection, subscription, to)
             if 0 < partitions < self.workers:
                 count = f"{partitions} of {self.workers} workers"
                 notice(f"{self.topic} has partitions for only {count}")
@@ -252,8 +254,8 @@ class Filter(ReadingOptions, ThinOptions, WorkerOptions, FormatOptions):
             write_line(self._line(counts))
         return UNDECODABLE if any(each.undecodable or each.failed for each in totals) else DONE
 
-    def _prepared(self) -> tuple[Connection, Schemas, list[AlertFilter]]:
-        """Return what to filter with.
+    def _prepared(self) -> tuple[Connection, Connection | None, Schemas, list[AlertFilter]]:
+        """Return what to filter with: which Kafka to read, and to write to if it is another.
 
         :raises UsageError: options, or names of filters or fields, are not valid.
         """
@@ -263,11 +265,12 @@ class Filter(ReadingOptions, ThinOptions, WorkerOptions, FormatOptions):
                 raise UsageError(f"Missing argument '{name}'.", todo=hint)
         if (self.where is None) != (self.output is None):
             raise UsageError("--where and --output belong together", todo="give both, or none")
-        connection, schemas = self.connection(), self.known_schemas()
+        connection, to, schemas = self.connection(), self.target(), self.known_schemas()
         chosen = self._chosen(self.filter or (), self.output)
-        _require_no_circle(self.topic, chosen)
+        if to is None or to.bootstrap == connection.bootstrap:
+            _require_no_circle(self.topic, chosen)
         _require_fields(chosen, schemas)
-        return connection, schemas, chosen
+        return connection, to, schemas, chosen
 
 
 def _write_template(name: str) -> None:

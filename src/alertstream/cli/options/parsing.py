@@ -165,6 +165,15 @@ def config_file(path: Path | None) -> Path:
     return path or Path(typer.get_app_dir("alertstream")) / "config.toml"
 
 
+def profile(path: Path | None, name: str) -> Settings:
+    """Return a profile of the configuration file.
+
+    :raises UsageError: there is none of this name, or the file cannot be read.
+    """
+    file = config_file(path)
+    return _profile(_read(file, needed=True).get("profiles", {}), name, file)
+
+
 def _profile(profiles: Any, name: str | None, file: Path) -> Settings:
     if name is None:
         return {}

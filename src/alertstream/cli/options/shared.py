@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from alertstream.cli.options.completion import quietly
-from alertstream.cli.options.parsing import warn_if_open
+from alertstream.cli.options.parsing import profile, warn_if_open
 from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ _output = option_group("Output")
 _connection = option_group("Connection")
 _what_to_read = option_group("What to read")
 
+_SECURITY = (
+    *("security_protocol", "sasl_mechanism", "username", "password", "password_file"),
+    *("ca_file", "cert_file", "key_file"),
+)
+"""What a profile may say of a connection."""
 TOPICS_TIMEOUT = 0.7
 """Seconds in which Kafka must list its topics, for a shell to complete them."""
 
@@ -195,6 +200,39 @@ def password_in(file: Path, option: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TargetOptions(KafkaOptions):
+    """Which Kafka to write to, if it is not the one that is read."""
+
+    to: str | None = _connection(
+        None,
+        "Kafka to write to, where BROKER may only be read: HOST:PORT, or a profile with its "
+        "own security.",
+        "CLUSTER",
+    )
+
+    def target(self) -> "Connection | None":
+        """Return how to reach the Kafka to write to; None if that is BROKER.
+
+        :raises UsageError: there is no such profile, or it does not say where it is.
+        """
+        from alertstream.kafka.connection import Connection
+
+        if self.to is None:
+            return None
+        if ":" in self.to:
+            return Connection(self.to)
+        named = profile(self.context.find_root().params.get("config"), self.to)
+        if not isinstance(named.get("broker"), str):
+            what = f"the profile {self.to} does not name its broker"
+            raise UsageError(what, where="--to", todo='write broker = "HOST:PORT" there')
+        given: dict[str, Any] = {name: named[name] for name in _SECURITY if name in named}
+        given |= {name: Path(given[name]) for name in given if name.endswith("_file")}
+        if "password_file" in given:
+            given["password"] = password_in(given.pop("password_file"), "password_file")
+        return Connection(named["broker"], **given)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReadingOptions(KafkaOptions):
     """How topics are read: as which group, where from, and how far."""
 
@@ -244,12 +282,22 @@ class ReadingOptions(KafkaOptions):
             topics, self.group_or(group), start_of(self.from_), end, self.exit_on_eof, instance
         )
 
-    async def notice_start(self, connection: "Connection", subscription: "Subscription") -> None:
-        """Say so if ``--from`` has no effect because the group goes on where it stopped."""
+    async def notice_start(
+        self,
+        connection: "Connection",
+        subscription: "Subscription",
+        to: "Connection | None" = None,
+    ) -> None:
+        """Say so if ``--from`` has no effect because the group goes on where it stopped.
+
+        :param to: the cluster that keeps the group, if it is another one.
+        """
         from alertstream.kafka.admin import has_committed
+        from alertstream.kafka.topics import STAND_IN_SUFFIX
 
         group, topics = subscription.group, subscription.topics
-        if self.from_ and group and await has_committed(connection, group, topics):
+        kept = [f"{topic}{STAND_IN_SUFFIX}" for topic in topics] if to else topics
+        if self.from_ and group and await has_committed(to or connection, group, kept):
             _log.warning(f"the group {group} continues where it stopped: --from has no effect")
 
 

@@ -16,12 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.consumer.fetcher import Fetcher
-from aiokafka.errors import (
-    KafkaConnectionError,
-    KafkaError,
-    OffsetOutOfRangeError,
-    StaleMetadata,
-)
+from aiokafka.errors import KafkaConnectionError, KafkaError, OffsetOutOfRangeError, StaleMetadata
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
@@ -238,7 +233,7 @@ class KafkaProducer(_Connected, AIOKafkaProducer):  # type: ignore[misc]
         :raises ProducerFenced: it is not.
         """
         self.client.group_metadata = metadata
-        await self.send_offsets_to_transaction(offsets, metadata.group_id)
+        await self.send_offsets_to_transaction(metadata.kept(offsets), metadata.group_id)
 
     @property
     def is_in_transaction(self) -> bool:
@@ -249,6 +244,9 @@ class KafkaProducer(_Connected, AIOKafkaProducer):  # type: ignore[misc]
 
 class KafkaConsumer(_Connected, AIOKafkaConsumer):  # type: ignore[misc]
     """A consumer that says who it is in its group."""
+
+    kept_suffix = ""
+    """What is added to a topic's name for the one whose offsets the group keeps."""
 
     def __init__(self, failures: Failures, **settings: Any) -> None:
         super().__init__(**settings)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from aiokafka import TopicPartition
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.transaction import TxnOffsetCommitRequest
@@ -48,6 +49,7 @@ class ConsumerGroupMetadata:
     :param assignment: counts this process's assignments. The generation is not enough: a static
         member that comes back has the same one.
     :param topic_ids: of the topics that it reads, as far as Kafka tells them.
+    :param kept_suffix: what is added to a topic's name for the one whose offsets are kept.
     """
 
     group_id: str
@@ -56,6 +58,19 @@ class ConsumerGroupMetadata:
     group_instance_id: str | None = None
     assignment: int = 0
     topic_ids: Mapping[str, bytes] = field(default_factory=dict)
+    kept_suffix: str = ""
+
+    def kept(
+        self, offsets: Mapping[TopicPartition, tuple[int, str]]
+    ) -> dict[TopicPartition, tuple[int, str]]:
+        """Return offsets as they are kept: with the id of the topic that was read."""
+        return {
+            TopicPartition(f"{topic}{self.kept_suffix}", number): (
+                offset,
+                with_id(text, self.topic_ids.get(topic)),
+            )
+            for (topic, number), (offset, text) in offsets.items()
+        }
 
 
 def _topics(*of_partition: tuple[str, Any]) -> CompactArray:
@@ -110,10 +125,7 @@ class FencedOffsetCommit(Request[_TxnOffsetCommit]):  # type: ignore[misc]
         topics: list[Any] = [
             (
                 topic,
-                [
-                    (number, offset, -1, with_id(text, metadata.topic_ids.get(topic)), {})
-                    for number, offset, text in partitions
-                ],
+                [(number, offset, -1, text, {}) for number, offset, text in partitions],
                 {},
             )
             for topic, partitions in request._topics

@@ -1,0 +1,166 @@
+"""A consumer of a cluster that may only be read, in a group that is kept on another cluster.
+
+On that other cluster, an empty topic with as many partitions stands for each topic that is read.
+The group's members are subscribed to those: what they are assigned, with which generation, and
+which offsets they commit is all as in any group, while messages come from the partitions of the
+same numbers. Nothing is written to the cluster that is read, not even an offset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+
+from alertstream.kafka._aiokafka.clients import Failures, KafkaConsumer
+from alertstream.kafka._aiokafka.offset_requests import ConsumerGroupMetadata
+from alertstream.kafka.clients import GROUP, READING, open_client
+from alertstream.kafka.connection import METADATA_MAX_AGE_MS, Connection
+from alertstream.kafka.topics import STAND_IN_SUFFIX
+
+
+class RemoteConsumer(KafkaConsumer):
+    """Reads one cluster as a member of a group on another.
+
+    :param member: the group's member, on that other cluster.
+    :param partitions: how many each topic has that is read, as it is now; others are left alone.
+    """
+
+    kept_suffix = STAND_IN_SUFFIX
+
+    def __init__(
+        self,
+        failures: Failures,
+        *,
+        member: KafkaConsumer,
+        partitions: Mapping[str, int],
+        **settings: Any,
+    ) -> None:
+        super().__init__(failures, **settings)
+        self._member = member
+        self._partitions = partitions
+        self._assigned: frozenset[TopicPartition] = frozenset()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection to any broker of each cluster."""
+        return super().is_connected and self._member.is_connected
+
+    @property
+    def assignment_key(self) -> object:
+        """Another object whenever partitions have been assigned."""
+        return self._member.assignment_key
+
+    def _kept_at(self, partition: TopicPartition) -> TopicPartition:
+        return TopicPartition(f"{partition.topic}{self.kept_suffix}", partition.partition)
+
+    async def start(self) -> None:
+        """Connect to both clusters, and join the group."""
+        await super().start()
+        await self._member.start()
+
+    async def stop(self) -> None:
+        """Leave the group, and disconnect."""
+        await self._member.stop()
+        await super().stop()
+
+    def subscribe(
+        self, *topics: Any, listener: ConsumerRebalanceListener | None = None, **more: Any
+    ) -> None:
+        """Join the group for topics of its own cluster, or for those that match a pattern."""
+        assert listener is not None
+        self._member.subscribe(*topics, listener=_Listener(self._member, listener), **more)
+
+    def subscription(self) -> frozenset[str]:
+        """Return the topics that the group reads."""
+        return frozenset(map(_read_as, self._member.subscription()))
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        """Return the numbers of a topic's partitions that the group knows."""
+        return set(self._member.partitions_for_topic(f"{topic}{self.kept_suffix}") or ())
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        """Return the partitions to read, as the group's are assigned now."""
+        assigned = (TopicPartition(_read_as(each.topic), each.partition) for each in self._kept())
+        return frozenset(
+            each for each in assigned if each.partition < self._partitions.get(each.topic, 0)
+        )
+
+    def _kept(self) -> frozenset[TopicPartition]:
+        assigned: frozenset[TopicPartition] = self._member.assignment()
+        return assigned
+
+    def pause(self, *partitions: TopicPartition) -> None:
+        """Read what is assigned now, and of these partitions nothing until they are resumed."""
+        if (assigned := self.assignment()) != self._assigned:
+            self.assign(sorted(assigned))
+            self._assigned = assigned
+        super().pause(*partitions)
+
+    async def getmany(self, *partitions: TopicPartition, timeout_ms: int = 0, **more: Any) -> Any:
+        """Return messages by partition; if the group is rebalancing, after that."""
+        fetched = await super().getmany(*partitions, timeout_ms=timeout_ms, **more)
+        # The member itself has nothing to read, but it must be seen to ask.
+        await self._member.getmany(timeout_ms=0)
+        return fetched
+
+    def group_metadata(self, assignment: int) -> ConsumerGroupMetadata | None:
+        """Return who the consumer is in its group, which knows topics by other names."""
+        metadata = self._member.group_metadata(assignment)
+        if metadata is None:
+            return None
+        return replace(metadata, topic_ids=self.topic_ids, kept_suffix=self.kept_suffix)
+
+    async def committed_offsets(
+        self, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
+        """Return the group's offsets of partitions, of others than its own, too."""
+        kept = await self._member.committed_offsets([*map(self._kept_at, partitions)])
+        return {each: kept[at] for each in partitions if (at := self._kept_at(each)) in kept}
+
+    async def commit(self, offsets: Mapping[TopicPartition, Any]) -> None:
+        """Remember offsets for the group."""
+        await self._member.commit({self._kept_at(each): at for each, at in offsets.items()})
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Tells when partitions are revoked; the member itself reads nothing of what is assigned."""
+
+    def __init__(self, member: KafkaConsumer, listener: ConsumerRebalanceListener) -> None:
+        self._member = member
+        self._listener = listener
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        await self._listener.on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._member.pause(*assigned)
+
+
+def _read_as(topic: str) -> str:
+    return topic.removesuffix(STAND_IN_SUFFIX)
+
+
+@asynccontextmanager
+async def remote_client(
+    connection: Connection,
+    group: Mapping[str, Any],
+    *,
+    group_on: Connection,
+    partitions: Mapping[str, int],
+) -> AsyncIterator[KafkaConsumer]:
+    """Give a client that reads one cluster as a member of a group on another; it is to be started.
+
+    :param group: aiokafka's settings of the group.
+    :param partitions: how many each topic has that is read, as it is now.
+    """
+    reading = {**READING, "metadata_max_age_ms": METADATA_MAX_AGE_MS, "partitions": partitions}
+    async with (
+        open_client(group_on, KafkaConsumer, start=False, **GROUP, **group) as member,
+        open_client(connection, RemoteConsumer, start=False, member=member, **reading) as client,
+    ):
+        yield client

@@ -1,0 +1,48 @@
+"""Topics on one cluster that stand for those that are read on another, which stays untouched."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+from alertstream.errors import BrokerError
+from alertstream.kafka.admin import make_stand_ins, require_topics
+from alertstream.kafka.connection import METADATA_MAX_AGE_MS, Connection
+from alertstream.kafka.consumer import ClientOf
+from alertstream.kafka.remote import remote_client
+
+
+@asynccontextmanager
+async def group_elsewhere(
+    connection: Connection, names: Sequence[str], group_on: Connection
+) -> AsyncIterator[ClientOf]:
+    """Give what opens clients that read topics as members of a group on another cluster.
+
+    :param names: of topics, or patterns; what is there is followed.
+    :param group_on: the cluster that keeps the group.
+    :raises TopicError: a topic does not exist, or one that stands for it cannot be made.
+    :raises BrokerError: Kafka cannot be reached, or refuses.
+    """
+    partitions: dict[str, int] = {}
+
+    async def extend(there: Mapping[str, int]) -> None:
+        if there != partitions:
+            await make_stand_ins(group_on, there)
+            partitions.clear()
+            partitions.update(there)
+
+    async def follow() -> None:
+        while True:
+            await asyncio.sleep(METADATA_MAX_AGE_MS / 1000)
+            # What reads the topics says so if there is no connection.
+            with suppress(BrokerError):
+                await extend(await require_topics(connection, names))
+
+    await extend(await require_topics(connection, names))
+    following = asyncio.create_task(follow())
+    try:
+        yield partial(remote_client, group_on=group_on, partitions=partitions)
+    finally:
+        following.cancel()
