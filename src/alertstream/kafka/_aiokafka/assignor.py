@@ -1,7 +1,10 @@
-"""Partitions shared among the members of a group that do the same work."""
+"""How a group shares partitions: among members that do the same work, and new ones as well."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 
@@ -12,3 +15,20 @@ def assignor(work: str) -> type[RoundRobinPartitionAssignor]:
     """
     name = f"{RoundRobinPartitionAssignor.name}-{work}".removesuffix("-")
     return type(name, (RoundRobinPartitionAssignor,), {"name": name})
+
+
+class KafkaCoordinator(GroupCoordinator):  # type: ignore[misc]
+    """Looks for new partitions in any member, not in the leader only.
+
+    A static member that comes back after a crash is not told that it leads. Kafka assigns
+    partitions anew when the leader joins again, and lets others join with what they have.
+    """
+
+    _group_subscription: Any
+
+    async def _on_join_complete(self, *args: Any) -> None:
+        await super()._on_join_complete(*args)
+        subscription = self._subscription.subscription
+        if self._group_subscription is None and subscription is not None:
+            self._group_subscription = set(subscription.topics)
+            self._metadata_snapshot = self._get_metadata_snapshot()

@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import KafkaConnectionError, KafkaError, OffsetOutOfRangeError, StaleMetadata
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.fetch import FetchRequest
@@ -24,6 +25,7 @@ from aiokafka.protocol.transaction import TxnOffsetCommitRequest
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.util import create_task
 
+from alertstream.kafka._aiokafka.assignor import KafkaCoordinator
 from alertstream.kafka._aiokafka.batches import KafkaSender
 from alertstream.kafka._aiokafka.connection import KafkaConnection, first_answer
 from alertstream.kafka._aiokafka.fetcher import KafkaFetcher
@@ -43,6 +45,7 @@ NEXT_SERVER_TIMEOUT = 1.0
 """Seconds without an answer from bootstrap servers after which another one is asked, too."""
 
 _CLIENT_SETTINGS = frozenset(signature(AIOKafkaClient).parameters)
+_OURS = {Fetcher: KafkaFetcher, GroupCoordinator: KafkaCoordinator}
 _FAILURES = (OSError, TimeoutError, KafkaError)
 
 
@@ -245,17 +248,16 @@ class KafkaProducer(_Connected, AIOKafkaProducer):  # type: ignore[misc]
 class KafkaConsumer(_Connected, AIOKafkaConsumer):  # type: ignore[misc]
     """A consumer that says who it is in its group."""
 
-    kept_suffix = ""
-    """What is added to a topic's name for the one whose offsets the group keeps."""
+    kept_suffix = ""  # is added to a topic's name for the one whose offsets the group keeps
 
     def __init__(self, failures: Failures, **settings: Any) -> None:
         super().__init__(**settings)
         self._client = _client(failures, settings)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if type(value) is Fetcher:
-            # aiokafka makes its own, which has not done anything yet.
-            value.__class__ = KafkaFetcher
+        # aiokafka makes its own, which have not done anything yet.
+        if type(value) in _OURS:
+            value.__class__ = _OURS[type(value)]
         super().__setattr__(name, value)
 
     async def partition_counts(self) -> dict[str, int]:
