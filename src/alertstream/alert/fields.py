@@ -55,13 +55,14 @@ def fields_without(names: Iterable[str], schemas: Schemas) -> frozenset[str]:
     """
     given = [*names]
     fields = frozenset(given) - {"cutouts"} | (cutout_paths() if "cutouts" in given else set())
-    newest = next(_known(schemas, ()), {"type": "record", "name": "none", "fields": []})
-    nullable = {*_KNOWN_LATER}.union(*(nullable_fields(each) for each in _known(schemas, ())))
-    if schemas.known_in_advance and (wrong := fields - nullable):
+    if not schemas.known_in_advance:
+        return fields
+    newest, *others = [nullable_fields(each) for each in _known(schemas, ())]
+    if wrong := fields.difference(_KNOWN_LATER, newest, *others):
         raise UsageError(
             f"no schema has a field {min(wrong) or repr('')} that can be null",
             where="--without",
-            todo=f"leave out cutouts, or any of {', '.join(nullable_fields(newest))}",
+            todo=f"leave out cutouts, or any of {', '.join(newest)}",
         )
     return fields
 

@@ -18,7 +18,7 @@ from alertstream.avro.schema_tree import Schema, Selection, Type, cut, select, t
 from alertstream.avro.wire import varint
 from alertstream.errors import SchemaError, UndecodableError
 
-_FITS_MAGIC = b"SIMPLE  ="
+FITS_MAGIC = b"SIMPLE  ="
 _VARIABLE_LENGTH = ("array", "bytes", "enum", "int", "long", "map", "string", "union")
 
 
@@ -61,7 +61,8 @@ class Decoder:
             return self._read_to_the_end(message, start, self._reader)
         stream = self.stream(message, start)
         alert = _read(stream, self._writer, self._reader, len(message))
-        if not self._images_fill(message, stream.tell()):
+        # Where that is not so, all has to be read to know.
+        if images_start(message, stream.tell(), self._image_sizes) < stream.tell():
             self._read_to_the_end(message, start, self._nothing)
         return alert
 
@@ -72,7 +73,16 @@ class Decoder:
         """
         stream = self._kind(block)
         stream.seek(start)
-        _read(stream, self._whole, self._nothing, len(block))
+        return self.skip(stream, self._whole, len(block))
+
+    def skip(self, stream: BytesIO, writer: Schema, size: int) -> int:
+        """Return where something ends that starts where a stream is.
+
+        :param writer: the schema that it was written with.
+        :param size: bytes of the stream.
+        :raises UndecodableError: it is not what the schema says.
+        """
+        _read(stream, writer, self._nothing, size)
         return stream.tell()
 
     def _read_to_the_end(self, message: bytes, start: int, reader: Schema | None) -> dict[str, Any]:
@@ -99,22 +109,25 @@ class Decoder:
         stream.seek(start)
         return stream
 
-    def _images_fill(self, message: bytes, start: int) -> bool:
-        """Whether FITS images fill the last fields up to the message's last byte.
 
-        Walks back from the end, so it costs the same whatever the history; where it says no,
-        all has to be read to know.
-        """
-        end = len(message)
-        for index, size in enumerate(self._image_sizes):
-            if not message.startswith(_FITS_MAGIC, max(end - size, 0), end):
-                size = end - message.rfind(_FITS_MAGIC, start, end)
-            prefix = b"\x02" + varint(size)
-            if not message.endswith(prefix, start, max(end - size, 0)):
-                return False
-            self._image_sizes[index] = size
-            end -= size + len(prefix)
-        return bool(self._image_sizes) and end >= start
+def images_start(message: bytes, start: int, sizes: list[int]) -> int:
+    """Return where the FITS images start that fill the last fields up to a message's last byte.
+
+    Walks back from the end, so it costs the same whatever the history. -1 if they do not fill the
+    fields, or if there are no such fields.
+
+    :param sizes: bytes of each image of the last message, the last image first; they are changed.
+    """
+    end = len(message) if sizes else -1
+    for index, size in enumerate(sizes):
+        if not message.startswith(FITS_MAGIC, max(end - size, 0), end):
+            size = end - message.rfind(FITS_MAGIC, start, end)
+        prefix = b"\x02" + varint(size)
+        if not message.endswith(prefix, start, max(end - size, 0)):
+            return -1
+        sizes[index] = size
+        end -= size + len(prefix)
+    return end
 
 
 def _read(stream: BytesIO, writer: Schema, reader: Schema | None, size: int) -> dict[str, Any]:

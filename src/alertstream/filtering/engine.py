@@ -78,6 +78,7 @@ class FilterEngine:
         self._watchdog = Watchdog(self._topics, FilterEngine._passed.__code__, notice)
         self._now = now
         self._limits = limits
+        self._fits_all = math.inf
         self._thin = thin
 
     def judge(
@@ -98,6 +99,7 @@ class FilterEngine:
     ) -> Judged | None:
         """Return what filters want of the next messages; None if there are none."""
         judged, begin = Judged(), self._now()
+        self._fits_all = min(self._limits.values(), default=math.inf) - MAX_ADDED
         with self._watchdog.watching():
             for each in messages:
                 judged.messages.append(each.message)
@@ -113,7 +115,7 @@ class FilterEngine:
         visit, message = alert.visit, alert.message
         judged.seen[visit] += 1
         wanted = self._passed(alert, judged)
-        if wanted and message.size > min(self._limits.values(), default=math.inf) - MAX_ADDED:
+        if wanted and message.size > self._fits_all:
             wanted = self._that_fit(message, visit, wanted, judged)
         if not wanted:
             return

@@ -83,7 +83,7 @@ class SharedCaps:
     def _tell_what_is_lost(self, logs: set[str]) -> None:
         """Say so if what was claimed before the start does not count, by the logs that are known.
 
-        Nothing is told of a log that is the first, or the same.
+        Nothing is said if the log is the first, or the same.
         """
         if logs - {self._log.id}:
             self._notice(f"{self._topic} was deleted and made anew: caps count what is there")

@@ -34,7 +34,7 @@ MAX_PARTITION_FETCH = 1024 * 1024
 """Bytes fetched from a partition at once; a larger message still comes whole."""
 MAX_FETCH = 32 * 1024 * 1024
 """Bytes fetched from a broker at once, and so the memory that waits to be worked on."""
-READING = {
+READING: dict[str, Any] = {
     "auto_offset_reset": "earliest",
     "isolation_level": "read_committed",
     "fetch_max_bytes": MAX_FETCH,
@@ -43,8 +43,8 @@ READING = {
     "check_crcs": False,
 }
 """aiokafka's settings of what reads messages."""
-GROUP = {"enable_auto_commit": False, "metadata_max_age_ms": METADATA_MAX_AGE_MS}
-"""aiokafka's settings of a group's member."""
+GROUP: dict[str, Any] = {"enable_auto_commit": False, "metadata_max_age_ms": METADATA_MAX_AGE_MS}
+"""aiokafka's settings of what keeps its own offsets, and notices what becomes of topics."""
 LOST_AFTER = 2.0
 """Seconds without any connection to a broker after which the user is told."""
 LOOK_INTERVAL = 0.2

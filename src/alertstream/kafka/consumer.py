@@ -22,7 +22,7 @@ from aiokafka import errors as kafka_errors
 from alertstream.errors import Notice, TopicError
 from alertstream.kafka._aiokafka.assignor import assignor
 from alertstream.kafka._aiokafka.clients import KafkaConsumer
-from alertstream.kafka._aiokafka.topic_ids import id_and_text, with_id
+from alertstream.kafka._aiokafka.topic_ids import id_and_text
 from alertstream.kafka.clients import connection_reports, consumer_client, patiently
 from alertstream.kafka.connection import POLL_INTERVAL, Connection
 from alertstream.kafka.messages import ConsumerGroupMetadata, Message, Offsets
@@ -266,11 +266,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         A batch that lost its partitions to another member meanwhile will be read again by that one.
         """
         if self.subscription.group is not None and offsets:
-            ids = self._consumer.topic_ids
-            kept = {
-                each: (offset, with_id(text, ids.get(each.topic)))
-                for each, (offset, text) in offsets.items()
-            }
+            metadata = self._consumer.group_metadata(self._assignments)
+            assert metadata is not None
+            kept = metadata.kept(offsets)
             with suppress(kafka_errors.CommitFailedError, kafka_errors.IllegalStateError):
                 await unless(self._stop, self._consumer.commit(kept))
 

@@ -15,9 +15,8 @@ from aiokafka import errors as kafka_errors
 
 from alertstream.errors import DeliveryError
 from alertstream.kafka._aiokafka.clients import KafkaConsumer, KafkaProducer
-from alertstream.kafka.clients import failed_delivery, open_client
+from alertstream.kafka.clients import GROUP, failed_delivery, open_client
 from alertstream.kafka.connection import (
-    METADATA_MAX_AGE_MS,
     POLL_INTERVAL,
     TRANSACTION_TIMEOUT,
     Connection,
@@ -117,13 +116,7 @@ async def log(connection: Connection, topic: str) -> AsyncIterator[Log]:
     """
     partition = TopicPartition(topic, 0)
     writing = open_client(connection, KafkaProducer, acks="all", max_request_size=MAX_MESSAGE)
-    reading = open_client(
-        connection,
-        KafkaConsumer,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        metadata_max_age_ms=METADATA_MAX_AGE_MS,
-    )
+    reading = open_client(connection, KafkaConsumer, auto_offset_reset="earliest", **GROUP)
     async with writing as producer, reading as consumer:
         consumer.assign([partition])
         begins = await consumer.beginning_offsets([partition])

@@ -19,7 +19,7 @@ from aiokafka.structs import OffsetAndMetadata
 from alertstream.kafka._aiokafka.clients import Failures, KafkaConsumer
 from alertstream.kafka._aiokafka.offset_requests import ConsumerGroupMetadata
 from alertstream.kafka.clients import GROUP, READING, open_client
-from alertstream.kafka.connection import METADATA_MAX_AGE_MS, Connection
+from alertstream.kafka.connection import Connection
 from alertstream.kafka.topics import STAND_IN_SUFFIX
 
 
@@ -85,14 +85,11 @@ class RemoteConsumer(KafkaConsumer):
 
     def assignment(self) -> frozenset[TopicPartition]:
         """Return the partitions to read, as the group's are assigned now."""
-        assigned = (TopicPartition(_read_as(each.topic), each.partition) for each in self._kept())
+        kept = self._member.assignment()
+        assigned = (TopicPartition(_read_as(each.topic), each.partition) for each in kept)
         return frozenset(
             each for each in assigned if each.partition < self._partitions.get(each.topic, 0)
         )
-
-    def _kept(self) -> frozenset[TopicPartition]:
-        assigned: frozenset[TopicPartition] = self._member.assignment()
-        return assigned
 
     def pause(self, *partitions: TopicPartition) -> None:
         """Read what is assigned now, and of these partitions nothing until they are resumed."""
@@ -122,9 +119,9 @@ class RemoteConsumer(KafkaConsumer):
         kept = await self._member.committed_offsets([*map(self._kept_at, partitions)])
         return {each: kept[at] for each in partitions if (at := self._kept_at(each)) in kept}
 
-    async def commit(self, offsets: Mapping[TopicPartition, Any]) -> None:
-        """Remember offsets for the group."""
-        await self._member.commit({self._kept_at(each): at for each, at in offsets.items()})
+    async def commit(self, kept: Mapping[TopicPartition, Any]) -> None:
+        """Remember offsets for the group, in the form in which it keeps them."""
+        await self._member.commit(kept)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -158,7 +155,7 @@ async def remote_client(
     :param group: aiokafka's settings of the group.
     :param partitions: how many each topic has that is read, as it is now.
     """
-    reading = {**READING, "metadata_max_age_ms": METADATA_MAX_AGE_MS, "partitions": partitions}
+    reading = {**READING, **GROUP, "partitions": partitions}
     async with (
         open_client(group_on, KafkaConsumer, start=False, **GROUP, **group) as member,
         open_client(connection, RemoteConsumer, start=False, member=member, **reading) as client,
