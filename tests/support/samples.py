@@ -10,6 +10,7 @@ from typing import Any
 import fastavro
 from lsst.alert.packet import Schema, get_schema_root
 
+from alertstream.alert.surveys import field_paths
 from alertstream.avro.container import ContainerFile
 
 ROOT = Path(str(get_schema_root()))
@@ -17,6 +18,10 @@ VERSIONS = sorted(
     (".".join(path.parts[-3:-1]) for path in ROOT.glob("*/*/lsst.v*.alert.avsc")),
     key=lambda version: [int(part) for part in version.split(".")],
 )
+
+FITS = b"SIMPLE  =" + bytes(2880 - 9)
+WANTED = field_paths(["visit", "snr", "flux"])
+"""The fields that tests of decoding in part ask for."""
 
 
 def schema_id(version: str) -> int:
@@ -44,6 +49,12 @@ def sample_file(version: str) -> Path:
 def sample_alert(version: str) -> dict[str, Any]:
     with sample_file(version).open("rb") as file:
         return next(iter(fastavro.reader(file)))
+
+
+def with_images(version: str, **images: bytes | None) -> dict[str, Any]:
+    """A sample with cutouts of any size but none, or with these ones."""
+    blank = {"cutoutDifference": FITS, "cutoutScience": FITS * 2, "cutoutTemplate": FITS}
+    return sample_alert(version) | blank | images
 
 
 def body_of(alert: dict[str, Any], version: str) -> bytes:

@@ -6,21 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.samples import body_of, official_schema, sample_alert, write_container
+from tests.support.samples import (
+    FITS,
+    body_of,
+    official_schema,
+    with_images,
+    write_container,
+)
 
-from alertstream.alert.surveys import field_paths
 from alertstream.avro.container import ContainerFile
 from alertstream.avro.wire import pack
 from alertstream.errors import DataError
-
-FITS = b"SIMPLE  =" + bytes(2880 - 9)
-WANTED = field_paths(["visit", "snr", "flux"])
-
-
-def with_images(version: str, **images: bytes | None) -> dict[str, Any]:
-    alert = sample_alert(version)
-    blank = {"cutoutDifference": FITS, "cutoutScience": FITS * 2, "cutoutTemplate": FITS}
-    return alert | blank | images
 
 
 @pytest.mark.parametrize("codec", ["null", "deflate", "zstandard", "snappy"])

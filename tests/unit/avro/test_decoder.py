@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from tests.support import samples
-from tests.support.samples import body_of, official_schema, sample_alert
+from tests.support.samples import FITS, WANTED, body_of, official_schema, sample_alert, with_images
 
-from alertstream.alert.surveys import field_paths
 from alertstream.avro.decoder import Decoder
 from alertstream.avro.schemas import parsed
 from alertstream.errors import UndecodableError
-
-FITS = b"SIMPLE  =" + bytes(2880 - 9)
-WANTED = field_paths(["visit", "snr", "flux"])
-
-
-def with_images(version: str, **images: bytes | None) -> dict[str, Any]:
-    alert = sample_alert(version)
-    blank = {"cutoutDifference": FITS, "cutoutScience": FITS * 2, "cutoutTemplate": FITS}
-    return alert | blank | images
 
 
 @pytest.mark.parametrize("version", samples.VERSIONS)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import fastavro
 import pytest
 from tests.support import samples
-from tests.support.samples import body_of, official_schema, sample_alert, schema_id
+from tests.support.samples import (
+    WANTED,
+    body_of,
+    official_schema,
+    sample_alert,
+    schema_id,
+)
 
-from alertstream.alert.surveys import field_paths
 from alertstream.avro.blocks import opened
 from alertstream.avro.container import ContainerFile
 from alertstream.avro.schemas import Schemas, package_folder
@@ -20,15 +24,6 @@ from alertstream.avro.wire import pack
 from alertstream.errors import UndecodableError
 from alertstream.reading.decoder import AlertDecoder
 from alertstream.sending.encoders import container_encoder
-
-FITS = b"SIMPLE  =" + bytes(2880 - 9)
-WANTED = field_paths(["visit", "snr", "flux"])
-
-
-def with_images(version: str, **images: bytes | None) -> dict[str, Any]:
-    alert = sample_alert(version)
-    blank = {"cutoutDifference": FITS, "cutoutScience": FITS * 2, "cutoutTemplate": FITS}
-    return alert | blank | images
 
 
 @pytest.mark.parametrize("version", samples.VERSIONS)
