@@ -19,7 +19,7 @@ from hashlib import sha256
 from alertstream.alert.fields import missing_in
 from alertstream.alert.surveys import QUANTITIES, field_paths
 from alertstream.avro.schemas import Schema, Schemas
-from alertstream.errors import DeliveryError, Notice
+from alertstream.errors import DeliveryError, Notice, SecurityError
 from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.caps import VisitCaps
 from alertstream.filtering.engine import FilterEngine
@@ -40,6 +40,7 @@ from alertstream.reading.thinning import Thinning
 
 FLUSH_INTERVAL = 5.0
 """Seconds that offsets may wait to be committed while alerts come and none passes."""
+NO_RIGHT_TO_WRITE = "write to a Kafka of your own with --to HOST:PORT, or ask for the right"
 
 Report = Callable[[Sequence[FilterCounts]], Awaitable[None]]
 """Takes each filter's counts of visits that are over; it may take its time."""
@@ -169,7 +170,11 @@ async def open_pipeline(
     found = await require_topics(connection, subscription.topics)
     layout = TopicLayout(max(found.values(), default=TopicLayout.partitions))
     own = to or connection
-    topics = await make_topics(own, options.topics, layout)
+    try:
+        topics = await make_topics(own, options.topics, layout)
+    except SecurityError as error:
+        todo = error.todo if to else NO_RIGHT_TO_WRITE
+        raise SecurityError(error.what, where=error.where, todo=todo) from error
     # Who has the same name after a crash aborts what it had begun.
     name = (subscription.instance or subscription.group) if options.exactly_once else None
     account, caps = FilterAccount(options.topics), VisitCaps(options.topics, options.cap)

@@ -13,7 +13,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -22,9 +22,11 @@ from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.protocol.metadata import MetadataRequest
 
 from alertstream.errors import TopicError, UsageError
 from alertstream.kafka._aiokafka.clients import KafkaAdminClient, KafkaConsumer
+from alertstream.kafka._aiokafka.topic_ids import MetadataWithIds
 from alertstream.kafka.clients import admin_client, mapped, open_client, patiently
 from alertstream.kafka.connection import CONNECT_TIMEOUT, POLL_INTERVAL, Connection
 from alertstream.kafka.topics import (
@@ -40,6 +42,8 @@ from alertstream.kafka.topics import (
 T = TypeVar("T")
 
 MAX_REPLICAS = 3
+_WRITE = 1 << 4
+"""The right to write, as Kafka numbers them (``AclOperation``)."""
 Lags = dict[str, dict[str, int]]
 """Messages that a group has not committed yet, by group and topic."""
 
@@ -106,6 +110,24 @@ async def make_topics(
     return {
         name: Topic(name, there.get(name, layout.partitions), limits.get(name)) for name in names
     }
+
+
+async def writable_topics(connection: Connection, wanted: str) -> set[str]:
+    """Return the topics that the user may write to: those there, and ``wanted``, if it can be made.
+
+    Nothing is made, or written.
+
+    :raises BrokerError: Kafka cannot be reached, or refuses.
+    """
+    request = MetadataWithIds(MetadataRequest(None), rights=True)
+    new = [NewTopic(wanted, 1, 1)]
+    async with admin_client(connection) as admin:
+        metadata = await _answer(admin, lambda: admin._send_request(request))
+        tried = await _answer(admin, lambda: admin.create_topics(new, validate_only=True))
+    rights = getattr(metadata, "rights", {}).items()
+    found = {name for name, allowed in rights if allowed & _WRITE and not name.startswith("_")}
+    can_be_made = [code for _, code, *_ in tried.topic_errors] == [kafka_errors.NoError.errno]
+    return found | ({wanted} if can_be_made else set())
 
 
 async def make_stand_ins(connection: Connection, partitions: Mapping[str, int]) -> None:
@@ -177,10 +199,14 @@ class Groups:
 
     The lag is what lies between a group's offset and the partition's end, markers of transactions
     with it; in a partition of which the group remembers nothing, it is everything.
+
+    :param elsewhere: another cluster, whose groups read these topics, too, by way of those that
+        stand for them there.
     """
 
     admin: KafkaAdminClient
     consumer: KafkaConsumer
+    elsewhere: KafkaAdminClient | None = None
 
     async def lags(self, topics: Collection[str]) -> Lags:
         """Return each group's lag by topic, of those groups that have read any of the topics.
@@ -190,7 +216,11 @@ class Groups:
         :raises KafkaError: Kafka did not answer.
         """
         try:
-            offsets = await self._offsets(topics)
+            offsets = await _offsets(self.admin, topics)
+            if self.elsewhere is not None:
+                there = await _offsets(self.elsewhere, topics, STAND_IN_SUFFIX)
+                for group, of_group in there.items():
+                    offsets[group] = offsets.get(group, {}) | of_group
             described = await self.admin.describe_topics(sorted(topics)) if offsets else ()
             partitions = [
                 TopicPartition(topic["topic"], partition["partition"])
@@ -211,27 +241,37 @@ class Groups:
                     mine[each.topic] += max(end - of_group.get(each, begins[each]), 0)
         return lags
 
-    async def _offsets(self, topics: Collection[str]) -> dict[str, dict[TopicPartition, int]]:
-        offsets: dict[str, dict[TopicPartition, int]] = {}
-        for group, *_ in await self.admin.list_consumer_groups():
-            try:
-                committed = await self.admin.list_consumer_group_offsets(group)
-            except kafka_errors.GroupAuthorizationFailedError:
-                continue
-            of_group = {at: each.offset for at, each in committed.items() if at.topic in topics}
-            if of_group:
-                offsets[group] = of_group
-        return offsets
+
+async def _offsets(
+    admin: KafkaAdminClient, topics: Collection[str], suffix: str = ""
+) -> dict[str, dict[TopicPartition, int]]:
+    """Return the offsets of groups in topics, which are kept in those with ``suffix``."""
+    kept_for = {f"{topic}{suffix}": topic for topic in topics}
+    offsets: dict[str, dict[TopicPartition, int]] = {}
+    for group, *_ in await admin.list_consumer_groups():
+        try:
+            committed = await admin.list_consumer_group_offsets(group)
+        except kafka_errors.GroupAuthorizationFailedError:
+            continue
+        of_group = {
+            TopicPartition(kept_for[at.topic], at.partition): each.offset
+            for at, each in committed.items()
+            if at.topic in kept_for
+        }
+        if of_group:
+            offsets[group] = of_group
+    return offsets
 
 
 @asynccontextmanager
-async def groups(connection: Connection) -> AsyncIterator[Groups]:
+async def groups(connection: Connection, to: Connection | None = None) -> AsyncIterator[Groups]:
     """Give what tells of consumer groups.
 
+    :param to: another cluster, on which groups are that read from this one.
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
-    async with (
-        admin_client(connection) as admin,
-        open_client(connection, KafkaConsumer, isolation_level="read_committed") as consumer,
-    ):
-        yield Groups(admin, consumer)
+    async with AsyncExitStack() as stack:
+        elsewhere = await stack.enter_async_context(admin_client(to)) if to else None
+        admin = await stack.enter_async_context(admin_client(connection))
+        client = open_client(connection, KafkaConsumer, isolation_level="read_committed")
+        yield Groups(admin, await stack.enter_async_context(client), elsewhere)

@@ -260,8 +260,8 @@ def mapped(connection: Connection, error: BaseException) -> BrokerError:
         case kafka_errors.TransactionalIdAuthorizationFailed():
             what = f"no right to use the transactional id {subject}"
             todo = (
-                "ask for it, for all ids that begin with the group's name; or filter with "
-                "--delivery at-least-once, which needs none"
+                "ask for it, for all ids that begin with the group's name; or filter with --to a "
+                "Kafka of your own, or with --delivery at-least-once, which needs none"
             )
         case kafka_errors.ClusterAuthorizationFailedError():
             what = "no right to write to any topic"

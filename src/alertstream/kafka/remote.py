@@ -8,17 +8,18 @@ same numbers. Nothing is written to the cluster that is read, not even an offset
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from alertstream.kafka._aiokafka.clients import Failures, KafkaConsumer
 from alertstream.kafka._aiokafka.offset_requests import ConsumerGroupMetadata
-from alertstream.kafka.clients import GROUP, READING, open_client
+from alertstream.kafka.clients import GROUP, READING, mapped_errors, open_client
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.topics import STAND_IN_SUFFIX
 
@@ -44,6 +45,7 @@ class RemoteConsumer(KafkaConsumer):
         self._member = member
         self._partitions = partitions
         self._assigned: frozenset[TopicPartition] = frozenset()
+        self._failed: BaseException | None = None
 
     @property
     def is_connected(self) -> bool:
@@ -58,10 +60,26 @@ class RemoteConsumer(KafkaConsumer):
     def _kept_at(self, partition: TopicPartition) -> TopicPartition:
         return TopicPartition(f"{partition.topic}{self.kept_suffix}", partition.partition)
 
+    @contextmanager
+    def _asking_member(self) -> Iterator[None]:
+        """Take note of what is raised in the context: it comes of the group's cluster."""
+        try:
+            yield
+        except BaseException as error:
+            self._failed = error
+            raise
+
+    def is_of_group(self, error: BaseException | None) -> bool:
+        """Return whether an error, or one that it comes of, is of the group's cluster."""
+        while error is not None and error is not self._failed:
+            error = error.__cause__ or error.__context__
+        return error is not None
+
     async def start(self) -> None:
         """Connect to both clusters, and join the group."""
         await super().start()
-        await self._member.start()
+        with self._asking_member():
+            await self._member.start()
 
     async def stop(self) -> None:
         """Leave the group, and disconnect."""
@@ -102,7 +120,8 @@ class RemoteConsumer(KafkaConsumer):
         """Return messages by partition; if the group is rebalancing, after that."""
         fetched = await super().getmany(*partitions, timeout_ms=timeout_ms, **more)
         # The member itself has nothing to read, but it must be seen to ask.
-        await self._member.getmany(timeout_ms=0)
+        with self._asking_member():
+            await self._member.getmany(timeout_ms=0)
         return fetched
 
     def group_metadata(self, assignment: int) -> ConsumerGroupMetadata | None:
@@ -116,12 +135,14 @@ class RemoteConsumer(KafkaConsumer):
         self, partitions: Collection[TopicPartition]
     ) -> dict[TopicPartition, OffsetAndMetadata]:
         """Return the group's offsets of partitions, of others than its own, too."""
-        kept = await self._member.committed_offsets([*map(self._kept_at, partitions)])
+        with self._asking_member():
+            kept = await self._member.committed_offsets([*map(self._kept_at, partitions)])
         return {each: kept[at] for each in partitions if (at := self._kept_at(each)) in kept}
 
     async def commit(self, kept: Mapping[TopicPartition, Any]) -> None:
         """Remember offsets for the group, in the form in which it keeps them."""
-        await self._member.commit(kept)
+        with self._asking_member():
+            await self._member.commit(kept)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -160,4 +181,10 @@ async def remote_client(
         open_client(group_on, KafkaConsumer, start=False, **GROUP, **group) as member,
         open_client(connection, RemoteConsumer, start=False, member=member, **reading) as client,
     ):
-        yield client
+        try:
+            yield client
+        except (TimeoutError, KafkaError) as error:
+            if client.is_of_group(error):
+                async with mapped_errors(group_on, {}):
+                    raise
+            raise

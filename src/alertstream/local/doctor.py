@@ -1,4 +1,4 @@
-"""Checks, one after another, what it takes to read a stream, and says how to fix what is wrong.
+"""Checks, one after another, what it takes to follow a stream, and says how to fix what is wrong.
 
 The checks are in the order in which they depend on each other: after one that fails, most end.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -15,12 +15,13 @@ from alertstream.alert.surveys import field_paths
 from alertstream.avro.registry import RegistrySchemas
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import schema_id_of
-from alertstream.errors import AlertStreamError
-from alertstream.kafka.admin import has_committed, topics
+from alertstream.errors import AlertStreamError, SecurityError
+from alertstream.kafka.admin import has_committed, topics, writable_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.messages import Message
 from alertstream.kafka.subscription import Subscription
+from alertstream.kafka.topics import STAND_IN_SUFFIX
 from alertstream.local.broker.java import MIN_VERSION, find_java
 from alertstream.printing.lines import time_text
 from alertstream.reading.decoder import AlertDecoder, Undecodable
@@ -32,6 +33,9 @@ OFFSETS_READ = 20
 """Before the end of each partition; some of these offsets are markers of transactions."""
 MAX_CLOCK_SKEW = 1.0
 """Seconds that the newest message may be ahead of this machine's clock."""
+
+TRIED = "alertstream"
+"""How the groups and topics end whose names are tried; none is made."""
 
 T = TypeVar("T")
 
@@ -54,29 +58,54 @@ class _Failed(Exception):
     """A check, as its :class:`Finding`, after which there is no use in others."""
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done with a topic.
+
+    :param topic: None looks at the broker only.
+    :param group: None is any that the user may use.
+    :param prefix: what group names must begin with, as far as the user knows.
+    :param to: the cluster to write to, if it is another one.
+    :param filter_command: how to filter the topic to a cluster of one's own.
+    """
+
+    topic: str | None
+    group: str | None = None
+    prefix: str = ""
+    to: Connection | None = None
+    filter_command: str = "alertstream filter BROKER TOPIC 1 --to HOST:PORT"
+
+
 async def examine(
-    connection: Connection, topic: str | None, group: str | None, schemas: Schemas, clock: Clock
+    connection: Connection, plan: Plan, schemas: Schemas, clock: Clock
 ) -> AsyncIterator[Finding]:
     """Yield the findings on a broker and what is read there, in the order of a reader's work."""
+    yield _java()
+    async for each in _source(connection, plan, schemas, clock):
+        yield each
+    if plan.to is not None:
+        async for each in _target(plan.to, plan):
+            yield replace(each, name=f"to: {each.name}")
+
+
+async def _source(
+    connection: Connection, plan: Plan, schemas: Schemas, clock: Clock
+) -> AsyncIterator[Finding]:
+    topic = plan.topic
     try:
-        yield _java()
-        hosts = [await _host(*address) for address in connection.addresses()]
-        for host in hosts:
-            yield host
-        if not any(host.good for host in hosts):
-            return
-        known = await _checked("Kafka", topics(connection), "Kafka")
-        yield Finding("Kafka", True, f"{_login(connection)}: {len(known)} topics")
+        known: dict[str, int] = {}
+        async for each in _cluster(connection, known):
+            yield each
         yield await _registry(schemas)
         if topic is None:
             yield Finding("topic", None, "none given")
             return
         yield _topic(topic, known)
-        if group is not None:
-            committed = has_committed(connection, group, [topic])
-            known_group = await _checked("group", committed, "Kafka")
-            what = "continues where it stopped" if known_group else "is new"
-            yield Finding("group", True, f"{group} {what}")
+        if plan.group is not None and plan.to is None:
+            yield await _group(connection, plan.group, topic)
+        elif connection.is_authenticated:
+            yield await _group_names(connection, plan.prefix)
+        yield await _writing(connection, plan)
         last = await _checked("messages", _last_messages(connection, topic), "Kafka")
         if not last:
             yield Finding("messages", None, "there are none")
@@ -87,6 +116,66 @@ async def examine(
         yield await _decoding(schemas, last)
     except _Failed as failure:
         yield failure.args[0]
+
+
+async def _target(to: Connection, plan: Plan) -> AsyncIterator[Finding]:
+    try:
+        async for each in _cluster(to, {}):
+            yield each
+        tried = f"{plan.topic or TRIED}{STAND_IN_SUFFIX}"
+        if not await _checked("writing", writable_topics(to, tried), "Kafka"):
+            todo = "ask for Create, Write and Read on your topics, or choose another Kafka"
+            yield Finding("writing", False, "no right to write", todo)
+            return
+        yield Finding("writing", True, "topics can be made, or written")
+        if plan.group is not None and plan.topic is not None:
+            yield await _group(to, plan.group, f"{plan.topic}{STAND_IN_SUFFIX}")
+    except _Failed as failure:
+        yield failure.args[0]
+
+
+async def _cluster(connection: Connection, known: dict[str, int]) -> AsyncIterator[Finding]:
+    """Yield whether a cluster can be reached; ``known`` gets its topics' partition counts."""
+    hosts = [await _host(*address) for address in connection.addresses()]
+    for host in hosts[:-1]:
+        yield host
+    if not any(host.good for host in hosts):
+        raise _Failed(hosts[-1])
+    yield hosts[-1]
+    known |= await _checked("Kafka", topics(connection), "Kafka")
+    yield Finding("Kafka", True, f"{_login(connection)}: {len(known)} topics")
+
+
+async def _group(connection: Connection, group: str, topic: str) -> Finding:
+    known = await _checked("group", has_committed(connection, group, [topic]), "Kafka")
+    what = "continues where it stopped" if known else "is new"
+    return Finding("group", True, f"{group} {what}")
+
+
+async def _group_names(connection: Connection, prefix: str) -> Finding:
+    """Find out how groups may be called; on some streams, names begin with the user's."""
+    for each in (prefix,) if prefix else ("", f"{connection.username}-"):
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT):
+                await has_committed(connection, f"{each}{TRIED}", ())
+        except (SecurityError, TimeoutError):
+            continue
+        if not each:
+            return Finding("group", True, "any name can be used")
+        todo = None if prefix else f'write group_prefix = "{each}" in the profile'
+        return Finding("group", True, f"names that begin with {each} can be used", todo)
+    todo = "ask which names you may use, and set --group-prefix"
+    return Finding("group", None, f"no right to use {prefix}{TRIED}, as an example", todo)
+
+
+async def _writing(connection: Connection, plan: Plan) -> Finding:
+    """Find out whether filters can write to the cluster that is read."""
+    if await _checked("writing", writable_topics(connection, TRIED), "Kafka"):
+        return Finding("writing", True, "topics can be made, or written")
+    if plan.to is not None:
+        return Finding("writing", None, "no right to write, nor is it needed with --to")
+    what = "no right to write: filtered alerts go to a Kafka of your own"
+    return Finding("writing", None, what, plan.filter_command)
 
 
 async def _checked(name: str, answer: Awaitable[T], who: str) -> T:

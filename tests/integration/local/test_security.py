@@ -11,17 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.protocol.admin import CreateAclsRequest, DescribeAclsRequest
 from tests.support import raw_kafka
-from tests.support.commands import Finished, finish, one_error, run, start, stop, until
+from tests.support.commands import Finished, one_error, run, start
 from tests.support.credentials import USERS, Files
 from tests.support.processes import LOOPBACK, inside, listens_on
 from tests.support.registry_service import RegistryService
+from tests.support.secure_kafka import (
+    Right,
+    admin,
+    broker,
+    grant,
+    secured,
+    server,
+    topics_and_groups,
+)
 
-from alertstream.kafka.connection import Connection
-
-RIGHTS = [
+RIGHTS: list[Right] = [
     ("ada", "topic", "alerts", "read"),
     ("ada", "topic", "simulated", "read"),
     ("ada", "group", "ada*", "read"),
@@ -38,30 +43,8 @@ RIGHTS = [
     ("writer", "group", "writer*", "read"),
     ("writer", "transaction", "writer-exactly*", "write"),
 ]
-KINDS = {"topic": 2, "group": 3, "cluster": 4, "transaction": 5}
-OPERATIONS = {"read": 3, "write": 4, "create": 5, "describe": 8}
-ANY, LITERAL, PREFIXED, ALLOW = 1, 3, 4, 3
 LIMIT = 12
 """Seconds in which who is not let in must know why."""
-
-
-@contextmanager
-def broker(folder: Path, *options: object) -> Iterator[str]:
-    """A Kafka for as long as the context lasts; gives its address."""
-    ready = folder / "ready"
-    process = start("broker", "--port", 0, "--ready-file", ready, *options, TMPDIR=str(folder))
-    try:
-        until(lambda: ready.exists() or process.poll() is not None, "Kafka is ready", 90)
-        assert process.poll() is None, finish(process).err
-        yield ready.read_text().strip()
-    finally:
-        ended = stop(process)
-    assert ended.status == 0
-    assert ended.err == "" or "--debug" in options
-
-
-def server(files: Files) -> tuple[object, ...]:
-    return ("--cert-file", files / "server.pem", "--key-file", files / "server.key")
 
 
 @dataclass
@@ -77,45 +60,12 @@ class Secure:
 def secure(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
     """A broker with users and rights, and a topic that its first user has sent."""
     folder = tmp_path_factory.mktemp("secure")
-    how = ("--security-protocol", "SASL_SSL", *server(files), "--users", files / "users")
-    with broker(folder, "--data-dir", folder, *how) as address:
-        asyncio.run(grant(admin(address, files)))
+    with broker(folder, "--data-dir", folder, *secured(files)) as address:
+        asyncio.run(grant(admin(address, files), RIGHTS))
         assert sent(address, files, "admin", "alerts").status == 0
         properties = (folder / "node-1" / "server.properties").read_text()
         own = dict(re.findall(r"(NODES|CONTROLLER)://([\d.:]+)", properties))
         yield Secure(address, own["NODES"], own["CONTROLLER"])
-
-
-def admin(address: str, files: Files) -> Connection:
-    return Connection(
-        bootstrap=address,
-        security_protocol="SASL_SSL",
-        username="admin",
-        password=USERS["admin"],
-        ca_file=files / "ca.pem",
-    )
-
-
-async def grant(connection: Connection) -> None:
-    """Give the users their rights, and wait until the broker knows them."""
-    client = AIOKafkaAdminClient(**connection.settings())
-    await client.start()
-    try:
-        for user, kind, name, operation in RIGHTS:
-            pattern = PREFIXED if name.endswith("*") else LITERAL
-            what = (KINDS[kind], name.rstrip("*"), pattern, f"User:{user}", "*")
-            answer = await client._send_request(
-                CreateAclsRequest(*what, OPERATIONS[operation], ALLOW)
-            )
-            assert [code for code, _ in answer.creation_responses] == [0]
-        everything = DescribeAclsRequest(ANY, None, ANY, None, None, ANY, ANY)
-        known = 0
-        async with asyncio.timeout(30):
-            while known < len(RIGHTS):
-                answer = await client._send_request(everything)
-                known = sum(len(rights) for *_, rights in answer.resources)
-    finally:
-        await client.close()
 
 
 def as_user(files: Files, name: str, *more: object) -> tuple[object, ...]:
@@ -497,6 +447,9 @@ class TestProfile:
         well = ask("doctor", "simulated", "--group", "ada-mine")
         assert (well.status, well.err) == (0, ""), well.out
         assert "with TLS, as ada by SCRAM-SHA-512" in well.out
+        (rights,) = (line for line in well.lines if line.startswith("-   writing"))
+        assert "no right to write" in rights
+        assert "alertstream filter simulated --group ada-mine --profile stream 1-3 --to" in rights
         wrong = ask("doctor", "simulated", "--password-file", files / "wrong.password")
         assert wrong.status == 1
         assert "BAD Kafka" in wrong.out
@@ -511,7 +464,7 @@ class TestProfile:
         how = ("--to", kafka, "--group", "ada-remote", "--cap", 0)
         which = ("--where", "source_id > 0", "--output", "from-afar")
         refused = ask("filter", "simulated", *which, "--group", "ada-remote")
-        assert refused.status == 1, refused
+        says(refused, "no right to use the topic from-afar", secure.address, "--to HOST:PORT")
         filtered = ask("filter", "simulated", *which, *how)
         assert filtered.status == 0, filtered.err
         again = ask("filter", "simulated", *which, *how)
@@ -519,14 +472,24 @@ class TestProfile:
         source, copies = ask("print", "simulated"), raw_kafka.read(kafka, "from-afar")
         assert len(copies) == len(source.out.splitlines()) - 1 > 0
         assert len({dict(each.headers)["alertstream.origin"] for each in copies}) == len(copies)
+        assert ask("send", "simulated", "--interval", 0, "--limit", 1, *sender).status == 0
+        watched = ask("monitor", "simulated", "--to", kafka, "--format", "json").objects[-1]
+        assert watched["groups"]["ada-remote"] == {"simulated": 4}
+        assert "--to 127.0" not in (examined := ask("doctor", "simulated", "--to", kafka)).out
+        assert "ok  group       names that begin with ada- can be used" in examined.lines
+        assert "-   writing     no right to write, nor is it needed with --to" in examined.lines
+        assert "ok  to: writing topics can be made, or written" in examined.lines
         assert asyncio.run(topics_and_groups(admin(secure.address, files))) == before
 
-
-async def topics_and_groups(connection: Connection) -> tuple[set[str], set[str]]:
-    client = AIOKafkaAdminClient(**connection.settings())
-    await client.start()
-    try:
-        groups = await client.list_consumer_groups()
-        return set(await client.list_topics()), {name for name, *_ in groups}
-    finally:
-        await client.close()
+    def test_errors_of_the_kafka_that_is_written_to(
+        self, ask: Callable[..., Finished], secure: Secure, kafka: str, tmp_path: Path
+    ) -> None:
+        """Two profiles, each with its own security; each error names its own Kafka."""
+        with (tmp_path / "config.toml").open("a") as config:
+            mine = (tmp_path / "config.toml").read_text().partition("[profiles.stream]")[2]
+            home = mine.replace('"ada', '"writer').replace("/ada", "/writer")
+            config.write(f'[profiles.home]{home}\n[profiles.open]\nbroker = "{kafka}"\n')
+        raw_kafka.make(kafka, "writer-2")
+        how = ("--where", "snr > 5", "--output", "writer-2-out", "--delivery", "at-least-once")
+        filtering = ("filter", "writer-2", *how, "--group", "not-mine", "--to", "home")
+        says(ask(*filtering, profile="open"), "no right to use the group not-mine", secure.address)

@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from alertstream.cli.options.schemas import SchemaOptions
-from alertstream.cli.options.shared import ReadingOptions, option_group, topic_argument
+from alertstream.cli.options.shared import (
+    ReadingOptions,
+    TargetOptions,
+    option_group,
+    topic_argument,
+)
 from alertstream.cli.terminal.output import DONE, UNDECODABLE, as_json, notice, write_lines
 from alertstream.errors import Notice
 
@@ -25,7 +30,7 @@ _output = option_group("Output")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Monitor(ReadingOptions, SchemaOptions):
+class Monitor(ReadingOptions, TargetOptions, SchemaOptions):
     """Watch topics: rates, latency by visit, and lag of their groups.
 
     Example: alertstream monitor localhost:9092 alerts Filter001
@@ -50,7 +55,7 @@ class Monitor(ReadingOptions, SchemaOptions):
         from alertstream.kafka.consumer import subscribe
         from alertstream.monitoring.watch import Watch, watch_stream
 
-        connection, schemas = self.connection(), self.known_schemas()
+        connection, to, schemas = self.connection(), self.target(), self.known_schemas()
         watch = Watch(tuple(dict.fromkeys(self.topics)))
         subscription = self.subscription(*watch.topics)
 
@@ -59,7 +64,7 @@ class Monitor(ReadingOptions, SchemaOptions):
             with self._metrics(watch), self._display(watch, stop) as display:
                 notice, connected = display.notice, watch.set_connected
                 async with (
-                    groups(connection) as found,
+                    groups(connection, to) as found,
                     subscribe(
                         connection, subscription, stop=stop, notice=notice, connected=connected
                     ) as consumer,

@@ -51,7 +51,7 @@ _connection = option_group("Connection")
 _what_to_read = option_group("What to read")
 
 _SECURITY = (
-    *("security_protocol", "sasl_mechanism", "username", "password", "password_file"),
+    *("security_protocol", "sasl_mechanism", "username", "password_file"),
     *("ca_file", "cert_file", "key_file"),
 )
 """What a profile may say of a connection."""
@@ -205,8 +205,8 @@ class TargetOptions(KafkaOptions):
 
     to: str | None = _connection(
         None,
-        "Kafka to write to, where BROKER may only be read: HOST:PORT, or a profile with its "
-        "own security.",
+        "Kafka that is written to, where BROKER may only be read: HOST:PORT, or a profile with "
+        "its own security.",
         "CLUSTER",
     )
 
@@ -221,15 +221,30 @@ class TargetOptions(KafkaOptions):
             return None
         if ":" in self.to:
             return Connection(self.to)
-        named = profile(self.context.find_root().params.get("config"), self.to)
+        try:
+            named = profile(self.context.find_root().params.get("config"), self.to)
+        except UsageError as error:
+            todo = f"give HOST:PORT, as in --to {self.to}:9092, or write [profiles.{self.to}] there"
+            raise UsageError(error.what, where=error.where, todo=todo) from error
         if not isinstance(named.get("broker"), str):
             what = f"the profile {self.to} does not name its broker"
             raise UsageError(what, where="--to", todo='write broker = "HOST:PORT" there')
-        given: dict[str, Any] = {name: named[name] for name in _SECURITY if name in named}
-        given |= {name: Path(given[name]) for name in given if name.endswith("_file")}
+        # As they would be taken from the command line.
+        options = {each.name: each for each in self.context.command.params}
+        given: dict[str, Any] = {
+            name: options[name].process_value(self.context, named[name])
+            for name in _SECURITY
+            if name in named
+        }
         if "password_file" in given:
             given["password"] = password_in(given.pop("password_file"), "password_file")
-        return Connection(named["broker"], **given)
+        elif "password" in named:
+            given["password"] = str(named["password"])
+        try:
+            return Connection(named["broker"], **given)
+        except UsageError as error:
+            where, todo = f"the profile {self.to}", "write it there"
+            raise UsageError(error.what, where=where, todo=todo) from error
 
 
 @dataclass(frozen=True, kw_only=True)

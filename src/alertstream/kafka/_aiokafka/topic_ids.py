@@ -98,6 +98,7 @@ _METADATA = Schema(
 
 class _MetadataResponse(MetadataResponse_v5):  # type: ignore[misc]
     topic_ids: Mapping[str, bytes]
+    rights: Mapping[str, int]
 
     @classmethod
     def decode(cls, data: BytesIO | bytes) -> _MetadataResponse:
@@ -114,6 +115,7 @@ class _MetadataResponse(MetadataResponse_v5):  # type: ignore[misc]
             ],
         )
         made.topic_ids = {name: id_ for _, name, id_, *_ in topics if id_ != _NO_ID}
+        made.rights = {name: allowed for _, name, *_, allowed, _ in topics}
         return made
 
 
@@ -131,12 +133,17 @@ class _MetadataRequest(MetadataRequest_v5):  # type: ignore[misc]
 
 
 class MetadataWithIds(Request[MetadataRequestStruct | _MetadataRequest]):  # type: ignore[misc]
-    """Asks for what aiokafka asks for, and for the topics' ids."""
+    """Asks for what aiokafka asks for, and for the topics' ids.
+
+    :param rights: ask for what the user may do with each topic, too (KIP-430): a bit for each
+        operation; brokers that do not know topics' ids do not tell it.
+    """
 
     API_KEY = MetadataRequest.API_KEY
 
-    def __init__(self, request: MetadataRequest) -> None:
+    def __init__(self, request: MetadataRequest, *, rights: bool = False) -> None:
         self._request = request
+        self._rights = rights
 
     def build(self, request_struct_class: Any) -> Any:
         """Return the request as it goes to the broker."""
@@ -144,7 +151,7 @@ class MetadataWithIds(Request[MetadataRequestStruct | _MetadataRequest]):  # typ
             return self._request.build(request_struct_class)
         names, may_make = self._request._topics, self._request._allow_auto_topic_creation
         topics: Any = None if names is None else [(_NO_ID, name, {}) for name in names]
-        return _MetadataRequest(topics, may_make is not False, False, False, {})
+        return _MetadataRequest(topics, may_make is not False, False, self._rights, {})
 
 
 class ClusterMetadataWithIds(ClusterMetadata):  # type: ignore[misc]
