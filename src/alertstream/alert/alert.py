@@ -13,7 +13,9 @@ from alertstream.alert.surveys import QUANTITIES, Survey, survey_of
 AB_ZERO = 31.4
 """AB magnitude of 1 nJy; magnitude 20 is 36,307.8 nJy."""
 
+_DAY = 86400
 _TAI_MINUS_UTC = timedelta(seconds=37)
+_MJD_OF_1970 = 40587
 _MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 _MAGNITUDE_OF_E = 2.5 / math.log(10)
 
@@ -104,6 +106,23 @@ class Alert(dict[str, Any]):
     def mjd(self) -> float:
         """The middle of the exposure, MJD: TAI for LSST, UTC for ZTF."""
         return self._measured("mjd") - self.survey.mjd_zero
+
+    @cached_property
+    def exposure_time(self) -> float:
+        """How long the exposure took, s."""
+        return self._measured("exposure_time")
+
+    @property
+    def shutter(self) -> float:
+        """When the shutter closed, the end of the exposure: s since 1970, UTC.
+
+        An exposure whose time is not stated counts as one of its survey's usual ones.
+        """
+        survey, exposure = self.survey, self.exposure_time
+        if not 0 <= exposure < math.inf:
+            exposure = survey.exposure
+        end = (self.mjd - _MJD_OF_1970) * _DAY + exposure * survey.exposed_after
+        return end - _TAI_MINUS_UTC.total_seconds() if survey.time_scale == "TAI" else end
 
     @property
     def time_scale(self) -> str:

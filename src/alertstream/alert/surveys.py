@@ -23,6 +23,8 @@ class Survey:
     :param earlier: the top-level arrays of earlier measurements, whose items have the fields of
         ``detection``, and what each item is called; the first array is that of detections.
     :param mjd_zero: what is subtracted from its times to get an MJD.
+    :param exposure: seconds of an exposure, where an alert does not say it.
+    :param exposed_after: the share of an exposure that comes after the time that an alert states.
     :param bands: names of the passbands, where the survey numbers them.
     :param magnitude_limit: the field that says down to which magnitude nothing was detected.
     :param containers: whether each of its messages is a container file, with the schema inside.
@@ -36,6 +38,8 @@ class Survey:
     earlier: Mapping[str, str]
     time_scale: str
     mjd_zero: float = 0.0
+    exposure: float = 30.0
+    exposed_after: float = 0.5
     bands: Mapping[int, str] = field(default_factory=dict)
     magnitude_limit: str = ""
     containers: bool = False
@@ -73,6 +77,7 @@ LSST = Survey(
         object_id="diaSource.diaObjectId diaSource.ssObjectId",
         visit="diaSource.visit diaSource.ccdVisitId",
         mjd="diaSource.midpointMjdTai diaSource.midPointTai",
+        exposure_time="diaSource.exposureTime",
         ra="diaSource.ra",
         dec="diaSource.dec diaSource.decl",
         band="diaSource.band diaSource.filterName",
@@ -100,6 +105,7 @@ ZTF = Survey(
         object_id="objectId",
         visit="candidate.pid",
         mjd="candidate.jd",
+        exposure_time="candidate.exptime",
         ra="candidate.ra",
         dec="candidate.dec",
         band="candidate.fid",
@@ -112,6 +118,8 @@ ZTF = Survey(
     earlier={"prv_candidates": "detection"},
     time_scale="UTC",
     mjd_zero=2_400_000.5,
+    # The schema of ZTF says that jd is the start of the exposure.
+    exposed_after=1.0,
     bands={1: "g", 2: "r", 3: "i"},
     magnitude_limit="diffmaglim",
     containers=True,

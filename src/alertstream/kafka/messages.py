@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
@@ -21,6 +23,9 @@ REASON = "alertstream.reason"
 CUT = "alertstream.cut"
 """Header of a dead-lettered message of which only the beginning is there, without its own key and
 headers, as its topic does not take the whole: how many bytes it had."""
+
+PRODUCER_TIMESTAMP = "producer_timestamp"
+"""Header that says when a message was sent: ms since 1970, as text. Rubin's stream has it."""
 
 MAX_ADDED = 1024
 """Bytes that a copy has besides message and reason: a topic's name has no more than 249."""
@@ -53,9 +58,31 @@ class Message(NamedTuple):
         return size
 
     @property
+    def producer_timestamp(self) -> float:
+        """When it was sent, as its header says: ms since 1970; NaN without a valid one."""
+        for name, content in self.headers:
+            if name == PRODUCER_TIMESTAMP and content:
+                return _milliseconds(content)
+        return math.nan
+
+    @property
     def position(self) -> str:
         """Where it is in Kafka."""
         return f"{self.topic}[{self.partition}]@{self.offset}"
+
+
+def _milliseconds(content: bytes) -> float:
+    """Return a time that is ms since 1970, as text or as 8 bytes, or else ISO 8601 (UTC)."""
+    text = content.decode("latin-1")
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return float(int.from_bytes(content)) if len(content) == 8 else math.nan
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000
 
 
 class Copy(NamedTuple):

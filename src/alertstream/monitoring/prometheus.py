@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from alertstream.errors import UsageError
+from alertstream.monitoring.stats import PERCENTILES
 from alertstream.system.extras import extra
 
 TOPIC_METRICS = {
@@ -21,7 +22,10 @@ VISIT_METRICS = {
     "seconds": ("visit_seconds", "from the last visit's first produce to its last alert received"),
     "late": ("visit_late_alerts", "alerts of the last visit that took more than 60 s"),
 }
-QUANTILES = {"latency_p50_ms": "0.5", "latency_p99_ms": "0.99", "latency_max_ms": "1"}
+LATENCIES = {
+    "latency_from_shutter": ("visit_latency_from_shutter_seconds", "the end of the exposure"),
+    "latency_from_producer": ("visit_latency_from_producer_seconds", "the header of the producer"),
+}
 
 Samples = list[tuple[list[str], float]]
 """Values, each with those of its labels."""
@@ -38,13 +42,23 @@ def _metrics(figures: dict[str, Any]) -> Iterator[tuple[str, str, list[str], Sam
     yield "visit", "number of the last visit", ["topic"], numbers
     for name, (called, text) in VISIT_METRICS.items():
         yield called, text, ["topic"], [([topic], stats[name] or 0) for topic, _, stats in last]
-    latencies: Samples = [
-        ([topic, quantile], (stats[name] or 0) / 1000)
+    flat = [
+        (topic, {name: stats[f"latency_{name}"] for name in PERCENTILES})
         for topic, _, stats in last
-        for name, quantile in QUANTILES.items()
     ]
     text = "from produce to here, of the last visit's alerts"
-    yield "visit_latency_seconds", text, ["topic", "quantile"], latencies
+    yield "visit_latency_seconds", text, ["topic", "quantile"], _quantiles(flat)
+    for name, (called, start) in LATENCIES.items():
+        found = [(topic, stats[name]) for topic, _, stats in last if stats[name]]
+        text = f"from {start} to here, of the last visit's alerts"
+        yield called, text, ["topic", "quantile"], _quantiles(found)
+    text = "alerts of the last visit that came more than 60 s after its exposure"
+    late: Samples = [
+        ([topic], stats["latency_from_shutter"]["late"])
+        for topic, _, stats in last
+        if stats["latency_from_shutter"]
+    ]
+    yield "visit_late_from_shutter_alerts", text, ["topic"], late
     lags: Samples = [
         ([group, topic], messages)
         for group, of_group in figures.get("groups", {}).items()
@@ -52,6 +66,15 @@ def _metrics(figures: dict[str, Any]) -> Iterator[tuple[str, str, list[str], Sam
     ]
     yield "group_lag", "messages that a group has not committed yet", ["group", "topic"], lags
     yield "connected", "1 if Kafka can be reached", [], [([], int(figures.get("connected", True)))]
+
+
+def _quantiles(found: Iterable[tuple[str, dict[str, int | None]]]) -> Samples:
+    """Return each topic's percentiles, in seconds."""
+    return [
+        ([topic, f"{share:g}"], (latencies[name] or 0) / 1000)
+        for topic, latencies in found
+        for name, share in PERCENTILES.items()
+    ]
 
 
 class _Collector:

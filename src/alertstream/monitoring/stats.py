@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from alertstream.reading import VISIT_TIMEOUT
 
@@ -15,62 +16,107 @@ RATE_SPAN = 10.0
 MAX_VISITS = 1000
 """Visits of a topic whose figures are kept; of older ones only the topic's sums are."""
 
+MAX_LATENCY = 1e15
+"""Milliseconds."""
+PERCENTILES = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99, "max_ms": 1.0}
+
+
+class Times(NamedTuple):
+    """When an alert began its way, by three clocks: ms since 1970, NaN where it is not known.
+
+    :param timestamp: Kafka's timestamp of its message.
+    :param producer: the header ``producer_timestamp``.
+    :param shutter: the end of the exposure.
+    """
+
+    timestamp: int
+    producer: float = math.nan
+    shutter: float = math.nan
+
 
 class Latencies(Counter[int]):
-    """Latencies in whole milliseconds, from 1 s on to three digits: exact enough, and small."""
+    """Latencies in whole milliseconds, from 1 s on to three digits: exact enough, and small.
+
+    ``late`` are those of more than ``BUDGET``.
+    """
+
+    late = 0
 
     def add(self, milliseconds: float) -> None:
-        """Count one."""
-        whole = max(round(milliseconds), 0)
-        self[whole if whole < 1000 else int(float(f"{whole:.3g}"))] += 1
+        """Count one; what is no number, or more than any clock says, is left out."""
+        if not abs(milliseconds) < MAX_LATENCY:
+            return
+        self.late += milliseconds > BUDGET * 1000
+        whole, step = max(round(milliseconds), 0), 1
+        while whole >= 1000 * step:
+            step *= 10
+        whole = round(whole / step) * step
+        self[whole] = self.get(whole, 0) + 1
 
-    def percentile(self, share: float) -> int | None:
-        """Return the latency that ``share`` (0 to 1) of all do not exceed, ms; None without any."""
-        rank = share * self.total()
+    def percentiles(self) -> dict[str, int | None]:
+        """Return the latencies that 50, 95, 99 and 100 % of all do not exceed, ms, by name.
+
+        They are None without any latency.
+        """
+        found: dict[str, int | None] = dict.fromkeys(PERCENTILES)
+        rank, total, wanted = 0, self.total(), list(PERCENTILES.items())
         for milliseconds in sorted(self):
-            rank -= self[milliseconds]
-            if rank <= 0:
-                return milliseconds
-        return None
+            rank += self[milliseconds]
+            while wanted and rank >= wanted[0][1] * total:
+                found[wanted.pop(0)[0]] = milliseconds
+        return found
+
+    def figures(self) -> dict[str, int | None] | None:
+        """Return the percentiles, and how many are late; None without any latency."""
+        return self.percentiles() | {"late": self.late} if self else None
 
 
 @dataclass
 class VisitStats:
     """One visit in one topic: its alerts, and when the first and last was produced (ms).
 
-    ``late`` are those that came after ``BUDGET``, ``received`` is when the last one came (s).
+    ``received`` is when the last one came (s).
+
+    :param latencies: from Kafka's timestamp.
+    :param from_producer: from the header ``producer_timestamp``.
+    :param from_shutter: from the end of the exposure.
     """
 
     alerts: int = 0
-    late: int = 0
     first: int | None = None
     last: int | None = None
     received: float = 0.0
     latencies: Latencies = field(default_factory=Latencies)
+    from_producer: Latencies = field(default_factory=Latencies)
+    from_shutter: Latencies = field(default_factory=Latencies)
 
-    def add(self, timestamp: int, received: float) -> None:
-        """Count an alert produced at ``timestamp`` ms and received at ``received`` s."""
+    def add(self, times: Times, received: float) -> None:
+        """Count an alert received at ``received`` s."""
+        timestamp = times.timestamp
         self.alerts += 1
         self.first = timestamp if self.first is None else min(self.first, timestamp)
         self.last = timestamp if self.last is None else max(self.last, timestamp)
-        self.late += received - timestamp / 1000 > BUDGET
         self.received = max(self.received, received)
-        self.latencies.add(received * 1000 - timestamp)
+        now = received * 1000
+        self.latencies.add(now - timestamp)
+        self.from_producer.add(now - times.producer)
+        self.from_shutter.add(now - times.shutter)
 
     def snapshot(self, now: float) -> dict[str, Any]:
         """Return the visit's figures: times in ms since 1970, latencies in ms.
 
         ``seconds`` are those from the first produce to the last alert received.
         """
+        percentiles = self.latencies.percentiles()
         return {
             "alerts": self.alerts,
             "first": self.first,
             "last": self.last,
-            "latency_p50_ms": self.latencies.percentile(0.5),
-            "latency_p99_ms": self.latencies.percentile(0.99),
-            "latency_max_ms": self.latencies.percentile(1.0),
+            **{f"latency_{name}": value for name, value in percentiles.items()},
             "seconds": round(self.received - (self.first or 0) / 1000, 3),
-            "late": self.late,
+            "late": self.latencies.late,
+            "latency_from_producer": self.from_producer.figures(),
+            "latency_from_shutter": self.from_shutter.figures(),
             "complete": now - self.received > VISIT_TIMEOUT,
         }
 
@@ -85,13 +131,13 @@ class TopicStats:
     visits: dict[int | None, VisitStats] = field(default_factory=dict)
     _recent: deque[tuple[float, int]] = field(default_factory=deque)
 
-    def add(self, visit: int | None, size: int, timestamp: int, received: float) -> None:
+    def add(self, visit: int | None, size: int, times: Times, received: float) -> None:
         """Count an alert of ``size`` bytes."""
         self.alerts += 1
         self.bytes += size
         if visit not in self.visits and len(self.visits) >= MAX_VISITS:
             del self.visits[next(iter(self.visits))]
-        self.visits.setdefault(visit, VisitStats()).add(timestamp, received)
+        self.visits.setdefault(visit, VisitStats()).add(times, received)
 
     def add_undecodable(self, size: int) -> None:
         """Count a message that cannot be decoded."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -17,13 +18,26 @@ from alertstream.kafka.consumer import Consumer
 from alertstream.kafka.messages import next_offsets
 from alertstream.kafka.producer import KafkaError
 from alertstream.kafka.topics import is_pattern
-from alertstream.monitoring.stats import TopicStats
+from alertstream.monitoring.stats import Times, TopicStats
 from alertstream.reading.decoder import AlertDecoder, ReceivedAlert, Undecodable, decodable
 
 LAG_INTERVAL = 5.0
 """Seconds from one look at the groups' lag to the next, and the time-out of each."""
+WATCHED = ("visit", "mjd", "exposure_time")
+"""What is decoded of an alert."""
 
 Show = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+def times_of(alert: ReceivedAlert) -> Times:
+    """Return when an alert began its way."""
+    message = alert.message
+    try:
+        shutter = alert.shutter * 1000
+    except (TypeError, ValueError):
+        # Its survey is none that we know, and has anything by these names.
+        shutter = math.nan
+    return Times(message.timestamp, message.producer_timestamp, shutter)
 
 
 async def _show_nothing(figures: dict[str, Any]) -> None:
@@ -58,7 +72,7 @@ class Watch:
         if isinstance(alert, Undecodable):
             stats.add_undecodable(size)
         else:
-            stats.add(alert.visit, size, message.timestamp, received)
+            stats.add(alert.visit, size, times_of(alert), received)
 
     def snapshot(self, *, final: bool = False) -> dict[str, Any]:
         """Return all figures; ``final`` marks the last ones."""
@@ -85,14 +99,14 @@ async def watch_stream(
 ) -> dict[str, Any]:
     """Watch until ``stop`` or the end; return the final figures.
 
-    Nothing of an alert is decoded but its visit.
+    Nothing of an alert is decoded but its visit and the end of its exposure.
 
     :param refresh: seconds from one call of ``show`` to the next.
     :param groups: where the lag of consumer groups is looked up.
     :param show: called with the figures as they come, and at the end with the final ones; it may
         take its time.
     """
-    decoder = AlertDecoder(schemas, field_paths(["visit"]), notice)
+    decoder = AlertDecoder(schemas, field_paths(WATCHED), notice)
     following = asyncio.create_task(_follow_groups(watch, groups))
     due = time.time() + refresh
     try:

@@ -20,6 +20,7 @@ from alertstream.avro.blocks import WHOLE, Shard
 from alertstream.avro.container import ContainerFile
 from alertstream.avro.decoder import Decoder
 from alertstream.errors import AlertStreamError, DataError, UndecodableError
+from alertstream.kafka.messages import PRODUCER_TIMESTAMP
 from alertstream.kafka.producer import (
     DELIVERY_TIMEOUT,
     TOO_LARGE,
@@ -33,7 +34,7 @@ from alertstream.sending.encoders import Encoder
 from alertstream.sending.schedule import Burst, Clock, VisitFiles
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
-MAX_FRAME = 32
+MAX_FRAME = 72
 """Bytes of a message in a batch that are not its own."""
 
 _Stamped = tuple[int, tuple[bytes, ...]]
@@ -231,7 +232,8 @@ class _Delivery:
         """Send a batch; where the topic's limit is not known, it may have to be one by one."""
         records = self.producer.records()
         for timestamp, message in batch:
-            records.append(timestamp, message)
+            sent_at = ((PRODUCER_TIMESTAMP, b"%d" % timestamp),)
+            records.append(timestamp, message, headers=sent_at)
         sent = await self._hand_over(records, partition)
         if sent is not None and self._may_be_split(records):
             try:

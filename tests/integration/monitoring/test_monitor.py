@@ -53,6 +53,9 @@ def test_final_figures_are_right(kafka: str, stream: str, visits: Path) -> None:
         # All was there before the monitor started: the latency is at most the time since then.
         assert 0 < each["latency_p50_ms"] <= each["latency_p99_ms"]
         assert each["latency_p99_ms"] <= time.time() * 1000 - times[0]
+        # The header has Kafka's timestamp, and the shutter has closed at any time, with the files.
+        assert each["latency_from_producer"]["p95_ms"] == each["latency_p95_ms"]
+        assert each["latency_from_shutter"].keys() == each["latency_from_producer"].keys()
 
 
 def test_several_topics_at_once(kafka: str, stream: str, topic: str) -> None:
@@ -229,7 +232,10 @@ def test_screen_and_its_keys(kafka: str, stream: str, columns: int) -> None:
     terminal = Terminal("monitor", kafka, stream, columns=columns)
     try:
         until(lambda: terminal.shows("360"), "the alerts")
-        until(lambda: terminal.shows("p pause · s sort (as named) · q quit"), "the keys")
+        until(
+            lambda: terminal.shows("p pause · s sort (as named) · l latency (Kafka) · q quit"),
+            "the keys",
+        )
         if columns > 100:
             until(lambda: terminal.shows("longest"), "all columns")
         else:

@@ -17,11 +17,15 @@ VISIT = {
     "first": 1000,
     "seconds": 38.4,
     "latency_p50_ms": 812,
+    "latency_p95_ms": 30_000,
     "latency_p99_ms": 31_000,
     "latency_max_ms": 1_234_000,
     "late": 4321,
+    "latency_from_producer": None,
+    "latency_from_shutter": {"p50_ms": 44_000, "p95_ms": 58_000, "p99_ms": 61_000, "max_ms": 77_000,
+                             "late": 5678},
     "complete": False,
-}
+}  # fmt: skip
 LONG = "a-topic-with-a-name-that-is-longer-than-any-terminal-is-wide-and-then-some"
 
 
@@ -62,6 +66,22 @@ def test_names_are_cut_and_numbers_are_not(screen: MonitorScreen, columns: int) 
     for number in ("12,345,678", "2026112400001", "2,346", "1,234,567 …", "4,321", "9,876,543"):
         assert number in shown
     assert ("1,234 s" in shown) == (columns >= 100)
+
+
+def test_latencies_count_from_the_clock_that_is_chosen(screen: MonitorScreen) -> None:
+    asyncio.run(screen.show(figures(a=topic(1, **{"2026112400001": VISIT}))))
+    shown = drawn(screen, 120)
+    assert "1,234 s" in shown
+    assert "l latency (Kafka)" in shown
+    screen.count_from()
+    shown = drawn(screen, 120)
+    assert all(
+        each in shown for each in ("44 s", "58 s", "61 s", "77 s", "5,678", "latency (shutter)")
+    )
+    screen.count_from()
+    assert "  -  " in drawn(screen, 120)
+    screen.count_from()
+    assert "1,234 s" in drawn(screen, 120)
 
 
 def test_keys_change_what_is_shown(screen: MonitorScreen) -> None:

@@ -134,6 +134,11 @@ def _lines(figures: dict[str, Any]) -> Iterator[str]:
                 f" latency {_milliseconds(of_visit['latency_p50_ms'])} median,"
                 f" {_milliseconds(of_visit['latency_p99_ms'])} p99"
             )
+            if shutter := of_visit["latency_from_shutter"]:
+                line += (
+                    f", from the shutter {_milliseconds(shutter['p50_ms'])} median,"
+                    f" {_milliseconds(shutter['p99_ms'])} p99"
+                )
         yield line
 
 

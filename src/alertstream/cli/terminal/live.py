@@ -22,7 +22,7 @@ from rich.text import Text
 from alertstream.alert.text import BARS
 from alertstream.cli.terminal.output import end_waiting
 from alertstream.errors import printable
-from alertstream.monitoring.stats import BUDGET
+from alertstream.monitoring.stats import BUDGET, PERCENTILES
 
 Figures = dict[str, Any]
 Row = tuple[Sequence[str], dict[str, str]]
@@ -38,7 +38,7 @@ WIDE, NARROW = 100, 72
 SHOWN_FROM = {
     "p99": 60,
     **dict.fromkeys(("share", "MB", "median"), NARROW),
-    **dict.fromkeys(("recently", "took", "longest"), WIDE),
+    **dict.fromkeys(("recently", "took", "p95", "longest"), WIDE),
 }
 """Columns of a table that need so wide a terminal; others are always shown."""
 ORDERS: dict[str, Callable[[tuple[str, Figures]], Any]] = {
@@ -47,6 +47,12 @@ ORDERS: dict[str, Callable[[tuple[str, Figures]], Any]] = {
     "by rate": lambda topic: -topic[1]["alerts_per_second"],
     "by name": lambda topic: topic[0],
 }
+CLOCKS = {
+    "Kafka": None,
+    "shutter": "latency_from_shutter",
+    "producer": "latency_from_producer",
+}
+"""What latencies can count from, and where the figures have them, if not at the visit itself."""
 
 
 class MonitorScreen:
@@ -62,6 +68,7 @@ class MonitorScreen:
         self._totals: dict[str, int] = {}
         self._figures: Figures = {}
         self._orders = deque(ORDERS)
+        self._clocks = deque(CLOCKS)
         self._paused = False
         self._notice = ""
 
@@ -83,6 +90,10 @@ class MonitorScreen:
         """Show the topics in the next order."""
         self._orders.rotate(-1)
 
+    def count_from(self) -> None:
+        """Show latencies from the next clock."""
+        self._clocks.rotate(-1)
+
     def pause(self) -> None:
         """Stop showing new figures, or go on with it."""
         self._paused = not self._paused
@@ -99,7 +110,8 @@ class MonitorScreen:
             head.append(" · paused", style="bold yellow")
         tables = (self._topics(), self._visits(), self._groups())
         notice = [Text(self._notice, style="yellow")] if self._notice else []
-        keys = Text(f"p pause · s sort ({self._orders[0]}) · q quit", style="dim")
+        order, clock = self._orders[0], self._clocks[0]
+        keys = Text(f"p pause · s sort ({order}) · l latency ({clock}) · q quit", style="dim")
         return Group(head, *(each for each in tables if each.columns), *notice, keys)
 
     def _sorted(self) -> list[tuple[str, Figures]]:
@@ -128,7 +140,7 @@ class MonitorScreen:
                 visits[visit].append((topic, stats))
         began = {name: min(each["first"] or 0 for _, each in of) for name, of in visits.items()}
         rows = [
-            (("" if number else visit, topic), _visit_cells(stats))
+            (("" if number else visit, topic), _visit_cells(stats, CLOCKS[self._clocks[0]]))
             for visit in sorted(visits, key=began.__getitem__)[-self._visits_that_fit() :]
             for number, (topic, stats) in enumerate(visits[visit])
         ]
@@ -173,14 +185,21 @@ class MonitorScreen:
         return table
 
 
-def _visit_cells(stats: Figures) -> dict[str, str]:
+def _visit_cells(stats: Figures, clock: str | None) -> dict[str, str]:
+    if clock is None:
+        latency = {name: stats[f"latency_{name}"] for name in PERCENTILES}
+        late = _alarming(stats["late"], "red")
+    else:
+        latency = stats[clock] or dict.fromkeys(PERCENTILES)
+        late = _alarming(latency["late"], "red") if stats[clock] else "-"
     return {
         "alerts": f"{stats['alerts']:,}{'' if stats['complete'] else ' …'}",
         "took": f"{stats['seconds']:,.1f} s",
-        "median": _latency(stats["latency_p50_ms"]),
-        "p99": _latency(stats["latency_p99_ms"]),
-        "longest": _latency(stats["latency_max_ms"]),
-        f"over {BUDGET:.0f} s": _alarming(stats["late"], "red"),
+        "median": _latency(latency["p50_ms"]),
+        "p95": _latency(latency["p95_ms"]),
+        "p99": _latency(latency["p99_ms"]),
+        "longest": _latency(latency["max_ms"]),
+        f"over {BUDGET:.0f} s": late,
     }
 
 
@@ -212,7 +231,7 @@ def monitor_screen(first: str | None, end: Callable[[], None]) -> Iterator[Monit
     end_waiting()
     console = Console(file=sys.stdout)
     shown = MonitorScreen(console, first)
-    actions = {"q": end, "p": shown.pause, "s": shown.sort}
+    actions = {"q": end, "p": shown.pause, "s": shown.sort, "l": shown.count_from}
     with Live(shown, console=console, refresh_per_second=4), _keys(actions):
         yield shown
 

@@ -1,0 +1,84 @@
+"""Where an alert's latency begins, by each of the three clocks."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from tests.support.samples import VERSIONS, sample_alert
+
+from alertstream.kafka.messages import Message
+from alertstream.monitoring.stats import Times
+from alertstream.monitoring.watch import times_of
+from alertstream.reading.decoder import ReceivedAlert
+
+NOON = datetime(2026, 11, 27, 12, tzinfo=UTC).timestamp() * 1000
+MJD = 61371.5
+"""That noon, UTC."""
+
+
+def times(alert: dict[str, Any], **headers: bytes | None) -> Times:
+    message = Message("alerts", 0, 7, 1234, None, b"", tuple(headers.items()))
+    return times_of(ReceivedAlert(alert, message))
+
+
+@pytest.mark.parametrize(
+    ("alert", "seconds"),
+    [
+        ({"diaSource": {"midpointMjdTai": MJD, "exposureTime": 20.0}}, -37 + 10),
+        ({"diaSource": {"midpointMjdTai": MJD, "exposureTime": None}}, -37 + 15),
+        ({"diaSource": {"midpointMjdTai": MJD, "exposureTime": math.nan}}, -37 + 15),
+        ({"diaSource": {"midPointTai": MJD}}, -37 + 15),
+        ({"candidate": {"jd": MJD + 2_400_000.5, "exptime": 40.0}}, 40),
+        ({"candidate": {"jd": MJD + 2_400_000.5}}, 30),
+    ],
+)
+def test_shutter_closes_at_the_end_of_the_exposure(alert: dict[str, Any], seconds: float) -> None:
+    assert times(alert).shutter == pytest.approx(NOON + seconds * 1000, abs=1)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_version_says_when_the_shutter_closed(version: str) -> None:
+    alert = sample_alert(version)
+    source = alert["diaSource"]
+    mjd = source.get("midpointMjdTai", source.get("midPointTai"))
+    expected = (mjd - 40587) * 86400 - 37 + (source.get("exposureTime") or 30) / 2
+    assert times(alert).shutter == pytest.approx(expected * 1000, abs=1)
+
+
+@pytest.mark.parametrize(
+    "alert",
+    [
+        {},
+        {"diaSource": None},
+        {"diaSource": {"midpointMjdTai": None}},
+        {"diaSource": {"midpointMjdTai": "yesterday"}},
+        {"diaSource": {"midpointMjdTai": MJD, "exposureTime": [1]}},
+        {"diaSource": [{"midpointMjdTai": MJD}]},
+    ],
+)
+def test_an_alert_without_times(alert: dict[str, Any]) -> None:
+    assert math.isnan(times(alert).shutter)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"%d" % NOON,
+        b"%.3f" % NOON,
+        int(NOON).to_bytes(8),
+        b"2026-11-27T12:00:00",
+        b"2026-11-27T13:00:00.000+01:00",
+        b"2026-11-27 12:00:00Z",
+    ],
+)
+def test_header_of_the_producer(content: bytes) -> None:
+    assert times({}, other=b"1", producer_timestamp=content).producer == NOON
+
+
+@pytest.mark.parametrize("content", [None, b"", b"soon", b"\xff\xfe", b"nan", b"9999-99-99"])
+def test_header_of_the_producer_that_says_nothing(content: bytes | None) -> None:
+    assert math.isnan(times({}, producer_timestamp=content).producer)
+    assert times({}).timestamp == 1234
