@@ -21,6 +21,8 @@ from alertstream.errors import SchemaError, UndecodableError
 FITS_MAGIC = b"SIMPLE  ="
 _VARIABLE_LENGTH = ("array", "bytes", "enum", "int", "long", "map", "string", "union")
 
+_ALIKE = ({"int", "long", "float", "double"}, {"bytes", "string"})
+
 
 class Decoder:
     """Decodes the alerts written with one schema, whole or only some fields of them.
@@ -41,7 +43,7 @@ class Decoder:
         self._nothing = _prepared(cut(root, {}))
         self._reader: Schema | None = None
         self._image_sizes: list[int] = []
-        if fields is not None:
+        if fields is not None and not any(_is_ambiguous(each) for each in walk(root)):
             selected = select(root, [field.split(".") for field in fields])
             self._writer = _cut_after_last(schema, root, selected)
             self._reader = _prepared(cut(root, selected))
@@ -172,6 +174,12 @@ class _CountedBytes(_StrictBytes):
 
 def _is_decimal(node: Type) -> bool:
     return isinstance(node.schema, dict) and node.schema.get("logicalType") == "decimal"
+
+
+def _is_ambiguous(node: Type) -> bool:
+    """Whether a union has types of which one may be read as the other, as fastavro then does."""
+    kinds = [each.kind for each in node.inside if node.kind == "union"]
+    return any(len(alike.intersection(kinds)) > 1 for alike in _ALIKE)
 
 
 def _without_decimals(schema: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.support import samples
+from tests.support.hostile_messages import record
 from tests.support.samples import FITS, WANTED, body_of, official_schema, sample_alert, with_images
 
 from alertstream.avro.decoder import Decoder
@@ -70,3 +71,19 @@ def test_huge_array_is_refused_without_allocating_it() -> None:
     for fields in (None, ()):
         with pytest.raises(UndecodableError):
             Decoder(schema, fields).decode(two_gigabytes + b"x")
+
+
+@pytest.mark.parametrize(
+    ("union", "body", "value"),
+    [
+        (["null", "double", "long"], b"\4\xfe" + b"\xff" * 8 + b"\1", 2**63 - 1),
+        (["null", "string", "bytes"], b"\4\2\xff", b"\xff"),
+        (["null", "bytes", {"type": "string", "logicalType": "x"}], b"\4\2a", "a"),
+    ],
+)
+def test_types_that_could_be_read_as_one_another_are_not(
+    union: list[str], body: bytes, value: object
+) -> None:
+    schema = parsed(record(union, "int"))
+    for fields in (None, {"f0"}):
+        assert repr(Decoder(schema, fields).decode(body + b"\0")["f0"]) == repr(value)

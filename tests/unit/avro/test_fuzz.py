@@ -9,10 +9,8 @@ import random
 import resource
 import time
 import tracemalloc
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from io import BytesIO
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import fastavro
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.fuzzing import GENERATORS, GIANT, MAX_SECONDS, VERSIONS, WHOLE, Tally, damaged
 from tests.support.hostile_messages import COMPRESS, array, carried, nested, record
 from tests.support.samples import body_of, official_schema, sample_alert, schema_id, write_container
 
@@ -28,20 +27,14 @@ from alertstream.avro import blocks
 from alertstream.avro.blocks import opened
 from alertstream.avro.container import ContainerFile
 from alertstream.avro.decoder import Decoder
-from alertstream.avro.schema_tree import Type, tree
 from alertstream.avro.schemas import Schemas, package_folder, parsed, read_schema
 from alertstream.avro.wire import pack, varint
 from alertstream.errors import DataError, SchemaError, UndecodableError
 from alertstream.reading.decoder import AlertDecoder
-from alertstream.sending.encoders import container_encoder
 
 FUZZ_TIMES = int(os.environ.get("FUZZ_TIMES", "1"))
 SECOND = 1.0
-MAX_SECONDS = 2.0
 MEGABYTE = 1024 * 1024
-GIANT = [2**31 - 1, 2**31, 2**62, 2**63 - 1, -1, -2, -(2**31), -(2**63)]
-VERSIONS = ("3.0", "6.0", "7.4", "10.0", "11.1")
-WHOLE = AlertDecoder(Schemas())
 FILTERED = field_paths(["visit", "snr", "flux"])
 PARTS = [
     AlertDecoder(Schemas(), fields)
@@ -64,44 +57,7 @@ def thorough(cases: int) -> Callable[[Any], Any]:
     )
 
 
-def alert_messages() -> list[bytes]:
-    """Alerts of several versions, in the wire format and as container files."""
-    made = []
-    for version in VERSIONS:
-        image = b"SIMPLE  =" + bytes(500)
-        images = dict.fromkeys(("cutoutDifference", "cutoutScience", "cutoutTemplate"), image)
-        body = body_of(sample_alert(version) | images, version)
-        made.append(pack(schema_id(version), body))
-        made.append(b"".join(container_encoder(Schemas().by_id(schema_id(version)))(body)))
-    return made
-
-
-MESSAGES = alert_messages()
 SCHEMA_6 = (package_folder("schemas") / "lsst.v6_0.alert.avsc").read_text(encoding="utf-8")
-
-
-@st.composite
-def damaged(draw: st.DrawFn) -> bytes:
-    """A real message, or a few of them, damaged in one to four places."""
-    message = bytearray(draw(st.sampled_from(MESSAGES)))
-    for _ in range(draw(st.integers(1, 4))):
-        # Half of the damage is where lengths and counts are: in the first and last kilobyte.
-        place = draw(st.integers(0, len(message)) | st.integers(0, 1000) | st.integers(-1000, -1))
-        kind = draw(st.sampled_from(("cut", "flip", "insert", "remove", "giant", "double")))
-        if kind == "cut":
-            del message[place:]
-        elif kind == "flip" and -len(message) <= place < len(message):
-            message[place] ^= 1 << draw(st.integers(0, 7))
-        elif kind == "insert":
-            message[place:place] = draw(st.binary(max_size=20))
-        elif kind == "remove":
-            del message[place : place + draw(st.integers(1, 40))]
-        elif kind == "giant":
-            number = varint(draw(st.sampled_from(GIANT)))
-            message[place : place + len(number)] = number
-        elif kind == "double":
-            message += message[place:]
-    return bytes(message)
 
 
 def decode_or_refuse(message: bytes | None, decoders: Iterable[AlertDecoder] = ()) -> None:
@@ -150,10 +106,17 @@ def test_any_body_behind_a_header(version: str, body: bytes, number: int) -> Non
     decode_or_refuse(pack(number, body))
 
 
-@thorough(200)
-@given(damaged())
-def test_damaged_alerts(message: bytes) -> None:
-    decode_or_refuse(message)
+@pytest.mark.hostile("1i: messages made by chance, by three generators")
+@pytest.mark.parametrize(
+    ("generator", "cases"), [("mutated", 80), ("generated", 80), ("compressed", 50)]
+)
+def test_made_messages(generator: str, cases: int) -> None:
+    """As many of them as one likes are tried by ``python -m tests.faults.fuzz``."""
+    made, check = GENERATORS[generator]
+    tally = Tally()
+    thorough(cases)(given(made)(lambda made: check(made, tally)))()
+    assert tally.inputs[generator] > 12 * cases
+    assert tally.alerts[generator] > tally.inputs[generator] / 5
 
 
 @thorough(120)
@@ -240,7 +203,7 @@ def test_any_schema_in_a_message(fields: list[Any], body: bytes) -> None:
     assert opened(message)[1] == body
 
 
-@thorough(40)
+@thorough(20)
 @given(st.data())
 def test_odd_values_in_a_real_schema(data: st.DataObject) -> None:
     schema = json.loads(SCHEMA_6)
@@ -253,143 +216,6 @@ def test_odd_values_in_a_real_schema(data: st.DataObject) -> None:
             break
         node = node[key]
     decode_or_refuse(carried(schema, body_of(sample_alert("6.0"), "6.0")))
-
-
-FIELDS = ("diaSource", "snr", "visit", "psfFlux", "prvDiaSources", "f0", "f1", "a", "b")
-LEAVES = [
-    *("null", "boolean", "int", "long", "float", "double", "bytes", "string"),
-    {"type": "long", "logicalType": "timestamp-micros"},
-    {"type": "string", "logicalType": "uuid"},
-    {"type": "bytes", "logicalType": "decimal", "precision": 9},
-]
-
-
-class MadeSchema:
-    """A valid schema by chance: deep, wide, doubling, or containing itself."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
-        self.names: list[str] = []
-        shape = rng.choice(("tree", "doubling", "wide"))
-        if shape == "wide":
-            kinds = [self.kind(1) for _ in range(rng.choice((5, 30, 300)))]
-            names = [f"w{number}" for number in range(len(kinds))]
-        else:
-            kinds = [self.kind(rng.randint(1, 6)) for _ in range(rng.randint(1, 6))]
-            if shape == "doubling":
-                kinds = [self.doubling(rng.randint(2, 4), rng.randint(1, 30))]
-            names = rng.sample(FIELDS, len(kinds))
-        fields = [{"name": n, "type": kind} for n, kind in zip(names, kinds, strict=True)]
-        self.schema = {"type": "record", "name": "made", "fields": fields}
-
-    def name(self) -> str:
-        self.names.append(f"n{len(self.names)}")
-        return self.names[-1]
-
-    def kind(self, levels: int) -> Any:
-        rng = self.rng
-        what = rng.choice(("leaf", "array", "map", "union", "record", "named", "enum", "fixed"))
-        if levels == 0 or what == "leaf":
-            return rng.choice(LEAVES)
-        if what in ("array", "map"):
-            return {"type": what, CONTENTS[what]: self.kind(levels - 1)}
-        if what == "union":
-            return ["null", *([self.kind(0)] if rng.random() < 0.5 else []), self.record(levels)]
-        if what == "enum":
-            return {"type": "enum", "name": self.name(), "symbols": ["A", "B"]}
-        if what == "fixed":
-            return {"type": "fixed", "name": self.name(), "size": rng.choice((0, 1, 8, 5000))}
-        # What is not defined yet, or contains itself, is among them.
-        return rng.choice(self.names) if what == "named" and self.names else self.record(levels)
-
-    def record(self, levels: int) -> dict[str, Any]:
-        name, names = self.name(), self.rng.sample(FIELDS, self.rng.randint(0, 5))
-        fields = [{"name": each, "type": self.kind(levels - 1)} for each in names]
-        return {"type": "record", "name": name, "fields": fields}
-
-    def doubling(self, times: int, levels: int) -> Any:
-        inner: Any = self.rng.choice(LEAVES)
-        for _ in range(levels):
-            again = inner["name"] if isinstance(inner, dict) and "name" in inner else inner
-            kinds = [inner, *[again] * (times - 1)]
-            names = self.rng.sample(FIELDS, times)
-            fields = [{"name": n, "type": kind} for n, kind in zip(names, kinds, strict=True)]
-            inner = {"type": "record", "name": self.name(), "fields": fields}
-        return self.rng.choice((inner, array(inner), {"type": "map", "values": inner}))
-
-    def bodies(self) -> Iterator[bytes]:
-        """What the schema says, damaged or not, and the same bytes again and again."""
-        rng = self.rng
-        with suppress(SchemaError):
-            root = tree(parsed(self.schema))
-            body = b"".join(islice(self.encoded(root), 20_000))
-            yield body
-            yield body[: rng.randrange(len(body) + 1)]
-            damaged = bytearray(body)
-            for _ in range(rng.randint(1, 4) if body else 0):
-                damaged[rng.randrange(len(body))] = rng.randrange(256)
-            yield bytes(damaged)
-        for _ in range(4):
-            item = rng.choice((b"\0", b"\1", b"\2", b"\2\2", b"\4\0", rng.randbytes(5)))
-            counts = b"".join(varint(rng.choice((0, 1, 2, 10**6, 2**62))) for _ in range(3))
-            yield rng.choice((b"", counts)) + item * (
-                10**6 if rng.random() < 0.01 else 10 ** rng.randint(0, 4)
-            )
-
-    def encoded(self, node: Type) -> Iterator[bytes]:
-        rng = self.rng
-        match node.kind:
-            case "record":
-                for each in node.inside:
-                    yield from self.encoded(each)
-            case "union":
-                index = rng.randrange(len(node.inside))
-                yield varint(index)
-                yield from self.encoded(node.inside[index])
-            case "array" | "map":
-                count = rng.choice((0, 1, 2, 20))
-                for _ in range(count):
-                    yield varint(1) + (b"\2k" if node.kind == "map" else b"")
-                    yield from self.encoded(node.inside[0])
-                yield b"\0"
-            case "fixed":
-                yield bytes(node.schema["size"])
-            case "enum":
-                yield varint(rng.randrange(2))
-            case "bytes" | "string":
-                content = b"x" * rng.choice((0, 1, 36, 5000))
-                yield varint(len(content)) + content
-            case "float" | "double":
-                yield rng.randbytes(4 if node.kind == "float" else 8)
-            case "int" | "long" | "boolean":
-                yield b"\1" if node.kind == "boolean" else varint(rng.getrandbits(30))
-
-
-CONTENTS = {"array": "items", "map": "values"}
-
-
-class Registered(Schemas):
-    """One schema, with an id."""
-
-    def __init__(self, schema: Any) -> None:
-        super().__init__()
-        self._schema = schema
-
-    def by_id(self, schema_id: int) -> Any:
-        return parsed(self._schema)
-
-
-@thorough(60)
-@given(st.integers(0, 2**64))
-def test_made_schemas(seed: int) -> None:
-    """Seven bodies each, in a container file, as it is or compressed, and by the schema's id."""
-    made = MadeSchema(random.Random(seed))
-    by_id = [AlertDecoder(Registered(made.schema), paths) for paths in (None, FILTERED)]
-    for body in made.bodies():
-        codec = made.rng.choice(("null", "null", *COMPRESS))
-        packed = COMPRESS[codec](body) if codec in COMPRESS else body
-        decode_or_refuse(carried(made.schema, packed, codec), (WHOLE, PARTS[0]))
-        decode_or_refuse(pack(4242, body), by_id)
 
 
 BOMBS = {
