@@ -1,9 +1,9 @@
 """Send, filter, print and monitor a sky survey's alert stream on Apache Kafka.
 
 For programs there are :func:`read` and :func:`send`, and what these take and give:
-:class:`Connection`, :class:`Alert`, :class:`ReceivedAlert`; filters are classes of
-:class:`AlertFilter`, and all errors are of the family of :class:`AlertStreamError`. Everything else
-is internal, and may move.
+:class:`Connection`, :class:`Alert`, :class:`ReceivedAlert`; :func:`add_survey` makes a further
+survey known; filters are classes of :class:`AlertFilter`, and all errors are of the family of
+:class:`AlertStreamError`. Everything else is internal, and may move.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from alertstream.errors import (
 
 if TYPE_CHECKING:
     from alertstream.alert.alert import Alert
+    from alertstream.alert.surveys import add_survey
     from alertstream.filtering.filters import AlertFilter
     from alertstream.kafka.connection import Connection
     from alertstream.reading.api import read
@@ -56,6 +57,7 @@ __all__ = [
     "UndecodableError",
     "UsageError",
     "__version__",
+    "add_survey",
     "read",
     "send",
 ]
@@ -65,6 +67,7 @@ _HOMES = {
     "AlertFilter": "filtering.filters",
     "Connection": "kafka.connection",
     "ReceivedAlert": "reading.decoder",
+    "add_survey": "alert.surveys",
     "read": "reading.api",
     "send": "sending.api",
 }

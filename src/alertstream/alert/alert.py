@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, cast
 
-from alertstream.alert.surveys import QUANTITIES, Survey, survey_of
+from alertstream.alert.surveys import QUANTITIES, survey_with
+from alertstream.alert.surveys.survey import AB_ZERO, DAY, MAGNITUDE_OF_E, Survey, number
 
-AB_ZERO = 31.4
-"""AB magnitude of 1 nJy; magnitude 20 is 36,307.8 nJy."""
-
-_DAY = 86400
 _TAI_MINUS_UTC = timedelta(seconds=37)
 _MJD_OF_1970 = 40587
 _MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
-_MAGNITUDE_OF_E = 2.5 / math.log(10)
+_NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Alert(dict[str, Any]):
@@ -27,44 +25,51 @@ class Alert(dict[str, Any]):
     name or an id, so that comparing it is never an error and never true.
     """
 
-    @cached_property
-    def survey(self) -> Survey:
-        """Which survey it comes from."""
-        return survey_of(self)
+    def __init__(
+        self, fields: Mapping[str, Any] = _NO_FIELDS, survey: Survey | None = None
+    ) -> None:
+        """Make an alert of its fields.
+
+        :param survey: which it is of; None: of which its fields say so.
+        """
+        super().__init__(fields)
+        self.survey = survey or survey_with(fields)
 
     def value(self, name: str) -> Any:
         """Return a quantity, or what is at a dotted path; through an array, that of each item."""
         return getattr(self, name) if name in QUANTITIES else _at(self, name.split("."))
 
-    def _stated(self, quantity: str, nothing: tuple[Any, ...] = (None,)) -> Any:
-        """Return the first value that a quantity has, except those that stand for ``nothing``.
-
-        Since version 11, LSST may write an id of 0 for none.
-        """
+    def _stated(self, quantity: str) -> Any:
+        """Return the first value that a quantity has."""
         for path in self.survey.paths.get(quantity, ()):
             value = _at(self, path)
-            if value not in nothing:
+            if value is not None:
                 return value
         return None
 
+    def _id(self, quantity: str) -> Any:
+        """Return the first id that a quantity has, except those that stand for none."""
+        values = (_at(self, path) for path in self.survey.paths.get(quantity, ()))
+        none = self.survey.no_id
+        return next((each for each in values if each is not None and each not in none), None)
+
     def _measured(self, quantity: str) -> float:
-        value = self._stated(quantity)
-        return math.nan if value is None else float(value)
+        return number(self._stated(quantity))
 
     @cached_property
-    def source_id(self) -> int | None:
-        """The detection's id, 64 bits."""
-        return cast("int | None", self._stated("source_id"))
+    def source_id(self) -> int | str | None:
+        """The detection's id, a number of 64 bits, or a name."""
+        return cast("int | str | None", self._stated("source_id"))
 
     @cached_property
     def object_id(self) -> int | str | None:
         """The id of the object that was detected: of the Solar System only if of no other."""
-        return cast("int | str | None", self._stated("object_id", nothing=(None, 0)))
+        return cast("int | str | None", self._id("object_id"))
 
     @cached_property
     def ss_object_id(self) -> int | None:
         """The id of the Solar System object that was detected."""
-        return cast("int | None", self._stated("ss_object_id", nothing=(None, 0)))
+        return cast("int | None", self._id("ss_object_id"))
 
     @cached_property
     def designation(self) -> str | None:
@@ -104,8 +109,8 @@ class Alert(dict[str, Any]):
 
     @cached_property
     def mjd(self) -> float:
-        """The middle of the exposure, MJD: TAI for LSST, UTC for ZTF."""
-        return self._measured("mjd") - self.survey.mjd_zero
+        """The middle of the exposure, MJD, in the survey's :attr:`time_scale`."""
+        return self.survey.middle(self._stated)
 
     @cached_property
     def exposure_time(self) -> float:
@@ -118,11 +123,9 @@ class Alert(dict[str, Any]):
 
         An exposure whose time is not stated counts as one of its survey's usual ones.
         """
-        survey, exposure = self.survey, self.exposure_time
-        if not 0 <= exposure < math.inf:
-            exposure = survey.exposure
-        end = (self.mjd - _MJD_OF_1970) * _DAY + exposure * survey.exposed_after
-        return end - _TAI_MINUS_UTC.total_seconds() if survey.time_scale == "TAI" else end
+        length = self.survey.length(self._stated)
+        end = (self.mjd - _MJD_OF_1970) * DAY + length / 2
+        return end - _TAI_MINUS_UTC.total_seconds() if self.time_scale == "TAI" else end
 
     @property
     def time_scale(self) -> str:
@@ -141,49 +144,70 @@ class Alert(dict[str, Any]):
 
     @cached_property
     def flux(self) -> float:
-        """Flux of a point source in the difference image, nJy."""
-        if "flux" in self.survey.paths:
-            return self._measured("flux")
-        try:
-            return float(10 ** (0.4 * (AB_ZERO - self.magnitude)))
-        except OverflowError:
-            return math.nan
+        """Flux of a point source in the difference image, nJy; negative where it became fainter."""
+        return self.survey.flux(self._stated)
 
     @cached_property
     def flux_error(self) -> float:
         """One sigma of the flux, nJy."""
-        if "flux_error" in self.survey.paths:
-            return self._measured("flux_error")
-        return self.flux * self.magnitude_error / _MAGNITUDE_OF_E
+        return self.survey.flux_error(self._stated, self.flux)
 
     @cached_property
     def snr(self) -> float:
-        """Signal-to-noise ratio of the detection; for ZTF, that of its magnitude."""
+        """Signal-to-noise ratio of the detection, as the survey states it, or else of its flux.
+
+        It is negative where the survey has a field of its own for what became fainter.
+        """
         if "snr" in self.survey.paths:
-            return self._measured("snr")
-        error = self.magnitude_error
-        return _MAGNITUDE_OF_E / error if error > 0 else math.nan
+            snr = self._measured("snr")
+        elif self.survey.states_flux:
+            snr = self.flux / self.flux_error if self.flux_error > 0 else math.nan
+        else:
+            error = self._measured("magnitude_error")
+            snr = MAGNITUDE_OF_E / error if error > 0 else math.nan
+        return math.copysign(snr, self._sign) if self.survey.states_sign else snr
+
+    @cached_property
+    def _sign(self) -> float:
+        return self.survey.sign(self._stated)
 
     @cached_property
     def magnitude(self) -> float:
-        """AB magnitude; NaN where the flux is not positive."""
-        if "magnitude" in self.survey.paths:
-            return self._measured("magnitude")
-        flux = self.flux
-        return AB_ZERO - 2.5 * math.log10(flux) if flux > 0 else math.nan
+        """AB magnitude of the flux; NaN where that is not positive."""
+        if self.survey.states_flux:
+            return _magnitude(self.flux)
+        return self._measured("magnitude") if self._sign > 0 else math.nan
 
     @cached_property
     def magnitude_error(self) -> float:
         """One sigma of the magnitude."""
-        if "magnitude_error" in self.survey.paths:
-            return self._measured("magnitude_error")
-        return _MAGNITUDE_OF_E * self.flux_error / self.flux if self.flux > 0 else math.nan
+        if self.survey.states_flux:
+            return MAGNITUDE_OF_E * self.flux_error / self.flux if self.flux > 0 else math.nan
+        return self._measured("magnitude_error") if self._sign > 0 else math.nan
 
     @cached_property
-    def history(self) -> int:
-        """How many earlier detections of the object it carries."""
-        (path,) = self.survey.paths["history"]
-        return len(self.get(path[0]) or ())
+    def science_flux(self) -> float:
+        """Flux at the same place in the visit's own image, nJy: of a variable star, all of it."""
+        return self._measured("science_flux") * self.survey.nano_janskys
+
+    @cached_property
+    def science_flux_error(self) -> float:
+        """One sigma of the science flux, nJy."""
+        return self._measured("science_flux_error") * self.survey.nano_janskys
+
+    @cached_property
+    def science_magnitude(self) -> float:
+        """AB magnitude of the science flux; NaN where that is not positive."""
+        return _magnitude(self.science_flux)
+
+    @cached_property
+    def history(self) -> float:
+        """How many earlier detections of the object it carries; NaN if its survey does not."""
+        if not self.survey.detections:
+            return math.nan
+        earlier, name = self.get(self.survey.detections) or (), self.survey.detection_id
+        # What has null for its id is an upper limit.
+        return sum(each.get(name, 0) is not None for each in earlier if isinstance(each, dict))
 
     def cutouts(self) -> dict[str, tuple[str, bytes]]:
         """Return the images by their names (``Science``, …): file name and FITS bytes.
@@ -220,6 +244,10 @@ class Alert(dict[str, Any]):
         if math.isfinite(self.flux):
             return f"{self.flux:+.0f}{_error(self.flux_error, '.0f')} nJy"
         return "-"
+
+
+def _magnitude(flux: float) -> float:
+    return AB_ZERO - 2.5 * math.log10(flux) if flux > 0 else math.nan
 
 
 def _error(sigma: float, form: str) -> str:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 from itertools import islice
 
-from alertstream.alert.surveys import QUANTITIES, SURVEYS, cutout_paths
+from alertstream.alert.surveys import QUANTITIES, cutout_paths, surveys
 from alertstream.avro.schema_tree import ITEMS, VALUES, Schema, fields_below, find, tree
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.thinning import nullable_fields
@@ -19,8 +19,6 @@ MAX_SUGGESTIONS = 20_000
 _ABOUT_FIELDS = (
     "alertstream schema show 11.1 shows what LSST's alerts have; --schemas DIR adds other schemas"
 )
-# What these records have is only known once their schema comes, in a message.
-_KNOWN_LATER = frozenset().union(*(survey.carried for survey in SURVEYS))
 
 
 def require_fields(
@@ -35,7 +33,8 @@ def require_fields(
     if not schemas.known_in_advance:
         return
     named = (name for name in names if name not in QUANTITIES)
-    missing = [name for name in named if name.partition(".")[0] not in _KNOWN_LATER]
+    known_later = _known_later(schemas, more)
+    missing = [name for name in named if name.partition(".")[0] not in known_later]
     for schema in _known(schemas, more):
         if not missing:
             return
@@ -58,13 +57,20 @@ def fields_without(names: Iterable[str], schemas: Schemas) -> frozenset[str]:
     if not schemas.known_in_advance:
         return fields
     newest, *others = [nullable_fields(each) for each in _known(schemas, ())]
-    if wrong := fields.difference(_KNOWN_LATER, newest, *others):
+    if wrong := fields.difference(_known_later(schemas), newest, *others):
         raise UsageError(
             f"no schema has a field {min(wrong) or repr('')} that can be null",
             where="--without",
             todo=f"leave out cutouts, or any of {', '.join(newest)}",
         )
     return fields
+
+
+def _known_later(schemas: Schemas, more: Sequence[Schema] = ()) -> frozenset[str]:
+    """Return the top-level fields that only schemas have that come in messages."""
+    known = {field["name"] for schema in _known(schemas, more) for field in schema["fields"]}
+    later = (each for each in surveys() if each.containers and each.detection not in known)
+    return frozenset(name for survey in later for name in survey.top_level)
 
 
 def missing_in(schema: Schema, names: Iterable[str]) -> list[str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from itertools import chain
 from typing import Any, NamedTuple
 
-from alertstream.alert.surveys import SURVEYS, Survey
+from alertstream.alert.surveys import surveys
+from alertstream.alert.surveys.survey import Survey, flux_of, number
 
 BAND_COLOURS = {
     "u": ("#1600ea", "#3eb7ff"),
@@ -22,13 +22,19 @@ BAND_COLOURS = {
 MAX_VALUE = 1e15
 """Beyond it, times and brightness are not physical, and are not drawn."""
 
+_STATED = (
+    *("mjd", "exposure_time", "band", "flux", "flux_error", "magnitude", "magnitude_error"),
+    *("positive", "negative"),
+)
+
 
 class Measurement(NamedTuple):
-    """How bright an object was at a time.
+    """How much an object's flux differed from that in the template, at a time.
 
     :param kind: ``detection``, ``forced`` (at a known position), ``limit`` (nothing was seen, down
         to ``value``), or ``now``: the alert's own detection.
-    :param value: flux, nJy, or magnitude: what the survey states.
+    :param mjd: middle of the exposure.
+    :param value: flux in the difference image, nJy.
     :param error: one sigma of it; 0 if it is not known.
     """
 
@@ -42,11 +48,14 @@ class Measurement(NamedTuple):
 def light_curve(alert: Mapping[str, Any], survey: Survey) -> list[Measurement]:
     """Return all measurements of an alert's object that have a time and a value, in order of time.
 
-    :param alert: decoded fields; those of ``survey.earlier`` may be left out.
+    :param alert: decoded fields; those of earlier measurements may be left out.
     :raises TypeError, ValueError: times or brightness are not numbers.
     """
-    records = [(kind, alert.get(field)) for field, kind in survey.earlier.items()]
-    records.append(("now", [alert.get(survey.detection)]))
+    records = [
+        ("detection", alert.get(survey.detections)),
+        ("forced", alert.get(survey.forced)),
+        ("now", [alert.get(survey.detection) if survey.detection else alert]),
+    ]
     found = [
         each
         for kind, measured in records
@@ -61,33 +70,37 @@ def _measurements(kind: str, values: Any, survey: Survey) -> Iterator[Measuremen
     if not records:
         return
     # All of them have the same fields, and there may be hundreds.
-    wanted = ("mjd", "band", survey.brightness, f"{survey.brightness}_error")
-    time, band, brightness, error = (survey.field_of(each, records[0]) for each in wanted)
+    fields = {name: survey.field_of(name, records[0]) for name in _STATED}
     for record in records:
-        mjd = _number(record.get(time)) - survey.mjd_zero
-        name = survey.band_name(record.get(band))
-        value, sigma = _number(record.get(brightness)), _number(record.get(error))
-        if math.isnan(value) and survey.magnitude_limit:
-            yield Measurement("limit", mjd, name, _number(record.get(survey.magnitude_limit)), 0.0)
+
+        def stated(name: str, record: dict[str, Any] = record) -> Any:
+            return record.get(fields[name])
+
+        mjd, name = survey.middle(stated), survey.band_name(stated("band"))
+        flux = survey.flux(stated)
+        if math.isnan(flux) and survey.limit:
+            value = flux_of(number(record.get(survey.limit)))
+            yield Measurement("limit", mjd, name, value, 0.0)
         else:
-            yield Measurement(kind, mjd, name, value, sigma if 0 < sigma < MAX_VALUE else 0.0)
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
+            sigma = survey.flux_error(stated, flux)
+            yield Measurement(kind, mjd, name, flux, sigma if 0 < sigma < MAX_VALUE else 0.0)
 
 
 def detection_paths() -> set[str]:
     """Return the dotted paths of earlier detections to decode for a light curve without errors."""
-    paths: set[str] = set()
-    for survey in SURVEYS:
-        array = next(iter(survey.earlier))
-        stated = (survey.paths[each] for each in ("mjd", "band", survey.brightness))
-        names = {path[-1] for path in chain(*stated)} | {survey.magnitude_limit}
-        paths |= {f"{array}.{name}" for name in names if name}
-    return paths
+    return {
+        f"{survey.detections}.{name}"
+        for survey in surveys()
+        if survey.detections
+        for name in (*_names(survey), survey.limit)
+        if name
+    }
+
+
+def _names(survey: Survey) -> set[str]:
+    return {path.rpartition(".")[2] for path in survey.field_paths(("mjd", "band", "flux"))}
 
 
 def light_curve_paths() -> set[str]:
     """Return the fields to decode for a whole light curve, besides the alert's own quantities."""
-    return {field for survey in SURVEYS for field in survey.earlier}
+    return {field for each in surveys() for field in (each.detections, each.forced) if field}

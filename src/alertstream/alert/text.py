@@ -13,7 +13,7 @@ from alertstream.errors import printable
 
 SHOWN = (
     *("source_id", "object_id", "mjd", "ra", "dec", "band"),
-    *("magnitude", "magnitude_error", "flux", "snr", "history"),
+    *("magnitude", "magnitude_error", "flux", "snr", "history", "science_magnitude"),
 )
 """The quantities that a line of text shows."""
 BARS = "▁▂▃▄▅▆▇█"
@@ -24,7 +24,7 @@ SPARKLINE_WIDTH = 20
 
 _GAP, _INDENT = "  ", "  "
 _MIN_RANGE = 0.1
-"""As a fraction of the flux, or in magnitudes: less variation than that is shown as constant."""
+"""As a fraction of the flux: less variation than that is shown as constant."""
 
 Paint = Callable[[str, str], str]
 """Returns a text in the colour of a band: ``paint(text, band)``."""
@@ -52,7 +52,8 @@ _COLUMNS = {
     "SOURCE": ">19",
     "OBJECT": ">19",
     "BAND": "^4",
-    "AB MAGNITUDE": ">19",
+    "CHANGE (AB MAG)": ">19",
+    "SCIENCE": ">7",
     "SNR": ">7",
     "TIME (UTC)": "<19",
     "MJD": "<15",
@@ -80,6 +81,7 @@ def alert_text(alert: Alert, look: Look = PLAIN) -> str:
         printable(str(alert.object_id or "-")),
         band,
         alert.brightness,
+        f"{alert.science_magnitude:.3f}" if math.isfinite(alert.science_magnitude) else "-",
         f"{alert.snr:.1f}" if math.isfinite(alert.snr) else "-",
         alert.utc,
         f"{alert.mjd:11.5f} {alert.time_scale}",
@@ -126,8 +128,8 @@ def sexagesimal(ra: float, dec: float) -> str:
 
 def _history(alert: Alert, look: Look) -> str:
     """Return how many earlier detections there are, over how many days, and the sparkline."""
-    if not alert.history:
-        return f"{0:3}"
+    if not alert.history > 0:
+        return "  -" if math.isnan(alert.history) else "  0"
     measured = [each for each in light_curve(alert, alert.survey) if each.kind != "forced"]
     days = alert.mjd - measured[0].mjd if measured else math.nan
     span = f"{days:.{0 if days >= 100 else 1}f} d" if 0 <= days < MAX_VALUE else "-"
@@ -142,7 +144,7 @@ def _sparkline(alert: Alert, measured: Sequence[Measurement], draw: Paint | None
     drawn = [each for each in measured if draw or each.band == alert.band]
     if len(drawn) < 2:
         return ""
-    height = _heights(alert, [each.value for each in drawn if each.kind != "limit"])
+    height = _heights([each.value for each in drawn if each.kind != "limit"])
     first, last = measured[0].mjd, measured[-1].mjd
     bars: list[tuple[str, str | None]] = [(" ", None)] * SPARKLINE_WIDTH
     # Detections cover limits.
@@ -157,13 +159,10 @@ def _sparkline(alert: Alert, measured: Sequence[Measurement], draw: Paint | None
     return "".join(parts)
 
 
-def _heights(alert: Alert, values: Sequence[float]) -> Callable[[float], int]:
-    """Return what tells the bar of a value among others; little variation is level."""
-    in_flux = alert.survey.brightness == "flux"
-    sign = 1 if in_flux else -1
-    low, high = sorted((sign * min(values, default=0.0), sign * max(values, default=0.0)))
-    least = _MIN_RANGE * (max(abs(low), abs(high)) if in_flux else 1.0)
-    spare = max(least - (high - low), 0.0) / (len(BARS) - 1)
+def _heights(values: Sequence[float]) -> Callable[[float], int]:
+    """Return what tells the bar of a flux among others; little variation is level."""
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    spare = max(_MIN_RANGE * max(abs(low), abs(high)) - (high - low), 0.0) / (len(BARS) - 1)
     # What is constant has one bar's height, and is not between two.
     low, high = low - 3 * spare, high + 4 * spare
-    return lambda value: round((sign * value - low) / ((high - low) or 1.0) * (len(BARS) - 1))
+    return lambda value: round((value - low) / ((high - low) or 1.0) * (len(BARS) - 1))

@@ -28,7 +28,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
 
-from alertstream.alert.alert import AB_ZERO, Alert
+from alertstream.alert.alert import Alert
+from alertstream.alert.surveys.survey import AB_ZERO
 from alertstream.errors import FilterError, UsageError
 
 TEMPLATES = 100

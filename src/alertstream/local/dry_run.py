@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from alertstream.alert.alert import Alert
 from alertstream.avro.container import ContainerFile
 from alertstream.avro.schemas import Schema, Schemas, version_id
 from alertstream.errors import DataError, Notice, UndecodableError
@@ -23,7 +22,7 @@ from alertstream.filtering.filters import AlertFilter
 from alertstream.filtering.pipeline import alert_decoder
 from alertstream.kafka.messages import Message
 from alertstream.printing.lines import LineFormat
-from alertstream.reading.decoder import AlertDecoder
+from alertstream.reading.decoder import AlertDecoder, Undecodable
 from alertstream.sending.encoders import Encoder, container_encoder, unchanged, wire_encoder
 
 MAX_SHOWN = 3
@@ -67,8 +66,11 @@ class DryRun:
         decoder = AlertDecoder(schemas, lines.paths())
 
         def line(message: Message) -> str:
+            alert = decoder.decode(message)
             try:
-                return lines.alert_line(message, Alert(decoder.fields_of(message.value)))
+                if isinstance(alert, Undecodable):
+                    raise UndecodableError(alert.cause)
+                return lines.alert_line(message, alert)
             except UndecodableError as error:
                 return f"{message.position}  {error.what}"
 

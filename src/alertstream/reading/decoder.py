@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
 from alertstream.alert.alert import Alert
+from alertstream.alert.surveys import not_in_schema, survey_of
+from alertstream.alert.surveys.survey import UNKNOWN, Survey
 from alertstream.avro.blocks import opened
 from alertstream.avro.decoder import Decoder
 from alertstream.avro.schemas import Schema, Schemas, schema_of
@@ -26,8 +28,10 @@ DECODING_TIMEOUT = 5.0
 class ReceivedAlert(Alert):
     """An alert with its ``message``: topic, partition, offset, timestamp (ms), value, headers."""
 
-    def __init__(self, fields: dict[str, Any], message: Message) -> None:
-        super().__init__(fields)
+    def __init__(
+        self, fields: dict[str, Any], message: Message, survey: Survey | None = None
+    ) -> None:
+        super().__init__(fields, survey)
         self.message = message
 
 
@@ -71,7 +75,7 @@ class AlertDecoder:
         self._schemas = schemas
         self._paths = paths
         self._on_schema = on_schema
-        self._decoders: dict[int | bytes, Decoder] = {}
+        self._decoders: dict[int | bytes, tuple[Decoder, Survey]] = {}
         self._notice = notice
         self._report = ReportedOnce(notice)
         self._slow: set[str] = set()
@@ -103,7 +107,8 @@ class AlertDecoder:
 
     def _decoded(self, message: Message) -> ReceivedAlert | Undecodable:
         try:
-            return ReceivedAlert(self.fields_of(message.value), message)
+            decoder, survey, body, start = self._opened(message.value)
+            return ReceivedAlert(decoder.decode(body, start), message, survey)
         except UndecodableError as error:
             return self.reject(message, error.what)
 
@@ -112,14 +117,20 @@ class AlertDecoder:
 
         :raises UndecodableError: it is not an alert, or its schema is unknown.
         """
+        decoder, _, body, start = self._opened(value)
+        return decoder.decode(body, start)
+
+    def _opened(self, value: bytes | None) -> tuple[Decoder, Survey, bytes, int]:
+        """Return what decodes a message, whose it is, and bytes with its body's place."""
         if value is None:
             raise UndecodableError("no content")
         if isinstance(value, Unreadable):
             raise UndecodableError(value.cause)
         key, body, start = opened(value)
-        return (self._decoders.get(key) or self._new_decoder(key)).decode(body, start)
+        decoder, survey = self._decoders.get(key) or self._new_decoder(key)
+        return decoder, survey, body, start
 
-    def _new_decoder(self, key: int | bytes) -> Decoder:
+    def _new_decoder(self, key: int | bytes) -> tuple[Decoder, Survey]:
         try:
             schema = schema_of(key, self._schemas)
             decoder = Decoder(schema, self._paths)
@@ -129,7 +140,19 @@ class AlertDecoder:
         if len(self._decoders) == MAX_DECODERS:
             self._decoders.clear()
         self._on_schema(schema)
-        return self._decoders.setdefault(key, decoder)
+        survey = survey_of(schema)
+        self._report_survey(survey, schema)
+        return self._decoders.setdefault(key, (decoder, survey))
+
+    def _report_survey(self, survey: Survey, schema: Schema) -> None:
+        """Say once what a schema's alerts lack."""
+        if survey is UNKNOWN:
+            name = schema["name"]
+            what = f"{name} is no known survey's schema: its alerts have fields, but no quantities"
+            self._report(f"survey {name}", f"{what}; --survey FILE adds a survey's table")
+        for path in not_in_schema(survey, schema):
+            what = f"the table of {survey.name} names {path}, which {schema['name']} does not have"
+            self._report(f"table {survey.name} {path}", what)
 
     def reject(self, message: Message, cause: str) -> Undecodable:
         """Count and report a message as undecodable."""

@@ -66,7 +66,7 @@ async def message_encoders(
                 raise UsageError(what, where=str(path), todo="leave out --schema-id")
             found[path] = unchanged
             continue
-        if schema_id is None and survey_of([each["name"] for each in schema["fields"]]).containers:
+        if schema_id is None and survey_of(schema).containers:
             found[path] = container_encoder(schema)
             continue
         number = await schemas.id_for(schema, subject, stated) if schema_id is None else schema_id

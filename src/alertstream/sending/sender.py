@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from alertstream.alert.alert import Alert
-from alertstream.alert.surveys import field_paths
+from alertstream.alert.surveys import field_paths, survey_of
 from alertstream.avro.blocks import WHOLE, Shard
 from alertstream.avro.container import ContainerFile
 from alertstream.avro.decoder import Decoder
@@ -191,7 +191,8 @@ def _visit_of(container: ContainerFile, body: bytes) -> str | None:
     if container.holds_messages:
         return None
     try:
-        visit = Alert(Decoder(container.schema, field_paths(["visit"])).decode(body)).visit
+        fields = Decoder(container.schema, field_paths(["visit"])).decode(body)
+        visit = Alert(fields, survey_of(container.schema)).visit
     except UndecodableError:
         return None
     return None if visit is None else str(visit)

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from alertstream.alert.light_curve import light_curve
-from alertstream.alert.surveys import LSST, ZTF
+from alertstream.alert.surveys import surveys
+
+LSST, ZTF = surveys()[:2]
 
 
 def source(mjd: Any = 61000.5, flux: Any = 100.0, error: Any = 10.0, band: Any = "r") -> Any:
@@ -37,17 +39,22 @@ def test_fields_of_old_versions_and_what_was_not_decoded() -> None:
 
 
 def test_what_found_nothing_is_a_limit() -> None:
-    own = {"jd": 2458814.5, "fid": 1, "magpsf": 18.0, "sigmapsf": 0.1, "diffmaglim": 20.1}
+    own = {"jd": 2458814.5, "exptime": 0.0, "fid": 1, "magpsf": 18.9, "sigmapsf": 0.1}
     limits = [
-        {"jd": 2458790.5, "fid": 2, "magpsf": value, "diffmaglim": 20.5}
+        {"jd": 2458790.5, "exptime": 0.0, "fid": 2, "magpsf": value, "diffmaglim": 18.9}
         for value in (None, math.nan)
     ]
     found = light_curve({"candidate": own, "prv_candidates": limits}, ZTF)
-    assert found == [
-        ("limit", 58790.0, "r", 20.5, 0.0),
-        ("limit", 58790.0, "r", 20.5, 0.0),
-        ("now", 58814.0, "g", 18.0, 0.1),
-    ]
+    limit = ("limit", 58790.0, "r", pytest.approx(100_000.0), 0.0)
+    assert found[:2] == [limit, limit]
+    assert found[2] == ("now", 58814.0, "g", *map(pytest.approx, (100_000.0, 9210.34)))
+
+
+def test_what_faded_is_below_zero() -> None:
+    now = {"jd": 2458814.5, "magpsf": 18.9, "isdiffpos": "f"}
+    earlier = [now | {"jd": 2458813.5, "isdiffpos": each} for each in ("t", "0", None)]
+    found = light_curve({"candidate": now, "prv_candidates": earlier}, ZTF)
+    assert [round(each.value) for each in found] == [100_000, -100_000, 100_000, -100_000]
 
 
 @pytest.mark.parametrize(

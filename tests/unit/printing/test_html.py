@@ -86,7 +86,7 @@ def test_light_curve_of_magnitudes(tmp_path: Path) -> None:
     page = drawn(alert, tmp_path)
     assert "zero" not in page.of("line", "class")
     assert [each for each in page.of("path", "d") if each.endswith(f" {limit}h6l-3 5z")]
-    assert "limit: MJD 58790.00000, r, > 20.500 mag" in page.text
+    assert "limit: MJD 58790.00017, r, < 22909 nJy" in page.text
     assert "MJD (UTC)" in page.text
 
 

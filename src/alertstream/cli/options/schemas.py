@@ -25,10 +25,24 @@ class FolderOptions(Options):
         "DIR",
     )
 
+    survey: list[Path] | None = _schemas(
+        None,
+        "Table of a further survey: where its alerts have what all alerts have; repeatable.",
+        "FILE.toml",
+    )
+
     def known_schemas(self) -> "Schemas":
-        """Return where schemas are looked up."""
+        """Return where schemas are looked up; make the surveys known that are given.
+
+        :raises UsageError: a survey's table is not valid.
+        """
         from alertstream.avro.schemas import Schemas
 
+        if self.survey:
+            from alertstream.alert.surveys import add_survey
+
+            for each in self.survey:
+                add_survey(each)
         return Schemas(self.schemas or ())
 
 
@@ -50,8 +64,9 @@ class SchemaOptions(FolderOptions):
 
         :raises UsageError: an option is invalid, or the password file cannot be read.
         """
+        in_folders = super().known_schemas()
         if self.registry is None:
-            return super().known_schemas()
+            return in_folders
         from platformdirs import user_cache_path
 
         from alertstream.avro.registry import RegistrySchemas

@@ -195,14 +195,10 @@ def plot(alert: Alert) -> Plot | None:
     ]
     if not measured:
         return None
-    in_flux = alert.survey.brightness == "flux"
     time = Axis.over([each.mjd for each in measured], 0.5, AREA["left"] + 6, AREA["right"] - 6)
     ends = [each.value + sign * each.error for each in measured for sign in (-1, 1)]
-    # Brighter is up, and magnitudes grow downwards.
-    start, end = AREA["bottom"] - 5, AREA["top"] + 5
-    if in_flux:
-        return Plot(measured, time, Axis.over(ends, 1.0, start, end), "nJy", alert.time_scale)
-    return Plot(measured, time, Axis.over(ends, 0.1, end, start), "mag", alert.time_scale)
+    brightness = Axis.over(ends, 1.0, AREA["bottom"] - 5, AREA["top"] + 5)
+    return Plot(measured, time, brightness, "nJy", alert.time_scale)
 
 
 def _short(value: int | str | None) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alertstream.alert.surveys import QUANTITIES, SURVEYS, field_paths
+from alertstream.alert.surveys import QUANTITIES, field_paths, survey_of, surveys
 from alertstream.avro.blocks import opened
 from alertstream.avro.schema_tree import Schema, Type, find, tree
 from alertstream.avro.schemas import Schemas, schema_of
@@ -31,14 +32,14 @@ MAX_COLUMNS = 1_000
 """Columns that one field becomes, a record's fields each one."""
 
 _QUANTITIES = {
-    "source_id": pyarrow.int64(),
     "ss_object_id": pyarrow.int64(),
     "visit": pyarrow.int64(),
     "history": pyarrow.int64(),
     "band": pyarrow.string(),
     "designation": pyarrow.string(),
 }
-"""Types of quantities that are not measured; an ``object_id`` has that of each survey."""
+"""Types of quantities that are not measured; ids have those of each survey."""
+_IDS = ("source_id", "object_id")
 _PRIMITIVES = {
     "boolean": pyarrow.bool_(),
     "int": pyarrow.int32(),
@@ -92,6 +93,8 @@ class ParquetFile(Writer):
             self._columns = pyarrow.schema(columns)
         try:
             row = {name: alert.value(name) for name in self._fields}
+            if math.isnan(row.get("history", 0)):
+                row["history"] = None
             self._batch([row])
         except (ArithmeticError, TypeError, ValueError, pyarrow.ArrowException) as error:
             raise UndecodableError("fields whose types differ from the table's columns") from error
@@ -137,11 +140,12 @@ class ParquetFile(Writer):
 
 def _column_type(name: str, own: Schema, schemas: Schemas) -> Any:
     """Return the type of a field by a schema, or else by the newest that has it."""
-    if name in QUANTITIES and name != "object_id":
+    if name in QUANTITIES and name not in _IDS:
         return _QUANTITIES.get(name, pyarrow.float64())
     paths = [tuple(name.split("."))]
-    if name in QUANTITIES:
-        paths = [path for survey in SURVEYS for path in survey.paths.get(name, ())]
+    if name in _IDS:
+        known = (survey_of(own), *surveys())
+        paths = [path for survey in known for path in survey.paths.get(name, ())]
     others = (schemas.by_id(each) for each in reversed(schemas.ids()))
     for schema in (own, *others):
         root = tree(schema)
