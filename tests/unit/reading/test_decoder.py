@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from tests.support.samples import body_of, sample_alert, schema_id
@@ -49,6 +52,23 @@ def test_what_cannot_be_decoded_is_counted_and_each_cause_reported_once() -> Non
         "undecodable message: unknown schema id 4242 · alerts[1]@0",
         "undecodable message: no content · alerts[1]@1",
         "undecodable message: no wire-format header · alerts[1]@3",
+    ]
+
+
+def test_a_survey_that_is_not_known_is_said_once(tmp_path: Path) -> None:
+    fields = [{"name": "ra", "type": "double"}]
+    for number in (1, 2):
+        schema = {"type": "record", "name": "goto.alert", "fields": fields, "doc": str(number)}
+        (tmp_path / f"{number}.avsc").write_text(json.dumps(schema))
+    told: list[str] = []
+    decoder = AlertDecoder(Schemas([tmp_path]), notice=told.append)
+    for number in (1, 2, 1):
+        found = decoder.decode(message(pack(number, bytes(8))))
+    assert isinstance(found, ReceivedAlert)
+    assert (found["ra"], math.isnan(found.ra), found.survey.name) == (0.0, True, "unknown")
+    assert [each for each in told if "survey" in each] == [
+        "goto.alert is no known survey's schema: its alerts have fields, but no quantities; "
+        "--survey FILE adds a survey's table"
     ]
 
 
