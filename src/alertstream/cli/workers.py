@@ -147,6 +147,7 @@ async def _filter(command: Command, account: FilterAccount, stop: asyncio.Event)
             if counts.final:
                 # The same for each filter; all else has been added by visit.
                 undecodable = counts.undecodable
+                account.seconds = max(account.seconds, counts.seconds)
             else:
                 account.add([counts])
         account.add([], undecodable)

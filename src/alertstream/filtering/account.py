@@ -27,6 +27,7 @@ class FilterCounts:
 
     :param visit: None stands for alerts that name no visit, unless the counts are final.
     :param visits: if not 0, the sum of so many visits, which are not named.
+    :param seconds: from the first message to the last one; 0 is unknown.
     """
 
     filter: str
@@ -38,6 +39,7 @@ class FilterCounts:
     failed: int = 0
     final: bool = False
     visits: int = 0
+    seconds: float = 0.0
 
     @classmethod
     def from_json(cls, counts: Mapping[str, Any]) -> FilterCounts:
@@ -48,6 +50,11 @@ class FilterCounts:
     def rejected(self) -> int:
         """Alerts that the filter did not want."""
         return self.seen - self.passed - self.capped - self.undecodable
+
+    @property
+    def rate(self) -> float:
+        """Alerts per second."""
+        return self.seen / self.seconds if self.seconds else 0.0
 
     def add(self, other: FilterCounts) -> None:
         """Add the numbers of another account of the same filter."""
@@ -83,7 +90,8 @@ class FilterCounts:
         """Return the counts as a JSON object; only those of all messages have ``final``."""
         names = ("filter", "visit", "seen", "passed", "rejected", "capped", "undecodable", "failed")
         counts = {name: getattr(self, name) for name in names}
-        more = {"final": self.final, "visits": self.visits}
+        more = {"final": self.final, "visits": self.visits, "seconds": round(self.seconds, 6)}
+        more["alerts_per_second"] = round(self.rate, 1)
         return counts | {name: value for name, value in more.items() if value}
 
 
@@ -142,6 +150,14 @@ class FilterAccount:
         self._visits: dict[_Visit, dict[str, FilterCounts]] = {}
         self._last_added: dict[_Visit, float] = {}
         self._now = now
+        self._began: float | None = None
+        self.seconds = 0.0
+        """From the first message that came to the last one that was counted."""
+
+    def begin(self) -> None:
+        """Count the seconds from now on, if this is the first time."""
+        if self._began is None:
+            self._began = self._now()
 
     def add(self, counts: Iterable[FilterCounts], undecodable: int = 0) -> None:
         """Add what filters did with alerts of visits, and the number of undecodable messages.
@@ -150,6 +166,8 @@ class FilterAccount:
         those to which nothing was added for longest are summed up.
         """
         self._undecodable += undecodable
+        if self._began is not None:
+            self.seconds = self._now() - self._began
         for visit, of_visit in groupby(counts, lambda each: _OTHERS if each.visits else each.visit):
             for each in of_visit:
                 self._totals[each.filter].add(each)
@@ -186,6 +204,11 @@ class FilterAccount:
     def totals(self) -> list[FilterCounts]:
         """Return each filter's counts of all messages."""
         return [
-            replace(each, seen=each.seen + self._undecodable, undecodable=self._undecodable)
+            replace(
+                each,
+                seen=each.seen + self._undecodable,
+                undecodable=self._undecodable,
+                seconds=self.seconds,
+            )
             for each in self._totals.values()
         ]

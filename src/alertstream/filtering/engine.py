@@ -21,7 +21,7 @@ from alertstream.filtering.caps import Claim, VisitCaps, bits, visit_or_minute
 from alertstream.filtering.filters import AlertFilter, error_line
 from alertstream.filtering.watchdog import FilterTimeout, Watchdog
 from alertstream.kafka.messages import MAX_ADDED, Copy, Message, next_offsets
-from alertstream.kafka.topics import UNDECODABLE_SUFFIX
+from alertstream.kafka.topics import UNDECODABLE_SUFFIX, is_pattern
 from alertstream.reading.decoder import ReceivedAlert, ReportedOnce, Undecodable
 
 JUDGING_TIMEOUT = 0.25
@@ -73,6 +73,7 @@ class FilterEngine:
     ) -> None:
         self._filters = [(1 << index, each) for index, each in enumerate(filters)]
         self._topics = [each.topic for each in filters]
+        self._outputs = ["" if is_pattern(topic) else topic for topic in self._topics]
         self._caps = caps
         self._report = ReportedOnce(notice)
         self._watchdog = Watchdog(self._topics, FilterEngine._passed.__code__, notice)
@@ -150,7 +151,7 @@ class FilterEngine:
     def _that_fit(self, message: Message, visit: int | None, wanted: int, judged: Judged) -> int:
         """Return the bits of those filters whose topics take an alert."""
         for index in bits(wanted):
-            topic = self._topics[index]
+            topic = self._outputs[index] or message.topic
             if Copy(topic, message).max_size > self._limits.get(topic, math.inf):
                 wanted &= ~(1 << index)
                 judged.failed[visit, 1 << index] += 1
@@ -176,7 +177,9 @@ class FilterEngine:
             capped[visit, wanted & ~granted] += 1
             if granted:
                 copied = self._thin(message)
-                copies += [Copy(self._topics[index], copied) for index in bits(granted)]
+                copies += [
+                    Copy(self._outputs[index] or message.topic, copied) for index in bits(granted)
+                ]
         self._caps.forget_old()
         offsets = next_offsets(judged.messages, self._caps.as_metadata())
         tallies = {"passed": passed, "capped": capped, "failed": judged.failed}

@@ -86,6 +86,29 @@ class TemplateFilter(AlertFilter):
         return alert.snr > SNR_CUT and alert.flux > FLUX_CUT
 
 
+class MirrorFilter(AlertFilter):
+    """Passes everything, or everything of a visit."""
+
+    def __init__(self, topic: str, visit: int | None = None) -> None:
+        self._topic = topic
+        self.visit = visit
+        self.fields = () if visit is None else ("visit",)  # type: ignore[misc]
+
+    @property
+    def topic(self) -> str:
+        """The output topic; a pattern stands for topics of the same names as those it matches."""
+        return self._topic
+
+    @property
+    def declared_in(self) -> str:
+        """What it is on a command line."""
+        return "--all" if self.visit is None else f"--all --visit {self.visit}"
+
+    def passes(self, alert: Alert) -> bool:
+        """Return whether it is of the visit, if there is one."""
+        return self.visit is None or alert.visit == self.visit
+
+
 def template_filter(number: int) -> type[TemplateFilter]:
     """Return the class ``Filter001`` for 1, and so on to 100."""
     return type(f"Filter{number:03}", (TemplateFilter,), {"__doc__": TemplateFilter.__doc__})

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -23,7 +23,7 @@ from alertstream.errors import DeliveryError, Notice, SecurityError
 from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.caps import VisitCaps
 from alertstream.filtering.engine import FilterEngine
-from alertstream.filtering.filters import AlertFilter, union_of_fields
+from alertstream.filtering.filters import AlertFilter, MirrorFilter, union_of_fields
 from alertstream.filtering.shared_caps import SharedCaps, shared_caps
 from alertstream.filtering.writer import Destination, TransactionalWriter
 from alertstream.kafka.admin import make_topics, require_topics
@@ -33,13 +33,15 @@ from alertstream.kafka.consumer import ClientOf, Consumer, Progress, subscribe
 from alertstream.kafka.messages import Message
 from alertstream.kafka.producer import producer
 from alertstream.kafka.subscription import Subscription
-from alertstream.kafka.topics import TopicLayout
-from alertstream.reading.decoder import AlertDecoder, ReportedOnce, decodable
+from alertstream.kafka.topics import TopicLayout, is_pattern
+from alertstream.reading.decoder import AlertDecoder, LenientDecoder, ReportedOnce, decodable
 from alertstream.reading.stand_ins import group_elsewhere
 from alertstream.reading.thinning import Thinning
 
 FLUSH_INTERVAL = 5.0
 """Seconds that offsets may wait to be committed while alerts come and none passes."""
+PACE_INTERVAL = 0.1
+"""Seconds for which messages come at once, if their rate is bounded."""
 NO_RIGHT_TO_WRITE = "write to a Kafka of your own with --to HOST:PORT, or ask for the right"
 
 Report = Callable[[Sequence[FilterCounts]], Awaitable[None]]
@@ -53,12 +55,14 @@ class FilterOptions:
     :param cap: alerts of a visit that a filter lets through; 0 is no limit.
     :param exactly_once: write in transactions, or else possibly again what failed half way.
     :param without: top-level fields that are null in what is written.
+    :param rate: messages per second that are read, at most; 0 is no limit.
     """
 
     filters: Sequence[AlertFilter]
     cap: int = 20
     exactly_once: bool = True
     without: frozenset[str] = frozenset()
+    rate: float = 0.0
 
     @property
     def topics(self) -> list[str]:
@@ -70,6 +74,27 @@ class FilterOptions:
         """What tells members with the same filters and cap from others, in a word."""
         named = [f"{each.topic} {each.declared_in}" for each in self.filters]
         return sha256(" ".join([str(self.cap), *named]).encode()).hexdigest()[:8]
+
+
+class Pace:
+    """Bounds the messages per second.
+
+    :param rate: how many; 0 is no limit.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self.max_messages = max(int(rate * PACE_INTERVAL), 1) if rate else None
+        """How many are read at a time, at most; None is no limit."""
+        self._rate = rate
+        self._next = 0.0
+
+    async def keep(self, messages: int, stop: asyncio.Event) -> None:
+        """Return when the next ones may come, or when ``stop`` is set."""
+        if self._rate and messages:
+            now = time.monotonic()
+            self._next = max(self._next, now - PACE_INTERVAL) + messages / self._rate
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), max(self._next - now, 0))
 
 
 @dataclass(frozen=True)
@@ -85,6 +110,7 @@ class FilterPipeline:
     stop: asyncio.Event
     notice: Notice
     report: Report | None
+    pace: Pace
 
     async def run(self) -> list[FilterCounts]:
         """Filter until the stop or the subscription's end; return each filter's totals.
@@ -109,7 +135,11 @@ class FilterPipeline:
 
     async def _filter_to_the_end(self) -> None:
         flushed = time.monotonic()
-        batches = self.consumer.batches(self.stop, before_rebalance=self.writer.flush_quietly)
+        batches = self.consumer.batches(
+            self.stop,
+            before_rebalance=self.writer.flush_quietly,
+            max_messages=self.pace.max_messages,
+        )
         async for batch in decodable(batches, self.decoder, self.stop):
             if batch and self.caps is not None:
                 try:
@@ -125,11 +155,14 @@ class FilterPipeline:
                 # All that was read is counted now.
                 await self._report_visits()
                 flushed = time.monotonic()
+            await self.pace.keep(len(batch), self.stop)
         await self.writer.flush()
 
     async def _filter(self, batch: Sequence[Message]) -> None:
         metadata = self.consumer.group_metadata
         assert metadata is not None
+        if batch:
+            self.account.begin()
         for judged in self.engine.judge(map(self.decoder.decode, batch), self.writer.max_size):
             if self.caps is not None:
                 await self.caps.claim(judged.claims, self.stop)
@@ -170,8 +203,9 @@ async def open_pipeline(
     found = await require_topics(connection, subscription.topics)
     layout = TopicLayout(max(found.values(), default=TopicLayout.partitions))
     own = to or connection
+    names = [name for name in options.topics if not is_pattern(name)]
     try:
-        topics = await make_topics(own, options.topics, layout)
+        topics = await make_topics(own, names, layout) if names else {}
     except SecurityError as error:
         todo = error.todo if to else NO_RIGHT_TO_WRITE
         raise SecurityError(error.what, where=error.where, todo=todo) from error
@@ -208,6 +242,7 @@ async def open_pipeline(
             stop,
             notice,
             report,
+            Pace(options.rate),
         )
 
 
@@ -221,7 +256,12 @@ def _client_of(
 
 
 def alert_decoder(filters: Sequence[AlertFilter], schemas: Schemas, notice: Notice) -> AlertDecoder:
-    """Return what decodes as much of alerts as filters need, and reports fields they lack."""
+    """Return what decodes as much of alerts as filters need, and reports fields they lack.
+
+    A mirror decodes nothing, and takes whatever comes.
+    """
+    if any(isinstance(each, MirrorFilter) and each.visit is None for each in filters):
+        return LenientDecoder(schemas, (), notice)
     fields = union_of_fields(filters)
     paths = None if fields is None else field_paths([*fields, "visit"])
     declared = sorted({*(fields or ())} - QUANTITIES)

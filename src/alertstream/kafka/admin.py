@@ -81,6 +81,18 @@ async def _partitions(admin: KafkaAdminClient) -> dict[str, int]:
     return {topic["topic"]: len(topic["partitions"]) for topic in described}
 
 
+async def is_same_cluster(one: Connection, other: Connection) -> bool:
+    """Return whether two addresses are of one Kafka cluster.
+
+    :raises BrokerError: Kafka cannot be reached, or refuses.
+    """
+    ids = []
+    for connection in (one, other):
+        async with admin_client(connection) as admin:
+            ids.append((await _answer(admin, admin.describe_cluster))["cluster_id"])
+    return len({*ids}) == 1
+
+
 async def require_topics(connection: Connection, names: Collection[str]) -> dict[str, int]:
     """Return how many partitions each of the topics has, and of those that match a pattern.
 

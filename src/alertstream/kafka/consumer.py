@@ -93,6 +93,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         *,
         before_rebalance: Hook = _do_nothing,
         after_rebalance: Hook = _do_nothing,
+        max_messages: int | None = None,
     ) -> AsyncIterator[list[Message]]:
         """Yield messages as they come, in order within a partition, until ``stop`` or the end.
 
@@ -101,7 +102,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
         :param before_rebalance: called when partitions are about to go to another member.
         :param after_rebalance: called when partitions have been assigned, before messages come.
+        :param max_messages: in a batch; None is no limit.
         """
+        wait = {"timeout_ms": int(POLL_INTERVAL * 1000), "max_records": max_messages}
         self._before_rebalance, self._after_rebalance = before_rebalance, after_rebalance
         while not stop.is_set():
             assignment = self._assignments
@@ -109,7 +112,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 if self._ends.exist and await unless(stop, self._ends.reached(), grace=0):
                     return
                 # It waits for the end of a rebalance itself, longer than it is told to.
-                work = self._consumer.getmany(timeout_ms=int(POLL_INTERVAL * 1000))
+                work = self._consumer.getmany(**wait)
                 fetched = await unless(stop, work, grace=POLL_INTERVAL)
                 if not self._is_accepted:
                     # What was fetched before is another member's now, or comes again.

@@ -119,7 +119,7 @@ class Copy(NamedTuple):
     def headers(self) -> list[tuple[str, bytes | None]]:
         """Return the message's own headers, where it came from, and why it was dead-lettered."""
         message = self.message
-        headers = [each for each in message.headers if each[0] != REASON]
+        headers = [each for each in message.headers if each[0] != REASON or not self.reason]
         if not any(name == ORIGIN for name, _ in headers):
             names = ("topic", "partition", "offset", "timestamp")
             origin = {name: getattr(message, name) for name in names}

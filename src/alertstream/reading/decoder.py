@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from alertstream.alert.alert import Alert
@@ -159,6 +160,19 @@ class AlertDecoder:
         self.undecodable += 1
         self._report(cause, f"undecodable message: {cause} · {message.position}")
         return Undecodable(message, cause)
+
+
+class LenientDecoder(AlertDecoder):
+    """Takes what cannot be decoded as an alert without fields."""
+
+    def _decoded(self, message: Message) -> ReceivedAlert | Undecodable:
+        if isinstance(message.value, Unreadable):
+            return super()._decoded(message)
+        fields: dict[str, Any] = {}
+        if self._paths:
+            with suppress(UndecodableError):
+                fields = self.fields_of(message.value)
+        return ReceivedAlert(fields, message)
 
 
 async def decodable(

@@ -469,6 +469,11 @@ class TestProfile:
         assert filtered.status == 0, filtered.err
         again = ask("filter", "simulated", *which, *how)
         assert "0 seen = 0 passed" in again.out
+        mirrored = ask("filter", "simulated", "--all", "--to", kafka)
+        assert (
+            f"simulated  all visits: {len(raw_kafka.read(kafka, 'simulated'))} seen"
+            in (mirrored.lines[-1])
+        ), mirrored.err
         source, copies = ask("print", "simulated"), raw_kafka.read(kafka, "from-afar")
         assert len(copies) == len(source.out.splitlines()) - 1 > 0
         assert len({dict(each.headers)["alertstream.origin"] for each in copies}) == len(copies)

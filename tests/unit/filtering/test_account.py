@@ -44,8 +44,9 @@ def test_only_counts_of_all_messages_are_final_in_json() -> None:
         "undecodable": 1,
         "failed": 1,
     }
-    final = FilterCounts("F", final=True, seen=10)
+    final = FilterCounts("F", final=True, seen=10, seconds=0.5)
     assert final.as_json()["final"] is True
+    assert final.as_json()["alerts_per_second"] == 20
     for each in (counts, final):
         assert FilterCounts.from_json(json.loads(json.dumps(each.as_json()))) == each
 
@@ -133,6 +134,19 @@ def test_of_very_many_visits_most_are_summed_up() -> None:
         if each.visits and each.filter == "Filter007"
     )
     assert twice.visits >= 2 * summed and both.totals()[7].visits == 0
+
+
+def test_seconds_count_from_the_first_message_to_the_last_that_is_counted() -> None:
+    clock = Clock()
+    account = FilterAccount(["F"], clock)
+    clock.time += 10
+    for seconds in (2, 3):
+        account.begin()
+        clock.time += seconds
+        account.add([FilterCounts("F", 7, 50)])
+    clock.time += 100
+    assert [(each.seconds, each.rate) for each in account.totals()] == [(5, 20)]
+    assert FilterCounts("F").rate == 0
 
 
 def test_a_visit_that_goes_on_is_not_summed_up() -> None:

@@ -19,7 +19,7 @@ from alertstream.filtering import watchdog
 from alertstream.filtering.account import Decided, FilterAccount, FilterCounts
 from alertstream.filtering.caps import Claim, VisitCaps
 from alertstream.filtering.engine import JUDGING_TIMEOUT, FilterEngine
-from alertstream.filtering.filters import AlertFilter
+from alertstream.filtering.filters import AlertFilter, MirrorFilter
 from alertstream.kafka.messages import Copy, Message
 from alertstream.reading.decoder import ReceivedAlert, Undecodable
 
@@ -130,6 +130,14 @@ def test_undecodable_messages_are_dead_lettered_once() -> None:
     assert again.offsets == {
         TopicPartition("alerts-undecodable", 0): (1, '{"visit_caps": 0, "log": ""}')
     }
+
+
+def test_a_mirror_passes_everything_or_everything_of_a_visit() -> None:
+    messages = [alert(0), alert(1, flux=1.0, visit=8), alert(2, visit=None)]
+    found = decided(*engine_of(MirrorFilter("copies"), MirrorFilter("seven", 7), cap=0), messages)
+    assert places(found.copies) == [("copies", 0), ("seven", 0), ("copies", 1), ("copies", 2)]
+    found = decided(*engine_of(MirrorFilter("al*"), cap=0), messages[:1])
+    assert places(found.copies) == [("alerts", 0)]
 
 
 def test_a_cap_counts_by_visit_and_filter() -> None:

@@ -14,11 +14,12 @@ from tests.support.samples import body_of, sample_alert, schema_id
 
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import pack
-from alertstream.kafka.messages import Message
+from alertstream.kafka.messages import Message, Unreadable
 from alertstream.reading import decoder as decoder_module
 from alertstream.reading.decoder import (
     MAX_CAUSES,
     AlertDecoder,
+    LenientDecoder,
     ReceivedAlert,
     ReportedOnce,
     Undecodable,
@@ -31,8 +32,24 @@ MESSAGES = {
 }
 
 
+ALERT = MESSAGES["an alert"]
+
+
 def message(value: bytes | None, offset: int = 0) -> Message:
     return Message("alerts", 1, offset, 1_000, None, value)
+
+
+def test_lenient_decoder_takes_all_that_can_be_read() -> None:
+    unreadable = Unreadable()
+    unreadable.cause = "damaged"
+    for paths in ((), ("diaSource.visit",)):
+        decoder = LenientDecoder(Schemas(), paths)
+        for value in (b"junk", b"", None, pack(4242, b"?"), ALERT[:-1]):
+            found = decoder.decode(message(value))
+            assert (found.message.value, found) == (value, {})
+        fields = {"diaSource": {"visit": sample_alert("10.0")["diaSource"]["visit"]}}
+        assert decoder.decode(message(ALERT)) == (fields if paths else {})
+        assert isinstance(decoder.decode(message(unreadable)), Undecodable)
 
 
 def test_what_cannot_be_decoded_is_counted_and_each_cause_reported_once() -> None:

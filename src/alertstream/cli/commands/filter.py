@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from alertstream.cli.options.completion import complete_filters, complete_where
+from alertstream.cli.options.mirror import MirrorOptions
 from alertstream.cli.options.schemas import ThinOptions
 from alertstream.cli.options.shared import (
     FormatOptions,
     ReadingOptions,
-    TargetOptions,
     WorkerOptions,
     broker_argument,
     option_group,
@@ -50,7 +50,7 @@ _without_kafka = option_group("Without Kafka")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filter(ReadingOptions, TargetOptions, ThinOptions, WorkerOptions, FormatOptions):
+class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOptions):
     """Filter a topic into smaller ones, one per filter.
 
     Alerts that a filter passes go to the topic of its name.
@@ -75,7 +75,6 @@ class Filter(ReadingOptions, TargetOptions, ThinOptions, WorkerOptions, FormatOp
         "EXPRESSION",
         autocompletion=complete_where,
     )
-    output: str | None = _filters(None, "The topic that gets what --where passes.", "TOPIC")
     cap: int = _filters(20, "Maximum alerts per visit and filter; 0: no limit.", "N", min=0)
     delivery: Literal["exactly-once", "at-least-once"] = _filters(
         "exactly-once", "exactly-once or at-least-once.", "HOW"
@@ -98,7 +97,7 @@ class Filter(ReadingOptions, TargetOptions, ThinOptions, WorkerOptions, FormatOp
         if self.new is not None:
             _write_template(self.new)
             return DONE
-        if self.dry_run is not None:
+        if self.dry_run is not None and not self.all_:
             return self._try(self.dry_run)
         return self._filter()
 
@@ -132,12 +131,18 @@ class Filter(ReadingOptions, TargetOptions, ThinOptions, WorkerOptions, FormatOp
         return chosen
 
     def _line(self, counts: FilterCounts) -> str:
-        return as_json(counts.as_json()) if self.format == "json" else counts.as_line()
+        if self.format == "json":
+            return as_json(counts.as_json())
+        rate = f", {counts.rate:,.0f} alerts/s" if self.all_ and counts.final else ""
+        return f"{counts.as_line()}{rate}"
 
     def _visit_lines(self, counts: Iterable[FilterCounts]) -> Iterator[str]:
         """Yield a line for each visit; in JSON, for each filter and visit."""
         from alertstream.filtering.account import visit_lines
 
+        if self.all_ and self.visit is None and self.format == "text":
+            # What is not decoded names no visit.
+            return (f"{each.filter}  {each.seen} seen = {each.parts}" for each in counts)
         return map(self._line, counts) if self.format == "json" else visit_lines(counts)
 
     def _list(self) -> None:
@@ -200,24 +205,31 @@ class Filter(ReadingOptions, TargetOptions, ThinOptions, WorkerOptions, FormatOp
         from alertstream.filtering.account import FilterAccount
         from alertstream.filtering.filters import group_name
         from alertstream.filtering.pipeline import FilterOptions, open_pipeline
-        from alertstream.kafka.admin import require_topics
+        from alertstream.kafka.admin import is_same_cluster, require_topics
 
         connection, to, schemas, filters = self._prepared()
         wanted = FilterOptions(
             filters,
-            self.cap,
+            0 if self.all_ else self.cap,
             exactly_once=self.delivery == "exactly-once",
             without=self.fields_without(schemas),
+            rate=self.bounded_rate(),
         )
-        group = group_name(filters)
+        group = self.mirror_group(self.topic) if self.all_ else group_name(filters)
         name = self.group_or(group) or group
+
+        async def prepare() -> None:
+            if to is not None and _circle(self.topic, filters):
+                # One cluster has many addresses.
+                _require_no_circle(self.topic, filters, await is_same_cluster(connection, to))
+            await self.notice_start(connection, subscription, to)
 
         async def alone(stop: asyncio.Event) -> list[FilterCounts]:
             if self.worker:
                 stop_with_input(stop)
             else:
-                await self.notice_start(connection, subscription, to)
-            with reading_progress() as progress:
+                await prepare()
+            with reading_progress(always=self.all_) as progress:
                 async with open_pipeline(
                     connection,
                     subscription,
@@ -233,12 +245,12 @@ class Filter(ReadingOptions, TargetOptions, ThinOptions, WorkerOptions, FormatOp
 
         async def together(stop: asyncio.Event) -> list[FilterCounts]:
             partitions = sum((await require_topics(connection, [self.topic])).values())
-            await self.notice_start(connection, subscription, to)
-            if 0 < partitions < self.workers:
-                count = f"{partitions} of {self.workers} workers"
-                notice(f"{self.topic} has partitions for only {count}")
+            await prepare()
+            count = min(self.workers, partitions or self.workers)
+            if count < self.workers:
+                notice(f"{self.topic} has partitions for only {count} of {self.workers} workers")
             return await filter_with_workers(
-                [worker_command()] * min(self.workers, partitions or self.workers),
+                [worker_command("--rate", str(wanted.rate / count))] * count,
                 FilterAccount(wanted.topics),
                 went_well=(DONE, UNDECODABLE),
                 stop=stop,
@@ -259,16 +271,31 @@ class Filter(ReadingOptions, TargetOptions, ThinOptions, WorkerOptions, FormatOp
 
         :raises UsageError: options, or names of filters or fields, are not valid.
         """
+        from alertstream.avro.schemas import Schemas
+
+        source = self.context.get_parameter_source("cap")
+        cap = self.cap if source is not None and source.name == "COMMANDLINE" else 0
+        excluded = {
+            **{"FILTER": self.filter, "--filters": self.filters, "--where": self.where},
+            **{"--cap": cap, "--dry-run": self.dry_run},
+        }
+        mirror = self.mirror(self.topic, excluded) if self.all_ else None
         for name, given in (("BROKER", self.broker), ("TOPIC", self.topic)):
             if not given:
                 hint = "see alertstream filter --help"
                 raise UsageError(f"Missing argument '{name}'.", todo=hint)
-        if (self.where is None) != (self.output is None):
-            raise UsageError("--where and --output belong together", todo="give both, or none")
-        connection, to, schemas = self.connection(), self.target(), self.known_schemas()
-        chosen = self._chosen(self.filter or (), self.output)
-        if to is None or to.bootstrap == connection.bootstrap:
-            _require_no_circle(self.topic, chosen)
+        if not mirror and self.visit is not None:
+            todo = f"for a filter, write it as in: --where 'visit == {self.visit} and snr > 5'"
+            raise UsageError("--visit belongs to --all", todo=todo)
+        if not mirror and (self.where is None) != (self.output is None):
+            raise UsageError("--where and --output belong together", todo="give both, or --all")
+        connection, to = self.connection(), self.target()
+        undecoded = mirror and self.visit is None and self.without is None
+        schemas = Schemas() if undecoded else self.known_schemas()
+        chosen: list[AlertFilter] = (
+            [mirror] if mirror else self._chosen(self.filter or (), self.output)
+        )
+        _require_no_circle(self.topic, chosen, to is None or to.bootstrap == connection.bootstrap)
         _require_fields(chosen, schemas)
         return connection, to, schemas, chosen
 
@@ -292,16 +319,22 @@ def _require_fields(
         require_fields(each.fields or (), schemas, more, where=each.declared_in)
 
 
-def _require_no_circle(topic: str, filters: Sequence[AlertFilter]) -> None:
+def _circle(topic: str, filters: Sequence[AlertFilter]) -> str:
+    """Return an output topic that has the name of one that is read; empty if none has."""
     from alertstream.kafka.topics import topic_pattern
 
-    for each in filters:
-        if topic_pattern([topic]).match(each.topic):
-            raise UsageError(
-                f"the output topic {each.topic} is also an input",
-                where=topic,
-                todo="read other topics, or choose another name",
-            )
+    pattern = topic_pattern([topic])
+    return next((each.topic for each in filters if pattern.match(each.topic)), "")
+
+
+def _require_no_circle(topic: str, filters: Sequence[AlertFilter], same_kafka: bool) -> None:
+    output = _circle(topic, filters)
+    if output and same_kafka:
+        raise UsageError(
+            f"the output topic {output} is also an input",
+            where=topic,
+            todo="read other topics, or choose another name, such as with --output",
+        )
 
 
 def _time_line(found: DryRun) -> str:

@@ -16,9 +16,11 @@ from rich.progress import (
     BarColumn,
     Progress,
     ProgressColumn,
+    Task,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from alertstream.cli.terminal.output import end_waiting, is_quiet
 from alertstream.errors import printable
@@ -26,6 +28,14 @@ from alertstream.errors import printable
 if TYPE_CHECKING:
     from alertstream.kafka.consumer import Progress as ReadingProgress
     from alertstream.sending.sender import VisitSent
+
+
+class _Rate(ProgressColumn):
+    """Alerts per second, lately."""
+
+    def render(self, task: Task) -> Text:
+        """Return them as text."""
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
 
 @contextmanager
@@ -85,16 +95,17 @@ def share_progress(text: str) -> Iterator[Callable[[float], None]]:
 
 
 @contextmanager
-def reading_progress() -> Iterator[ReadingProgress]:
-    """Show a bar from the first messages on, if what comes of them is not seen.
+def reading_progress(*, always: bool = False) -> Iterator[ReadingProgress]:
+    """Show a bar from the first messages on, if what comes of them is not seen, or ``always``.
 
     That is where standard output is a file, or nowhere; another program may show what it gets.
     """
     mode = os.fstat(sys.stdout.fileno()).st_mode
-    if not stat.S_ISREG(mode) and (not stat.S_ISCHR(mode) or sys.stdout.isatty()):
+    seen = not stat.S_ISREG(mode) and (not stat.S_ISCHR(mode) or sys.stdout.isatty())
+    if seen and not always:
         yield lambda came, left: None
         return
-    columns = ("reading", BarColumn(), "{task.completed} alerts", TimeRemainingColumn())
+    columns = ("reading", BarColumn(), "{task.completed} alerts", _Rate(), TimeRemainingColumn())
     update: Callable[..., None] | None = None
     done = 0
 

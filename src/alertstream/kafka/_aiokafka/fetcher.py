@@ -199,7 +199,7 @@ class KafkaFetcher(Fetcher):  # type: ignore[misc]
         self.room = MAX_BATCH
         return await super().fetched_records(*which, **more)
 
-    def _take(self, result: FetchResult, max_records: None = None) -> list[ConsumerRecord]:
+    def _take(self, result: FetchResult, max_records: int | None = None) -> list[ConsumerRecord]:
         """Take as many messages as there is room for."""
         taken: list[ConsumerRecord] = []
         if self.room <= 0 or not (result.check_assignment(None) and result.has_more()):
@@ -210,7 +210,7 @@ class KafkaFetcher(Fetcher):  # type: ignore[misc]
             room -= RECORD_OVERHEAD + record.serialized_value_size + record.serialized_key_size
             if record.headers:
                 room -= sum(RECORD_OVERHEAD + len(each or b"") for _, each in record.headers)
-            if room <= 0:
+            if room <= 0 or len(taken) == max_records:
                 self.room = room
                 result._update_position()
                 return taken

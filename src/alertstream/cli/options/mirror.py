@@ -1,0 +1,74 @@
+"""Options of a mirror: whether all of a topic is copied, how much of it, and how fast.
+
+There is no ``from __future__ import annotations``, as typer evaluates these where a command is
+defined, not here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from alertstream.cli.options.shared import TargetOptions, option_group
+from alertstream.errors import UsageError
+
+if TYPE_CHECKING:
+    from alertstream.filtering.filters import MirrorFilter
+
+_filters = option_group("Filters")
+_what_to_read = option_group("What to read")
+
+MIN_RATE, MAX_RATE = 0.01, 1e9
+
+
+@dataclass(frozen=True, kw_only=True)
+class MirrorOptions(TargetOptions):
+    """Whether all is copied, how much of it, and how fast."""
+
+    all_: bool = _filters(
+        False,
+        "Copy every message as it is, without a cap, to the topic of the same name, or --output.",
+        names=("--all",),
+    )
+    visit: int | None = _filters(None, "With --all: only the alerts of this visit.", "VISIT")
+    output: str | None = _filters(
+        None, "The topic that gets what --where or --all passes.", "TOPIC"
+    )
+    rate: float = _what_to_read(
+        0, "Read at most so many alerts per second; 0: no limit.", "N", min=0
+    )
+
+    def bounded_rate(self) -> float:
+        """Return how many alerts per second are read at most; 0 is no limit.
+
+        :raises UsageError: it is no rate.
+        """
+        if self.rate and not MIN_RATE <= self.rate <= MAX_RATE:
+            what = f"{self.rate} is not a valid --rate"
+            raise UsageError(what, todo="give alerts per second, such as 500")
+        return self.rate
+
+    def mirror(self, topic: str, excluded: Mapping[str, object]) -> "MirrorFilter":
+        """Return what --all stands for.
+
+        :param excluded: what else says what passes, by the names of options.
+        :raises UsageError: there is something of it, or no topic has the output's name.
+        """
+        from alertstream.filtering.filters import (
+            INVALID_TOPIC,
+            VALID_TOPICS,
+            MirrorFilter,
+            is_topic_name,
+        )
+
+        if others := [name for name, value in excluded.items() if value]:
+            what = f"--all copies everything, and excludes {', '.join(others)}"
+            raise UsageError(what, todo="give the one or the other")
+        if self.output is not None and not is_topic_name(self.output):
+            raise UsageError(f"{self.output} {INVALID_TOPIC}", todo=VALID_TOPICS)
+        return MirrorFilter(self.output or topic, self.visit)
+
+    def mirror_group(self, topic: str) -> str:
+        """Return the name of the consumer group that does this work."""
+        output = [] if self.output in (None, topic) else [str(self.output)]
+        visit = [] if self.visit is None else [f"visit-{self.visit}"]
+        return "-".join(["mirror", topic, *output, *visit])
