@@ -153,9 +153,12 @@ def _on_the_sky(header: Any, ra: float, dec: float, shape: tuple[int, ...]) -> S
 
     Of the header only the linear part of a celestial WCS is used: its axes are right ascension and
     declination in this order, and over a cutout a distortion turns nothing that could be seen.
+    LSST's headers do not name the axes: they are these if the source is then in the image.
+    CRPIX counts from 1 there, too, as in all of FITS: it is where the source is seen.
     """
-    types = [str(header.get(name, "")) for name in ("CTYPE1", "CTYPE2")]
-    if not (types[0].startswith("RA--") and types[1].startswith("DEC-")):
+    types = [header.get(name) for name in ("CTYPE1", "CTYPE2")]
+    named = str(types[0]).startswith("RA--") and str(types[1]).startswith("DEC-")
+    if not named and (types != [None, None] or "CRVAL1" not in header):
         return Sky()
     linear = fits.Header({"NAXIS": 2, "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"})
     linear.update({key: header[key] for key in _LINEAR_WCS if key in header})
@@ -177,6 +180,8 @@ def _on_the_sky(header: Any, ra: float, dec: float, shape: tuple[int, ...]) -> S
     turn /= abs(turn)
     source = complex((x - (shape[1] - 1) / 2) * side, y - (shape[0] - 1) / 2)
     if not (abs(source.real) <= shape[1] / 2 and abs(source.imag) <= shape[0] / 2):
+        if not named:
+            return Sky()
         source = 0j
     source *= turn
     angle = math.degrees(cmath.phase(turn))

@@ -106,13 +106,16 @@ TURNS = [(angle, parity) for angle in (0, 37, 90, 200, 315) for parity in (1, -1
 
 
 @pytest.mark.parametrize(("angle", "parity"), TURNS)
-@pytest.mark.parametrize("form", ["CD", "PC"])
+@pytest.mark.parametrize("form", ["CD", "PC", "PC without CTYPE"])
 def test_north_is_up_and_east_is_left(angle: float, parity: int, form: str) -> None:
     turn = math.radians(angle)
     # A pixel is 1"; the columns of the matrix are where the axes of the image point on the sky.
     matrix = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
     matrix = np.array([[-1, 0], [0, 1]]) @ matrix @ np.array([[parity, 0], [0, 1]]) / 3600
     cards: dict[str, Any] = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"}
+    if "without" in form:
+        # As LSST's are.
+        cards, form = {"WCSAXES": 2, "LATPOLE": 90.0}, "PC"
     cards |= {"CRVAL1": 10.0, "CRVAL2": -30.0, "CRPIX1": 21.0, "CRPIX2": 21.0}
     if form == "PC":
         cards |= {"CDELT1": 2 / 3600, "CDELT2": 2 / 3600}
@@ -156,6 +159,23 @@ def test_odd_wcs_leaves_the_source_in_the_middle(cards: dict[str, Any]) -> None:
     made = shown(imaged(cutoutScience=fits_file(SQUARE, **stated)))
     assert made.panels["Science"].stamp.sky.source == pytest.approx((0, 0))
     assert picture(made).size == (752, 310)
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"CRVAL1": 10.0, "CRVAL2": -29.0, "CD1_1": -1e-4, "CD2_2": 1e-4},
+        {"CRVAL1": 100.0, "CRVAL2": -30.0, "CD1_1": -1e-4, "CD2_2": 1e-4},
+        {"CRVAL1": 10.0, "CRVAL2": -30.0},
+        {"CRVAL1": 10.0, "CRVAL2": -30.0, "CD1_1": -1e-4, "CD2_2": 1e-4, "CTYPE2": "FREQ"},
+        {"CD1_1": -1e-4, "CD2_2": 1e-4},
+    ],
+)
+def test_axes_without_names_are_of_the_sky_only_if_the_source_is_there(
+    cards: dict[str, Any],
+) -> None:
+    stamp = read_stamp(fits_file(SQUARE, CRPIX1=16.0, CRPIX2=16.0, **cards), 10.0, -30.0)
+    assert stamp.sky == Sky()
 
 
 def test_without_wcs_rows_go_upwards() -> None:

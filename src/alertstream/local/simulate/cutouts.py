@@ -21,24 +21,24 @@ BITPIX  =                  -32
 NAXIS   =                    2
 NAXIS1  = {size:20}
 NAXIS2  = {size:20}
+EXTEND  =                    T
+ROTPA   = {angle:20.12G}
 BUNIT   = 'nJy     '
-RADESYS = 'ICRS    '
-CTYPE1  = 'RA---TAN'
-CTYPE2  = 'DEC--TAN'
-CUNIT1  = 'deg     '
-CUNIT2  = 'deg     '
+WCSAXES =                    2
 CRPIX1  = {x:20.12G}
 CRPIX2  = {y:20.12G}
+PC1_1   = {minus_cosine:20.12G}
+PC1_2   = {sine:20.12G}
+PC2_1   = {sine:20.12G}
+PC2_2   = {cosine:20.12G}
+CDELT1  =                  1.0
+CDELT2  =                  1.0
 CRVAL1  = {place.ra:20.12G}
 CRVAL2  = {place.dec:20.12G}
-CD1_1   = {minus_cosine:20.12G}
-CD1_2   = {sine:20.12G}
-CD2_1   = {sine:20.12G}
-CD2_2   = {cosine:20.12G}
-VISIT   = {visit.id:20}
-DETECTOR= {place.detector:20}
-FILTER  = '{visit.band:8}'
+LATPOLE =                 90.0
+MJDREF  =                  0.0
 END"""
+"""As LSST's: a plane that touches the sky at the source, whose axes are not named."""
 
 
 class Noise:
@@ -97,10 +97,7 @@ class Cutouts(NamedTuple):
         return cls(float(x), float(y), images, fluxes)
 
     def fits(self, field: Field, place: Place) -> dict[str, bytes]:
-        """Return the cutouts as FITS files under their names in an alert.
-
-        Their headers (FITS standard 4.0) have a tangential projection.
-        """
+        """Return the cutouts as FITS files under their names in an alert."""
         # Each detector is turned a little by itself.
         rotation = field.rotation + (place.detector % 11 - 5) * 1e-3
         cosine, sine = PIXEL * math.cos(rotation), PIXEL * math.sin(rotation)
@@ -109,7 +106,7 @@ class Cutouts(NamedTuple):
             x=self.x + 1,
             y=self.y + 1,
             place=place,
-            visit=field.visit,
+            angle=math.degrees(rotation),
             minus_cosine=-cosine,
             sine=sine,
             cosine=cosine,
