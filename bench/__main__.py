@@ -31,11 +31,11 @@ from alertstream.kafka.topics import TopicLayout
 from alertstream.local.broker.cluster import BrokerOptions, local_broker
 from alertstream.local.broker.java import fetch_jars, find_java
 from alertstream.local.simulate.files import SimulateOptions, simulate
-from bench import decode, end_to_end
+from bench import decode, end_to_end, latency
 from bench.check import check_filtered, check_sent
 from bench.contest import CUTOUT_SIZE, Contender, ours, rounds, show
 
-PARTS = ("send", "filter", "end-to-end", "history", "decode")
+PARTS = ("send", "filter", "end-to-end", "history", "decode", "latency")
 HISTORIES = (0, 345)
 
 
@@ -122,6 +122,9 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             elif part == "end-to-end":
                 figures[part] = await end_to_end.measure(connection, path, options.rounds)
                 continue
+            elif part == "latency":
+                figures[part] = await latency.measure(connection, folder / "steady", options.only)
+                continue
             elif part == "decode":
                 figures[part] = decode.measure()
                 continue
@@ -148,6 +151,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=list(PARTS), metavar=f"{{{','.join(PARTS)}}}")
     parser.add_argument("--alerts", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="of latency, only what has this in its name")
     parser.add_argument("--out", type=Path, help="folder for bench.json and bench.svg")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):

@@ -13,6 +13,8 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,26 @@ def _produce(producer: Any, topic: str, message: bytes) -> None:
         else:
             producer.poll(0)
             return
+
+
+async def send_steadily(
+    stop: asyncio.Event, broker: str, topic: str, path: str, rate: str, count: str, text: str = "0"
+) -> Seconds:
+    """So many of a folder's alerts, or as many characters, a second: each a batch of its own."""
+    connection = Connection(broker)
+    made = (await make_topics(connection, [topic], TopicLayout()))[topic]
+    with ExitStack() as opened:
+        files = sorted(Path(path).glob("*.avro"))  # noqa: ASYNC240
+        bodies = chain.from_iterable(opened.enter_context(ContainerFile(each)) for each in files)
+        async with kafka.producer(connection) as producer:
+            begin = time.perf_counter()
+            for number, body in enumerate(islice(bodies, int(count))):
+                message = b"x" * len(body) if int(text) else pack(SCHEMA_ID, body)
+                await asyncio.sleep(begin + number / int(rate) - time.perf_counter())
+                records = producer.records()
+                records.append(int(time.time() * 1000), (message,))
+                await producer.send(made, number % made.partitions, records)
+            return time.perf_counter() - begin
 
 
 async def filter_ours(

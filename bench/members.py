@@ -38,7 +38,7 @@ async def visit_seconds(
     """
     broker, command = connection.bootstrap, [sys.executable, "-m", "bench.contenders"]
     async with admin_client(connection) as admin, _member(broker, topic, workers) as filtering:
-        await _until_members(admin, topic, workers)
+        await until_members(admin, topic, workers)
         sending = await _start(*command, "send_ours", broker, topic, path, out=PIPE)
         sent = json.loads((await sending.communicate())[0])
         begin = time.perf_counter() - sent["seconds"]
@@ -59,11 +59,11 @@ async def pauses(connection: Connection, topic: str) -> dict[str, float]:
     async with admin_client(connection) as admin, kafka.producer(connection) as producer:
         trickle = asyncio.create_task(_trickle(producer, made))
         async with _member(connection.bootstrap, topic):
-            await _until_members(admin, topic, 1)
+            await until_members(admin, topic, 1)
             found["one member, nothing happens"] = await _longest(admin, topic)
             async with _member(connection.bootstrap, topic):
                 found["a second one joins"] = await _longest(admin, topic)
-                await _until_members(admin, topic, 2)
+                await until_members(admin, topic, 2)
                 leaving = asyncio.create_task(_longest(admin, topic))
             found["it leaves"] = await leaving
         trickle.cancel()
@@ -97,7 +97,8 @@ async def _committed(admin: AIOKafkaAdminClient, group: str) -> dict[int, int]:
     return {each.partition: at.offset for each, at in found.items()}
 
 
-async def _until_members(admin: AIOKafkaAdminClient, group: str, count: int) -> None:
+async def until_members(admin: AIOKafkaAdminClient, group: str, count: int) -> None:
+    """Wait until a group has so many members, with partitions."""
     async with asyncio.timeout(60):
         while True:
             with suppress(kafka_errors.GroupCoordinatorNotAvailableError):

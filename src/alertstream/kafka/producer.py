@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
+from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 
 from alertstream.errors import DeliveryError, Notice
@@ -191,6 +192,7 @@ class Producer:
         for copy in copies:
             partition = copy.message.partition % topics[copy.topic].partitions
             by_partition.setdefault((copy.topic, partition), []).append(copy)
+        self._client._sender.add_partitions(TopicPartition(*each) for each in by_partition)
         encoded: dict[tuple[tuple[int, str | None], ...], Records] = {}
         sent = [
             asyncio.create_task(self._send_to_partition(topics[name], partition, group, encoded))
@@ -267,12 +269,24 @@ class Producer:
         try:
             async with asyncio.timeout(TRANSACTION_TIMEOUT):
                 await self._client.begin_transaction()
-                await self.send_copies(copies, topics)
-                await self._client.commit_offsets(offsets, metadata)
+                async with _in_the_meantime(self._client.commit_offsets(offsets, metadata)):
+                    await self.send_copies(copies, topics)
                 await self._client.commit_transaction()
         except (TimeoutError, KafkaError, kafka_errors.IllegalOperation, AssertionError) as error:
             # The latter two are aiokafka's for one that was fenced a moment ago.
             raise self.failed(error, len(copies)) from error
+
+
+@asynccontextmanager
+async def _in_the_meantime(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do some work while the context lasts, and wait for it at its end; if it fails, drop it."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+        await task
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
 
 
 def _batches(copies: Sequence[Copy], size: int) -> Iterator[list[Copy]]:

@@ -9,14 +9,15 @@ they go to, as a filtered alert goes to those of many filters.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
 import google_crc32c
 from aiokafka import TopicPartition, codec
+from aiokafka.client import CoordinationType
 from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
-from aiokafka.producer.sender import Sender
+from aiokafka.producer.sender import BACKOFF_OVERRIDE, AddPartitionsToTxnHandler, Sender
 
 from alertstream.avro.wire import varint
 
@@ -38,6 +39,8 @@ _TRANSACTIONAL = 0x10
 OVERHEAD = _START.size + _CHECKED.size
 """Bytes of a batch that are not its records: 61."""
 
+PREVIOUS_TRANSACTION_INTERVAL = 0.004
+"""Seconds until Kafka is asked again whether it has ended a producer's previous transaction."""
 TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 """Why a batch is rejected that is larger than its topic takes."""
 
@@ -147,8 +150,27 @@ class Batch:
         return self._built
 
 
+class _AddPartitions(AddPartitionsToTxnHandler):  # type: ignore[misc]
+    """Adds partitions to a transaction as soon as the one before has written its end to all."""
+
+    def handle_response(self, response: Any) -> float | None:
+        """Return the seconds until it is tried again; None if there is no need."""
+        wait: float | None = super().handle_response(response)
+        return PREVIOUS_TRANSACTION_INTERVAL if wait == BACKOFF_OVERRIDE else wait
+
+
 class KafkaSender(Sender):  # type: ignore[misc]
     """Sends on after a batch that is too large: the next one takes its place in the sequence."""
+
+    def add_partitions(self, partitions: Iterable[TopicPartition]) -> None:
+        """Add all that will be written to to the transaction, in one request, if there is one."""
+        for each in partitions if self._txn_manager else ():
+            self._txn_manager.maybe_add_partition_to_txn(each)
+
+    async def _do_add_partitions_to_txn(self, partitions: Collection[TopicPartition]) -> Any:
+        name = self._txn_manager.transactional_id
+        node_id = await self._find_coordinator(CoordinationType.TRANSACTION, name)
+        return await _AddPartitions(self, partitions).do(node_id)
 
     async def _send_produce_req(self, node_id: Any, batches: Mapping[TopicPartition, Any]) -> None:
         await super()._send_produce_req(node_id, batches)
