@@ -12,20 +12,14 @@ from typing import Any
 import pytest
 from PIL import Image
 from tests.support.html_page import Loaded
-from tests.support.images import GOOD, imaged
+from tests.support.images import GOOD, SQUARE, fits_file, imaged
 
 from alertstream.alert.alert import Alert
 from alertstream.alert.pictures import Triplet, triplet
 from alertstream.errors import DataError
 from alertstream.kafka.messages import Message
-from alertstream.printing.writers.html import (
-    AREA,
-    MAX_ALERTS,
-    MAX_POINTS,
-    HtmlPage,
-    Plot,
-    plot,
-)
+from alertstream.printing.writers.html import MAX_ALERTS, HtmlPage
+from alertstream.printing.writers.plot import AREA, MAX_POINTS, Plot, plot
 
 
 def earlier(**values: Any) -> dict[str, Any]:
@@ -50,15 +44,16 @@ def test_light_curve_of_fluxes(tmp_path: Path) -> None:
     past = [earlier(), earlier(midpointMjdTai=60980.0, psfFlux=-500.0, band="zz")]
     alert = imaged(prvDiaSources=past, prvDiaForcedSources=[earlier(midpointMjdTai=60995.0)])
     made = plotted(alert)
-    faint, middle, _, now = made.measurements
+    _, faint, middle, now = made.measurements
     x, y = made.time, made.brightness
     assert y.at(faint.value) > y.at(middle.value) > y.at(now.value)
     assert x.at(faint.mjd) < x.at(middle.mjd) < x.at(now.mjd)
     assert 2 <= len(y.ticks(5)) <= 5
     page = drawn(alert, tmp_path)
-    strokes = ["#777777", "#31de1f", "#31de1f", "#b52626"]
+    # What is drawn last covers others: forced measurements are first, this alert's is last.
+    strokes = ["#31de1f", "#777777", "#31de1f", "#b52626"]
     assert page.of("g", "stroke") == strokes
-    assert page.of("g", "fill") == [*strokes[:2], "#fff", strokes[3]]
+    assert page.of("g", "fill") == ["#fff", *strokes[1:]]
     assert page.of("circle", "r") == ["2.5", "2.5", "2.5", "4"]
     assert page.of("circle", "cy") == [str(y.at(each.value)) for each in made.measurements]
     assert y.at(middle.value) < y.at(0) < y.at(faint.value)
@@ -91,14 +86,45 @@ def test_light_curve_of_magnitudes(tmp_path: Path) -> None:
 
 
 def test_light_curve_of_nothing_and_of_much() -> None:
-    alert = imaged(prvDiaSources=[earlier(midpointMjdTai=float(n)) for n in range(5000)])
-    made = plotted(alert)
+    past = [earlier(midpointMjdTai=float(n)) for n in range(5000)]
+    made = plotted(imaged(prvDiaSources=past[:300], prvDiaForcedSources=past[300:]))
     assert len(made.measurements) == MAX_POINTS == 500
+    # Detections are drawn all, however old; of the forced ones, the latest.
+    assert {each.mjd for each in made.measurements} == {*range(300), *range(4801, 5000), 61000.5}
+    assert made.described == (
+        "300 detections, 199 forced measurements; not drawn: 4501 forced measurements"
+    )
     assert all(0 < made.time.at(each.mjd) < AREA["width"] for each in made.measurements)
     assert all(0 < made.brightness.at(each.value) < AREA["height"] for each in made.measurements)
     nothing = imaged()
     nothing["diaSource"]["psfFlux"] = None
     assert plot(nothing) is None
+
+
+def test_a_single_detection_has_a_scale_around_it() -> None:
+    made = plotted(imaged())
+    assert (made.brightness.low, made.described) == (0.0, "no history")
+    assert made.brightness.high == pytest.approx(3630.78 + 36.3)
+    assert [text for _, text in made.time.ticks(3)] == ["61000", "61001"]
+
+
+def test_outliers_are_at_the_edge(tmp_path: Path) -> None:
+    past = [earlier(midpointMjdTai=60900.0 + n, psfFlux=3600.0 + n) for n in range(40)]
+    past += [earlier(psfFlux=9e6), earlier(psfFlux=-9e6), earlier(psfFluxErr=9e6)]
+    alert = imaged(prvDiaSources=past)
+    made = plotted(alert)
+    assert -1e4 < made.brightness.low < made.brightness.high < 1e4
+    assert made.described == "43 detections; 3 beyond the scale"
+    page = drawn(alert, tmp_path)
+    arrows = [each for each in page.of("path", "d") if each.endswith(("-6z", "6z"))]
+    assert sorted(each.rpartition("h6l-3 ")[2] for each in arrows) == ["-6z", "6z", "6z"]
+    assert page.of("circle", "r").count("2.5") == 40
+
+
+def test_what_an_alert_is_about_is_never_an_outlier() -> None:
+    alert = imaged(prvDiaForcedSources=[earlier(psfFlux=float(n)) for n in range(40)])
+    made = plotted(alert)
+    assert made.brightness.beyond(3630.78) == 0
 
 
 @pytest.mark.parametrize("flux", [0.0, 1e14, -1e14, 1e-20, 123456.789])
@@ -165,7 +191,35 @@ def test_page_loads_nothing(tmp_path: Path) -> None:
     assert "science: not a FITS file" in content
     (first, _) = loaded.values("src")
     with Image.open(io.BytesIO(base64.b64decode(first.split(",")[1]))) as image:
-        assert image.size == (364, 120)
+        assert image.size == (292, 96)
+
+
+def test_a_page_says_which_pictures_are_not_turned(tmp_path: Path) -> None:
+    north: dict[str, Any] = {"CRVAL1": 10.0, "CRVAL2": -30.0, "CRPIX1": 16.0, "CRPIX2": 16.0}
+    turned = fits_file(SQUARE, **north, PC1_1=-5e-5, PC2_2=5e-5)
+    alert = imaged(cutoutScience=turned, cutoutTemplate=GOOD, cutoutDifference=turned)
+    for one, said in (
+        (alert, "template not turned: no WCS"),
+        (imaged(cutoutScience=GOOD), "template: none; difference: none; not turned: no WCS"),
+    ):
+        with HtmlPage(tmp_path / "page.html", "alerts") as page:
+            put(page, one, triplet(one))
+            (path,) = page.close()
+        assert f"<small>{said}</small>" in path.read_text()
+
+
+def test_columns_of_a_page(tmp_path: Path) -> None:
+    alert = imaged()
+    source = {"visit": 2026112500055, "reliability": 0.8754, "scienceFlux": 36_307.8}
+    alert["diaSource"] |= source | {"diaObjectId": 0, "ssObjectId": 0}
+    with HtmlPage(tmp_path / "page.html", "alerts") as page:
+        put(page, alert)
+        (path,) = page.close()
+    cells = re.findall(r'data-name="([^"]*)"[^>]*>(.*?)</td>', path.read_text())
+    found = dict(cells)
+    assert found["visit"] == "2026112500055"
+    assert (found["reliability"], found["science (AB mag)"]) == ("0.88", "20.000")
+    assert found["source, object"] == "7<small>–</small>"
 
 
 def test_page_without_positions_has_no_links(tmp_path: Path) -> None:

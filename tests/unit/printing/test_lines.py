@@ -51,6 +51,16 @@ def test_json_is_strict_and_keeps_64_bits() -> None:
     assert strict(images.alert_line(MESSAGE, Alert({"a": b"\0\1"})))["alert"] == {"a": "AAE="}
 
 
+def test_an_id_of_zero_is_none_in_every_format() -> None:
+    alert = Alert({"diaSource": {"diaObjectId": 0, "ssObjectId": 0, "diaSourceId": 7}})
+    fields = ("object_id", "ss_object_id")
+    shown = {form: LineFormat(format=form, fields=fields) for form in ("json", "text", "csv")}
+    lines = {form: each.alert_line(MESSAGE, alert) for form, each in shown.items()}
+    assert strict(lines["json"])["alert"] == dict.fromkeys(fields)
+    assert (lines["csv"], lines["text"]) == (",", "object_id=None  ss_object_id=None")
+    assert LineFormat().alert_line(MESSAGE, alert).split()[:2] == ["7", "-"]
+
+
 def test_chosen_fields_in_every_format() -> None:
     alert = Alert({"diaSource": {"band": "r", "snr": 7.5}, "prvDiaSources": [{"visit": 1}, {}]})
     fields = ("snr", "diaSource.band", "prvDiaSources.visit", "nothing")

@@ -7,28 +7,21 @@ it does not hold itself.
 from __future__ import annotations
 
 import base64
-import math
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from alertstream.alert.alert import Alert
-from alertstream.alert.light_curve import (
-    BAND_COLOURS,
-    MAX_VALUE,
-    Measurement,
-    light_curve,
-    light_curve_paths,
-)
+from alertstream.alert.light_curve import BAND_COLOURS, MAX_VALUE, light_curve_paths
 from alertstream.alert.pictures import NAMES, Triplet, png, strip
 from alertstream.alert.surveys import cutout_paths, field_paths
 from alertstream.alert.text import SHOWN
 from alertstream.errors import Notice
 from alertstream.printing.writers import Writer
+from alertstream.printing.writers.plot import AREA, plot
 from alertstream.reading.decoder import ReceivedAlert
 from alertstream.system.extras import extra
 from alertstream.system.files import Part, writing
@@ -38,13 +31,10 @@ with extra("images", "pages"):
 
 MAX_ALERTS = 1_000
 """Alerts that a page holds."""
-MAX_POINTS = 500
-"""Measurements that a light curve shows: the latest."""
-EDGE, GAP = 120, 2
+EDGE, GAP = 96, 2
 """Of the images, pixel."""
-AREA = {"width": 310, "height": 130, "left": 58, "right": 300, "top": 14, "bottom": 102}
-"""Of a light curve, and where its axes are, pixel."""
-MAX_TEXT, MAX_BAND, MAX_BANDS = 60, 8, 8
+MAX_TEXT = 60
+_BESIDES = ("visit", "reliability")
 
 
 class HtmlPage(Writer):
@@ -86,7 +76,7 @@ class HtmlPage(Writer):
 
     def paths(self) -> set[str]:
         """Return all that a row shows."""
-        return field_paths(SHOWN) | cutout_paths() | light_curve_paths()
+        return field_paths([*SHOWN, *_BESIDES]) | cutout_paths() | light_curve_paths()
 
     def prepare(self, alert: ReceivedAlert, triplet: Triplet | None) -> Callable[[], None]:
         """Return what takes an alert: its row, or that there is one more without room."""
@@ -118,12 +108,18 @@ class HtmlPage(Writer):
 
 
 def _described(triplet: Triplet) -> str:
+    """Return what the picture has not, for people; empty if it has all."""
     absent = [
         f"{name.lower()}: {triplet.causes.get(name, 'none')}"
         for name in NAMES
         if name not in triplet.panels
     ]
-    return "; ".join(["science, template, difference", *absent])
+    panels = triplet.panels.items()
+    unturned = [name.lower() for name, panel in panels if panel.stamp.sky.scale is None]
+    if unturned:
+        which = "" if len(unturned) == len(panels) else f"{', '.join(unturned)} "
+        absent.append(f"{which}not turned: no WCS")
+    return "; ".join(absent)
 
 
 def _target(alert: Alert) -> str:
@@ -131,74 +127,6 @@ def _target(alert: Alert) -> str:
     if not (0 <= alert.ra <= 360 and -90 <= alert.dec <= 90):
         return ""
     return f"{alert.ra:.6f}%20{alert.dec:+.6f}".replace("+", "%2B")
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Where values are drawn: from ``low`` at ``start`` to ``high`` at ``end``, pixel."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    @classmethod
-    def over(cls, values: Sequence[float], min_range: float, start: float, end: float) -> Self:
-        """Return the axis for values; a range that is smaller is widened around them."""
-        low, high = min(values), max(values)
-        spare = max(min_range, abs(low) * 1e-9, abs(high) * 1e-9) - (high - low)
-        return cls(low - max(spare, 0) / 2, high + max(spare, 0) / 2, start, end)
-
-    def at(self, value: float) -> float:
-        """Return where a value is drawn."""
-        share = (value - self.low) / (self.high - self.low)
-        return round(self.start + share * (self.end - self.start), 1)
-
-    def ticks(self, most: int) -> list[tuple[float, str]]:
-        """Return where round values are drawn, at most so many, with their texts."""
-        power = 10.0 ** math.floor(math.log10((self.high - self.low) / most))
-        steps = (factor * power for factor in (1, 2, 5, 10, 20, 50))
-        step = next(each for each in steps if self.high // each - math.ceil(self.low / each) < most)
-        digits = max(0, -math.floor(math.log10(step) + 1e-9))
-        numbers = range(math.ceil(self.low / step), math.floor(self.high / step) + 1)
-        return [(self.at(each * step), f"{each * step:.{digits}f}") for each in numbers]
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A light curve to be drawn.
-
-    :param unit: of the brightness: ``nJy`` or ``mag``.
-    """
-
-    measurements: Sequence[Measurement]
-    time: Axis
-    brightness: Axis
-    unit: str
-    time_scale: str
-
-    @property
-    def bands(self) -> list[str]:
-        """The bands, from blue to red, as far as there is room for them."""
-        bands = {str(each.band) for each in self.measurements}
-        return sorted(bands, key=lambda band: ("ugrizy".find(band), band))[:MAX_BANDS]
-
-
-def plot(alert: Alert) -> Plot | None:
-    """Return an alert's light curve, to be drawn; None if nothing was measured.
-
-    :raises TypeError, ValueError: its history has unexpected types.
-    """
-    measured = [
-        each._replace(band=_short(each.band)[:MAX_BAND])
-        for each in light_curve(alert, alert.survey)[-MAX_POINTS:]
-    ]
-    if not measured:
-        return None
-    time = Axis.over([each.mjd for each in measured], 0.5, AREA["left"] + 6, AREA["right"] - 6)
-    ends = [each.value + sign * each.error for each in measured for sign in (-1, 1)]
-    brightness = Axis.over(ends, 1.0, AREA["bottom"] - 5, AREA["top"] + 5)
-    return Plot(measured, time, brightness, "nJy", alert.time_scale)
 
 
 def _short(value: int | str | None) -> str:
