@@ -22,8 +22,8 @@ _Visit = int | None | Literal["others"]
 class FilterCounts:
     """What one filter did with the alerts of a visit, or (``final``) with all messages.
 
-    ``seen == passed + rejected + capped + undecodable``. ``failed`` are the rejected alerts on
-    which the filter's own code raised an error.
+    ``seen == passed + rejected + capped + duplicate + undecodable``. ``failed`` are the rejected
+    alerts on which the filter's own code raised an error.
 
     :param visit: None stands for alerts that name no visit, unless the counts are final.
     :param visits: if not 0, the sum of so many visits, which are not named.
@@ -40,6 +40,7 @@ class FilterCounts:
     final: bool = False
     visits: int = 0
     seconds: float = 0.0
+    duplicate: int = 0
 
     @classmethod
     def from_json(cls, counts: Mapping[str, Any]) -> FilterCounts:
@@ -49,7 +50,7 @@ class FilterCounts:
     @property
     def rejected(self) -> int:
         """Alerts that the filter did not want."""
-        return self.seen - self.passed - self.capped - self.undecodable
+        return self.seen - self.passed - self.capped - self.duplicate - self.undecodable
 
     @property
     def rate(self) -> float:
@@ -61,6 +62,7 @@ class FilterCounts:
         self.seen += other.seen
         self.passed += other.passed
         self.capped += other.capped
+        self.duplicate += other.duplicate
         self.undecodable += other.undecodable
         self.failed += other.failed
 
@@ -81,15 +83,16 @@ class FilterCounts:
     def parts(self) -> str:
         """What became of the alerts that were seen."""
         failed = f" ({self.failed} of them failed)" if self.failed else ""
+        duplicate = f" + {self.duplicate} duplicate" if self.duplicate else ""
         return (
             f"{self.passed} passed + {self.rejected} rejected{failed}"
-            f" + {self.capped} capped + {self.undecodable} undecodable"
+            f" + {self.capped} capped{duplicate} + {self.undecodable} undecodable"
         )
 
     def as_json(self) -> dict[str, Any]:
         """Return the counts as a JSON object; only those of all messages have ``final``."""
-        names = ("filter", "visit", "seen", "passed", "rejected", "capped", "undecodable", "failed")
-        counts = {name: getattr(self, name) for name in names}
+        what = ("passed", "rejected", "capped", "duplicate", "undecodable", "failed")
+        counts = {name: getattr(self, name) for name in ("filter", "visit", "seen", *what)}
         more = {"final": self.final, "visits": self.visits, "seconds": round(self.seconds, 6)}
         more["alerts_per_second"] = round(self.rate, 1)
         return counts | {name: value for name, value in more.items() if value}

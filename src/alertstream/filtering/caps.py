@@ -4,6 +4,9 @@ Before a member lets alerts through, it claims them in a log that all members sh
 many of a visit in that log are granted, no matter which member claimed them. As a claim names the
 alert by its offset, it still stands when that is read again, after a crash, or by another member:
 neither is a cap exceeded, nor is a place in it lost.
+
+What shall pass once only is claimed in the same way: of alerts with the same source id, the one
+passes that is granted first.
 """
 
 from __future__ import annotations
@@ -13,18 +16,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import islice
+from types import NoneType
 from typing import Any, NamedTuple
 
 MAX_VISITS = 500
 """Visits whose claims are kept: members further apart than that do not share a cap."""
 MAX_ALERTS = 100_000
 """Granted alerts that are kept of all visits but the last one; only large caps reach it."""
-ALL_FILTERS = -1
-"""The bits of all filters."""
-OTHERS = "what was claimed by other filters, or with another --cap, does not count"
+MAX_SOURCE_IDS = 1_000_000
+"""Source ids that are kept, of the alerts that have passed last; at least half as many are."""
+MAX_SOURCE_ID = 64
+"""Characters of a source id that is text; what is longer is kept as its digest."""
+OTHERS = "what was claimed by other filters, or with another --cap or --unique, does not count"
 NOT_VALID = "a claim is not valid, and does not count"
 
 
+Source = int | str | None
+"""An alert's source id, if it shall pass once; None if it has none: see :func:`source_key`."""
 Visit = int | str
 """What a cap counts by: see :func:`visit_or_minute`."""
 
@@ -37,6 +46,13 @@ def visit_or_minute(visit: int | None, timestamp: int) -> Visit:
     return f"minute {timestamp // 60_000}" if visit is None else visit
 
 
+def source_key(source: object) -> Source:
+    """Return a source id in a form that is short, whatever an alert has; null and 0 are none."""
+    if isinstance(source, str) and len(source) > MAX_SOURCE_ID:
+        return sha256(source.encode(errors="surrogatepass")).hexdigest()
+    return source if isinstance(source, int | str) and source else None
+
+
 class Claim(NamedTuple):
     """An alert that filters want to let through: bit 0 of ``filters`` is the first one's."""
 
@@ -45,6 +61,49 @@ class Claim(NamedTuple):
     partition: int
     offset: int
     filters: int
+    source: Source = None
+
+
+class SourceIds:
+    """Where alerts were that have passed last, by their source ids.
+
+    Ids are forgotten by halves of ``MAX_SOURCE_IDS``; each takes about 115 bytes.
+    """
+
+    def __init__(self) -> None:
+        self._partitions: dict[tuple[str, int], int] = {}
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._older: dict[int | str, int] = {}
+        self._newer: dict[int | str, int] = {}
+        self._begins = (0, 0)
+
+    @property
+    def since(self) -> int | None:
+        """The offset in the log of the first claim that is kept; None if there is none."""
+        return self._begins[not self._older] if self._newer else None
+
+    def place(self, source: int | str) -> int | None:
+        """Return where the alert was that has passed with a source id, in a number."""
+        return self._newer.get(source) or self._older.get(source)
+
+    def place_of(self, claim: Claim) -> int:
+        """Return where a claim's alert is, in a number that no other place has."""
+        number = self._partitions.setdefault(claim[1:3], len(self._partitions) + 1)
+        return number << 64 | claim.offset
+
+    def add(self, claim: Claim, at: int) -> None:
+        """Keep that a claim was granted, which is at an offset in the log."""
+        assert claim.source is not None
+        if self.place(claim.source) is not None:
+            return
+        if len(self._newer) >= MAX_SOURCE_IDS // 2:
+            self._older, self._newer = self._newer, {}
+        if not self._newer:
+            self._begins = (self._begins[1], at)
+        self._newer[claim.source] = self.place_of(claim)
 
 
 @dataclass
@@ -66,12 +125,16 @@ class VisitCaps:
 
     :param topics: the filters' output topics.
     :param cap: alerts per visit and filter; 0 is no limit.
+    :param unique: whether of alerts with the same source id only one passes.
     """
 
-    def __init__(self, topics: Sequence[str], cap: int) -> None:
+    def __init__(self, topics: Sequence[str], cap: int, *, unique: bool = False) -> None:
         self.cap = cap
+        self.unique = unique
         self._topics = topics
-        self._digest = sha256(f"{cap} {' '.join(topics)}".encode()).hexdigest()[:8]
+        work = f"{cap}{' unique' * unique} {' '.join(topics)}"
+        self._digest = sha256(work.encode()).hexdigest()[:8]
+        self._source_ids = SourceIds()
         self._visits: dict[Visit, _Visit] = {}
         self._alerts = 0
         self._next = 0
@@ -82,12 +145,31 @@ class VisitCaps:
         claimed = self._visits.get(visit)
         return claimed.full if claimed else 0
 
-    def granted(self, visit: Visit, topic: str, partition: int, offset: int) -> int:
-        """Return the bits of the filters for which an alert's claim is granted."""
+    @property
+    def are_shared(self) -> bool:
+        """Whether there is anything to claim."""
+        return self.cap > 0 or self.unique
+
+    def is_duplicate(self, claim: Claim) -> bool:
+        """Return whether another alert with the same source id has passed before."""
+        if claim.source is None:
+            return False
+        passed = self._source_ids.place(claim.source)
+        return passed is not None and passed != self._source_ids.place_of(claim)
+
+    def granted(self, claim: Claim) -> int:
+        """Return the bits of the filters for which a claim is granted, if it is no duplicate's."""
         if self.cap == 0:
-            return ALL_FILTERS
-        claimed = self._visits.get(visit)
-        return claimed.granted.get((topic, partition, offset), 0) if claimed else 0
+            return claim.filters
+        claimed = self._visits.get(claim.visit)
+        return claim.filters & claimed.granted.get(claim[1:4], 0) if claimed else 0
+
+    def open(self, claim: Claim) -> int:
+        """Return the bits of the filters for which it is not known yet what is granted."""
+        if self.cap == 0:
+            known = claim.source is None or self._source_ids.place(claim.source) is not None
+            return 0 if known else claim.filters
+        return claim.filters & ~self.granted(claim) & ~self.full(claim.visit)
 
     def begin(self, offset: int, log_id: str = "") -> None:
         """Forget all claims; those in the log from ``offset`` on are to be applied.
@@ -95,6 +177,7 @@ class VisitCaps:
         :param log_id: tells it from another log of the same name.
         """
         self._visits.clear()
+        self._source_ids.clear()
         self._alerts = 0
         self._next = offset
         self._log_id = log_id
@@ -102,24 +185,36 @@ class VisitCaps:
     @property
     def since(self) -> int:
         """The offset in the log of the first claim that is kept."""
-        return next((each.begin for each in self._visits.values()), self._next)
+        begins = [
+            self._source_ids.since,
+            *(each.begin for each in islice(self._visits.values(), 1)),
+        ]
+        return min((each for each in begins if each is not None), default=self._next)
 
     def apply(self, claims: Iterable[Claim], at: int = 0) -> None:
         """Grant the claims that are among a visit's first; ``at`` is their offset in the log."""
-        for visit, topic, partition, offset, filters in claims:
-            if visit not in self._visits:
-                self._visits[visit] = _Visit(at, [0] * len(self._topics))
-            claimed = self._visits[visit]
-            known = claimed.granted.get((topic, partition, offset), 0)
-            new = filters & ~known & ~claimed.full
-            if new:
-                self._alerts += not known
-                claimed.granted[topic, partition, offset] = known | new
-            for index in bits(new):
-                claimed.counts[index] += 1
-                if claimed.counts[index] == self.cap:
-                    claimed.full |= 1 << index
+        for claim in claims:
+            if self.is_duplicate(claim):
+                continue
+            if self.cap:
+                self._apply(claim, at)
+            if claim.source is not None and self.granted(claim):
+                self._source_ids.add(claim, at)
         self._next = at + 1
+
+    def _apply(self, claim: Claim, at: int) -> None:
+        if claim.visit not in self._visits:
+            self._visits[claim.visit] = _Visit(at, [0] * len(self._topics))
+        claimed = self._visits[claim.visit]
+        known = claimed.granted.get(claim[1:4], 0)
+        new = claim.filters & ~known & ~claimed.full
+        if new:
+            self._alerts += not known
+            claimed.granted[claim[1:4]] = known | new
+        for index in bits(new):
+            claimed.counts[index] += 1
+            if claimed.counts[index] == self.cap:
+                claimed.full |= 1 << index
 
     def forget_old(self) -> None:
         """Forget the oldest visits if there are too many; call it when nothing is undecided."""
@@ -131,13 +226,21 @@ class VisitCaps:
 
     def as_metadata(self) -> str:
         """Return what is kept with a group's offsets: where the claims begin, in which log."""
-        if self.cap == 0:
+        if not self.are_shared:
             return ""
         return json.dumps({"visit_caps": self.since, "log": self._log_id})
 
     def encode(self, claims: Sequence[Claim]) -> bytes:
         """Return claims as they are in the log."""
-        places = [(*claim[:-1], f"{claim.filters:x}") for claim in claims]
+        places = [
+            (
+                visit if self.cap else 0,
+                *place,
+                f"{filters:x}",
+                *([] if source is None else [source]),
+            )
+            for visit, *place, filters, source in claims
+        ]
         text = json.dumps({"filters": self._digest, "claims": places}, separators=(",", ":"))
         return text.encode()
 
@@ -149,7 +252,10 @@ class VisitCaps:
         try:
             found = json.loads(value)
             digest = found["filters"]
-            claims = [Claim._make([*place, int(f, 16)]) for *place, f in found["claims"]]
+            claims = [
+                Claim(visit, topic, partition, offset, int(filters, 16), *source)
+                for visit, topic, partition, offset, filters, *source in found["claims"]
+            ]
         except (KeyError, TypeError, ValueError, RecursionError):
             raise ValueError(NOT_VALID) from None
         if digest != self._digest:
@@ -159,7 +265,7 @@ class VisitCaps:
         return claims
 
     def _is_valid(self, claim: Claim) -> bool:
-        kinds: Any = ((int, str), str, int, int, int)
+        kinds: Any = ((int, str), str, int, int, int, (int, str, NoneType))
         valid = all(isinstance(value, kind) for value, kind in zip(claim, kinds, strict=True))
         return valid and 0 < claim.filters < 1 << len(self._topics)
 

@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 from alertstream.errors import Notice
 from alertstream.filtering.account import Decided, FilterCounts
-from alertstream.filtering.caps import Claim, VisitCaps, bits, visit_or_minute
+from alertstream.filtering.caps import Claim, VisitCaps, bits, source_key, visit_or_minute
 from alertstream.filtering.filters import AlertFilter, error_line
 from alertstream.filtering.watchdog import FilterTimeout, Watchdog
 from alertstream.kafka.messages import MAX_ADDED, Copy, Message, next_offsets
@@ -35,7 +35,7 @@ Tally = Counter[tuple[int | None, int]]
 class Judged:
     """What filters want of some messages, and the claims to make before that is decided.
 
-    :param wanted: alerts with their visit and the bits of the filters that want them.
+    :param wanted: alerts with their visit, and the claim of the filters that want them.
     :param seen: numbers of alerts by visit.
     :param failed: alerts on which filters' code raised an error.
     :param set_aside: alerts that are larger than a filter's topic takes.
@@ -43,7 +43,7 @@ class Judged:
     """
 
     messages: list[Message] = field(default_factory=list)
-    wanted: list[tuple[Message, int | None, int]] = field(default_factory=list)
+    wanted: list[tuple[Message, int | None, Claim]] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     undecodable: list[Undecodable] = field(default_factory=list)
     seen: Counter[int | None] = field(default_factory=Counter)
@@ -120,14 +120,15 @@ class FilterEngine:
             wanted = self._that_fit(message, visit, wanted, judged)
         if not wanted:
             return
-        judged.wanted.append((message, visit, wanted))
-        place = message[:3]
-        claimed_of = visit_or_minute(visit, message.timestamp)
-        granted = wanted & self._caps.granted(claimed_of, *place)
-        claimed = wanted & ~granted & ~self._caps.full(claimed_of)
+        source = source_key(alert.source_id) if self._caps.unique else None
+        claim = Claim(visit_or_minute(visit, message.timestamp), *message[:3], wanted, source)
+        judged.wanted.append((message, visit, claim))
+        if self._caps.is_duplicate(claim):
+            return
+        claimed = self._caps.open(claim)
         if claimed:
-            judged.claims.append(Claim(claimed_of, *place, claimed))
-        judged.size += (granted | claimed).bit_count() * message.size
+            judged.claims.append(claim._replace(filters=claimed))
+        judged.size += (self._caps.granted(claim) | claimed).bit_count() * message.size
 
     def _passed(self, alert: ReceivedAlert, judged: Judged) -> int:
         """Return the bits of the filters that an alert passes."""
@@ -169,12 +170,14 @@ class FilterEngine:
             # What has been dead-lettered already stays where it is.
             if not each.message.topic.endswith(UNDECODABLE_SUFFIX)
         ]
-        passed, capped = Tally(), Tally()
-        for message, visit, wanted in judged.wanted:
-            claimed_of = visit_or_minute(visit, message.timestamp)
-            granted = wanted & self._caps.granted(claimed_of, *message[:3])
+        passed, capped, duplicate = Tally(), Tally(), Tally()
+        for message, visit, claim in judged.wanted:
+            if self._caps.is_duplicate(claim):
+                duplicate[visit, claim.filters] += 1
+                continue
+            granted = self._caps.granted(claim)
             passed[visit, granted] += 1
-            capped[visit, wanted & ~granted] += 1
+            capped[visit, claim.filters & ~granted] += 1
             if granted:
                 copied = self._thin(message)
                 copies += [
@@ -182,7 +185,8 @@ class FilterEngine:
                 ]
         self._caps.forget_old()
         offsets = next_offsets(judged.messages, self._caps.as_metadata())
-        tallies = {"passed": passed, "capped": capped, "failed": judged.failed}
+        tallies = {"passed": passed, "capped": capped, "duplicate": duplicate}
+        tallies["failed"] = judged.failed
         counts = partial(self._counts, judged.seen, tallies)
         return Decided(copies, offsets, counts, len(judged.undecodable))
 

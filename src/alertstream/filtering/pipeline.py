@@ -54,6 +54,7 @@ class FilterOptions:
 
     :param cap: alerts of a visit that a filter lets through; 0 is no limit.
     :param exactly_once: write in transactions, or else possibly again what failed half way.
+    :param unique: let pass one only of alerts that have the same source id.
     :param without: top-level fields that are null in what is written.
     :param rate: messages per second that are read, at most; 0 is no limit.
     """
@@ -61,6 +62,7 @@ class FilterOptions:
     filters: Sequence[AlertFilter]
     cap: int = 20
     exactly_once: bool = True
+    unique: bool = False
     without: frozenset[str] = frozenset()
     rate: float = 0.0
 
@@ -69,10 +71,15 @@ class FilterOptions:
         """The output topics."""
         return [each.topic for each in self.filters]
 
+    def caps(self) -> VisitCaps:
+        """Return what says which alerts pass, as yet without any claims."""
+        return VisitCaps(self.topics, self.cap, unique=self.unique)
+
     @property
     def work(self) -> str:
         """What tells members with the same filters and cap from others, in a word."""
         named = [f"{each.topic} {each.declared_in}" for each in self.filters]
+        named += ["--unique"] * self.unique
         return sha256(" ".join([str(self.cap), *named]).encode()).hexdigest()[:8]
 
 
@@ -211,7 +218,7 @@ async def open_pipeline(
         raise SecurityError(error.what, where=error.where, todo=todo) from error
     # Who has the same name after a crash aborts what it had begun.
     name = (subscription.instance or subscription.group) if options.exactly_once else None
-    account, caps = FilterAccount(options.topics), VisitCaps(options.topics, options.cap)
+    account, caps = FilterAccount(options.topics), options.caps()
     async with (
         producer(own, transactional_id=name) as producing,
         _client_of(connection, subscription, to) as client_of,
@@ -234,7 +241,7 @@ async def open_pipeline(
         thin = Thinning(options.without, schemas, notice)
         yield FilterPipeline(
             consumer,
-            alert_decoder(options.filters, schemas, notice),
+            alert_decoder(options.filters, schemas, notice, unique=options.unique),
             FilterEngine(options.filters, caps, notice, limits=destination.limits, thin=thin),
             shared,
             writer,
@@ -255,15 +262,18 @@ def _client_of(
     return group_elsewhere(connection, subscription.topics, to)
 
 
-def alert_decoder(filters: Sequence[AlertFilter], schemas: Schemas, notice: Notice) -> AlertDecoder:
+def alert_decoder(
+    filters: Sequence[AlertFilter], schemas: Schemas, notice: Notice, *, unique: bool = False
+) -> AlertDecoder:
     """Return what decodes as much of alerts as filters need, and reports fields they lack.
 
-    A mirror decodes nothing, and takes whatever comes.
+    A mirror decodes nothing else than source ids that are to be unique, and takes whatever comes.
     """
+    always = ("visit", "source_id") if unique else ("visit",)
     if any(isinstance(each, MirrorFilter) and each.visit is None for each in filters):
-        return LenientDecoder(schemas, (), notice)
+        return LenientDecoder(schemas, field_paths(always) if unique else (), notice)
     fields = union_of_fields(filters)
-    paths = None if fields is None else field_paths([*fields, "visit"])
+    paths = None if fields is None else field_paths([*fields, *always])
     declared = sorted({*(fields or ())} - QUANTITIES)
     report = ReportedOnce(notice)
 

@@ -60,12 +60,14 @@ class SharedCaps:
         kept = {partition: begin for partition, begin in found.items() if begin is not None}
         if self._restored_as is None:
             self._tell_what_is_lost({log_id for _, log_id in kept.values()})
-        # In another log than before, all claims are from after that.
+        # In another log than before, all claims are from after that. With a cap, all visits count
+        # that any partition may still be at; without, only what has passed last.
         begins = {
             partition: begin if log_id == self._log.id and begin <= self._log.next else 0
             for partition, (begin, log_id) in kept.items()
         }
-        first = min(begins.values(), default=self._caps.since)
+        furthest = min if self._caps.cap else max
+        first = furthest(begins.values(), default=self._caps.since)
         if first < self._caps.since:
             self._caps.begin(first, self._log.id)
             self._log.seek(first)
@@ -116,18 +118,20 @@ class SharedCaps:
             except ValueError as error:
                 self._caps.apply([], at)
                 self._report(str(error), f"{error} · {self._topic}@{at}")
+            # At a start there may be very many, and the group waits for heartbeats.
+            await asyncio.sleep(0)
 
 
 @asynccontextmanager
 async def shared_caps(
     connection: Connection, group: str, caps: VisitCaps, notice: Notice
 ) -> AsyncIterator[SharedCaps | None]:
-    """Share caps with the other members of a group; without a limit there is nothing to share.
+    """Share caps with the other members of a group, if there is anything to share.
 
     :raises TopicError: the topic for claims does not exist, and cannot be made.
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
-    if caps.cap == 0:
+    if not caps.are_shared:
         yield None
         return
     topic = caps_topic(group)

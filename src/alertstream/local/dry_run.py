@@ -16,10 +16,8 @@ from alertstream.avro.container import ContainerFile
 from alertstream.avro.schemas import Schema, Schemas, version_id
 from alertstream.errors import DataError, Notice, UndecodableError
 from alertstream.filtering.account import FilterAccount, FilterCounts
-from alertstream.filtering.caps import VisitCaps
 from alertstream.filtering.engine import FilterEngine
-from alertstream.filtering.filters import AlertFilter
-from alertstream.filtering.pipeline import alert_decoder
+from alertstream.filtering.pipeline import FilterOptions, alert_decoder
 from alertstream.kafka.messages import Message
 from alertstream.printing.lines import LineFormat
 from alertstream.reading.decoder import AlertDecoder, Undecodable
@@ -37,6 +35,12 @@ class Timing:
 
     alerts: int = 0
     seconds: float = 0.0
+
+    @property
+    def line(self) -> str:
+        """How long an alert took, for people."""
+        each = self.seconds / max(self.alerts, 1)
+        return f"{each * 1e6:,.0f} µs per alert"
 
 
 @dataclass
@@ -60,6 +64,15 @@ class DryRun:
     def incomplete(self) -> bool:
         """Whether something could not be decoded, or a filter's code failed."""
         return any(each.undecodable or each.failed for each in self.counts)
+
+    @property
+    def time_line(self) -> str:
+        """How long decoding an alert and running all filters took."""
+        if self.timing.alerts:
+            return f"{self.timing.line} to decode it and run all filters"
+        if self.setup.alerts:
+            return f"{self.setup.line}, mostly to set up decoding, as they are so few"
+        return "no alerts"
 
     def first_lines(self, schemas: Schemas, lines: LineFormat) -> dict[str, list[str]]:
         """Return the first alerts that pass as lines, by the filter's topic."""
@@ -92,8 +105,7 @@ def schemas_of(files: Sequence[Path]) -> list[Schema]:
 
 async def dry_run(
     files: Sequence[Path],
-    filters: Sequence[AlertFilter],
-    cap: int,
+    options: FilterOptions,
     schemas: Schemas,
     *,
     stop: asyncio.Event,
@@ -102,14 +114,15 @@ async def dry_run(
 ) -> DryRun:
     """Filter all records of files, until ``stop``.
 
-    :param cap: alerts of a visit that a filter lets through; 0 is no limit.
+    :param options: what to run; nothing is written, in whichever way.
     :param progress: called with how much is done, 0 to 1.
     :raises DataError: a file is not a container file; if it is damaged, that is in the result.
     :raises RegistryError: the registry that has messages' schemas refuses.
     """
-    topics = [each.topic for each in filters]
-    caps, account = VisitCaps(topics, cap), FilterAccount(topics)
-    engine, decoder = FilterEngine(filters, caps, notice), alert_decoder(filters, schemas, notice)
+    topics, filters = options.topics, options.filters
+    caps, account = options.caps(), FilterAccount(topics)
+    engine = FilterEngine(filters, caps, notice)
+    decoder = alert_decoder(filters, schemas, notice, unique=options.unique)
     found = DryRun({topic: [] for topic in topics})
     for batch in _batches(files, schemas, found, progress):
         if not await decoder.ready(batch, stop):

@@ -268,7 +268,7 @@ def test_registry_down_at_the_start_and_in_the_middle(
     assert 0 < total.pop("seconds") * total.pop("alerts_per_second") < 16
     assert total == {
         "filter": "", "visit": None, "seen": 15, "passed": 15, "rejected": 0,
-        "capped": 0, "undecodable": 0, "failed": 0, "final": True,
+        "capped": 0, "duplicate": 0, "undecodable": 0, "failed": 0, "final": True,
     }  # fmt: skip
 
 

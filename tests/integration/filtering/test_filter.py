@@ -68,7 +68,7 @@ def test_hundred_filters_select_what_a_direct_computation_does(kafka: str, strea
         assert values(new) == values(expected)
     assert len(totals(filtered)) == 100
     for each in totals(filtered).values():
-        parts = ("passed", "rejected", "capped", "undecodable")
+        parts = ("passed", "rejected", "capped", "duplicate", "undecodable")
         assert each["seen"] == len(source) == sum(each[part] for part in parts)
         assert each["passed"] == len(expected)
         assert each["capped"] == would_pass - len(expected)
@@ -189,22 +189,27 @@ def test_reports_a_visit_when_it_is_over_and_ends_on_a_signal(
     assert ended.objects[-1]["seen"] == 360
 
 
-def test_two_members_share_the_partitions(
+def test_two_members_share_the_partitions_and_what_has_passed(
     kafka: str, topic: str, visits: Path, tmp_path: Path
 ) -> None:
-    name = f"Shared{topic.split('-')[-1]}"
+    name, group = f"Shared{topic.split('-')[-1]}", f"group-{topic}"
     path = own_filter(tmp_path, name, "return True", "()")
     raw_kafka.make(kafka, topic, 4)
-    how = ("--filters", path, "--cap", 0, "--format", "json", "--group", f"group-{topic}")
+    how = ("--filters", path, "--cap", 0, "--unique", "--format", "json", "--group", group)
     members = [start("filter", kafka, topic, *how) for _ in range(2)]
     for _ in range(3):
         send_visits(kafka, topic, visits)
-    until(lambda: len(raw_kafka.read(kafka, name)) >= 1080, "all has passed")
+    until(lambda: sum(raw_kafka.committed(kafka, group).values()) == 1080, "all is judged")
     ended = [stop(member) for member in members]
     assert [each.status for each in ended] == [0, 0]
-    assert sum(totals(each)[name]["seen"] for each in ended) == 1080
+    # What has passed before they were started again counts, in whichever partition.
+    raw_kafka.write(kafka, topic, values(raw_kafka.read(kafka, topic))[:5], partition=3)
+    ended.append(run("filter", kafka, topic, *how, "--exit-on-eof"))
+    both = [totals(each)[name] for each in ended]
+    assert sum(each["seen"] for each in both) == 1085
+    assert all(each["seen"] == each["passed"] + each["duplicate"] for each in both)
     copied, source = (sorted(values(raw_kafka.read(kafka, each))) for each in (name, topic))
-    assert copied == source
+    assert (copied, both[-1]["duplicate"]) == (sorted({*source}), 5)
 
 
 def test_a_cap_is_one_over_all_members_of_a_group(

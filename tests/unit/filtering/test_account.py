@@ -33,14 +33,16 @@ def test_a_line_says_which_visits_are_meant() -> None:
 
 
 def test_only_counts_of_all_messages_are_final_in_json() -> None:
-    counts = FilterCounts("F", None, seen=10, passed=3, capped=2, undecodable=1, failed=1)
+    counts = FilterCounts("F", None, 11, passed=3, capped=2, undecodable=1, failed=1, duplicate=1)
+    assert "2 capped + 1 duplicate + 1 undecodable" in counts.as_line()
     assert counts.as_json() == {
         "filter": "F",
         "visit": None,
-        "seen": 10,
+        "seen": 11,
         "passed": 3,
         "rejected": 4,
         "capped": 2,
+        "duplicate": 1,
         "undecodable": 1,
         "failed": 1,
     }
@@ -118,6 +120,7 @@ def test_of_very_many_visits_most_are_summed_up() -> None:
         "passed": summed,
         "rejected": summed,
         "capped": 0,
+        "duplicate": 0,
         "undecodable": 0,
         "failed": 0,
         "visits": summed,

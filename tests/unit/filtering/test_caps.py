@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from alertstream.filtering import caps as caps_module
 from alertstream.filtering.caps import (
     MAX_VISITS,
     NOT_VALID,
@@ -14,17 +15,24 @@ from alertstream.filtering.caps import (
     VisitCaps,
     begin_of_claims,
     bits,
+    source_key,
     visit_or_minute,
 )
 from alertstream.filtering.shared_caps import caps_topic
 
 
-def claim(offset: int, filters: int = 1, visit: int | str = 7, partition: int = 0) -> Claim:
-    return Claim(visit, "alerts", partition, offset, filters)
+def claim(
+    offset: int,
+    filters: int = 1,
+    visit: int | str = 7,
+    partition: int = 0,
+    source: int | str | None = None,
+) -> Claim:
+    return Claim(visit, "alerts", partition, offset, filters, source)
 
 
 def granted(caps: VisitCaps, each: Claim) -> int:
-    return each.filters & caps.granted(each.visit, each.topic, each.partition, each.offset)
+    return 0 if caps.is_duplicate(each) else caps.granted(each)
 
 
 def test_the_first_of_a_visit_pass_by_filter() -> None:
@@ -86,7 +94,7 @@ def test_many_alerts_of_few_visits_are_forgotten_too(monkeypatch: pytest.MonkeyP
     for visit in range(4):
         caps.apply([claim(offset, visit=visit) for offset in range(8)], visit)
         caps.forget_old()
-    assert [caps.granted(visit, "alerts", 0, 0) for visit in range(4)] == [0, 0, 0, 1]
+    assert [caps.granted(claim(0, visit=visit)) for visit in range(4)] == [0, 0, 0, 1]
     assert caps.since == 3
 
 
@@ -150,6 +158,55 @@ def test_alerts_without_a_visit_share_a_cap_for_a_minute() -> None:
     caps.apply(caps.decode(caps.encode(claims)))
     assert [granted(caps, each) for each in claims] == [1, 0, 1, 0, 1]
     assert visit_or_minute(7, 60_000) == 7
+
+
+@pytest.mark.parametrize("cap", [0, 5])
+def test_of_alerts_with_one_source_id_the_first_in_the_log_passes(cap: int) -> None:
+    caps = VisitCaps(["One", "Other"], cap, unique=True)
+    claims = [claim(1, 0b11, source=70), claim(2, source=71), claim(3, 0b10, source=70)]
+    claims += [claim(4, partition=3, source=71), claim(5), claim(6), claim(7, source="a name")]
+    log = caps.encode(claims)
+    for _ in range(3):
+        # Who reads them again has them in their places.
+        caps.apply(caps.decode(log))
+        assert [granted(caps, each) for each in claims] == [0b11, 1, 0, 0, 1, 1, 1]
+    assert caps.is_duplicate(claim(1, partition=1, source=70))
+    assert caps.is_duplicate(claim(9, visit=8, source="a name"))
+    assert caps.open(claim(1, 0b11, source=70)) == 0
+    assert caps.open(claim(9, 0b11, visit=8, source=99)) == 0b11
+    caps.begin(0)
+    assert not caps.is_duplicate(claim(3, source=70))
+
+
+def test_what_is_capped_has_not_passed() -> None:
+    caps = VisitCaps(["One"], 1, unique=True)
+    claims = [claim(1, source=70), claim(2, source=71), claim(3, source=71)]
+    caps.apply(claims)
+    assert [granted(caps, each) for each in claims] == [1, 0, 0]
+    assert [caps.is_duplicate(each) for each in claims] == [False] * 3
+    # In its next visit, it would.
+    assert caps.open(claim(4, visit=8, source=71)) == 1
+
+
+def test_source_ids_are_forgotten_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caps_module, "MAX_SOURCE_IDS", 10)
+    caps = VisitCaps(["One"], 0, unique=True)
+    assert caps.since == 0
+    for number in range(1, 100):
+        caps.apply([claim(number, source=number)], at=number)
+        kept = [each for each in range(1, 100) if caps.is_duplicate(claim(0, source=each))]
+        assert kept == [*range(max(kept[0], 1), number + 1)]
+        assert min(number, 5) <= len(kept) <= 10
+        # What is kept is what a member that starts reads.
+        assert caps.since == kept[0]
+    assert begin_of_claims(caps.as_metadata()) == (91, "")
+
+
+def test_what_a_source_id_may_be() -> None:
+    ids: list[object] = [1, 2**63 - 1, -5, "ZTF1", None, 0, "", 1.5, [1], {}, b"x"]
+    assert [source_key(each) for each in ids] == [*ids[:4], *[None] * 7]
+    assert source_key("x" * 10**6) != source_key("x" * 10**6 + "y")
+    assert len(str(source_key("\ud800" * 10**6))) == 64
 
 
 def test_claims_are_short() -> None:

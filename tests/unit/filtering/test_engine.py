@@ -48,10 +48,16 @@ class Fails(AlertFilter):
 
 
 def alert(
-    offset: int, flux: float = 20.0, visit: int | None = 7, partition: int = 0, size: int = 100
+    offset: int,
+    flux: float = 20.0,
+    visit: int | None = 7,
+    partition: int = 0,
+    size: int = 100,
+    source: int | None = None,
 ) -> ReceivedAlert:
     message = Message("alerts", partition, offset, 1000, None, b"x" * size)
-    return ReceivedAlert({"diaSource": {"visit": visit, "psfFlux": flux}}, message)
+    fields = {"visit": visit, "psfFlux": flux, "diaSourceId": source}
+    return ReceivedAlert({"diaSource": fields}, message)
 
 
 def undecodable(offset: int, topic: str = "alerts") -> Undecodable:
@@ -59,9 +65,9 @@ def undecodable(offset: int, topic: str = "alerts") -> Undecodable:
 
 
 def engine_of(
-    *filters: AlertFilter, cap: int = 20, notices: list[str] | None = None
+    *filters: AlertFilter, cap: int = 20, notices: list[str] | None = None, unique: bool = False
 ) -> tuple[FilterEngine, VisitCaps]:
-    caps = VisitCaps([each.topic for each in filters], cap)
+    caps = VisitCaps([each.topic for each in filters], cap, unique=unique)
     told = [] if notices is None else notices
     return FilterEngine(filters, caps, told.append), caps
 
@@ -226,8 +232,10 @@ def test_nothing_gives_no_portion() -> None:
 class Member:
     """A member of a group whose members share a log of claims."""
 
-    def __init__(self, filters: Sequence[AlertFilter], cap: int, log: list[bytes]) -> None:
-        self.caps = VisitCaps([each.topic for each in filters], cap)
+    def __init__(
+        self, filters: Sequence[AlertFilter], cap: int, log: list[bytes], unique: bool = False
+    ) -> None:
+        self.caps = VisitCaps([each.topic for each in filters], cap, unique=unique)
         self.engine = FilterEngine(filters, self.caps)
         self.log, self.next = log, 0
 
@@ -285,6 +293,64 @@ def test_a_cap_is_one_over_members_that_crash_and_read_again(seed: int) -> None:
     assert Counter(copy.topic for copy in written) == Counter(
         {each.filter: each.passed for each in account.totals() if each.passed}
     )
+
+
+@pytest.mark.parametrize("cap", [0, 3])
+def test_of_duplicates_one_passes_and_takes_one_place_of_the_cap(cap: int) -> None:
+    engine, caps = engine_of(Bright(), Everything(), cap=cap, unique=True)
+    messages = [alert(n, source=source) for n, source in enumerate([5, 5, 6, 0, 0])]
+    messages += [alert(5, flux=1.0, source=6), alert(0, partition=1, source=5)]
+    found = decided(engine, caps, messages)
+    passed = [offset for topic, offset in places(found.copies) if topic == "Everything"]
+    assert passed == ([0, 2, 3] if cap else [0, 2, 3, 4])
+    bright, everything = found.counts()
+    assert (bright.duplicate, everything.duplicate) == (2, 3)
+    assert (bright.rejected, everything.rejected) == (1, 0)
+    assert bright.capped == everything.capped == (1 if cap else 0)
+    # Of what is known to be a duplicate nothing is claimed, and read again it is the same.
+    (judged,) = engine.judge(messages)
+    assert [*engine.decide(judged).counts()] == [bright, everything]
+    (judged,) = engine.judge([alert(9, source=5)])
+    assert (judged.claims, judged.size) == ([], 0)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_one_of_duplicates_passes_over_members_that_crash_and_read_again(seed: int) -> None:
+    rng = random.Random(seed)
+    filters, log = [Bright(), Everything()], list[bytes]()
+    waiting = {
+        partition: [
+            alert(offset, 20.0 * (source % 2), 7, partition, source=source)
+            for offset in range(40)
+            for source in [rng.randrange(50)]
+        ]
+        for partition in range(3)
+    }
+    every = [each for of_partition in waiting.values() for each in of_partition]
+    members = [Member(filters, 0, log, unique=True) for _ in range(2)]
+    account = FilterAccount([each.topic for each in filters])
+    written: list[Copy] = []
+    while any(waiting.values()):
+        partition = rng.choice([each for each, left in waiting.items() if left])
+        batch = waiting[partition][: rng.randint(1, 12)]
+        member = rng.randrange(2)
+        decisions = members[member].filter(batch)
+        if rng.random() < 0.5:
+            # What it has claimed is not written; it may go on, or be another one.
+            if rng.random() < 0.5:
+                members[member] = Member(filters, 0, log, unique=True)
+            continue
+        del waiting[partition][: len(batch)]
+        for decided in decisions:
+            written += decided.copies
+            account.add(decided.counts(), decided.undecodable)
+    ids = {each.message[:3]: each.source_id for each in every}
+    for each, total in zip(filters, account.totals(), strict=True):
+        wanted = [read.source_id for read in every if each.passes(read)]
+        got = [ids[copy.message[:3]] for copy in written if copy.topic == each.topic]
+        assert Counter(got) == Counter({*wanted}) + Counter({0: wanted.count(0) - 1})
+        assert (total.seen, total.passed) == (120, len(got))
+        assert total.duplicate == len(wanted) - len(got)
 
 
 class Loops(AlertFilter):

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from alertstream.filtering.account import FilterCounts
     from alertstream.filtering.filters import AlertFilter
     from alertstream.kafka.connection import Connection
-    from alertstream.local.dry_run import DryRun
 
 NO_FIELDS = "decodes whole alerts: it is many times faster with fields, which names what it needs"
 """What is said of a filter that does not declare what it needs."""
@@ -76,6 +75,9 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
         autocompletion=complete_where,
     )
     cap: int = _filters(20, "Maximum alerts per visit and filter; 0: no limit.", "N", min=0)
+    unique: bool = _filters(
+        False, "Drop alerts whose source id passed before.", names=("--unique",)
+    )
     delivery: Literal["exactly-once", "at-least-once"] = _filters(
         "exactly-once", "exactly-once or at-least-once.", "HOW"
     )
@@ -130,6 +132,11 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
             )
         return chosen
 
+    @property
+    def _undecoded(self) -> bool:
+        """Whether nothing is decoded to know what passes."""
+        return self.all_ and self.visit is None and not self.unique
+
     def _line(self, counts: FilterCounts) -> str:
         if self.format == "json":
             return as_json(counts.as_json())
@@ -140,7 +147,7 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
         """Yield a line for each visit; in JSON, for each filter and visit."""
         from alertstream.filtering.account import visit_lines
 
-        if self.all_ and self.visit is None and self.format == "text":
+        if self._undecoded and self.format == "text":
             # What is not decoded names no visit.
             return (f"{each.filter}  {each.seen} seen = {each.parts}" for each in counts)
         return map(self._line, counts) if self.format == "json" else visit_lines(counts)
@@ -166,17 +173,19 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
         from alertstream.cli.event_loop import run
         from alertstream.cli.terminal.look import look
         from alertstream.cli.terminal.progress import share_progress
+        from alertstream.filtering.pipeline import FilterOptions
         from alertstream.local.dry_run import dry_run, schemas_of
         from alertstream.printing.lines import LineFormat
         from alertstream.sending.schedule import files_of, visits_in
 
         filters, schemas = self._chosen(self._names(), self.output or "where"), self.known_schemas()
         files = files_of(visits_in([path]))
+        wanted = FilterOptions(filters, self.cap, unique=self.unique)
         _require_fields(filters, schemas, schemas_of(files))
         with share_progress("trying filters") as progress:
             found = run(
                 lambda stop: dry_run(
-                    files, filters, self.cap, schemas, stop=stop, notice=notice, progress=progress
+                    files, wanted, schemas, stop=stop, notice=notice, progress=progress
                 )
             )
         for line in self._visit_lines(found.counts):
@@ -187,7 +196,7 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
                 if lines:
                     heading = ["", f"the first that pass {topic}", *shown.heading()]
                     write_line("\n".join([*heading, *lines]))
-        notice(_time_line(found))
+        notice(found.time_line)
         for each in filters:
             if each.fields is None:
                 notice(f"{type(each).__name__} {NO_FIELDS}")
@@ -212,6 +221,7 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
             filters,
             0 if self.all_ else self.cap,
             exactly_once=self.delivery == "exactly-once",
+            unique=self.unique,
             without=self.fields_without(schemas),
             rate=self.bounded_rate(),
         )
@@ -290,8 +300,8 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
         if not mirror and (self.where is None) != (self.output is None):
             raise UsageError("--where and --output belong together", todo="give both, or --all")
         connection, to = self.connection(), self.target()
-        undecoded = mirror and self.visit is None and self.without is None
-        schemas = Schemas() if undecoded else self.known_schemas()
+        needed = self.without is not None or not self._undecoded
+        schemas = self.known_schemas() if needed else Schemas()
         chosen: list[AlertFilter] = (
             [mirror] if mirror else self._chosen(self.filter or (), self.output)
         )
@@ -335,14 +345,3 @@ def _require_no_circle(topic: str, filters: Sequence[AlertFilter], same_kafka: b
             where=topic,
             todo="read other topics, or choose another name, such as with --output",
         )
-
-
-def _time_line(found: DryRun) -> str:
-    """Return how long decoding an alert and running all filters took."""
-    if found.timing.alerts:
-        each = found.timing.seconds / found.timing.alerts
-        return f"{each * 1e6:,.0f} µs per alert to decode it and run all filters"
-    if found.setup.alerts:
-        each = found.setup.seconds / found.setup.alerts
-        return f"{each * 1e6:,.0f} µs per alert, mostly to set up decoding, as they are so few"
-    return "no alerts"
