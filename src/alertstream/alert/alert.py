@@ -165,25 +165,26 @@ class Alert(dict[str, Any]):
         else:
             error = self._measured("magnitude_error")
             snr = MAGNITUDE_OF_E / error if error > 0 else math.nan
-        return math.copysign(snr, self._sign) if self.survey.states_sign else snr
+        return math.copysign(snr, -1.0 if self.faded else 1.0) if self.survey.states_sign else snr
 
     @cached_property
-    def _sign(self) -> float:
-        return self.survey.sign(self._stated)
+    def faded(self) -> bool:
+        """Whether a field of its own says that the source became fainter."""
+        return self.survey.sign(self._stated) < 0
 
     @cached_property
     def magnitude(self) -> float:
         """AB magnitude of the flux; NaN where that is not positive."""
         if self.survey.states_flux:
             return _magnitude(self.flux)
-        return self._measured("magnitude") if self._sign > 0 else math.nan
+        return self._measured("magnitude") if not self.faded else math.nan
 
     @cached_property
     def magnitude_error(self) -> float:
         """One sigma of the magnitude."""
         if self.survey.states_flux:
             return MAGNITUDE_OF_E * self.flux_error / self.flux if self.flux > 0 else math.nan
-        return self._measured("magnitude_error") if self._sign > 0 else math.nan
+        return self._measured("magnitude_error") if not self.faded else math.nan
 
     @cached_property
     def science_flux(self) -> float:

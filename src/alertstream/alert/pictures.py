@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -97,7 +97,10 @@ def triplet(alert: Alert) -> Triplet | None:
     causes: dict[str, str] = {}
     for name, (_, content) in alert.cutouts().items():
         try:
-            stamps[name] = read_stamp(content, alert.ra, alert.dec)
+            stamp = read_stamp(content, alert.ra, alert.dec)
+            if name == "Difference" and alert.survey.flipped and alert.faded:
+                stamp = replace(stamp, pixels=-stamp.pixels)
+            stamps[name] = stamp
         except PictureError as error:
             causes[name] = error.what
     if not stamps and not causes:
@@ -116,11 +119,11 @@ def triplet(alert: Alert) -> Triplet | None:
 
 
 def _caption(alert: Alert) -> tuple[str, str]:
-    magnitude = " mag" if alert.magnitude > 0 else ""
+    more = " mag" if alert.magnitude > 0 else " (fainter)" if alert.flux < 0 else ""
     time = alert.utc if math.isfinite(alert.mjd) else "-"
     parts = (
         printable(f"{alert.band or '-'}", MAX_TEXT),
-        f"{' '.join(alert.brightness.split())}{magnitude}",
+        f"{' '.join(alert.brightness.split())}{more}",
         f"SNR {alert.snr:.1f}" if math.isfinite(alert.snr) else "SNR -",
         time if time.startswith(("MJD", "-")) else f"{time} UTC",
     )

@@ -163,11 +163,15 @@ def test_version() -> None:
 def test_schemas_of_the_package_and_of_a_folder(tmp_path: Path) -> None:
     listed = run("schema", "list")
     assert listed.status == 0
-    assert "  1000  lsst.v10_0.alert" in listed.lines
+    assert "  1000  lsst.v10_0.alert  LSST" in listed.lines
     shown = run("schema", "show", "10.0")
     assert shown.status == 0
     (tmp_path / "4242.avsc").write_text(shown.out)
-    assert "  4242  lsst.v10_0.alert" in run("schema", "list", "--schemas", tmp_path).lines
+    table = tmp_path / "mine.toml"
+    table.write_text('name = "Mine"\nschemas = ["lsst.v10_*.alert"]\n')
+    listed = run("schema", "list", "--schemas", tmp_path, "--survey", table)
+    assert "  4242  lsst.v10_0.alert  Mine" in listed.lines
+    assert "  1100  lsst.v11_0.alert  LSST" in listed.lines
     for argument in ("1000", str(tmp_path / "4242.avsc")):
         assert json.loads(run("schema", "show", argument).out) == json.loads(shown.out)
     missing = run("schema", "show", "99.9")

@@ -198,6 +198,17 @@ def test_white_is_brighter_now_and_no_value_is_neither() -> None:
     assert colours[0, 0, 0] == 127
 
 
+@pytest.mark.parametrize(("sign", "grey"), [("t", 255), ("f", 0)])
+def test_the_difference_of_ztf_is_black_where_it_became_fainter(sign: str, grey: int) -> None:
+    pixels = np.zeros((30, 30), "f4")
+    pixels[15, 15] = 50
+    candidate = {"magpsf": 18.9, "sigmapsf": 0.1, "isdiffpos": sign}
+    stamp = {"fileName": "a", "stampData": gzip.compress(fits_file(pixels))}
+    made = shown(Alert({"candidate": candidate, "cutoutDifference": stamp}))
+    assert np.asarray(made.panels["Difference"].image)[14, 15, 0] == grey
+    assert ("(fainter)" in made.caption[0]) is (sign == "f")
+
+
 def test_science_and_template_share_a_scale_if_they_share_a_unit() -> None:
     faint = np.zeros((30, 30), "f4")
     faint[10:13, 10:13] = 10

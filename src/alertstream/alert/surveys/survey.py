@@ -68,6 +68,7 @@ class Survey:
     :param forced: that of forced measurements.
     :param limit: the field of a detection that says down to which magnitude nothing was seen.
     :param cutouts: the images' top-level fields, by their names for people.
+    :param flipped: whether the difference image of what became fainter is template minus science.
     :param containers: whether each of its messages is a container file, with the schema inside.
     :param other_fields: top-level fields that its alerts have, besides those above.
     """
@@ -88,6 +89,7 @@ class Survey:
     forced: str = ""
     limit: str = ""
     cutouts: Mapping[str, str] = field(default_factory=dict)
+    flipped: bool = False
     containers: bool = False
     other_fields: tuple[str, ...] = ()
 

@@ -19,7 +19,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "flux": ("zero_point", "magnitude_system", "positive", "negative"),
     "history": ("detections", "forced", "limit"),
     "bands": (),
-    "cutouts": ("Science", "Template", "Difference"),
+    "cutouts": ("Science", "Template", "Difference", "flipped"),
 }
 """The tables of the file and their keys; bands have their numbers for keys."""
 
@@ -122,7 +122,8 @@ def _survey(name: str, top: _Table, parts: Mapping[str, _Table]) -> Survey:
         detections=history.text("detections"),
         forced=history.text("forced"),
         limit=history.text("limit"),
-        cutouts={each: cutouts.text(each) for each in cutouts.content},
+        cutouts={each: cutouts.text(each) for each in cutouts.content if each != "flipped"},
+        flipped=cutouts.flag("flipped"),
         containers=top.flag("containers"),
         other_fields=top.texts("other_fields"),
     )

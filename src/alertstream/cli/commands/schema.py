@@ -33,13 +33,14 @@ def schema_argument() -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class List(SchemaOptions):
-    """List the known schemas, or the subjects of a registry.
+    """List the known schemas and their surveys, or the subjects of a registry.
 
     Example: alertstream schema list
     """
 
     def run(self) -> int:
         """Write a line for each."""
+        from alertstream.alert.surveys import survey_of
         from alertstream.avro.registry import RegistrySchemas
 
         schemas = self.known_schemas()
@@ -48,7 +49,8 @@ class List(SchemaOptions):
                 write_line(f"{each.schema_id:>6}  {each.subject}  version {each.version}")
         else:
             for schema_id in schemas.ids():
-                write_line(f"{schema_id:>6}  {schemas.by_id(schema_id)['name']}")
+                schema = schemas.by_id(schema_id)
+                write_line(f"{schema_id:>6}  {schema['name']}  {survey_of(schema).name}")
         return DONE
 
 
