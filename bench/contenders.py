@@ -35,9 +35,9 @@ from alertstream.kafka.subscription import Subscription
 from alertstream.kafka.topics import TopicLayout
 from alertstream.monitoring.watch import Watch, watch_stream
 from alertstream.printing.printer import Printer, PrintOptions
-from alertstream.sending.encoders import message_encoders
-from alertstream.sending.schedule import Cadence, Clock, bursts, files_of, visits_in
 from alertstream.sending.sender import SendOptions, send
+from alertstream.sending.visits.encoders import message_encoders
+from alertstream.sending.visits.schedule import Cadence, Clock, bursts, files_of, visits_in
 
 SCHEMA_ID = 1000
 DELIVERY = "exactly-once"

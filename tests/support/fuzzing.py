@@ -26,7 +26,7 @@ from alertstream.avro.schemas import Schemas, parsed
 from alertstream.avro.wire import pack, varint
 from alertstream.errors import SchemaError, UndecodableError
 from alertstream.reading.decoder import AlertDecoder
-from alertstream.sending.encoders import container_encoder
+from alertstream.sending.visits.encoders import container_encoder
 
 BODIES_EACH = 5
 """Bodies that are right for each schema."""

@@ -10,7 +10,7 @@ import fastavro
 import numpy as np
 from astropy.io import fits
 
-from alertstream.sending.encoders import container_encoder
+from alertstream.sending.visits.encoders import container_encoder
 
 
 def ztf_alert(**names: str) -> tuple[dict[str, Any], bytes]:

@@ -55,7 +55,7 @@ class Shard(NamedTuple):
 
 
 WHOLE = Shard(0, 1)
-_NOTHING = Shard(-1, 1)
+NOTHING = Shard(-1, 1)
 
 
 MAX_SEARCHED = 16 * 1024 * 1024
@@ -119,7 +119,7 @@ class Blocks:
         """
         end = self._file.tell()
         try:
-            for _ in self.of_shard(_NOTHING):
+            for _ in self.of_shard(NOTHING):
                 end = self._file.tell()
         except CutShortError as error:
             # A size may be wrong, too, and then there are whole blocks behind it.

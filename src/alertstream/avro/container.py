@@ -6,18 +6,19 @@ A block normally holds one record, and then that block's bytes are what goes on 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import fastavro
 
-from alertstream.avro.blocks import SCHEMA_ID, WHOLE, Blocks, Shard
+from alertstream.avro.blocks import NOTHING, SCHEMA_ID, WHOLE, Blocks, CutShortError, Shard
 from alertstream.avro.decoder import Decoder
 from alertstream.avro.schema_tree import Schema
 from alertstream.avro.schemas import parsed
+from alertstream.avro.wire import varint
 from alertstream.errors import DataError, SchemaError, UndecodableError
 
 MESSAGES: Schema = {"type": "bytes"}
@@ -63,6 +64,44 @@ class ContainerFile:
     def __iter__(self) -> Iterator[bytes]:
         """Yield each record's bytes, in order, without decoding them; or each whole message."""
         return self.records()
+
+    def count(self, limit: int | None = None, shard: Shard = WHOLE) -> int:
+        """Return how many records :meth:`records` would yield, up to damage, without reading them.
+
+        Nothing can be read afterwards.
+        """
+        found = passed = 0
+        with suppress(Exception):
+            for number, (count, _) in enumerate(self._blocks.of_shard(NOTHING)):
+                wanted = count if limit is None else max(min(count, limit - passed), 0)
+                found += wanted if number % shard.of == shard.number else 0
+                passed += wanted
+        return found
+
+    def places(self) -> Iterator[tuple[int, bytes | None]]:
+        """Yield where each block starts, and its record; None where it does not have just one.
+
+        :raises DataError: the file is damaged.
+        """
+        with _readable(self.path, "the file is damaged"):
+            start = self._file.tell()
+            for count, content in self._blocks.of_shard():
+                yield start, self._only(content or b"") if count == 1 else None
+                start = self._file.tell()
+
+    def record_at(self, start: int) -> bytes:
+        """Return the record of the block at a place."""
+        self._file.seek(start)
+        _, content = next(self._blocks.of_shard())
+        return self._only(content or b"")
+
+    def _only(self, block: bytes) -> bytes:
+        return next(_records_in(block, 1, self.schema))
+
+    @property
+    def sync_marker(self) -> bytes:
+        """What ends each block."""
+        return self._blocks.sync_marker
 
     def records(self, limit: int | None = None, shard: Shard = WHOLE) -> Iterator[bytes]:
         """Yield the records of a shard that are among the first ``limit`` of the file.
@@ -143,6 +182,36 @@ def container_tail(path: Path) -> ContainerTail:
         with suppress(ValueError):
             end = blocks.end()
         return ContainerTail(blocks.schema, blocks.sync_marker, end)
+
+
+def values_block(schema: Schema, values: Collection[Any], sync_marker: bytes) -> bytes:
+    """Return a block of small values."""
+    out = BytesIO()
+    for each in values:
+        fastavro.schemaless_writer(out, schema, each)
+    content = out.getvalue()
+    return b"".join((varint(len(values)), varint(len(content)), content, sync_marker))
+
+
+def value_blocks(
+    path: Path, schema: Schema, sync_marker: bytes
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Yield where each block of small values starts, and the values, up to where it is cut short.
+
+    :raises DataError: the file is not there, is damaged, or has another schema or sync marker.
+    """
+    with _readable(path, "the file is damaged"), path.open("rb") as file:
+        blocks = Blocks(file, path.stat().st_size)
+        if blocks.sync_marker != sync_marker:
+            what = "it belongs to another file"
+            raise DataError(what, where=str(path), todo="give back its own name to that one")
+        start = file.tell()
+        with suppress(CutShortError):
+            for count, content in blocks.of_shard():
+                stream = BytesIO(content or b"")
+                values = [fastavro.schemaless_reader(stream, schema, None) for _ in range(count)]
+                yield start, values
+                start = file.tell()
 
 
 @contextmanager

@@ -22,8 +22,9 @@ from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.pipeline import Report
 from alertstream.kafka.connection import POLL_INTERVAL
 from alertstream.kafka.producer import RETRY_INTERVAL
-from alertstream.sending.schedule import Burst, VisitFiles
-from alertstream.sending.sender import Progress, VisitSent
+from alertstream.sending.delivery import VisitSent
+from alertstream.sending.sender import Progress
+from alertstream.sending.visits.schedule import Burst, VisitFiles
 from alertstream.system.cancellation import unless
 from alertstream.system.process import end_process
 
@@ -177,7 +178,6 @@ async def send_with_workers(
         async for visit, start in bursts:
             order = json.dumps({"visit": places[visit], "start": start})
             sent = await _send_visit(workers, visit, order, progress)
-            progress(sent, 1.0)
             report(sent)
             total.add(sent)
             if isinstance(sent.error, WorkerError):
@@ -192,11 +192,11 @@ async def _send_visit(
 ) -> VisitSent:
     """Have all workers send their parts of a visit; return the sum."""
     sent = VisitSent(visit.path.stem, str(visit.path))
+    shown = replace(sent)
 
     def show() -> None:
-        acknowledged = sum(each.acknowledged for each in workers)
-        share = sum(each.share for each in workers) / len(workers)
-        progress(replace(sent, acknowledged=acknowledged), share)
+        shown.acknowledged = sum(each.acknowledged for each in workers)
+        progress(shown, sum(each.share for each in workers) / len(workers))
 
     parts = await asyncio.gather(*(each.send(order, show) for each in workers))
     for part in parts:
@@ -204,6 +204,7 @@ async def _send_visit(
         if part.planned:
             sent.visit = part.visit
     sent.seconds = max(part.seconds for part in parts)
+    progress(shown, 1.0)
     return sent
 
 

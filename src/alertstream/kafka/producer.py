@@ -122,6 +122,11 @@ class Producer:
         await self.start()
         self._broken = False
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether Kafka has rejected a batch, and would reject all after it."""
+        return self._broken
+
     async def recreate_after_rejection(self) -> None:
         """Start anew if Kafka has rejected a batch, while none is in flight.
 

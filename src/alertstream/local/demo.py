@@ -30,9 +30,10 @@ from alertstream.local.broker.java import Progress
 from alertstream.local.simulate.files import SimulateOptions, simulate
 from alertstream.monitoring.watch import Watch, watch_stream
 from alertstream.printing.printer import Printer, PrintOptions
-from alertstream.sending.encoders import message_encoders
-from alertstream.sending.schedule import Cadence, Clock, bursts, files_of, visits_in
-from alertstream.sending.sender import SendOptions, VisitSent, send
+from alertstream.sending.delivery import VisitSent
+from alertstream.sending.sender import SendOptions, send
+from alertstream.sending.visits.encoders import message_encoders
+from alertstream.sending.visits.schedule import Cadence, Clock, bursts, files_of, visits_in
 
 TOPIC = "alerts-simulated"
 SCHEMA_ID = 1000

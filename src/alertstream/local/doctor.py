@@ -25,7 +25,7 @@ from alertstream.kafka.topics import STAND_IN_SUFFIX
 from alertstream.local.broker.java import MIN_VERSION, find_java
 from alertstream.printing.lines import time_text
 from alertstream.reading.decoder import AlertDecoder, Undecodable
-from alertstream.sending.schedule import Clock
+from alertstream.sending.visits.schedule import Clock
 
 CHECK_TIMEOUT = 10.0
 """Seconds that a host, the registry or a topic gets to answer."""

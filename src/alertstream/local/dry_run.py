@@ -21,7 +21,7 @@ from alertstream.filtering.pipeline import FilterOptions, alert_decoder
 from alertstream.kafka.messages import Message
 from alertstream.printing.lines import LineFormat
 from alertstream.reading.decoder import AlertDecoder, Undecodable
-from alertstream.sending.encoders import Encoder, container_encoder, unchanged, wire_encoder
+from alertstream.sending.visits.encoders import Encoder, container_encoder, unchanged, wire_encoder
 
 MAX_SHOWN = 3
 """Alerts that are kept of those that pass a filter."""

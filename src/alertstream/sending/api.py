@@ -12,10 +12,11 @@ from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.producer import producer
 from alertstream.kafka.topics import TopicLayout
-from alertstream.sending.encoders import message_encoders
-from alertstream.sending.schedule import Cadence, Clock, bursts, files_of, visits_in
-from alertstream.sending.sender import SendOptions, VisitSent
+from alertstream.sending.delivery import VisitSent
+from alertstream.sending.sender import SendOptions
 from alertstream.sending.sender import send as send_visits
+from alertstream.sending.visits.encoders import message_encoders
+from alertstream.sending.visits.schedule import Cadence, Clock, bursts, files_of, visits_in
 from alertstream.system.files import paths_of
 
 _log = logging.getLogger("alertstream")

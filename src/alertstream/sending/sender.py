@@ -9,97 +9,41 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from random import Random
 
-from alertstream.alert.alert import Alert
-from alertstream.alert.surveys import field_paths, survey_of
 from alertstream.avro.blocks import WHOLE, Shard
 from alertstream.avro.container import ContainerFile
-from alertstream.avro.decoder import Decoder
-from alertstream.errors import AlertStreamError, DataError, UndecodableError
+from alertstream.errors import DataError
 from alertstream.kafka.messages import PRODUCER_TIMESTAMP
-from alertstream.kafka.producer import (
-    DELIVERY_TIMEOUT,
-    TOO_LARGE,
-    KafkaError,
-    Producer,
-    Records,
-    TooLargeError,
-)
+from alertstream.kafka.producer import Producer
 from alertstream.kafka.topics import Topic
-from alertstream.sending.encoders import Encoder
-from alertstream.sending.schedule import Burst, Clock, VisitFiles
-from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
-
-MAX_FRAME = 72
-"""Bytes of a message in a batch that are not its own."""
-
-_Stamped = tuple[int, tuple[bytes, ...]]
-"""A message in parts, and when it was handed over: ms since 1970."""
-_COUNTS = ("planned", "acknowledged", "failed", "late", "bytes", "seconds")
-
-
-@dataclass(slots=True)
-class VisitSent:
-    """What became of one visit's alerts: ``planned == acknowledged + failed``.
-
-    ``late`` are those acknowledged after the interval was over; ``bytes`` are those of the
-    acknowledged messages; ``error`` says why some failed, or that the file is damaged.
-    """
-
-    visit: str = ""
-    file: str = ""
-    planned: int = 0
-    acknowledged: int = 0
-    failed: int = 0
-    late: int = 0
-    bytes: int = 0
-    seconds: float = 0.0
-    error: AlertStreamError | None = None
-
-    @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> VisitSent:
-        """Return the account that :meth:`as_json` gave, without its error."""
-        return cls(**{name: told[name] for name in ("visit", "file", *_COUNTS)})
-
-    @property
-    def rate(self) -> float:
-        """Acknowledged alerts a second."""
-        return self.acknowledged / self.seconds if self.seconds else 0.0
-
-    def add(self, other: VisitSent) -> None:
-        """Add the numbers of another visit's account."""
-        for name in _COUNTS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.error = self.error or other.error
-
-    def as_line(self) -> str:
-        """Return the account as a line for people."""
-        counts = ((self.failed, "failed"), (self.late, "late"))
-        extra = "".join(f", {count} {name}" for count, name in counts if count)
-        return (
-            f"{self.acknowledged} of {self.planned} alerts acknowledged{extra}, "
-            f"{self.bytes / 1e6:,.1f} MB in {self.seconds:.2f} s ({self.rate:.0f}/s)"
-        )
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the account as ``send --format json`` writes it."""
-        return {
-            "visit": self.visit,
-            "file": self.file,
-            "alerts": self.acknowledged,
-            "bytes": self.bytes,
-            "seconds": round(self.seconds, 6),
-            "alerts_per_second": round(self.rate, 1),
-            "planned": self.planned,
-            "acknowledged": self.acknowledged,
-            "failed": self.failed,
-            "late": self.late,
-        }
-
+from alertstream.reading.recording import Kept
+from alertstream.sending.delivery import Delivery, Outgoing, VisitSent
+from alertstream.sending.visits.encoders import Encoder
+from alertstream.sending.visits.moving import Mover
+from alertstream.sending.visits.recordings import visit_reader
+from alertstream.sending.visits.schedule import (
+    Arrival,
+    Burst,
+    Clock,
+    Recorded,
+    detector_arrivals,
+    detectors_of,
+    recorded_arrivals,
+)
 
 Progress = Callable[[VisitSent, float], None]
 """Called as a visit is sent, with the share of its files that is read."""
@@ -109,15 +53,27 @@ Progress = Callable[[VisitSent, float], None]
 class SendOptions:
     """What to send where.
 
-    :param interval: seconds from a burst's start after which an acknowledgement is late; 0: never.
+    :param interval: seconds after an alert is due from which its acknowledgement is late; 0: never.
     :param limit: alerts of a visit at most; 0 sends all.
     :param shard: of each file, if others send the rest of it.
+    :param seed: of when a visit's alerts arrive from the detectors; None: all at once, as a burst.
+    :param speed: of a replay, with keys, headers and partitions as recorded; None is no replay.
+    :param movers: what moves the times of each file's alerts, if they are to be moved: so that the
+        shutter closes when the visit starts, or in a replay as long ago as it had.
     """
 
     topic: Topic
     interval: float = 0.0
     limit: int = 10_000
     shard: Shard = WHOLE
+    seed: int | None = None
+    speed: float | None = None
+    movers: Mapping[Path, Mover] = field(default_factory=dict)
+
+    @property
+    def visits_overlap(self) -> bool:
+        """Whether a visit may start before the one before it has ended."""
+        return self.seed is not None or self.speed is not None
 
 
 async def send(
@@ -138,159 +94,177 @@ async def send(
     :param report: called when a visit is done.
     """
     total = VisitSent()
-    async for visit, start in bursts:
-        await producer.recreate_after_rejection()
-        sent = VisitSent(visit.path.stem, str(visit.path))
-        begin = time.monotonic()
-        deadline = start + (options.interval or math.inf)
-        delivery = _Delivery(producer, options.topic, sent, clock, deadline)
-        messages = _messages(visit, options, encoders, sent, stop, progress)
-        feeds = [
-            asyncio.create_task(delivery.feed(messages, partition))
-            for partition in range(options.topic.partitions)
-        ]
-        await delivery.finished(feeds, stop)
-        messages.close()
-        sent.seconds = time.monotonic() - begin
+
+    async def send_visit(burst: Burst) -> None:
+        sending = _Visit(producer, options, encoders, burst, clock, stop, progress)
+        sent = await sending.send()
         progress(sent, 1.0)
         report(sent)
         total.add(sent)
+
+    under_way: set[asyncio.Task[None]] = set()
+    try:
+        async for burst in bursts:
+            if producer.is_broken:
+                await asyncio.gather(*under_way)
+            under_way = {each for each in under_way if not each.done()}
+            if not under_way:
+                await producer.recreate_after_rejection()
+            under_way.add(asyncio.create_task(send_visit(burst)))
+            if not options.visits_overlap:
+                await asyncio.gather(*under_way)
+        await asyncio.gather(*under_way)
+    finally:
+        for each in under_way:
+            each.cancel()
     return total
 
 
-def _messages(
-    visit: VisitFiles,
-    options: SendOptions,
-    encoders: Mapping[Path, Encoder],
-    sent: VisitSent,
-    stop: asyncio.Event,
-    progress: Progress,
-) -> Generator[tuple[bytes, ...], None, None]:
-    """Yield a visit's messages, in parts, until ``stop``; a damaged file ends them."""
-    left = options.limit or None
-    number, of = options.shard
-    try:
-        for done, path in enumerate(visit.files):
-            # Files of one block each must not all be in the first shard.
-            shard = Shard((number - done) % of, of)
-            with ContainerFile(path) as container:
-                for body in container.records(left, shard):
-                    if stop.is_set():
-                        return
-                    if sent.planned == 0:
-                        sent.visit = _visit_of(container, body) or sent.visit
-                    sent.planned += 1
-                    yield encoders[path](body)
-                    progress(sent, (done + container.share_read) / len(visit.files))
-                left = None if left is None else max(left - container.records_read, 0)
-    except DataError as error:
-        sent.error = error
+class _Visit:
+    """Sends the messages of one visit, each when it is due."""
 
+    def __init__(
+        self,
+        producer: Producer,
+        options: SendOptions,
+        encoders: Mapping[Path, Encoder],
+        burst: Burst,
+        clock: Clock,
+        stop: asyncio.Event,
+        progress: Progress,
+    ) -> None:
+        visit, self._start = burst
+        self._options = options
+        self._encoders = encoders
+        self._clock = clock
+        self._stop = stop
+        self._progress = progress
+        self._rng = Random(f"{options.seed}/{visit.path.name}")
+        if options.seed is not None:
+            # The detectors whose files these are finish in any order.
+            visit = replace(visit, files=tuple(self._rng.sample(visit.files, len(visit.files))))
+        self._visit = visit
+        self._sent = VisitSent(visit.path.stem, str(visit.path))
+        deadline = self._start + (options.interval or math.inf)
+        self._delivery = Delivery(producer, options.topic, self._sent, clock.now, deadline)
 
-def _visit_of(container: ContainerFile, body: bytes) -> str | None:
-    if container.holds_messages:
-        return None
-    try:
-        fields = Decoder(container.schema, field_paths(["visit"])).decode(body)
-        visit = Alert(fields, survey_of(container.schema)).visit
-    except UndecodableError:
-        return None
-    return None if visit is None else str(visit)
+    async def send(self) -> VisitSent:
+        """Return the account when each message is acknowledged, or has failed."""
+        begin = time.monotonic()
+        messages = self._messages()
+        arrivals = self._arrivals()
+        if arrivals is None:
+            feeds = [
+                asyncio.create_task(self._delivery.feed(messages, partial(_always, partition)))
+                for partition in range(self._options.topic.partitions)
+            ]
+        else:
+            feeds = [asyncio.create_task(self._send_as_due(messages, arrivals))]
+        await self._delivery.finished(feeds, self._stop)
+        messages.close()
+        self._sent.seconds = time.monotonic() - begin
+        return self._sent
 
+    async def _send_as_due(self, messages: Iterator[Outgoing], arrivals: Iterable[Arrival]) -> None:
+        delivery = self._delivery
+        for due, count in arrivals:
+            delivery.waits = True
+            await self._clock.wait_until(due, self._stop)
+            delivery.waits = False
+            delivery.deadline = due + (self._options.interval or math.inf)
+            await delivery.feed(islice(messages, count), self._partition)
+        # What is there besides: nothing, unless a file has changed meanwhile.
+        await delivery.feed(messages, self._partition)
 
-@dataclass
-class _Delivery:
-    """Hands one visit's batches to the producer, and counts what becomes of them.
+    def _partition(self, message: Outgoing) -> int:
+        """Return where a message goes that no feed of its own takes: without a key, anywhere."""
+        partitions = self._options.topic.partitions
+        if message.recorded:
+            return message.recorded.partition % partitions
+        return self._rng.randrange(partitions)
 
-    ``gave_up`` is why nothing more is handed over.
-    """
+    def _records(self) -> Sequence[Recorded] | None:
+        number, of = self._options.shard
+        records = self._visit.records
+        return records and records[: self._options.limit or None][number::of]
 
-    producer: Producer
-    topic: Topic
-    sent: VisitSent
-    clock: Clock
-    deadline: float
-    last_answer: float = field(default_factory=time.monotonic)
-    in_flight: set[asyncio.Future[Any]] = field(default_factory=set)
-    first_cause: BaseException | None = None
-    gave_up: BaseException | None = None
-
-    async def feed(self, messages: Iterator[tuple[bytes, ...]], partition: int) -> None:
-        """Send messages to one partition, a batch after the other, as fast as it takes them."""
-        batch: list[_Stamped] = []
-        room = self.topic.batch_size
-        for message in messages:
-            size = MAX_FRAME + sum(map(len, message))
-            if batch and size > room:
-                await self._send(batch, partition)
-                batch, room = [], self.topic.batch_size
-            batch.append((int(self.clock.now() * 1000), message))
-            room -= size
-        if batch:
-            await self._send(batch, partition)
-
-    async def _send(self, batch: Sequence[_Stamped], partition: int) -> None:
-        """Send a batch; where the topic's limit is not known, it may have to be one by one."""
-        records = self.producer.records()
-        for timestamp, message in batch:
-            sent_at = ((PRODUCER_TIMESTAMP, b"%d" % timestamp),)
-            records.append(timestamp, message, headers=sent_at)
-        sent = await self._hand_over(records, partition)
-        if sent is not None and self._may_be_split(records):
-            try:
-                await asyncio.wait((sent,))
-            except asyncio.CancelledError:
-                self.gave_up = TimeoutError("no answer")
-            if not sent.cancelled() and isinstance(sent.exception(), TOO_LARGE):
-                for each in batch:
-                    await self._send((each,), partition)
-
-    def _may_be_split(self, records: Records) -> bool:
-        return records.count > 1 and self.topic.largest_batch is None
-
-    async def finished(self, feeds: Sequence[asyncio.Task[None]], stop: asyncio.Event) -> None:
-        """Return when all is handed over and answered, or there has been no answer for too long."""
-        while waiting := {*self.in_flight, *(feed for feed in feeds if not feed.done())}:
-            await asyncio.wait(waiting, timeout=1.0)
-            limit = SHUTDOWN_TIMEOUT if stop.is_set() else DELIVERY_TIMEOUT
-            if time.monotonic() - self.last_answer > limit:
-                for each in waiting:
-                    each.cancel()
-        for feed in feeds:
-            feed.result()
-
-    async def _hand_over(self, records: Records, partition: int) -> asyncio.Future[Any] | None:
-        """Return what is done when they are answered, if they could be handed over."""
-        if self.gave_up:
-            self._failed(self.gave_up, records)
+    def _arrivals(self) -> list[Arrival] | None:
+        """Return when how many messages are due; None is all at once."""
+        options, visit, records = self._options, self._visit, self._records()
+        if options.speed is not None:
+            return recorded_arrivals(records or (), self._start, options.speed)
+        if options.seed is None:
             return None
+        if len(visit.files) == 1:
+            (path,) = visit.files
+            count = len(records) if records else self._count(path, options.limit or None)
+            counts = detectors_of(count)
+        else:
+            counts, left = [], options.limit or None
+            for path in visit.files:
+                counts.append(self._count(path, left))
+                left = None if left is None else max(left - counts[-1], 0)
+        return detector_arrivals(counts, self._start, options.interval, self._rng)
+
+    def _count(self, path: Path, limit: int | None) -> int:
+        with ContainerFile(path) as container:
+            return container.count(limit, self._options.shard)
+
+    def _messages(self) -> Generator[Outgoing, None, None]:
+        """Yield the messages until ``stop``; a damaged file ends them."""
+        options, sent = self._options, self._sent
         try:
-            future = await self.producer.send(self.topic, partition, records)
-        except TooLargeError as error:
-            self._failed(error, records)
-        except (KafkaError, asyncio.CancelledError) as error:
-            self.gave_up = error if isinstance(error, KafkaError) else TimeoutError("no answer")
-            self._failed(self.gave_up, records)
-        else:
-            self.in_flight.add(future)
-            future.add_done_callback(lambda done: self._answered(done, records))
-            return future
-        return None
+            for path, body, recorded, share in self._bodies():
+                if self._stop.is_set():
+                    sent.interrupted = True
+                    return
+                sent.planned += 1
+                if mover := options.movers.get(path):
+                    body = self._moved(mover, body, recorded)
+                message = self._as_recorded(recorded) if options.speed is not None else None
+                yield Outgoing(self._encoders[path](body), message)
+                self._progress(sent, share)
+        except DataError as error:
+            sent.error = error
 
-    def _answered(self, future: asyncio.Future[Any], records: Records) -> None:
-        self.in_flight.discard(future)
-        self.last_answer = time.monotonic()
-        if future.cancelled():
-            self._failed(TimeoutError("no answer"), records)
-        elif error := future.exception():
-            if not (isinstance(error, TOO_LARGE) and self._may_be_split(records)):
-                self._failed(error, records)
-        else:
-            self.sent.acknowledged += records.count
-            self.sent.bytes += records.value_bytes
-            self.sent.late += records.count if self.clock.now() > self.deadline else 0
+    def _moved(self, mover: Mover, body: bytes, recorded: Recorded | None) -> bytes:
+        speed, records = self._options.speed, self._records()
+        if speed is None or not recorded or not records:
+            return mover.to(body, self._start)
+        due = self._start + (recorded.time - records[0].time) / speed
+        return mover.by(body, due - recorded.time)
 
-    def _failed(self, error: BaseException, records: Records) -> None:
-        self.sent.failed += records.count
-        self.first_cause = self.first_cause or error
-        self.sent.error = self.producer.failed(self.first_cause, self.sent.failed)
+    def _as_recorded(self, recorded: Recorded | None) -> Kept | None:
+        """Return how a message came; with times that move, without the header that has one."""
+        message = recorded.message if recorded else None
+        if message is None or not self._options.movers:
+            return message
+        headers = tuple(each for each in message.headers if each[0] != PRODUCER_TIMESTAMP)
+        return message._replace(headers=headers)
+
+    def _bodies(self) -> Iterator[tuple[Path, bytes, Recorded | None, float]]:
+        """Yield the records of the visit's files, each with the share that has been read."""
+        left, records = self._options.limit or None, self._records()
+        number, of = self._options.shard
+        files = self._visit.files
+        for done, path in enumerate(files):
+            with ContainerFile(path) as container:
+                if records is not None:
+                    for place, each in enumerate(records, 1):
+                        body = container.record_at(each.start)
+                        self._name_visit(container, body)
+                        yield path, body, each, place / len(records)
+                    continue
+                # Files of one block each must not all be in the first shard.
+                for body in container.records(left, Shard((number - done) % of, of)):
+                    self._name_visit(container, body)
+                    yield path, body, None, (done + container.share_read) / len(files)
+                left = None if left is None else max(left - container.records_read, 0)
+
+    def _name_visit(self, container: ContainerFile, body: bytes) -> None:
+        if self._sent.planned == 0:
+            self._sent.visit = visit_reader(container)(body) or self._sent.visit
+
+
+def _always(partition: int, message: Outgoing) -> int:
+    return partition

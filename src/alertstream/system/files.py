@@ -40,6 +40,12 @@ def locked(path: Path, *, wait: bool = False) -> BinaryIO:
                     return file
 
 
+def free_name(path: Path) -> Path:
+    """Return where a file can be moved aside to: ``night.avro.bak``, ``night.avro.bak2``, …"""
+    names = (path.with_name(f"{path.name}.bak{number or ''}") for number in (0, *range(2, 10**6)))
+    return next(name for name in names if not os.path.lexists(name))
+
+
 class Part:
     """The hidden ``file`` beside ``path`` that is written until it is whole, by one process.
 

@@ -21,7 +21,7 @@ from tests.support.samples import body_of, official_schema, sample_alert, schema
 from tests.support.ztf import ztf_alert
 
 from alertstream.avro.wire import pack
-from alertstream.sending.encoders import container_encoder
+from alertstream.sending.visits.encoders import container_encoder
 
 
 def jsonable(value: Any) -> Any:

@@ -24,13 +24,17 @@ from tests.support.samples import (
 
 from alertstream.avro.container import ContainerFile
 from alertstream.avro.registry import schemas_from
+from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import pack
 from alertstream.kafka.connection import Connection
+from alertstream.kafka.messages import Message
 from alertstream.kafka.producer import producer
 from alertstream.kafka.topics import Topic
-from alertstream.sending.encoders import container_encoder, message_encoders
-from alertstream.sending.schedule import Cadence, Clock, bursts, files_of, visits_in
-from alertstream.sending.sender import SendOptions, VisitSent, send
+from alertstream.reading.decoder import AlertDecoder, ReceivedAlert
+from alertstream.sending.delivery import VisitSent
+from alertstream.sending.sender import SendOptions, send
+from alertstream.sending.visits.encoders import container_encoder, message_encoders
+from alertstream.sending.visits.schedule import Cadence, Clock, bursts, files_of, visits_in
 
 
 def test_every_record_arrives_unchanged(kafka: str, topic: str, visits: Path) -> None:
@@ -140,14 +144,19 @@ def test_no_align_starts_at_once(kafka: str, topic: str) -> None:
     assert time.monotonic() - begin < 30
 
 
-def test_ctrl_c_between_bursts_ends_with_an_account(kafka: str, topic: str, visits: Path) -> None:
-    how = ("--interval", 3600, "--no-align", "--repeat", 0)
+@pytest.mark.parametrize("repeat", [0, 1])
+def test_ctrl_c_between_bursts_ends_with_an_account(
+    kafka: str, topic: str, visits: Path, repeat: int
+) -> None:
+    how = ("--interval", 3600, "--no-align", "--repeat", repeat)
     process = start("send", kafka, topic, "--data", visits, *how)
     until(lambda: raw_kafka.describe(kafka, topic) and len(raw_kafka.read(kafka, topic)) == 120,
           "the first visit is there")  # fmt: skip
     ended = stop(process)
-    assert ended.status == 0
+    assert ended.status == repeat
     assert "120 of 120 alerts acknowledged" in ended.err
+    unsent = "error: interrupted: 2 of 3 visits were not sent"
+    assert (unsent in ended.err) == bool(repeat)
 
 
 def test_schema_of_unknown_name_needs_an_id(kafka: str, topic: str, tmp_path: Path) -> None:
@@ -390,3 +399,83 @@ def test_limit_that_is_not_known(kafka: str, topic: str, tmp_path: Path, compres
     found = [fastavro.schemaless_reader(BytesIO(message.value[5:]), official_schema("10.0"))
              for message in raw_kafka.read(kafka, topic)]  # fmt: skip
     assert [each["diaSourceId"] for each in found] == [n for n in range(200) if n != 50] * 2
+
+
+def test_arrival_by_detectors_and_its_replay(
+    kafka: str, topic: str, visits: Path, tmp_path: Path
+) -> None:
+    how = ("--interval", 1, "--arrival", "detectors", "--now", "--format", "json")
+    sent = run("send", kafka, topic, "--data", visits, *how)
+    assert sent.status == 0, sent.err
+    names = sorted(path.stem.split("-")[1] for path in visits.iterdir())
+    assert sorted(each["visit"] for each in sent.objects) == names
+    assert all(each["planned"] == each["acknowledged"] == 120 for each in sent.objects)
+    messages = raw_kafka.read(kafka, topic)
+    sizes = {len(message.value) for message in messages}
+    assert len(messages) == 360
+    assert sizes == {5 + len(body) for path in visits.iterdir() for body in bodies_in(path)}
+    decoder = AlertDecoder(Schemas())
+    by_visit: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    for message in messages:
+        assert message.headers == (("producer_timestamp", b"%d" % message.timestamp),)
+        alert = decoder.decode(Message(topic, 0, 0, 0, None, message.value))
+        assert isinstance(alert, ReceivedAlert)
+        by_visit[str(alert.visit)].append((message.timestamp / 1000, alert.shutter))
+    for times in by_visit.values():
+        shutters = [shutter for _, shutter in times]
+        # It closes at the visit's start, at a full second, and the detectors follow.
+        assert shutters == pytest.approx([round(shutters[0])] * 120, abs=1e-3)
+        assert 0.5 < max(sent for sent, _ in times) - min(sent for sent, _ in times) < 5
+    first, second = (by_visit[name] for name in names[:2])
+    assert max(sent for sent, _ in first) > min(sent for sent, _ in second)
+
+    path, again = tmp_path / "night.avro", f"{topic}-again"
+    assert run("print", kafka, topic, "--exit-on-eof", "--save", path).status == 0
+    replayed = run("send", kafka, again, "--replay", path, "--speed", 2, "--format", "json")
+    assert replayed.status == 0, replayed.err
+    assert sorted(each["visit"] for each in replayed.objects) == names
+    came = raw_kafka.read(kafka, again)
+    key = lambda message: (message.partition, message.value)  # noqa: E731
+    pairs = list(zip(sorted(messages, key=key), sorted(came, key=key), strict=True))
+    assert all(a.value == b.value and a.headers == b.headers for a, b in pairs)
+    begins = [b.timestamp - a.timestamp / 2 for a, b in pairs]
+    assert max(begins) - min(begins) < 1000
+
+
+def test_recording_that_goes_to_fewer_partitions(kafka: str, topic: str, tmp_path: Path) -> None:
+    raw_kafka.make(kafka, topic, partitions=3)
+    value = pack(1000, body_of(sample_alert("10.0"), "10.0"))
+    headers = [("producer_timestamp", b"1.5"), ("empty", b"")]
+    raw_kafka.write(kafka, topic, [value], key=b"k", partition=2, headers=headers)
+    path, again = tmp_path / "night.avro", f"{topic}-again"
+    assert run("print", kafka, topic, "--exit-on-eof", "--save", path).status == 0
+    raw_kafka.make(kafka, again, partitions=2)
+    sent = run("send", kafka, again, "--replay", path, "--partitions", 5)
+    assert sent.status == 0
+    assert "recorded from 3 partitions: messages go to one of 2" in sent.err
+    assert "is there, with 2 partitions: --partitions has no effect" in sent.err
+    (message,) = raw_kafka.read(kafka, again)
+    assert (message.partition, message.key, message.value) == (0, b"k", value)
+    assert message.headers == tuple(headers)
+    burst = run("send", kafka, again, "--data", path, "--interval", 0)
+    assert burst.status == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "what"),
+    [
+        (["--replay", "nowhere.avro"], 1, "the file cannot be read"),
+        (["--replay", samples.sample_file("10.0")], 1, "does not say when its alerts came"),
+        (["--replay", "x", "--interval", 3], 2, "--interval has no effect with --replay"),
+        (["--speed", 3], 2, "--speed has no effect with --data"),
+        (["--arrival", "detectors", "--interval", 0], 2, "needs an interval"),
+        (["--arrival", "detectors", "--workers", 2], 2, "--workers has no effect"),
+    ],
+)
+def test_wrong_replay_and_arrival(
+    kafka: str, topic: str, options: list[object], status: int, what: str
+) -> None:
+    sent = run("send", kafka, topic, *options)
+    assert (sent.status, sent.out) == (status, "")
+    assert what in sent.err
+    assert sent.err.count("\n") == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alertstream.errors import DeliveryError
 from alertstream.filtering.account import FilterCounts
 from alertstream.local.demo import DemoSummary
-from alertstream.sending.sender import VisitSent
+from alertstream.sending.delivery import VisitSent
 
 
 def test_counts_that_do_not_add_up_are_an_error() -> None:

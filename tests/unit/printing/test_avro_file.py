@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from io import BytesIO
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from alertstream.errors import DataError
 from alertstream.kafka.messages import Message
 from alertstream.printing.writers.avro_file import AvroFile
 from alertstream.reading.decoder import ReceivedAlert
-from alertstream.sending.encoders import container_encoder
+from alertstream.reading.recording import SUFFIX, Kept, beside, kept_messages
+from alertstream.sending.visits.encoders import container_encoder
 
 
 def carried(name: str, text: str = "x") -> Message:
@@ -42,6 +44,10 @@ def appended(path: Path, *messages: Message) -> list[str]:
     return notices
 
 
+def alert_files(folder: Path) -> list[Path]:
+    return sorted(each for each in folder.iterdir() if each.suffix != SUFFIX)
+
+
 def records(path: Path) -> list[bytes]:
     """A file's records as they are encoded, or its whole messages."""
     with ContainerFile(path) as container:
@@ -57,7 +63,7 @@ def test_schemas_of_odd_names(tmp_path: Path, name: str) -> None:
         writer.add_undecodable(junk)
         files = writer.close()
     assert writer.saved == 3
-    assert files == sorted(folder.iterdir())
+    assert files == alert_files(folder)
     assert sorted(len(records(file)) for file in files) == [1, 1, 1]
     assert records(folder / "night-undecodable.avro") == [b"junk"]
     assert sorted(tmp_path.iterdir()) == [folder]
@@ -69,7 +75,7 @@ def test_schemas_without_end(tmp_path: Path) -> None:
         files = writer.close()
     assert writer.saved == 130
     assert sum(len(records(file)) for file in files) == 130
-    assert len(list(tmp_path.iterdir())) <= 101
+    assert len(alert_files(tmp_path)) <= 101
 
 
 @pytest.mark.hostile("4: a schema of 42 KB that is 1.5 MB in a saved file")
@@ -120,6 +126,7 @@ def test_what_follows_a_flipped_bit_is_kept(tmp_path: Path) -> None:
             damaged = bytearray(content)
             damaged[place] ^= 1 << bit
             path.write_bytes(damaged)
+            beside(path).unlink(missing_ok=True)
             notices = appended(path, carried("first"))
             if notices:
                 text = f"the file is damaged: renamed to {aside.name}, and begun anew · {path}"
@@ -152,7 +159,7 @@ def test_damaged_files_are_all_kept(tmp_path: Path) -> None:
         *whole, last = path.read_bytes()
         path.write_bytes(bytes([*whole, last ^ 1]))
     names = ["night.avro", "night.avro.bak", "night.avro.bak2", "night.avro.bak3"]
-    assert sorted(each.name for each in tmp_path.iterdir()) == names
+    assert [each.name for each in alert_files(tmp_path)] == names
 
 
 def test_a_disk_that_is_full_leaves_no_half_header(
@@ -176,3 +183,85 @@ def test_a_file_without_its_header_is_a_new_one(tmp_path: Path) -> None:
         put(writer, carried("first"))
         writer.close()
     assert len(records(path)) == 1
+
+
+def kept_in(path: Path) -> list[tuple[int, bytes, Kept | None]]:
+    """Where each record is, the record, and how its message came."""
+    with ContainerFile(path) as container:
+        found = kept_messages(path, container.sync_marker)
+        return [(start, body or b"", found.get(start)) for start, body in container.places()]
+
+
+def message(number: int) -> Message:
+    headers = (("producer_timestamp", b"%d" % number), ("empty", None))
+    return carried("first", f"{number}" * 300)._replace(
+        partition=number, timestamp=1000 + number, key=b"k%d" % number, headers=headers
+    )
+
+
+def test_how_messages_came_is_kept_beside(tmp_path: Path) -> None:
+    path = tmp_path / "night.avro"
+    appended(path, message(1), message(2), carried("second"))
+    appended(path, message(3))
+    appended(tmp_path / "other.avro", message(9))
+    assert [found for _, _, found in kept_in(path)] == [
+        Kept(n, 1000 + n, b"k%d" % n, (("producer_timestamp", b"%d" % n), ("empty", None)))
+        for n in (1, 2, 3)
+    ]
+    assert [found for _, _, found in kept_in(tmp_path / "night-second.avro")] == [
+        Kept(0, 0, None, ())
+    ]
+    # Every reader of Avro reads both.
+    with beside(path).open("rb") as file:
+        assert [each["partition"] for each in fastavro.reader(file)] == [1, 2, 3]
+    with path.open("rb") as file:
+        assert len(list(fastavro.reader(file))) == 3
+
+
+@pytest.mark.parametrize(
+    "lost", ["alerts", "one alert", "half an alert", "messages", "all messages"]
+)
+def test_after_a_crash_none_is_taken_for_another(tmp_path: Path, lost: str) -> None:
+    path = tmp_path / "night.avro"
+    appended(path, message(1), message(2))
+    before = path.stat().st_size, beside(path).stat().st_size
+    appended(path, message(3), message(4))
+    fourth, _, _ = kept_in(path)[3]
+    match lost:
+        case "alerts":
+            os.truncate(path, before[0])
+        case "one alert":
+            os.truncate(path, fourth)
+        case "half an alert":
+            os.truncate(path, fourth + 100)
+        case "messages":
+            os.truncate(beside(path), before[1] + 7)
+        case "all messages":
+            beside(path).unlink()
+    appended(path, message(5))
+    found = {body[2:5]: kept and kept.partition for _, body, kept in kept_in(path)}
+    there = {b"111": 1, b"222": 2, b"333": 3, b"444": 4, b"555": 5}
+    if lost.endswith("messages"):
+        unknown = (b"333", b"444") if lost == "messages" else (b"111", b"222", b"333", b"444")
+        assert found == there | dict.fromkeys(unknown)
+    else:
+        del there[b"444"]
+        if lost == "alerts":
+            del there[b"333"]
+        assert found == there
+
+
+def test_messages_of_another_file_are_moved_aside(tmp_path: Path) -> None:
+    path, other = tmp_path / "night.avro", tmp_path / "other.avro"
+    appended(path, message(1))
+    appended(other, message(2), message(3))
+    beside(other).rename(beside(path))
+    with pytest.raises(DataError, match="belongs to another file"):
+        kept_in(path)
+    (noticed,) = appended(path, message(4))
+    assert noticed.startswith("it belongs to another file: renamed to night.avro.messages.bak")
+    assert [kept and kept.partition for _, _, kept in kept_in(path)] == [None, 4]
+    for junk in (b"", b"junk", beside(path).read_bytes()[:-1] + b"x"):
+        beside(path).write_bytes(junk)
+        appended(path, message(5))
+        assert [kept and kept.partition for _, _, kept in kept_in(path)][-1] == 5

@@ -22,7 +22,7 @@ from alertstream.kafka.messages import Message, Offsets
 from alertstream.printing.printer import PrintAccount, Printer, PrintOptions
 from alertstream.printing.writers import Writer, writer_for
 from alertstream.printing.writers.cutout_files import CutoutFolder
-from alertstream.sending.encoders import container_encoder
+from alertstream.sending.visits.encoders import container_encoder
 
 
 def message(offset: int, **source: Any) -> Message:

@@ -23,7 +23,7 @@ from alertstream.avro.schemas import Schemas, package_folder
 from alertstream.avro.wire import pack
 from alertstream.errors import UndecodableError
 from alertstream.reading.decoder import AlertDecoder
-from alertstream.sending.encoders import container_encoder
+from alertstream.sending.visits.encoders import container_encoder
 
 
 @pytest.mark.parametrize("version", samples.VERSIONS)

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from alertstream.errors import DataError
-from alertstream.sending.schedule import Cadence, VisitFiles, bursts, visits_in
+from alertstream.reading.recording import Kept
+from alertstream.sending.visits.schedule import (
+    Arrival,
+    Cadence,
+    Recorded,
+    VisitFiles,
+    bursts,
+    detector_arrivals,
+    detectors_of,
+    recorded_arrivals,
+    replayed,
+    visits_in,
+)
 
 FILES = [VisitFiles(Path(name), (Path(name),)) for name in ("a", "b", "c")]
 
@@ -30,8 +43,9 @@ class Clock:
 def starts(cadence: Cadence, now: float, takes: float = 1.0, most: int = 10) -> list[float]:
     async def collect() -> list[float]:
         clock, stop, found = Clock(now), asyncio.Event(), []
-        async for _, start in bursts(FILES, cadence, clock, stop):
-            assert start == clock.time
+        announced: list[float] = []
+        async for _, start in bursts(FILES, cadence, clock, stop, announced.append):
+            assert start == clock.time == announced[-1]
             found.append(start)
             clock.time += takes
             if len(found) == most:
@@ -95,3 +109,55 @@ def test_nothing_to_send(tmp_path: Path) -> None:
         visits_in([tmp_path])
     with pytest.raises(DataError, match="no such file or folder"):
         visits_in([tmp_path / "none"])
+
+
+@pytest.mark.parametrize("alerts", [0, 1, 100, 189, 10_000])
+def test_detectors_share_a_visit(alerts: int) -> None:
+    shares = detectors_of(alerts)
+    assert (len(shares), sum(shares)) == (189, alerts)
+    assert max(shares) - min(shares) <= 1
+
+
+def test_detectors_arrive_one_after_the_other_and_visits_overlap() -> None:
+    counts = detectors_of(10_000)
+    arrivals = detector_arrivals(counts, 1000.0, 39.0, Random("1/a"))
+    assert [each.alerts for each in arrivals] == counts
+    times = [each.due - 1000 for each in arrivals]
+    assert times == sorted(times)
+    assert 0 < times[0] < 10
+    assert 5 < times[94] < 20
+    assert 39 < times[-1] < 80
+    assert 1 <= sum(time > 39 for time in times) < 40
+    assert detector_arrivals(counts, 1000.0, 39.0, Random("1/a")) == arrivals
+    assert detector_arrivals(counts, 1000.0, 39.0, Random("2/a")) != arrivals
+
+
+def test_detectors_without_alerts_send_nothing() -> None:
+    arrivals = detector_arrivals([0, 3, 0], 0.0, 1.0, Random(1))
+    assert [each.alerts for each in arrivals] == [3]
+
+
+def recorded(*times: float) -> tuple[Recorded, ...]:
+    return tuple(Recorded(0, Kept(0, round(time * 1000), None, ())) for time in times)
+
+
+def test_recorded_spacing() -> None:
+    records = recorded(100, 100.005, 100.5, 120)
+    assert recorded_arrivals(records, 7.0, 1) == [Arrival(7, 2), Arrival(7.5, 1), Arrival(27, 1)]
+    assert recorded_arrivals(records, 7.0, 10) == [Arrival(7, 2), Arrival(7.05, 1), Arrival(9, 1)]
+    assert recorded_arrivals((), 7.0, 1) == []
+
+
+def test_recorded_visits_start_as_they_did() -> None:
+    path = Path("night.avro")
+    visits = [
+        VisitFiles(path, (path,), recorded(*times)) for times in ((140, 190), (100, 145), (160,))
+    ]
+
+    async def collect(speed: float) -> list[tuple[VisitFiles, float]]:
+        clock, stop = Clock(1000.0), asyncio.Event()
+        return [each async for each in replayed(visits, speed, clock, stop)]
+
+    expected = [(visits[1], 1000), (visits[0], 1040), (visits[2], 1060)]
+    assert asyncio.run(collect(1)) == expected
+    assert asyncio.run(collect(10)) == [(v, 1000 + (t - 1000) / 10) for v, t in expected]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alertstream.errors import DataError
-from alertstream.sending.sender import VisitSent
+from alertstream.sending.delivery import VisitSent
 
 
 def test_line_and_json() -> None:

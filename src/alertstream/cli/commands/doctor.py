@@ -37,7 +37,7 @@ class Doctor(ReadingOptions, TargetOptions, SchemaOptions, FormatOptions):
         """Show each finding as it is made; return 1 if something is wrong."""
         from alertstream.cli.event_loop import run, until_stopped
         from alertstream.local.doctor import Plan, examine
-        from alertstream.sending.schedule import Clock
+        from alertstream.sending.visits.schedule import Clock
 
         connection, schemas = self.connection(), self.known_schemas()
         plan = Plan(

@@ -176,7 +176,7 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
         from alertstream.filtering.pipeline import FilterOptions
         from alertstream.local.dry_run import dry_run, schemas_of
         from alertstream.printing.lines import LineFormat
-        from alertstream.sending.schedule import files_of, visits_in
+        from alertstream.sending.visits.schedule import files_of, visits_in
 
         filters, schemas = self._chosen(self._names(), self.output or "where"), self.known_schemas()
         files = files_of(visits_in([path]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -17,6 +18,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
@@ -27,7 +29,7 @@ from alertstream.errors import printable
 
 if TYPE_CHECKING:
     from alertstream.kafka.consumer import Progress as ReadingProgress
-    from alertstream.sending.sender import VisitSent
+    from alertstream.sending.delivery import VisitSent
 
 
 class _Rate(ProgressColumn):
@@ -39,8 +41,8 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def _bar(*columns: str | ProgressColumn, **task: Any) -> Iterator[Callable[..., None]]:
-    """Show a bar; give what updates it, as rich's ``Progress.update`` does."""
+def _bars(*columns: str | ProgressColumn) -> Iterator[Progress]:
+    """Give bars, which are shown as long as the context lasts."""
     end_waiting()
     console = Console(stderr=True, highlight=False)
     with Progress(
@@ -51,21 +53,49 @@ def _bar(*columns: str | ProgressColumn, **task: Any) -> Iterator[Callable[..., 
         # What is written to standard output would be shown with the bars, and go to no file.
         redirect_stdout=sys.stdout.isatty(),
     ) as bars:
-        yield partial(bars.update, bars.add_task("", **task))
+        yield bars
 
 
 @contextmanager
-def send_progress() -> Iterator[Callable[[VisitSent, float], None]]:
-    """Show a bar for each visit as it is sent."""
-    alerts = "{task.percentage:3.0f} %  {task.fields[alerts]} alerts"
-    columns = ("{task.description}", BarColumn(), alerts, TimeElapsedColumn())
-    with _bar(*columns, total=1.0, alerts=0, visible=False) as update:
+def _bar(*columns: str | ProgressColumn, **task: Any) -> Iterator[Callable[..., None]]:
+    """Show a bar; give what updates it, as rich's ``Progress.update`` does."""
+    with _bars(*columns) as bars:
+        yield partial(bars.update, bars.add_task("", **task))
 
-        def show(visit: VisitSent, share: float) -> None:
-            name, done = escape(f"visit {printable(visit.visit)}"), visit.acknowledged
-            update(description=name, completed=share, alerts=done, visible=share < 1)
 
-        yield show
+class SendProgress:
+    """A bar for each visit that is being sent, and one that says when the next one starts."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[int, TaskID] = {}
+        self._next = bars.add_task("", total=None, visible=False, done="")
+
+    def show(self, visit: VisitSent, share: float) -> None:
+        """Show how much of a visit has been read."""
+        if id(visit) not in self._tasks:
+            self._tasks[id(visit)] = self._bars.add_task("", total=1.0, done="")
+            self._bars.update(self._next, visible=False)
+        task = self._tasks[id(visit)]
+        name = escape(f"visit {printable(visit.visit)}")
+        done = f"{share:4.0%}  {visit.acknowledged} alerts"
+        self._bars.update(task, description=name, completed=share, done=done)
+        if share >= 1:
+            self._bars.remove_task(self._tasks.pop(id(visit)))
+
+    def wait(self, start: float) -> None:
+        """Show when the next visit starts, if that is not at once."""
+        if start - time.time() > 1:
+            text = f"the next visit starts at {time.strftime('%H:%M:%S', time.gmtime(start))} UTC"
+            self._bars.reset(self._next, description=text, visible=True)
+
+
+@contextmanager
+def send_progress() -> Iterator[SendProgress]:
+    """Show how far visits are as they are sent, and when the next one is."""
+    columns = ("{task.description}", BarColumn(), "{task.fields[done]}", TimeElapsedColumn())
+    with _bars(*columns) as bars:
+        yield SendProgress(bars)
 
 
 @contextmanager

@@ -23,8 +23,10 @@ from alertstream.errors import Notice
 from alertstream.kafka.messages import Message
 from alertstream.kafka.topics import UNDECODABLE_SUFFIX
 from alertstream.printing.writers import Writer
+from alertstream.printing.writers.messages_file import MessagesFile
 from alertstream.reading.decoder import ReceivedAlert
-from alertstream.system.files import locked, writing
+from alertstream.reading.recording import beside
+from alertstream.system.files import free_name, locked, writing
 
 if TYPE_CHECKING:
     from alertstream.alert.pictures import Triplet
@@ -40,8 +42,8 @@ class AvroFile(Writer):
 
     The file ``night.avro`` has the schema that it had, or else that of the first alert. An alert of
     another schema goes to ``night-lsst.v7_4.alert.avro``, and a message that cannot be decoded goes
-    whole to ``night-undecodable.avro``. Keys, timestamps and headers are not kept. A file that is
-    damaged becomes ``night.avro.bak``.
+    whole to ``night-undecodable.avro``. Beside each is a file, ``night.avro.messages``, that keeps
+    how the messages came. A file that is damaged becomes ``night.avro.bak``.
 
     :param notice: called when a file is moved aside, or a record that was cut short is removed.
     :raises DataError: the file is not a container file that can be appended to.
@@ -72,13 +74,13 @@ class AvroFile(Writer):
         if appender is None:
             self.add_undecodable(message)
         else:
-            appender.append(content[start:])
+            appender.append(content[start:], message)
 
     def add_undecodable(self, message: Message) -> None:
         """Take a message that cannot be decoded, as it came."""
         value = message.value or b""
         file = self._open(self._beside(UNDECODABLE_SUFFIX), container_header(MESSAGES))
-        file.append(varint(len(value)) + value)
+        file.append(varint(len(value)) + value, message)
 
     def flush(self) -> None:
         """Write what was taken, and return when the disk has it; or else keep what was there."""
@@ -146,8 +148,10 @@ class _Appender:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: BinaryIO = opened.enter_context(locked(path))
             if path.stat().st_size and container_tail(path).end is None:
-                aside = _free_name(path)
+                aside = free_name(path)
                 path.rename(aside)
+                if beside(path).exists():
+                    beside(path).rename(beside(aside))
                 notice(f"the file is damaged: renamed to {aside.name}, and begun anew · {path}")
                 self._file.close()
                 self._file = opened.enter_context(locked(path))
@@ -159,6 +163,8 @@ class _Appender:
             if self._end < path.stat().st_size:
                 notice(f"removed the file's last record, which was cut short · {path}")
                 self._file.truncate(self._end)
+            self._next = self._end
+            self._messages = MessagesFile(path, self._sync_marker, self._end, notice)
             # It stays open where all went well.
             opened.pop_all()
 
@@ -173,12 +179,17 @@ class _Appender:
         # So that the disk has the file's name, too.
         _sync_folder(self._path.parent)
 
-    def append(self, body: bytes) -> None:
-        self._blocks.append((varint(1), varint(len(body)), body, self._sync_marker))
+    def append(self, body: bytes, message: Message) -> None:
+        block = (varint(1), varint(len(body)), body, self._sync_marker)
+        self._blocks.append(block)
+        self._messages.append(message, self._next)
+        self._next += sum(map(len, block))
 
     def flush(self) -> None:
         if not self._blocks:
             return
+        # First, so that what is saved of an alert is whole.
+        self._messages.flush()
         with writing(self._path):
             try:
                 self._file.writelines(chain.from_iterable(self._blocks))
@@ -197,12 +208,7 @@ class _Appender:
 
     def close(self) -> None:
         self._file.close()
-
-
-def _free_name(path: Path) -> Path:
-    """Return where a file can be moved aside to: ``night.avro.bak``, ``night.avro.bak2``, …"""
-    names = (path.with_name(f"{path.name}.bak{number or ''}") for number in (0, *range(2, 10**6)))
-    return next(name for name in names if not os.path.lexists(name))
+        self._messages.close()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,0 +1,84 @@
+"""How saved messages came, to the file beside that of their alerts (``reading/recording.py``)."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from alertstream.avro.blocks import container_header
+from alertstream.avro.container import container_tail, value_blocks, values_block
+from alertstream.errors import DataError, Notice
+from alertstream.kafka.messages import Message
+from alertstream.reading.recording import KEPT, beside, kept
+from alertstream.system.files import free_name, locked, writing
+
+
+class MessagesFile:
+    """Keeps how messages came; it is flushed before the file of their alerts is.
+
+    :param path: the file of the alerts.
+    :param sync_marker: of that file.
+    :param end: of that file; what is kept of alerts behind it, of a start that crashed, is removed.
+    :param notice: called when a file of another's is moved aside.
+    """
+
+    def __init__(self, path: Path, sync_marker: bytes, end: int, notice: Notice) -> None:
+        self._path = beside(path)
+        self._sync_marker = sync_marker
+        self._waiting: list[dict[str, Any]] = []
+        with ExitStack() as opened, writing(self._path):
+            self._file: BinaryIO = opened.enter_context(locked(self._path))
+            if self._path.stat().st_size:
+                try:
+                    self._cut_after(end)
+                except DataError as error:
+                    aside = free_name(self._path)
+                    self._path.rename(aside)
+                    notice(f"{error.what}: renamed to {aside.name} · {self._path}")
+                    self._file.close()
+                    self._file = opened.enter_context(locked(self._path))
+            if self._path.stat().st_size == 0:
+                self._write(container_header(KEPT, sync_marker=sync_marker))
+            # It stays open where all went well.
+            opened.pop_all()
+
+    def _cut_after(self, end: int) -> None:
+        """Remove what is kept of alerts from ``end`` on, and what is cut short."""
+        whole = container_tail(self._path).end
+        if whole is None:
+            raise DataError("the file is damaged")
+        self._file.truncate(whole)
+        for start, values in value_blocks(self._path, KEPT, self._sync_marker):
+            left = [each for each in values if each["start"] < end]
+            if len(left) < len(values):
+                self._file.truncate(start)
+                self._waiting += left
+                self.flush()
+                break
+
+    def append(self, message: Message, start: int) -> None:
+        """Take a message whose alert's block will be at ``start``."""
+        self._waiting.append(kept(message, start))
+
+    def flush(self) -> None:
+        """Return when the disk has all; or else keep what was there."""
+        if self._waiting:
+            self._write(values_block(KEPT, self._waiting, self._sync_marker))
+            self._waiting.clear()
+
+    def _write(self, content: bytes) -> None:
+        end = self._path.stat().st_size
+        with writing(self._path):
+            try:
+                self._file.write(content)
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError:
+                self._file.truncate(end)
+                raise
+
+    def close(self) -> None:
+        """Release the file."""
+        self._file.close()

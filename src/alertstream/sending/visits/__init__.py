@@ -1,0 +1,1 @@
+"""Files to the messages of visits, each when it is due."""

@@ -1,0 +1,95 @@
+"""Files that ``print --save`` made: their visits kept apart, and how their messages came."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from alertstream.alert.alert import Alert
+from alertstream.alert.surveys import field_paths, survey_of
+from alertstream.avro.container import ContainerFile
+from alertstream.avro.decoder import Decoder
+from alertstream.errors import DataError, UndecodableError
+from alertstream.reading.recording import Kept, beside, kept_messages
+from alertstream.sending.visits.schedule import Recorded, VisitFiles
+
+
+def visit_reader(container: ContainerFile) -> Callable[[bytes], str | None]:
+    """Return what reads the visit of a file's alerts; None where they do not say it."""
+    if container.holds_messages:
+        return lambda body: None
+    decoder, survey = Decoder(container.schema, field_paths(["visit"])), survey_of(container.schema)
+
+    def visit_of(body: bytes) -> str | None:
+        try:
+            visit = Alert(decoder.decode(body), survey).visit
+        except UndecodableError:
+            return None
+        return None if visit is None else str(visit)
+
+    return visit_of
+
+
+def visits_apart(visits: Sequence[VisitFiles]) -> list[VisitFiles]:
+    """Return visits, and of a file in which several were saved each by itself."""
+    return [each for visit in visits for each in _apart(visit)]
+
+
+def _apart(visit: VisitFiles) -> list[VisitFiles]:
+    if len(visit.files) > 1:
+        return [visit]
+    (path,) = visit.files
+    # What is damaged is sent up to there, as one.
+    with suppress(DataError), ContainerFile(path) as container:
+        if container.schema_id is None and not beside(path).exists():
+            return [visit]
+        found = _by_visit(container, {})
+        if len(found) > 1:
+            return found
+    return [visit]
+
+
+def recorded_visits(paths: Iterable[Path]) -> list[VisitFiles]:
+    """Return the visits of files, each with its records in the order in which they came.
+
+    What is not known of a message is taken from the one before it.
+
+    :raises DataError: a file is damaged, or it is not known how its messages came.
+    """
+    visits = []
+    for path in paths:
+        with ContainerFile(path) as container:
+            kept = kept_messages(path, container.sync_marker) if beside(path).exists() else {}
+            if not kept:
+                raise DataError(
+                    "the file does not say when its alerts came",
+                    where=str(path),
+                    todo="save it with print --save FILE.avro, or send it with --data",
+                )
+            visits += _by_visit(container, kept)
+    return visits
+
+
+def _by_visit(container: ContainerFile, kept: dict[int, Kept]) -> list[VisitFiles]:
+    """Return a file's visits in the order of their first records."""
+    # ZTF numbers the quadrants of an exposure, each by itself.
+    in_quadrants = not container.holds_messages and survey_of(container.schema).containers
+    visit_of = (lambda body: None) if in_quadrants else visit_reader(container)
+    found: defaultdict[str | None, list[Recorded]] = defaultdict(list)
+    last = next(iter(kept.values())) if kept else None
+    latest: dict[int, int] = {}
+    for start, body in container.places():
+        if body is None:
+            raise DataError("the file was not made by print --save", where=str(container.path))
+        last = kept.get(start, last and Kept(last.partition, last.timestamp, None, ()))
+        if last:
+            # A partition keeps its order, whatever its timestamps say.
+            time = latest[last.partition] = max(last.timestamp, latest.get(last.partition, 0))
+            last = last._replace(timestamp=time)
+        found[visit_of(body)].append(Recorded(start, last))
+    return [
+        VisitFiles(container.path, (container.path,), tuple(sorted(each, key=lambda r: r.time)))
+        for each in found.values()
+    ]
