@@ -42,6 +42,8 @@ FILTERS = (1, 10, 100, 250)
 PARTITIONS = (1, 2, 4, 8)
 SUBSCRIBERS = (1, 10, 50)
 WORKERS = (1, 2)
+VISIT, VISIT_INTERVAL = 10_000, 37
+"""Alerts of a visit, and seconds from one to the next."""
 WARM_UPS = 5
 CODECS = ("none", "lz4", "zstd")
 SMALL = 43
@@ -207,6 +209,36 @@ async def subscribers(bench: Bench) -> None:
     await bench.read("subscribers", bench.file(bench.alerts // 5), "read_many", points)
 
 
+async def thin(bench: Bench) -> None:
+    """Measure copies of all alerts, whole and without cutouts: writing them, and subscribers."""
+    source, _ = await bench.send(Visit("", bench.file(bench.alerts)))
+    outputs = {each: await bench.topic() for each in ("", "cutouts")}
+    names = {"": "whole", "cutouts": "--without cutouts"}
+    copying = [
+        ours(names[each], "copy_ours", bench.broker, source, output, each)
+        for each, output in outputs.items()
+    ]
+    await asyncio.to_thread(rounds, copying, bench.rounds)
+    bench.tell("thin", copying)
+    found = {names[each]: _bytes_of(bench.data_dir, output) for each, output in outputs.items()}
+    copies = (bench.rounds + 1) * bench.alerts
+    await bench.delete(source)
+    reading = [
+        ours(f"{count} subscribers, {names[each]}", "read_many", bench.broker, output, count)
+        for each, output in outputs.items()
+        for count in SUBSCRIBERS[1:]
+    ]
+    await asyncio.to_thread(rounds, reading, bench.rounds)
+    show("subscribers of thin alerts", reading, copies)
+    for each in reading:
+        # As many as there would be if each read a whole visit as fast as they do here.
+        per_alert = statistics.median(each.seconds) / int(each.command[-1]) / copies
+        served = VISIT_INTERVAL / (VISIT * per_alert)
+        print(f"{each.name:40} {served:8.0f} read a visit of {VISIT} alerts in {VISIT_INTERVAL} s")
+    print("bytes of an alert:", ", ".join(f"{n} {size / copies:.0f}" for n, size in found.items()))
+    bench.figures["bytes of an alert"] = {n: size / copies for n, size in found.items()}
+
+
 async def workers(bench: Bench) -> None:
     """Measure a visit from its first alert to its last committed offset, with 1 and 2 workers."""
     path = bench.file(bench.alerts)
@@ -300,7 +332,17 @@ def _processor_seconds(process: int) -> float:
 
 CURVES: dict[str, Callable[[Bench], Awaitable[None]]] = {
     each.__name__: each
-    for each in (visits, filters, partitions, compression, subscribers, workers, members, costs)
+    for each in (
+        visits,
+        filters,
+        partitions,
+        compression,
+        subscribers,
+        thin,
+        workers,
+        members,
+        costs,
+    )
 }
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from alertstream.filtering.filters import choose_filters
-from alertstream.kafka import producer as kafka
 from alertstream.kafka.admin import make_topics
 from alertstream.kafka.clients import admin_client
 from alertstream.kafka.connection import POLL_INTERVAL, Connection
 from alertstream.kafka.consumer import subscribe
+from alertstream.kafka.messages import ORIGIN
 from alertstream.kafka.subscription import Subscription
 from alertstream.kafka.topics import TopicLayout
 
@@ -92,7 +92,7 @@ async def _collect(
         async for batch in stream.batches(stop):
             now = time.time()
             for message in batch:
-                origin = dict(message.headers).get(kafka.ORIGIN)
+                origin = dict(message.headers).get(ORIGIN)
                 place = (
                     json.loads(origin)
                     if origin

@@ -18,7 +18,7 @@ from alertstream.kafka import producer as kafka
 from alertstream.kafka.admin import make_topics
 from alertstream.kafka.clients import admin_client
 from alertstream.kafka.connection import Connection
-from alertstream.kafka.topics import TopicLayout
+from alertstream.kafka.topics import Topic, TopicLayout
 from bench.contenders import peak_memory
 
 FILTERS = "1-100"
@@ -70,7 +70,7 @@ async def pauses(connection: Connection, topic: str) -> dict[str, float]:
     return found
 
 
-async def _trickle(producer: kafka.Producer, topic: kafka.Topic) -> None:
+async def _trickle(producer: kafka.Producer, topic: Topic) -> None:
     while True:
         for partition in range(topic.partitions):
             records = producer.records()

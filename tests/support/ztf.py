@@ -26,10 +26,11 @@ def ztf_alert(**names: str) -> tuple[dict[str, Any], bytes]:
             {"name": "stampData", "type": "bytes"},
         ],
     }
-    fields = [{"name": "objectId", "type": "string"}]
+    fields: list[Any] = [{"name": "objectId", "type": "string"}]
     for number, name in enumerate(("Science", "Template", "Difference")):
-        kind = stamp if number == 0 else "ztf.cutout"
-        fields.append({"name": f"cutout{name}", "type": kind})  # type: ignore[dict-item]
+        kind: list[Any] = [stamp if number == 0 else "ztf.cutout", "null"]
+        # The default is not valid, but it is what ZTF has.
+        fields.append({"name": f"cutout{name}", "type": kind, "default": "null"})
     candidate = {
         "type": "record",
         "name": "ztf.candidate",
@@ -47,7 +48,7 @@ def ztf_alert(**names: str) -> tuple[dict[str, Any], bytes]:
             }.items()
         ],
     }
-    fields.insert(1, {"name": "candidate", "type": candidate})  # type: ignore[dict-item]
+    fields.insert(1, {"name": "candidate", "type": candidate})
     schema = {"type": "record", "name": "ztf.alert", "fields": fields}
     alert = {
         "objectId": "ZTF19acihgng",

@@ -205,6 +205,22 @@ async def has_committed(connection: Connection, group: str, names: Iterable[str]
     return any(pattern.match(each.topic) and at.offset >= 0 for each, at in offsets.items())
 
 
+async def may_use_group(connection: Connection, group: str) -> bool:
+    """Return whether the user has a right to a group, which need not exist.
+
+    Any broker is asked, not the one that coordinates it: to look for that makes Kafka's own topic
+    for offsets where there is none yet.
+
+    :raises BrokerError: Kafka cannot be reached, or refuses.
+    """
+    async with admin_client(connection) as admin:
+        node = admin._client.get_random_node()
+        describe = partial(admin.describe_consumer_groups, [group], node)
+        (response,) = await _answer(admin, describe)
+    ((code, *_),) = response.groups
+    return bool(code != kafka_errors.GroupAuthorizationFailedError.errno)
+
+
 @dataclass(frozen=True)
 class Groups:
     """Asks Kafka for the lag of all groups of some topics.

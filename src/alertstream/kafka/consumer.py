@@ -224,7 +224,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def committed(self) -> Offsets:
         """Return the group's offsets of all partitions, and the text kept with each.
 
-        Those of a topic that was deleted and made anew are no offsets of this one.
+        Those of a topic that was deleted and made anew are no offsets of this one, which is read
+        from its beginning.
         """
         if self.subscription.group is None:
             return {}
@@ -235,12 +236,14 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         }
         partitions |= self._consumer.assignment()
         found = await unless(self._stop, self._consumer.committed_offsets(partitions))
-        return {
-            partition: (at.offset, text)
-            for partition, at in found.items()
-            for id_, text in [id_and_text(at.metadata or "")]
-            if id_ in (None, self._consumer.topic_ids.get(partition.topic, id_))
-        }
+        offsets: Offsets = {}
+        for partition, at in found.items():
+            id_, text = id_and_text(at.metadata or "")
+            if id_ in (None, self._consumer.topic_ids.get(partition.topic, id_)):
+                offsets[partition] = (at.offset, text)
+            else:
+                self._replaced.add(partition.topic)
+        return offsets
 
     def assignment(self) -> set[TopicPartition]:
         """Return the partitions that are read."""

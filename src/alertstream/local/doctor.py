@@ -15,8 +15,8 @@ from alertstream.alert.surveys import field_paths
 from alertstream.avro.registry import RegistrySchemas
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import schema_id_of
-from alertstream.errors import AlertStreamError, SecurityError
-from alertstream.kafka.admin import has_committed, topics, writable_topics
+from alertstream.errors import AlertStreamError
+from alertstream.kafka.admin import has_committed, may_use_group, topics, writable_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.messages import Message
@@ -154,11 +154,9 @@ async def _group(connection: Connection, group: str, topic: str) -> Finding:
 
 async def _group_names(connection: Connection, prefix: str) -> Finding:
     """Find out how groups may be called; on some streams, names begin with the user's."""
-    for each in (prefix,) if prefix else ("", f"{connection.username}-"):
-        try:
-            async with asyncio.timeout(CHECK_TIMEOUT):
-                await has_committed(connection, f"{each}{TRIED}", ())
-        except (SecurityError, TimeoutError):
+    for each in [prefix] if prefix else ["", f"{connection.username}-"]:
+        tried = may_use_group(connection, f"{each}{TRIED}")
+        if not await _checked("group", tried, "Kafka"):
             continue
         if not each:
             return Finding("group", True, "any name can be used")
