@@ -27,16 +27,16 @@ def stream(kafka: str, visits: Path) -> str:
 
 
 def test_colours_on_a_terminal_that_has_them(kafka: str, stream: str) -> None:
-    shown = in_a_terminal("print", kafka, stream, "--exit-on-eof", columns=200)
+    shown = in_a_terminal("print", kafka, stream, "--exit-on-eof", columns=210)
     assert shown.status == 0
     assert "\x1b[30;48;2;42;245;255m i  \x1b[0m" in shown.out
-    light = in_a_terminal("print", kafka, stream, "-n", 5, columns=200, COLORFGBG="0;15")
+    light = in_a_terminal("print", kafka, stream, "-n", 5, columns=210, COLORFGBG="0;15")
     assert "\x1b[37;48;2;55;2;1m i  \x1b[0m" in light.out
     for without in ({"NO_COLOR": "1"}, {"TERM": "dumb", "COLORTERM": ""}):
-        plain = in_a_terminal("print", kafka, stream, "--exit-on-eof", columns=200, **without)
+        plain = in_a_terminal("print", kafka, stream, "--exit-on-eof", columns=210, **without)
         assert "\x1b" not in plain.out
     assert shown.out.count("\n") == 121
-    assert all(len(ESCAPES.sub("", line)) <= 200 for line in shown.out.splitlines())
+    assert all(len(ESCAPES.sub("", line)) <= 210 for line in shown.out.splitlines())
 
 
 def test_lines_elsewhere_are_the_same_whatever_the_terminal(kafka: str, stream: str) -> None:
