@@ -31,6 +31,8 @@ from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
 DELIVERY_TIMEOUT = 120.0
 """Seconds without any acknowledgement after which messages count as not delivered."""
+MAX_COPIES = 1000 * 1024
+"""Bytes of copies in a batch, where the topic takes as many: one of a partition is under way."""
 MAX_IN_FLIGHT = 32 * 1024 * 1024
 """Bytes of messages that wait for their acknowledgement."""
 RETRY_INTERVAL = 1.0
@@ -224,7 +226,7 @@ class Producer:
     ) -> None:
         futures: list[asyncio.Future[Any]] = []
         sizes: list[int] = []
-        for batch in _batches(copies, topic.batch_size):
+        for batch in _batches(copies, topic.batch_size(MAX_COPIES)):
             contents = tuple((id(copy.message), copy.reason) for copy in batch)
             if contents not in encoded:
                 encoded[contents] = self._encode(batch)

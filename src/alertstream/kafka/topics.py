@@ -45,10 +45,9 @@ class Topic:
     partitions: int
     largest_batch: int | None = None
 
-    @property
-    def batch_size(self) -> int:
-        """Bytes of records to collect for a batch, if they are smaller than that."""
-        return min(BATCH_SIZE, (self.largest_batch or BATCH_SIZE) - OVERHEAD)
+    def batch_size(self, wanted: int = BATCH_SIZE) -> int:
+        """Return the bytes of records to collect for a batch, if they are smaller than that."""
+        return min(wanted, (self.largest_batch or BATCH_SIZE) - OVERHEAD)
 
 
 def is_pattern(name: str) -> bool:

@@ -138,10 +138,10 @@ class Delivery:
         for message in messages:
             partition = partition_of(message)
             size = message.size
-            batch, room = batches.get(partition) or ([], self.topic.batch_size)
+            batch, room = batches.get(partition) or ([], self.topic.batch_size())
             if batch and size > room:
                 await self._send(batch, partition)
-                batch, room = [], self.topic.batch_size
+                batch, room = [], self.topic.batch_size()
             batch.append((int(self.now() * 1000), message))
             batches[partition] = batch, room - size
         for partition, (batch, _) in batches.items():

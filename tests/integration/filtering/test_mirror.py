@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from tests.support import raw_kafka
@@ -12,6 +13,8 @@ from tests.support.samples import body_of, sample_alert, schema_id
 from alertstream.avro.wire import pack
 
 ALERT = pack(schema_id("10.0"), body_of(sample_alert("10.0"), "10.0"))
+LATELY = int(time.time() * 1000) - 1000
+"""Kafka deletes what is older than a week."""
 JUNK = [b"junk", pack(4242, b"?"), b"", ALERT[:-1]]
 
 
@@ -19,7 +22,7 @@ def test_everything_is_copied_with_its_place_key_time_and_headers(kafka: str, to
     raw_kafka.make(kafka, topic, 3)
     raw_kafka.write(kafka, topic, [ALERT, *JUNK], partition=2)
     more = {"key": b"k", "headers": [("theirs", b"1"), ("alertstream.reason", b"cut short")]}
-    raw_kafka.write(kafka, topic, [None], partition=1, timestamp_ms=1_700_000_000_123, **more)
+    raw_kafka.write(kafka, topic, [None], partition=1, timestamp_ms=LATELY, **more)
     how = ("--all", "--output", f"{topic}-copy", "--exit-on-eof", "--rate", 10)
     mirrored = run("filter", kafka, topic, *how, "--format", "json")
     assert (mirrored.status, mirrored.err) == (0, "")

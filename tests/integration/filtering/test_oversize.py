@@ -85,7 +85,7 @@ async def compressed(kafka: str, topic: str, value: bytes) -> None:
 def test_header_name_that_is_not_utf8(kafka: str, topic: str) -> None:
     records = Records()
     for value, name in ((b"one", "x"), (b"two", "é"), (b"three", "y")):
-        records.append(1_700_000_000_000, (value,), None, [(name, b"1")])
+        records.append(int(time.time() * 1000), (value,), None, [(name, b"1")])
     records._parts = [part.replace("é".encode(), b"\xff\xfe") for part in records._parts]
 
     class Joined(Batch):

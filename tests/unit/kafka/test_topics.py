@@ -44,5 +44,5 @@ def test_a_topic_that_does_not_exist() -> None:
 
 
 def test_a_batch_is_no_larger_than_its_topic_takes() -> None:
-    assert Topic("alerts", 4).batch_size + OVERHEAD == 256 * 1024
-    assert Topic("alerts", 4, 1_000).batch_size + OVERHEAD == 1_000
+    assert Topic("alerts", 4).batch_size() + OVERHEAD == 256 * 1024
+    assert Topic("alerts", 4, 1_000).batch_size() + OVERHEAD == 1_000
