@@ -137,6 +137,10 @@ async def write_lines(lines: Iterable[str], stop: asyncio.Event, *, painted: boo
     text = "\n".join([*lines, ""])
     if not painted:
         text = _harmless(text)
+    if hasattr(sys.stdout, "rich_proxied_file"):
+        # There is a progress bar on this terminal, which moves out of the way.
+        print(text, end="", flush=True)
+        return
     content = text.encode(sys.stdout.encoding, errors=sys.stdout.errors or "strict")
 
     def write() -> None:

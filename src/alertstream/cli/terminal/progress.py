@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from alertstream.sending.delivery import VisitSent
 
 
-class _Rate(ProgressColumn):
+class Rate(ProgressColumn):
     """Alerts per second, lately."""
 
     def render(self, task: Task) -> Text:
@@ -135,7 +135,7 @@ def reading_progress(*, always: bool = False) -> Iterator[ReadingProgress]:
     if seen and not always:
         yield lambda came, left: None
         return
-    columns = ("reading", BarColumn(), "{task.completed} alerts", _Rate(), TimeRemainingColumn())
+    columns = ("reading", BarColumn(), "{task.completed} alerts", Rate(), TimeRemainingColumn())
     update: Callable[..., None] | None = None
     done = 0
 
