@@ -9,6 +9,7 @@ from alertstream.errors import DeliveryError
 from alertstream.filtering.writer import Destination
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
+from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
 
 class Recorded(Destination):
@@ -22,6 +23,9 @@ class Recorded(Destination):
         self.go_on.set()
         self.failures: list[DeliveryError] = []
         self.restarts = 0
+
+    def grace(self) -> float:
+        return SHUTDOWN_TIMEOUT
 
     async def write(
         self, copies: Sequence[Copy], offsets: Offsets, metadata: ConsumerGroupMetadata

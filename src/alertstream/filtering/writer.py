@@ -106,6 +106,10 @@ class Destination:
             self.notice(f"not even the beginning fits into {copy.topic}, it is skipped · {where}")
         return cut
 
+    def grace(self) -> float:
+        """Return how many seconds are left to what is under way, once the stop is there."""
+        return self.producer.grace()
+
     async def restart(self) -> None:
         """Abort what was begun, and go back to the group's offsets.
 
@@ -113,7 +117,7 @@ class Destination:
         """
         try:
             await asyncio.sleep(RETRY_INTERVAL)
-            await unless(self.stop, self.producer.restart_when_possible())
+            await unless(self.stop, self.producer.restart_when_possible(), self.grace)
             await self.consumer.rewind()
         except TimeoutError:
             text = "Kafka cannot be reached: what was not written will be read again"
@@ -190,7 +194,7 @@ class TransactionalWriter:
         if self._writing is not None:
             writing, self._writing = self._writing, None
             try:
-                await unless(self._destination.stop, writing)
+                await unless(self._destination.stop, writing, self._destination.grace)
             except TimeoutError:
                 text = "no answer in time: what was not written will be read again"
                 self._failure = DeliveryError(text, where=self._destination.connection.bootstrap)

@@ -24,7 +24,6 @@ from alertstream.kafka.connection import (
     METADATA_MAX_AGE_MS,
     Connection,
 )
-from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 from alertstream.system.tls import NO_TLS, WRONG_NAME, certificate_names, refusal
 
 T = TypeVar("T", bound=KafkaAdminClient | KafkaConsumer | KafkaProducer)
@@ -128,9 +127,9 @@ async def patiently(client: T, work: Awaitable[R]) -> R:
 
 
 async def stop_client(client: KafkaAdminClient | KafkaConsumer | KafkaProducer) -> None:
-    """Wait for what is in flight, as long as ``SHUTDOWN_TIMEOUT``, and disconnect."""
+    """Wait for what is in flight, as long as it has, and disconnect."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(SHUTDOWN_TIMEOUT):
+        async with asyncio.timeout(client.grace()):
             await client.stop()
 
 

@@ -22,7 +22,7 @@ from aiokafka import errors as kafka_errors
 from alertstream.errors import Notice, TopicError
 from alertstream.kafka._aiokafka.assignor import assignor
 from alertstream.kafka._aiokafka.clients import KafkaConsumer
-from alertstream.kafka._aiokafka.topic_ids import id_and_text
+from alertstream.kafka._aiokafka.offset_requests import id_and_text
 from alertstream.kafka.clients import connection_reports, consumer_client, patiently
 from alertstream.kafka.connection import POLL_INTERVAL, Connection
 from alertstream.kafka.messages import ConsumerGroupMetadata, Message, Offsets

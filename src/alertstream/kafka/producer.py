@@ -27,7 +27,6 @@ from alertstream.kafka.clients import (
 from alertstream.kafka.connection import TRANSACTION_TIMEOUT, Connection
 from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
 from alertstream.kafka.topics import Topic
-from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
 DELIVERY_TIMEOUT = 120.0
 """Seconds without any acknowledgement after which messages count as not delivered."""
@@ -104,6 +103,10 @@ class Producer:
         """Whether there is a connection to any broker."""
         return self._client.is_connected
 
+    def grace(self) -> float:
+        """Return how many seconds are left to what is under way when all is to end."""
+        return self._client.grace()
+
     async def start(self) -> None:
         """Connect."""
         await patiently(self._client, self._client.start())
@@ -112,7 +115,7 @@ class Producer:
         """Stop for good: a transaction that is under way is aborted, or readers wait for it."""
         if self._client.is_in_transaction:
             with suppress(TimeoutError, KafkaError):
-                async with asyncio.timeout(SHUTDOWN_TIMEOUT):
+                async with asyncio.timeout(self.grace()):
                     await self._client.abort_transaction()
         await stop_client(self._client)
 

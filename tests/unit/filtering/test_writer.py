@@ -23,6 +23,7 @@ from alertstream.filtering.writer import (
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Message
 from alertstream.kafka.topics import Topic, TopicLayout
+from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
 MEMBER = ConsumerGroupMetadata("group", 3, "member")
 SOURCE = TopicPartition("alerts", 0)
@@ -242,6 +243,9 @@ class Clients:
 
     async def commit(self, *arguments: object) -> None:
         self.calls.append(("commit", *arguments))
+
+    def grace(self) -> float:
+        return SHUTDOWN_TIMEOUT
 
     async def restart_when_possible(self) -> None:
         self.calls.append(("restart_when_possible",))

@@ -11,6 +11,7 @@ from aiokafka import errors as kafka_errors
 from alertstream.errors import AlertStreamError, BrokerError, SecurityError
 from alertstream.kafka import clients
 from alertstream.kafka._aiokafka.clients import Failures, KafkaClient
+from alertstream.kafka._aiokafka.network import RETRY_INTERVAL
 from alertstream.kafka.clients import (
     LOST,
     RESTORED,
@@ -78,6 +79,10 @@ def test_a_client_keeps_its_own_failures() -> None:
         KafkaClient(others)
         with pytest.raises(kafka_errors.KafkaConnectionError) as found:
             await client.bootstrap()
+        # Where a port refuses, that is known at once, and not asked again at once.
+        begin = asyncio.get_running_loop().time()
+        assert not await client._metadata_update(client.cluster, [])
+        assert asyncio.get_running_loop().time() - begin > RETRY_INTERVAL / 2
         assert isinstance(found.value.__cause__, ConnectionRefusedError)
         return failures, others
 

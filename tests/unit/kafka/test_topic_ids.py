@@ -9,12 +9,11 @@ import pytest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
+from alertstream.kafka._aiokafka.offset_requests import id_and_text, with_id
 from alertstream.kafka._aiokafka.topic_ids import (
     ClusterMetadataWithIds,
     FetchById,
     MetadataWithIds,
-    id_and_text,
-    with_id,
 )
 
 ONE, TWO = uuid4().bytes, uuid4().bytes

@@ -31,7 +31,7 @@ from alertstream.cli.terminal.output import (
     write_line,
     write_lines,
 )
-from alertstream.errors import UsageError
+from alertstream.errors import AlertStreamError, UsageError
 
 if TYPE_CHECKING:
     import asyncio
@@ -113,9 +113,8 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
             del given[0]
         names = [each for each in given if each]
         if self.dry_run is not None and names and ":" in names[0]:
-            raise UsageError(
-                "--dry-run takes no BROKER and TOPIC", where=names[0], todo="leave them out"
-            )
+            what = "--dry-run takes no BROKER and TOPIC"
+            raise UsageError(what, where=names[0], todo="leave them out")
         return names
 
     def _chosen(self, names: Sequence[str], output: str | None) -> list[AlertFilter]:
@@ -127,9 +126,8 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
         if self.where is not None and output is not None:
             chosen.append(WhereFilter(self.where, output))
         if not chosen:
-            raise UsageError(
-                "no filter is named", todo="give its number or class, as in: 1, or 1-100"
-            )
+            todo = "give its number or class, as in: 1, or 1-100"
+            raise UsageError("no filter is named", todo=todo)
         return chosen
 
     @property
@@ -142,6 +140,10 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
             return as_json(counts.as_json())
         rate = f", {counts.rate:,.0f} alerts/s" if self.all_ and counts.final else ""
         return f"{counts.as_line()}{rate}"
+
+    def _write_totals(self, totals: Iterable[FilterCounts]) -> None:
+        for counts in totals:
+            write_line(self._line(counts))
 
     def _visit_lines(self, counts: Iterable[FilterCounts]) -> Iterator[str]:
         """Yield a line for each visit; in JSON, for each filter and visit."""
@@ -251,7 +253,11 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
                     report=lambda counts: write_lines(self._visit_lines(counts), stop),
                     progress=progress,
                 ) as pipeline:
-                    return await pipeline.run()
+                    try:
+                        return await pipeline.run()
+                    except AlertStreamError:
+                        self._write_totals(pipeline.account.totals())
+                        raise
 
         async def together(stop: asyncio.Event) -> list[FilterCounts]:
             partitions = sum((await require_topics(connection, [self.topic])).values())
@@ -272,8 +278,7 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
         with instance_name(name) if work is alone else nullcontext() as instance:
             subscription = self.subscription(self.topic, group=group, instance=instance)
             totals = run(work)
-        for counts in totals:
-            write_line(self._line(counts))
+        self._write_totals(totals)
         return UNDECODABLE if any(each.undecodable or each.failed for each in totals) else DONE
 
     def _prepared(self) -> tuple[Connection, Connection | None, Schemas, list[AlertFilter]]:
@@ -289,7 +294,7 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
             **{"FILTER": self.filter, "--filters": self.filters, "--where": self.where},
             **{"--cap": cap, "--dry-run": self.dry_run},
         }
-        mirror = self.mirror(self.topic, excluded) if self.all_ else None
+        mirror: AlertFilter | None = self.mirror(self.topic, excluded) if self.all_ else None
         for name, given in (("BROKER", self.broker), ("TOPIC", self.topic)):
             if not given:
                 hint = "see alertstream filter --help"
@@ -302,9 +307,7 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
         connection, to = self.connection(), self.target()
         needed = self.without is not None or not self._undecoded
         schemas = self.known_schemas() if needed else Schemas()
-        chosen: list[AlertFilter] = (
-            [mirror] if mirror else self._chosen(self.filter or (), self.output)
-        )
+        chosen = self._chosen(self.filter or (), self.output) if mirror is None else [mirror]
         _require_no_circle(self.topic, chosen, to is None or to.bootstrap == connection.bootstrap)
         _require_fields(chosen, schemas)
         return connection, to, schemas, chosen

@@ -22,12 +22,9 @@ from aiokafka.protocol.admin import (
     SaslAuthenticateResponse_v1,
 )
 from aiokafka.protocol.api import Request
-from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.produce import ProduceRequest, ProduceRequest_v7
 from aiokafka.protocol.types import Int16, Int32, String
 from aiokafka.util import wait_for
-
-from alertstream.kafka._aiokafka.topic_ids import MetadataWithIds
 
 T = TypeVar("T")
 
@@ -45,8 +42,6 @@ class KafkaConnection(AIOKafkaConnection):  # type: ignore[misc]
         """
         if isinstance(request, SaslAuthenticateRequest):
             request = _HiddenAuthenticate(request._payload)
-        elif isinstance(request, MetadataRequest):
-            request = MetadataWithIds(request)
         if isinstance(request, ProduceRequest) and self._writer is not None and expect_response:
             prepared = request.prepare(self._versions)
             if isinstance(prepared, ProduceRequest_v7):

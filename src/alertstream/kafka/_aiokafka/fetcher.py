@@ -6,6 +6,7 @@ fails for good at a header whose name is not UTF-8, or at a record that is damag
 
 from __future__ import annotations
 
+import asyncio
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -184,7 +185,11 @@ class KafkaFetcher(Fetcher):  # type: ignore[misc]
 
     async def _proc_fetch_request(self, assignment: Any, node_id: Any, request: Any) -> bool:
         before = self._records.copy()
-        found: bool = await super()._proc_fetch_request(assignment, node_id, request)
+        try:
+            found: bool = await super()._proc_fetch_request(assignment, node_id, request)
+        except asyncio.CancelledError:
+            # It was waiting to ask again; who closes the fetcher does not expect to hear of that.
+            return False
         for topic, partitions in request.response.topics if found else ():
             for number, *_, fetched in partitions:
                 partition = TopicPartition(topic, number)

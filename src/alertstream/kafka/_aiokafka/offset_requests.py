@@ -8,6 +8,7 @@ here name generation and member, and ask for stable offsets.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,8 +27,6 @@ from aiokafka.protocol.types import (
     Schema,
     TaggedFields,
 )
-
-from alertstream.kafka._aiokafka.topic_ids import with_id
 
 _TEXT = CompactString("utf-8")
 _TAGS = ("tags", TaggedFields)
@@ -71,6 +70,17 @@ class ConsumerGroupMetadata:
             )
             for (topic, number), (offset, text) in offsets.items()
         }
+
+
+def with_id(text: str, topic_id: bytes | None) -> str:
+    """Return what is kept with a group's offset: the id of the topic that it is of, and a text."""
+    return f"{topic_id.hex()} {text}" if topic_id else text
+
+
+def id_and_text(kept: str) -> tuple[bytes | None, str]:
+    """Return the id of the topic that an offset is of, None if it is not kept, and the text."""
+    found = re.fullmatch(r"([0-9a-f]{32}) (.*)", kept, re.DOTALL)
+    return (bytes.fromhex(found[1]), found[2]) if found else (None, kept)
 
 
 def _topics(*of_partition: tuple[str, Any]) -> CompactArray:

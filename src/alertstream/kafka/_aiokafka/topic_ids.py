@@ -7,7 +7,6 @@ the one that comes next. A broker that does not know them yet is asked as aiokaf
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
@@ -287,14 +286,3 @@ class FetchById(Request[FetchRequestStruct | _FetchRequest]):  # type: ignore[mi
 
 def _to_fetch(number: int, epoch: int, offset: int, begin: int, size: int) -> tuple[Any, ...]:
     return number, epoch, offset, -1, begin, size, {}
-
-
-def with_id(text: str, topic_id: bytes | None) -> str:
-    """Return what is kept with a group's offset: the id of the topic that it is of, and a text."""
-    return f"{topic_id.hex()} {text}" if topic_id else text
-
-
-def id_and_text(kept: str) -> tuple[bytes | None, str]:
-    """Return the id of the topic that an offset is of, None if it is not kept, and the text."""
-    found = re.fullmatch(r"([0-9a-f]{32}) (.*)", kept, re.DOTALL)
-    return (bytes.fromhex(found[1]), found[2]) if found else (None, kept)
