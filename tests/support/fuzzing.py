@@ -117,9 +117,10 @@ DAMAGE = (*["flip"] * 8, "cut", "insert", "remove", "giant", "double")
 
 
 def values_at(value: Any, path: list[str]) -> Any:
-    """What is at a path; of arrays on its way, each item's."""
+    """What is at a path; of arrays on its way, each item's, unless no item has any."""
     if isinstance(value, list) and path:
-        return [values_at(each, path) for each in value]
+        found = [values_at(each, path) for each in value]
+        return found if any(each is not None for each in found) else None
     if not path or value is None:
         return value
     return values_at(value.get(path[0]), path[1:]) if isinstance(value, dict) else None
