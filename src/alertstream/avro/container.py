@@ -90,10 +90,14 @@ class ContainerFile:
                 start = self._file.tell()
 
     def record_at(self, start: int) -> bytes:
-        """Return the record of the block at a place."""
-        self._file.seek(start)
-        _, content = next(self._blocks.of_shard())
-        return self._only(content or b"")
+        """Return the record of the block at a place.
+
+        :raises DataError: the file is damaged.
+        """
+        with _readable(self.path, "the file is damaged"):
+            self._file.seek(start)
+            _, content = next(self._blocks.of_shard())
+            return self._only(content or b"")
 
     def _only(self, block: bytes) -> bytes:
         return next(_records_in(block, 1, self.schema))

@@ -50,7 +50,14 @@ def assert_same(made: Any, expected: Any) -> None:
 
 def test_whole_messages_have_their_ids(tmp_path: Path) -> None:
     size = ("--visits", 1, "--alerts", 20, "--cutout-size", 15)
-    assert run("simulate", tmp_path, *size, "--faults", "empty").status == 0
+    (tmp_path / "visit-1.avro").touch()
+    made = run("simulate", tmp_path, *size, "--faults", "empty")
+    assert made.status == 0
+    assert "besides, there were 1 .avro files in" in made.err
+    assert "replaced" not in made.err
+    (tmp_path / "visit-1.avro").unlink()
+    made = run("simulate", tmp_path, *size, "--faults", "empty")
+    assert f"replaced: 1 of the files that were in {tmp_path}" in made.err
     sent = run("send", "127.0.0.1:1", "x", "--data", tmp_path, "--schema-id", 7)
     assert sent.status == 2
     assert "leave out --schema-id" in sent.err

@@ -240,7 +240,8 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
         parts = [f"visit {each.visit} was sent in part" for each in sent if each.interrupted]
         if left:
             parts.append(f"{left} of {visits * self.repeat} visits were not sent")
-        return InterruptedSendError(f"interrupted: {', '.join(parts)}") if parts else None
+        what = f"interrupted: {', '.join(parts)}"
+        return InterruptedSendError(what, todo="send the rest again") if parts else None
 
     def _commands(self, number: int, of: int) -> list[list[str]]:
         """Return the command of each worker: with its part of what is this process's part."""

@@ -62,10 +62,16 @@ class Simulate(FolderOptions):
         )
         schema = schemas.by_id(schema_id)
         faults = _faults(self.faults, schema_id, schemas) if self.faults else None
+        before = {*self.folder.glob("*.avro")}
         with simulate_progress(self.visits * self.alerts, self.alerts) as progress:
             files = simulate(wanted, schema, progress, faults)
         for file in files:
             write_line(str(file))
+        if replaced := before & {*files}:
+            notice(f"replaced: {len(replaced)} of the files that were in {self.folder}")
+        if others := before - {*files}:
+            text = f"besides, there were {len(others)} .avro files in {self.folder}"
+            notice(f"{text}, such as {min(others).name}: send takes them, too")
         size = sum(file.stat().st_size for file in files)
         notice(f"visits: {len(files)}, alerts per visit: {self.alerts}, bytes: {size}")
         return DONE
