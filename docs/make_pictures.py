@@ -21,7 +21,7 @@ from rich.text import Text
 PICTURES = Path(__file__).parent / "pictures"
 WIDTH, HEIGHT = 124, 34
 """Columns and lines of a terminal."""
-PAGE = "1460,760"
+PAGE = "1400,760"
 """Pixels of a page."""
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 TOPICS = ("alerts", "Filter001", "Filter002")
