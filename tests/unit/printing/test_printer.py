@@ -159,9 +159,9 @@ def test_a_field_of_many_columns_is_undecodable(tmp_path: Path) -> None:
     hostile = carrying(kind, bytes(2**14))
     made = ("alerts", ("object_id",), Schemas(), print)
     with writer_for(tmp_path / "t.parquet", *made) as writer:
-        began = time.monotonic()
+        began = time.process_time()
         account = printed(Batches([hostile] * 3, [message(3, diaObjectId=5)]), [writer])
-        assert time.monotonic() - began < 2
+        assert time.process_time() - began < 2
     assert (account.printed, account.undecodable) == (1, 3)
     assert pyarrow.parquet.read_table(tmp_path / "t.parquet").to_pylist() == [{"object_id": 5}]
 
