@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from alertstream.avro.registry_client import (
     NotRegisteredError,
+    RefusedError,
     Registered,
     RegistryClient,
     RegistryUnavailableError,
@@ -72,6 +73,7 @@ class RegistrySchemas(Schemas):
         self.client = client
         self._cache = cache and cache / quote(client.url, safe="")
         self._unknown: dict[int, tuple[str, float]] = {}
+        self._has_answered = False
         self._registered: dict[tuple[str, str], int] = {}
         self._turn = asyncio.Lock()
 
@@ -165,9 +167,13 @@ class RegistrySchemas(Schemas):
                 if start and room <= 0:
                     return
                 some = ids[start : start + (MAX_LOOKUPS if room > 0 else 1)]
-                lookups = (self._look_up_one(each) for each in some if not self._is_known(each))
-                for error in await asyncio.gather(*lookups, return_exceptions=True):
-                    if error is not None:
+                asked = [each for each in some if not self._is_known(each)]
+                lookups = map(self._look_up_one, asked)
+                errors = await asyncio.gather(*lookups, return_exceptions=True)
+                for each, error in zip(asked, errors, strict=True):
+                    if isinstance(error, RefusedError) and self._has_answered:
+                        self._set_aside(each, f"the registry refuses to give schema id {each}")
+                    elif error is not None:
                         raise error
 
     async def _look_up_one(self, schema_id: int) -> None:
@@ -178,18 +184,24 @@ class RegistrySchemas(Schemas):
         try:
             self._learn(schema_id, await self._fetch(schema_id))
         except SchemaError as error:
-            self._unknown[schema_id] = error.what, time.monotonic() + UNKNOWN_FOR
-            with suppress(SchemaError):
-                super().by_id(schema_id)
-                del self._unknown[schema_id]
+            self._set_aside(schema_id, error.what)
+
+    def _set_aside(self, schema_id: int, why: str) -> None:
+        """Ask for a schema no more for a while, unless a folder has it."""
+        self._unknown[schema_id] = why, time.monotonic() + UNKNOWN_FOR
+        with suppress(SchemaError):
+            super().by_id(schema_id)
+            del self._unknown[schema_id]
 
     async def _fetch(self, schema_id: int) -> Schema:
         try:
             if schema_id > MAX_ID:
                 raise NotRegisteredError("no registry gives such an id")
             schema, references = await self.client.schema(schema_id)
+            self._has_answered = True
             return parsed(with_references(schema, references) if references else schema)
         except NotRegisteredError as error:
+            self._has_answered |= schema_id <= MAX_ID
             what = f"schema id {schema_id} is unknown to the registry"
             raise SchemaError(what, where=self.client.url) from error
         except (SchemaError, RecursionError) as error:

@@ -47,6 +47,10 @@ class RegistryUnavailableError(RegistryError):
     pause = 0.0
 
 
+class RefusedError(RegistryError):
+    """The registry refuses a request: each one, or only for this schema."""
+
+
 class NotRegisteredError(SchemaError):
     """The registry has no such subject, version or id."""
 
@@ -203,7 +207,8 @@ class RegistryClient:
             user = self._username
             what = f"rejects the login of {user}" if user else "requires a login"
             what = f"the schema registry {what} ({status})"
-            raise RegistryError(what, where=self.url, todo=_CHECK_LOGIN)
+            kind = RefusedError if status == 403 else RegistryError
+            raise kind(what, where=self.url, todo=_CHECK_LOGIN)
         # Only a registry gives such a code: a page that is missing is not an id that is unknown.
         if status == 404 and said and str(answer.get("error_code")).startswith("404"):
             raise NotRegisteredError(str(said), where=self.url)
@@ -212,7 +217,8 @@ class RegistryClient:
             raise SchemaError(f"the registry rejects the schema ({why})", where=self.url, todo=todo)
         if status >= 300 or answer is None:
             what = "" if answer else ", but not in JSON"
-            raise self._not_a_registry(f"it answers {status}{what}")
+            kind = RefusedError if status == 400 else RegistryError
+            raise self._not_a_registry(f"it answers {status}{what}", kind)
         return answer
 
     def _mapped(self, error: Exception) -> RegistryError:
@@ -245,8 +251,8 @@ class RegistryClient:
         error.pause = min(float(retry_after), MAX_RETRY_AFTER) if retry_after.isdecimal() else 0.0
         return error
 
-    def _not_a_registry(self, why: str) -> RegistryError:
-        return RegistryError(
+    def _not_a_registry(self, why: str, kind: type[RegistryError] = RegistryError) -> RegistryError:
+        return kind(
             f"this is not a schema registry ({why})",
             where=self.url,
             todo="check the URL: it may need a path, as in https://HOST/schema-registry",

@@ -13,7 +13,7 @@ from tests.support.registry_service import reply, server
 from tests.support.samples import official_schema
 
 from alertstream.avro.registry import MAX_LOOKUPS, RegistrySchemas
-from alertstream.avro.registry_client import RegistryClient
+from alertstream.avro.registry_client import RefusedError, RegistryClient
 from alertstream.avro.wire import pack
 from alertstream.errors import RegistryError, SchemaError, UsageError
 
@@ -64,7 +64,7 @@ def no_http(handler: BaseHTTPRequestHandler) -> None:
         (RegistryError, answers(404, b'{"message": "no page"}'), "this is not a schema registry"),
         (SchemaError, answers(404, b'{"error_code": 40403, "message": "n"}'), "7 is unknown to"),
         (RegistryError, answers(401), "requires a login (401)"),
-        (RegistryError, answers(403), "requires a login (403)"),
+        (RefusedError, answers(403), "requires a login (403)"),
         (RegistryError, answers(302, Location="/again"), "it redirects without end"),
         (RegistryError, answers(302, Location="ftp://h/"), "it redirects to an invalid URL"),
         (RegistryError, answers(302, Location="http://"), "it redirects to an invalid URL"),
@@ -153,6 +153,26 @@ def test_impossible_id_is_not_asked_for() -> None:
             schemas.by_id(2**32 - 1)
 
     with server(answers(500)) as url:
+        asyncio.run(read(url))
+
+
+@pytest.mark.hostile("10: a schema id that the registry refuses to give, unlike others")
+@pytest.mark.parametrize("status", [400, 403])
+def test_one_id_that_is_refused_stops_nobody(status: int) -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        known = handler.path.endswith("/7")
+        reply(handler, 200 if known else status, KNOWN if known else b"{}")
+
+    async def read(url: str) -> None:
+        schemas = RegistrySchemas(RegistryClient(url))
+        with pytest.raises(RegistryError):
+            await schemas.ready([pack(8, b"x")], asyncio.Event())
+        assert await schemas.ready([pack(8, b"x"), pack(7, b"x")], asyncio.Event())
+        assert schemas.by_id(7)["name"] == "lsst.v10_0.alert"
+        with pytest.raises(SchemaError, match="the registry refuses to give schema id 8"):
+            schemas.by_id(8)
+
+    with server(answer) as url:
         asyncio.run(read(url))
 
 
