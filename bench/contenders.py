@@ -145,7 +145,7 @@ async def filter_ours(
         return time.perf_counter() - begin
 
 
-async def copy_ours(
+async def filter_all(
     stop: asyncio.Event, broker: str, topic: str, output: str, without: str = ""
 ) -> Seconds:
     """``alertstream filter`` that lets all pass, ``--without`` some fields."""

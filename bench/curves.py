@@ -215,7 +215,7 @@ async def thin(bench: Bench) -> None:
     outputs = {each: await bench.topic() for each in ("", "cutouts")}
     names = {"": "whole", "cutouts": "--without cutouts"}
     copying = [
-        ours(names[each], "copy_ours", bench.broker, source, output, each)
+        ours(names[each], "filter_all", bench.broker, source, output, each)
         for each, output in outputs.items()
     ]
     await asyncio.to_thread(rounds, copying, bench.rounds)

@@ -21,7 +21,7 @@ from typing import Any
 import fastavro
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
-from tests.support import librdkafka
+from tests.support import librdkafka, raw_kafka
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.commands import run, start, stop, until
 from tests.support.credentials import USERS, Files
@@ -209,3 +209,13 @@ def made_anew_at_the_source(
     again = run(*filtering, "--from", "latest", "--format", "json", **home)
     assert f"{TOPIC} was deleted and made anew: it is read from its beginning" in again.err
     assert {each["seen"] for each in again.objects if each.get("final")} == {360}
+
+
+def test_topic_that_appears_later(kafka: str, visits: Path, tmp_path: Path) -> None:
+    """Also by a member that had nothing to read at first."""
+    how = ("--where", "snr > -1", "--output", "later", "--cap", 0, "--to", kafka)
+    process = start("filter", kafka, "night-*", *how, out=tmp_path / "out")
+    until(lambda: raw_kafka.members(kafka, "filter-later") == 1, "it is a member")
+    assert run("send", kafka, "night-1", "--data", visits, "--interval", 0).status == 0
+    until(lambda: passed(kafka, ["later"]), "it is read")
+    assert stop(process).status == 0

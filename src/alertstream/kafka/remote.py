@@ -44,7 +44,7 @@ class RemoteConsumer(KafkaConsumer):
         super().__init__(failures, **settings)
         self._member = member
         self._partitions = partitions
-        self._assigned: frozenset[TopicPartition] = frozenset()
+        self._assigned: frozenset[TopicPartition] | None = None
         self._failed: BaseException | None = None
 
     @property

@@ -27,11 +27,16 @@ async def group_elsewhere(
     """
     partitions: dict[str, int] = {}
 
+    made: dict[str, int] = {}
+
     async def extend(there: Mapping[str, int]) -> None:
-        if there != partitions:
-            await make_stand_ins(group_on, there)
+        if there != made:
+            # First, since what stands for them may be assigned at once.
             partitions.clear()
             partitions.update(there)
+            await make_stand_ins(group_on, there)
+            made.clear()
+            made.update(there)
 
     async def follow() -> None:
         while True:
