@@ -74,10 +74,9 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
         "EXPRESSION",
         autocompletion=complete_where,
     )
+    output: str | None = _filters(None, "The topic of what --where or --all passes.", "TOPIC")
     cap: int = _filters(20, "Maximum alerts per visit and filter; 0: no limit.", "N", min=0)
-    unique: bool = _filters(
-        False, "Drop alerts whose source id passed before.", names=("--unique",)
-    )
+    unique: bool = _filters(False, "Pass each source id once only.", names=("--unique",))
     delivery: Literal["exactly-once", "at-least-once"] = _filters(
         "exactly-once", "exactly-once or at-least-once.", "HOW"
     )
@@ -227,7 +226,7 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
             without=self.fields_without(schemas),
             rate=self.bounded_rate(),
         )
-        group = self.mirror_group(self.topic) if self.all_ else group_name(filters)
+        group = self.mirror_group(self.topic, self.output) if self.all_ else group_name(filters)
         name = self.group_or(group) or group
 
         async def prepare() -> None:
@@ -289,16 +288,17 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
         from alertstream.avro.schemas import Schemas
 
         source = self.context.get_parameter_source("cap")
-        cap = self.cap if source is not None and source.name == "COMMANDLINE" else 0
+        cap = self.cap if source and source.name == "COMMANDLINE" else 0
         excluded = {
             **{"FILTER": self.filter, "--filters": self.filters, "--where": self.where},
             **{"--cap": cap, "--dry-run": self.dry_run},
         }
-        mirror: AlertFilter | None = self.mirror(self.topic, excluded) if self.all_ else None
+        mirror = self.mirror(self.topic, self.output, excluded) if self.all_ else None
         for name, given in (("BROKER", self.broker), ("TOPIC", self.topic)):
             if not given:
-                hint = "see alertstream filter --help"
-                raise UsageError(f"Missing argument '{name}'.", todo=hint)
+                raise UsageError(
+                    f"Missing argument '{name}'.", todo="see alertstream filter --help"
+                )
         if not mirror and self.visit is not None:
             todo = f"for a filter, write it as in: --where 'visit == {self.visit} and snr > 5'"
             raise UsageError("--visit belongs to --all", todo=todo)

@@ -12,7 +12,7 @@ from alertstream.cli.options.shared import TargetOptions, option_group
 from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
-    from alertstream.filtering.filters import MirrorFilter
+    from alertstream.filtering.filters import AlertFilter
 
 _filters = option_group("Filters")
 _what_to_read = option_group("What to read")
@@ -30,9 +30,6 @@ class MirrorOptions(TargetOptions):
         names=("--all",),
     )
     visit: int | None = _filters(None, "With --all: only the alerts of this visit.", "VISIT")
-    output: str | None = _filters(
-        None, "The topic that gets what --where or --all passes.", "TOPIC"
-    )
     rate: float = _what_to_read(
         0, "Read at most so many alerts per second; 0: no limit.", "N", min=0
     )
@@ -47,9 +44,12 @@ class MirrorOptions(TargetOptions):
             raise UsageError(what, todo="give alerts per second, such as 500")
         return self.rate
 
-    def mirror(self, topic: str, excluded: Mapping[str, object]) -> "MirrorFilter":
+    def mirror(
+        self, topic: str, output: str | None, excluded: Mapping[str, object]
+    ) -> "AlertFilter":
         """Return what --all stands for.
 
+        :param output: the topic that gets what is copied; None is one of the same name.
         :param excluded: what else says what passes, by the names of options.
         :raises UsageError: there is something of it, or no topic has the output's name.
         """
@@ -63,12 +63,12 @@ class MirrorOptions(TargetOptions):
         if others := [name for name, value in excluded.items() if value]:
             what = f"--all copies everything, and excludes {', '.join(others)}"
             raise UsageError(what, todo="give the one or the other")
-        if self.output is not None and not is_topic_name(self.output):
-            raise UsageError(f"{self.output} {INVALID_TOPIC}", todo=VALID_TOPICS)
-        return MirrorFilter(self.output or topic, self.visit)
+        if output is not None and not is_topic_name(output):
+            raise UsageError(f"{output} {INVALID_TOPIC}", todo=VALID_TOPICS)
+        return MirrorFilter(output or topic, self.visit)
 
-    def mirror_group(self, topic: str) -> str:
+    def mirror_group(self, topic: str, output: str | None) -> str:
         """Return the name of the consumer group that does this work."""
-        output = [] if self.output in (None, topic) else [str(self.output)]
+        to = [] if output is None or output == topic else [output]
         visit = [] if self.visit is None else [f"visit-{self.visit}"]
-        return "-".join(["mirror", topic, *output, *visit])
+        return "-".join(["mirror", topic, *to, *visit])
