@@ -25,7 +25,7 @@ from alertstream.kafka._aiokafka.clients import KafkaConsumer
 from alertstream.kafka._aiokafka.offset_requests import id_and_text
 from alertstream.kafka.clients import connection_reports, consumer_client, patiently
 from alertstream.kafka.connection import POLL_INTERVAL, Connection
-from alertstream.kafka.messages import ConsumerGroupMetadata, Message, Offsets
+from alertstream.kafka.messages import ConsumerGroupMetadata, Message, Offsets, Positions
 from alertstream.kafka.subscription import EndOffsets, Subscription, start_offsets
 from alertstream.kafka.topics import existing_topics, is_pattern, topic_pattern
 from alertstream.system.cancellation import unless
@@ -65,7 +65,6 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer = consumer
         self._partitions = partitions
         self._ends = EndOffsets(consumer, subscription, partitions)
-        self._positions: dict[TopicPartition, int] = {}
         self._starts: dict[TopicPartition, int] = {}
         self._accepted: object = None
         self._replaced: set[str] = set()
@@ -78,6 +77,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self.subscription = subscription
         self.group_metadata: ConsumerGroupMetadata | None = None
         """Who we were in the group when the last batch came; None without a group."""
+        self.positions = Positions()
         self.rebalance_lock = asyncio.Lock()
         """Held by who works on a batch that is to be committed: a rebalance waits for it."""
 
@@ -126,16 +126,17 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 return
             self.group_metadata = self._consumer.group_metadata(assignment)
             batch = self._taken(fetched)
+            self.positions.reached(self._consumer.positions_before(self._ends.of))
+            if not batch:
+                await self.commit(self.positions.to_move(self.assignment()))
             yield batch
-            self._progress(
-                len(batch), self._ends.left(self._consumer.assignment(), self._positions)
-            )
+            self._progress(len(batch), self._ends.left(self.assignment(), self.positions.read))
 
     def _taken(self, fetched: dict[TopicPartition, list[ConsumerRecord]]) -> list[Message]:
         batch: list[Message] = []
         for partition, records in fetched.items():
             self._starts.setdefault(partition, records[0].offset)
-            self._positions[partition] = records[-1].offset + 1
+            self.positions.read[partition] = records[-1].offset + 1
             end = self._ends.of(partition)
             batch += [Message(*_fields(each)) for each in records if each.offset < end]
         return batch
@@ -177,10 +178,12 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer.pause(*assigned)
         self._replaced |= self._consumer.accept_topics()
         if self.subscription.group is not None:
-            known = {each: at for each, (at, _) in (await self.committed()).items()}
+            committed = await self.committed()
+            known = {each: at for each, (at, _) in committed.items()}
+            self.positions.done(committed)
         else:
-            kept = {each for each in self._positions if each.topic not in self._replaced}
-            known = {each: self._positions[each] for each in kept}
+            read = self.positions.read
+            known = {each: read[each] for each in read if each.topic not in self._replaced}
         new = assigned - known.keys()
         anew = {each for each in new if each.topic in self._replaced}
         start = self.subscription.start
@@ -188,8 +191,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         starts = await self._consumer.beginning_offsets(appeared) if appeared else {}
         starts |= await start_offsets(self._consumer, sorted(new - appeared), start)
         for each in assigned:
-            self._consumer.seek(each, (starts | known)[each])
-        self._positions |= starts
+            self._seek(each, (starts | known)[each])
         await self.commit({each: (offset, "") for each, offset in starts.items()})
         if anew:
             await self._ends.begin(anew)
@@ -219,7 +221,12 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         for partition in self._consumer.assignment():
             start = committed.get(partition, (self._starts.get(partition), ""))[0]
             if start is not None:
-                self._consumer.seek(partition, start)
+                self._seek(partition, start)
+        self.positions.done(committed)
+
+    def _seek(self, partition: TopicPartition, offset: int) -> None:
+        self._consumer.seek(partition, offset)
+        self.positions.seek(partition, offset)
 
     async def committed(self) -> Offsets:
         """Return the group's offsets of all partitions, and the text kept with each.
@@ -274,9 +281,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         if self.subscription.group is not None and offsets:
             metadata = self._consumer.group_metadata(self._assignments)
             assert metadata is not None
-            kept = metadata.kept(offsets)
+            moved = self.positions.beyond(offsets)
             with suppress(kafka_errors.CommitFailedError, kafka_errors.IllegalStateError):
-                await unless(self._stop, self._consumer.commit(kept))
+                await unless(self._stop, self._consumer.commit(metadata.kept(moved)))
+                self.positions.done(moved)
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Let the batch that is being worked on be finished before its partitions go elsewhere."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -127,6 +128,48 @@ class Copy(NamedTuple):
         if self.reason:
             headers.append((REASON, self.reason.encode()))
         return headers
+
+
+@dataclass
+class Positions:
+    """How far partitions are read, and how far what was read is done.
+
+    Like Kafka's own client, a group's offsets move to where reading goes on: that may be behind
+    the last message, since transactions end with records that are no messages, and aborted ones
+    have nothing else. Otherwise, the group would seem to lag for ever.
+
+    :param read: where each partition goes on after the last message that was given out.
+    """
+
+    read: dict[TopicPartition, int] = field(default_factory=dict)
+    _reached: dict[TopicPartition, int] = field(default_factory=dict)
+    _done: Offsets = field(default_factory=dict)
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Take note that a partition is read from there on."""
+        self.read[partition] = self._reached[partition] = offset
+
+    def reached(self, positions: Iterable[tuple[TopicPartition, int]]) -> None:
+        """Take note of where reading goes on, with every message before that given out."""
+        self._reached.update(positions)
+
+    def done(self, offsets: Offsets) -> None:
+        """Take note of what the group's offsets are now, or are about to be."""
+        self._done |= offsets
+
+    def beyond(self, offsets: Offsets) -> Offsets:
+        """Return offsets, moved to where reading goes on if all that was read is done by them."""
+        return {
+            partition: (max(at, self._reached.get(partition, at)), text)
+            if at == self.read.get(partition)
+            else (at, text)
+            for partition, (at, text) in offsets.items()
+        }
+
+    def to_move(self, partitions: Collection[TopicPartition]) -> Offsets:
+        """Return the offsets that can move though no message has come."""
+        done = {each: self._done[each] for each in partitions if each in self._done}
+        return {at: moved for at, moved in self.beyond(done).items() if moved != done[at]}
 
 
 def next_offsets(batch: Iterable[Message], text: str = "") -> Offsets:

@@ -21,7 +21,7 @@ from alertstream.filtering.writer import (
     TransactionalWriter,
 )
 from alertstream.kafka.connection import Connection
-from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Message
+from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Message, Positions
 from alertstream.kafka.topics import Topic, TopicLayout
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
@@ -231,6 +231,7 @@ class Clients:
     def __init__(self, outdated: bool = False) -> None:
         self.calls: list[tuple[object, ...]] = []
         self.outdated = outdated
+        self.positions = Positions()
 
     def is_outdated(self, metadata: ConsumerGroupMetadata) -> bool:
         return self.outdated

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from inspect import signature
 from typing import Any
 
@@ -138,6 +138,18 @@ class KafkaConsumer(_Connected, AIOKafkaConsumer):  # type: ignore[misc]
         """Another object whenever partitions have been assigned."""
         subscription = self._subscription.subscription
         return None if subscription is None else subscription.assignment
+
+    def positions_before(
+        self, end_of: Callable[[TopicPartition], float]
+    ) -> list[tuple[TopicPartition, int]]:
+        """Return where reading each partition goes on: behind records that are no messages, too.
+
+        It is at most at the partition's end. Partitions whose position is not known are left out.
+        """
+        assignment = self._subscription.subscription and self._subscription.subscription.assignment
+        states = [(at, assignment.state_value(at)) for at in assignment.tps] if assignment else []
+        known = [(at, state.position) for at, state in states if state.has_valid_position]
+        return [(at, int(min(position, end_of(at)))) for at, position in known]
 
     def group_metadata(self, assignment: int) -> ConsumerGroupMetadata | None:
         """Return who the consumer is in its group; None without a group."""
