@@ -1,4 +1,4 @@
-"""``alertstream filter``, and what it does without Kafka: list filters, write one, try them."""
+"""``alertstream filter``: the options, and filtering a topic with one process or several."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
+from alertstream.cli.commands.filter_without_kafka import (
+    list_filters,
+    require_declared,
+    try_filters,
+    write_template,
+)
 from alertstream.cli.options.completion import complete_filters, complete_where
 from alertstream.cli.options.mirror import MirrorOptions
 from alertstream.cli.options.schemas import ThinOptions
@@ -23,11 +29,9 @@ from alertstream.cli.options.shared import (
 )
 from alertstream.cli.terminal.output import (
     DONE,
-    FAILED,
     UNDECODABLE,
     as_json,
     notice,
-    write_error,
     write_line,
     write_lines,
 )
@@ -36,13 +40,10 @@ from alertstream.errors import AlertStreamError, UsageError
 if TYPE_CHECKING:
     import asyncio
 
-    from alertstream.avro.schemas import Schema, Schemas
+    from alertstream.avro.schemas import Schemas
     from alertstream.filtering.account import FilterCounts
     from alertstream.filtering.filters import AlertFilter
     from alertstream.kafka.connection import Connection
-
-NO_FIELDS = "decodes whole alerts: it is many times faster with fields, which names what it needs"
-"""What is said of a filter that does not declare what it needs."""
 
 _filters = option_group("Filters")
 _without_kafka = option_group("Without Kafka")
@@ -93,10 +94,10 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
         if (self.list_ or self.new is not None) and (names := self._names()):
             raise UsageError("--list and --new take no FILTER", where=names[0], todo="omit it")
         if self.list_:
-            self._list()
+            list_filters(self.filters or (), json=self.format == "json")
             return DONE
         if self.new is not None:
-            _write_template(self.new)
+            write_template(self.new)
             return DONE
         if self.dry_run is not None and not self.all_:
             return self._try(self.dry_run)
@@ -153,58 +154,12 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
             return (f"{each.filter}  {each.seen} seen = {each.parts}" for each in counts)
         return map(self._line, counts) if self.format == "json" else visit_lines(counts)
 
-    def _list(self) -> None:
-        """List the template's filters and those of files."""
-        from alertstream.filtering.filters import TEMPLATES, TemplateFilter, choose_filters
-
-        templates = f"Filter001 … Filter{TEMPLATES:03}"
-        own = choose_filters((), self.filters) if self.filters else []
-        named = [(templates, TemplateFilter()), *((type(each).__name__, each) for each in own)]
-        for name, each in named:
-            fields = None if each.fields is None else list(each.fields)
-            if self.format == "json":
-                about = {"filter": name.replace(" … ", "-"), "description": each.description}
-                write_line(as_json({**about, "fields": fields}))
-            else:
-                needs = NO_FIELDS if fields is None else f"fields: {', '.join(fields) or 'none'}"
-                write_line(f"{name}  {each.description or 'without a docstring'} · {needs}")
-
     def _try(self, path: Path) -> int:
-        """Show what filters do with the alerts of files, and how long it takes."""
-        from alertstream.cli.event_loop import run
-        from alertstream.cli.terminal.look import look
-        from alertstream.cli.terminal.progress import share_progress
         from alertstream.filtering.pipeline import FilterOptions
-        from alertstream.local.dry_run import dry_run, schemas_of
-        from alertstream.printing.lines import LineFormat
-        from alertstream.sending.visits.schedule import files_of, visits_in
 
         filters, schemas = self._chosen(self._names(), self.output or "where"), self.known_schemas()
-        files = files_of(visits_in([path]))
         wanted = FilterOptions(filters, self.cap, unique=self.unique)
-        _require_fields(filters, schemas, schemas_of(files))
-        with share_progress("trying filters") as progress:
-            found = run(
-                lambda stop: dry_run(
-                    files, wanted, schemas, stop=stop, notice=notice, progress=progress
-                )
-            )
-        for line in self._visit_lines(found.counts):
-            write_line(line)
-        if self.format == "text":
-            shown = LineFormat(look=look())
-            for topic, lines in found.first_lines(schemas, shown).items():
-                if lines:
-                    heading = ["", f"the first that pass {topic}", *shown.heading()]
-                    write_line("\n".join([*heading, *lines]))
-        notice(found.time_line)
-        for each in filters:
-            if each.fields is None:
-                notice(f"{type(each).__name__} {NO_FIELDS}")
-        if found.error:
-            write_error(found.error)
-            return FAILED
-        return UNDECODABLE if found.incomplete else DONE
+        return try_filters(path, wanted, schemas, self._visit_lines, json=self.format == "json")
 
     def _filter(self) -> int:
         """Filter a topic, in this process, which may be a worker, or with workers."""
@@ -309,27 +264,8 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
         schemas = self.known_schemas() if needed else Schemas()
         chosen = self._chosen(self.filter or (), self.output) if mirror is None else [mirror]
         _require_no_circle(self.topic, chosen, to is None or to.bootstrap == connection.bootstrap)
-        _require_fields(chosen, schemas)
+        require_declared(chosen, schemas)
         return connection, to, schemas, chosen
-
-
-def _write_template(name: str) -> None:
-    """Write a filter to start from into the current folder."""
-    from alertstream.filtering.template import write_filter
-
-    path = write_filter(name, Path())
-    write_line(str(path))
-    notice(f"now: pytest {path}, and: alertstream filter --dry-run ALERTS.avro --filters {path}")
-
-
-def _require_fields(
-    filters: Sequence[AlertFilter], schemas: Schemas, more: Sequence[Schema] = ()
-) -> None:
-    """Check that schemas have the fields that filters declare."""
-    from alertstream.alert.fields import require_fields
-
-    for each in filters:
-        require_fields(each.fields or (), schemas, more, where=each.declared_in)
 
 
 def _circle(topic: str, filters: Sequence[AlertFilter]) -> str:
