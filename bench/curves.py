@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from alertstream.avro.blocks import container_header
+
 from alertstream.avro.container import ContainerFile
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import varint

@@ -17,7 +17,7 @@ import atheris
 with atheris.instrument_imports(include=["alertstream", "fastavro"]):
     from alertstream.alert.alert import Alert
     from alertstream.alert.stamps import read_stamp
-    from alertstream.avro.container import ContainerFile
+    from alertstream.avro.container.file import ContainerFile
     from alertstream.avro.schemas import Schemas
     from alertstream.errors import AlertStreamError
     from alertstream.filtering.expression import WhereFilter

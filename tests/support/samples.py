@@ -11,7 +11,7 @@ import fastavro
 from lsst.alert.packet import Schema, get_schema_root
 
 from alertstream.alert.surveys import field_paths
-from alertstream.avro.container import ContainerFile
+from alertstream.avro.container.file import ContainerFile
 
 ROOT = Path(str(get_schema_root()))
 VERSIONS = sorted(

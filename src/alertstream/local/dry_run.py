@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from alertstream.avro.container import ContainerFile
+from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.schemas import Schema, Schemas, version_id
 from alertstream.errors import DataError, Notice, UndecodableError
 from alertstream.filtering.account import FilterAccount, FilterCounts

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from alertstream.alert.alert import Alert
 from alertstream.alert.surveys import not_in_schema, survey_of
 from alertstream.alert.surveys.survey import UNKNOWN, Survey
-from alertstream.avro.blocks import opened
+from alertstream.avro.container.blocks import opened
 from alertstream.avro.decoder import Decoder
 from alertstream.avro.schemas import Schema, Schemas, schema_of
 from alertstream.errors import Notice, SchemaError, UndecodableError

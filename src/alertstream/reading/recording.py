@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from alertstream.avro.container import value_blocks
+from alertstream.avro.container.file import value_blocks
 from alertstream.avro.schema_tree import Schema
 from alertstream.kafka.messages import Message
 

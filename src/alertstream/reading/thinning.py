@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from alertstream.avro.blocks import opened, with_body
+from alertstream.avro.container.blocks import opened, with_body
 from alertstream.avro.schemas import Schemas, schema_of
 from alertstream.avro.thinning import Thinner
 from alertstream.errors import Notice, SchemaError, UndecodableError

@@ -24,8 +24,8 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
-from alertstream.avro.blocks import WHOLE, Shard
-from alertstream.avro.container import ContainerFile
+from alertstream.avro.container.blocks import WHOLE, Shard
+from alertstream.avro.container.file import ContainerFile
 from alertstream.errors import DataError
 from alertstream.kafka.messages import PRODUCER_TIMESTAMP
 from alertstream.kafka.producer import Producer

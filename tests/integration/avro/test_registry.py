@@ -32,7 +32,7 @@ from tests.support.schema_pairs import INNER, PAIRS, schema
 from tests.support.ztf import ztf_alert
 
 import alertstream
-from alertstream.avro.blocks import CONTAINER_MAGIC
+from alertstream.avro.container.blocks import CONTAINER_MAGIC
 from alertstream.avro.evolution import differences, obstacles
 from alertstream.avro.registry import RegistrySchemas
 from alertstream.avro.registry_client import RegistryClient

@@ -22,7 +22,7 @@ from tests.support.samples import (
     write_container,
 )
 
-from alertstream.avro.container import ContainerFile
+from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.registry import schemas_from
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import pack

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer
 
-from alertstream.avro.container import ContainerFile
+from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.wire import pack
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.messages import ORIGIN

@@ -14,7 +14,7 @@ from tests.support.samples import (
     write_container,
 )
 
-from alertstream.avro.container import ContainerFile
+from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.wire import pack
 from alertstream.errors import DataError
 

@@ -23,9 +23,9 @@ from tests.support.hostile_messages import COMPRESS, array, carried, nested, rec
 from tests.support.samples import body_of, official_schema, sample_alert, schema_id, write_container
 
 from alertstream.alert.surveys import field_paths
-from alertstream.avro import blocks
-from alertstream.avro.blocks import opened
-from alertstream.avro.container import ContainerFile
+from alertstream.avro.container import blocks
+from alertstream.avro.container.blocks import opened
+from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.decoder import Decoder
 from alertstream.avro.schemas import Schemas, package_folder, parsed, read_schema
 from alertstream.avro.wire import pack, varint

@@ -8,8 +8,8 @@ import pytest
 from tests.support import samples
 from tests.support.samples import schema_id
 
-from alertstream.avro.blocks import opened
-from alertstream.avro.container import ContainerFile
+from alertstream.avro.container.blocks import opened
+from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.wire import pack, schema_id_of
 from alertstream.errors import UndecodableError
 

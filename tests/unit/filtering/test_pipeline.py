@@ -13,7 +13,7 @@ from aiokafka import TopicPartition
 from tests.support import samples
 from tests.support.destination import Recorded
 
-from alertstream.avro.container import ContainerFile
+from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import pack
 from alertstream.errors import BrokerError, DeliveryError

@@ -11,8 +11,8 @@ from pathlib import Path
 import fastavro
 import pytest
 
-from alertstream.avro.blocks import _HEADER
-from alertstream.avro.container import ContainerFile
+from alertstream.avro.container.blocks import _HEADER
+from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import varint
 from alertstream.errors import DataError

@@ -17,8 +17,8 @@ from tests.support.samples import (
     schema_id,
 )
 
-from alertstream.avro.blocks import opened
-from alertstream.avro.container import ContainerFile
+from alertstream.avro.container.blocks import opened
+from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.schemas import Schemas, package_folder
 from alertstream.avro.wire import pack
 from alertstream.errors import UndecodableError

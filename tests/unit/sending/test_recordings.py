@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tests.support.samples import body_of, official_schema, sample_alert, write_container
 
-from alertstream.avro.blocks import Shard
-from alertstream.avro.container import ContainerFile
+from alertstream.avro.container.blocks import Shard
+from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import pack
 from alertstream.errors import DataError

@@ -152,7 +152,7 @@ class Check(SchemaOptions):
 
 def schema_named(text: str, schemas: Schemas) -> Schema:
     """Return the schema that an id, a version, or a file of a schema or of alerts means."""
-    from alertstream.avro.container import ContainerFile
+    from alertstream.avro.container.file import ContainerFile
     from alertstream.avro.registry import RegistrySchemas
     from alertstream.avro.schemas import read_schema
 

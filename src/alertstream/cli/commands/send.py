@@ -214,7 +214,7 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
     def _options(
         self, topic: Topic, visits: Sequence[VisitFiles], part: tuple[int, int]
     ) -> SendOptions:
-        from alertstream.avro.blocks import Shard
+        from alertstream.avro.container.blocks import Shard
         from alertstream.sending.sender import SendOptions
         from alertstream.sending.visits.moving import movers
         from alertstream.sending.visits.schedule import files_of

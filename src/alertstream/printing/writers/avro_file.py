@@ -15,8 +15,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from alertstream.avro.blocks import MAX_HEADER, container_header, opened
-from alertstream.avro.container import MESSAGES, container_tail, schema_in
+from alertstream.avro.container.blocks import MAX_HEADER, container_header, opened
+from alertstream.avro.container.file import MESSAGES, container_tail, schema_in
 from alertstream.avro.schemas import Schemas, canonical_fingerprint, schema_of
 from alertstream.avro.wire import varint
 from alertstream.errors import Notice

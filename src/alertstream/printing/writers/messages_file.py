@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from alertstream.avro.blocks import container_header
-from alertstream.avro.container import container_tail, value_blocks, values_block
+from alertstream.avro.container.blocks import container_header
+from alertstream.avro.container.file import container_tail, value_blocks, values_block
 from alertstream.errors import DataError, Notice
 from alertstream.kafka.messages import Message
 from alertstream.reading.recording import KEPT, beside, kept

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alertstream.alert.surveys import QUANTITIES, field_paths, survey_of, surveys
-from alertstream.avro.blocks import opened
+from alertstream.avro.container.blocks import opened
 from alertstream.avro.schema_tree import Schema, Type, find, tree
 from alertstream.avro.schemas import Schemas, schema_of
 from alertstream.errors import UndecodableError

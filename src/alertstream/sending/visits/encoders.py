@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from alertstream.alert.surveys import survey_of
-from alertstream.avro.blocks import container_header
-from alertstream.avro.container import ContainerFile
+from alertstream.avro.container.blocks import container_header
+from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.schema_tree import Schema
 from alertstream.avro.schemas import Schemas, write_schema
 from alertstream.avro.wire import pack, varint

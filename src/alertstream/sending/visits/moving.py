@@ -12,7 +12,7 @@ from pathlib import Path
 
 from alertstream.alert.alert import Alert
 from alertstream.alert.surveys import field_paths, survey_of
-from alertstream.avro.container import ContainerFile
+from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.decoder import Decoder
 from alertstream.avro.places import DoubleField
 from alertstream.avro.schema_tree import Schema

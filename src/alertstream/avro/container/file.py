@@ -14,7 +14,14 @@ from typing import Any, BinaryIO, NamedTuple, Self
 
 import fastavro
 
-from alertstream.avro.blocks import NOTHING, SCHEMA_ID, WHOLE, Blocks, CutShortError, Shard
+from alertstream.avro.container.blocks import (
+    NOTHING,
+    SCHEMA_ID,
+    WHOLE,
+    Blocks,
+    CutShortError,
+    Shard,
+)
 from alertstream.avro.decoder import Decoder
 from alertstream.avro.schema_tree import Schema
 from alertstream.avro.schemas import parsed

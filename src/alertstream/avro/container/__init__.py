@@ -1,0 +1,1 @@
+"""Container files, which hold alerts with their schema."""
