@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from alertstream.avro.registry_client import (
@@ -32,7 +32,7 @@ from alertstream.avro.schemas import (
     with_references,
 )
 from alertstream.avro.wire import HEADER_SIZE, schema_id_of
-from alertstream.errors import Notice, SchemaError
+from alertstream.errors import Notice, RegistryError, SchemaError
 from alertstream.system.cancellation import unless
 from alertstream.system.files import paths_of, write_whole
 
@@ -48,6 +48,8 @@ UNKNOWN_FOR = 30.0
 """Seconds until an id that the registry did not know is asked for again."""
 MAX_UNKNOWN = 240
 """Ids that a registry did not know in that time: then it is asked for a batch's commonest only."""
+MAX_NAMED = 8
+"""Subjects that an error names."""
 MAX_ID = 2**31 - 1
 """Of a registry's ids; some fail at larger ones, instead of not knowing them."""
 
@@ -94,7 +96,7 @@ class RegistrySchemas(Schemas):
         :raises SchemaError: there is none, or it is not valid.
         :raises RegistryError: the registry cannot be reached, or did not answer as it should.
         """
-        await _persist(partial(self._look_up, [schema_id]), COMMAND_TIMEOUT)
+        await self._ask(self._look_up, [schema_id])
         return self.by_id(schema_id)
 
     async def id_for(
@@ -102,30 +104,85 @@ class RegistrySchemas(Schemas):
     ) -> int:
         """Return the registry's id for a schema, which is registered there if it has none yet.
 
+        A version that reads the same bytes is as good: a file's schema may lack what readers do
+        not need, such as comments. A registry that may only be read is asked as far as it goes.
+
         :param subject: under which subject; None is the schema's full name.
         :param stated: ignored: the registry says what the id is.
         :raises SchemaError: the registry rejects it.
-        :raises RegistryError: as for :meth:`look_up`.
+        :raises RegistryError: as for :meth:`look_up`; or it lacks it, and may only be read.
         """
         key = subject or schema["name"], canonical_fingerprint(schema)
         if key not in self._registered:
-            register = partial(self.client.register, key[0], plain_schema(schema))
-            schema_id = await _persist(register, COMMAND_TIMEOUT)
-            # What is known of the id may date from before the registry was set up anew.
-            self._learn(schema_id, await _persist(partial(self._fetch, schema_id), COMMAND_TIMEOUT))
-            if not self.has(schema_id, schema):
-                what = f"the registry gives the id {schema_id} to a schema that reads other bytes"
-                todo = "choose another --subject, or give an id with --schema-id"
-                raise SchemaError(what, where=self.client.url, todo=todo)
-            self._registered[key] = schema_id
+            plain, found, refusal = plain_schema(schema), None, None
+            try:
+                found = await self._ask(self.client.known_id, key[0], plain)
+            except RegistryUnavailableError:
+                raise
+            except RegistryError as error:
+                # Those who may only read may not ask in this way.
+                refusal = error
+            if found is None:
+                found = await self._same_in(key[0], schema)
+            if found is None and refusal is None:
+                try:
+                    found = await self._ask(self.client.register, key[0], plain)
+                except RefusedError as error:
+                    refusal = error
+            if found is None:
+                assert refusal is not None
+                raise await self._lacking(key[0], refusal)
+            await self._require_same(found, schema)
+            self._registered[key] = found
         return self._registered[key]
+
+    async def register(self, schema: Schema, subject: str) -> int:
+        """Register a schema under a subject, unless it is there to the letter; return its id.
+
+        :raises SchemaError: the registry rejects it.
+        :raises RegistryError: as for :meth:`look_up`.
+        """
+        plain = plain_schema(schema)
+        found = await self._ask(self.client.known_id, subject, plain)
+        if found is None:
+            found = await self._ask(self.client.register, subject, plain)
+        await self._require_same(found, schema)
+        return found
+
+    async def _require_same(self, schema_id: int, schema: Schema) -> None:
+        # What is known of the id may date from before the registry was set up anew.
+        self._learn(schema_id, await self._ask(self._fetch, schema_id))
+        if not self.has(schema_id, schema):
+            what = f"the registry gives the id {schema_id} to a schema that reads other bytes"
+            todo = "choose another --subject, or give an id with --schema-id"
+            raise SchemaError(what, where=self.client.url, todo=todo)
+
+    async def _same_in(self, subject: str, schema: Schema) -> int | None:
+        """Return the id of a subject's newest version that reads the bytes of ``schema``."""
+        for each in await self._ask(self.client.versions, subject):
+            with suppress(SchemaError):
+                self._learn(each.schema_id, await self._ask(self._fetch, each.schema_id))
+                if self.has(each.schema_id, schema):
+                    return each.schema_id
+        return None
+
+    async def _lacking(self, subject: str, refusal: RegistryError) -> RegistryError:
+        names = await self._ask(self.client.subjects)
+        there = ", ".join(sorted(names)[:MAX_NAMED]) or "none"
+        what = f"the registry has no such schema under {subject}, and takes none: {refusal.what}"
+        todo = f"give the --subject that has it (there: {there}), its id with --schema-id, or a "
+        todo += "login that may register it"
+        return RegistryError(what, where=self.client.url, todo=todo)
+
+    async def _ask(self, question: Callable[..., Awaitable[T]], *about: Any) -> T:
+        return await _persist(partial(question, *about), COMMAND_TIMEOUT)
 
     async def registered(self) -> list[Registered]:
         """Return what the registry has, by subject and version.
 
         :raises RegistryError: as for :meth:`look_up`.
         """
-        return await _persist(self.client.registered, COMMAND_TIMEOUT)
+        return await self._ask(self.client.registered)
 
     async def ready(
         self,

@@ -34,6 +34,8 @@ MAX_ANSWER = 4 * 1024 * 1024
 """Bytes; LSST's schemas have up to 60 kB."""
 MAX_REDIRECTS = 5
 MAX_REFERENCES = 100
+READ_ONLY = 42205
+"""Confluent's error code for what a registry that may only be read refuses."""
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 
 _CHECK_LOGIN = "check --registry-username and --registry-password-file"
@@ -124,18 +126,36 @@ class RegistryClient:
                 waiting += answer.get("references") or ()
         return schema, references
 
+    async def known_id(self, subject: str, schema: Schema) -> int | None:
+        """Return the id that ``schema`` has under ``subject``, to the letter; None if it has none.
+
+        :raises RegistryError: also if the registry may only be read: it is asked by a POST.
+        """
+        async with self._session() as ask:
+            try:
+                answer = await ask("POST", "subjects", subject, content=_content(schema))
+            except NotRegisteredError:
+                return None
+            return int(answer["id"])
+
     async def register(self, subject: str, schema: Schema) -> int:
-        """Return the id that ``schema`` has under ``subject``; it gets one if it has none yet.
+        """Return the id that ``schema`` gets under ``subject``, or has there.
 
         :raises SchemaError: the registry rejects it, as when it is not compatible.
         """
-        content = {"schema": json.dumps(schema)}
+        async with self._session() as ask:
+            path = ("subjects", subject, "versions")
+            return int((await ask("POST", *path, content=_content(schema)))["id"])
+
+    async def versions(self, subject: str) -> list[Registered]:
+        """Return what the registry has under a subject, the newest version first."""
         async with self._session() as ask:
             try:
-                answer = await ask("POST", "subjects", subject, content=content)
+                found = await ask("GET", "subjects", subject, "versions")
             except NotRegisteredError:
-                answer = await ask("POST", "subjects", subject, "versions", content=content)
-            return int(answer["id"])
+                return []
+            places = [await _place(ask, subject, each) for each in found]
+        return sorted(places, key=lambda each: each.version, reverse=True)
 
     async def subjects(self) -> list[str]:
         """Return the names under which the registry has schemas."""
@@ -148,8 +168,7 @@ class RegistryClient:
         async with self._session() as ask:
             for subject in await ask("GET", "subjects"):
                 for version in await ask("GET", "subjects", subject, "versions"):
-                    answer = await ask("GET", "subjects", subject, "versions", str(version))
-                    found.append(Registered(subject, int(version), int(answer["id"])))
+                    found.append(await _place(ask, subject, version))
         return found
 
     def _connected(self) -> aiohttp.ClientSession:
@@ -203,11 +222,12 @@ class RegistryClient:
         why = f"{status}: {str(said)[:300]}" if said else str(status)
         if status in (408, 429) or status >= 500:
             raise self._unavailable(why, headers.get("Retry-After", ""))
-        if status in (401, 403):
+        read_only = status == 405 or (said and answer.get("error_code") == READ_ONLY)
+        if status in (401, 403) or read_only:
             user = self._username
             what = f"rejects the login of {user}" if user else "requires a login"
-            what = f"the schema registry {what} ({status})"
-            kind = RefusedError if status == 403 else RegistryError
+            what = f"the schema registry {'may only be read' if read_only else what} ({status})"
+            kind = RegistryError if status == 401 else RefusedError
             raise kind(what, where=self.url, todo=_CHECK_LOGIN)
         # Only a registry gives such a code: a page that is missing is not an id that is unknown.
         if status == 404 and said and str(answer.get("error_code")).startswith("404"):
@@ -257,6 +277,15 @@ class RegistryClient:
             where=self.url,
             todo="check the URL: it may need a path, as in https://HOST/schema-registry",
         )
+
+
+async def _place(ask: _Ask, subject: str, version: Any) -> Registered:
+    answer = await ask("GET", "subjects", subject, "versions", str(version))
+    return Registered(subject, int(version), int(answer["id"]))
+
+
+def _content(schema: Schema) -> dict[str, str]:
+    return {"schema": json.dumps(schema)}
 
 
 def _schema_in(answer: Any) -> Any:

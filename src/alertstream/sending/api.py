@@ -33,6 +33,7 @@ async def send(
     registry: str | None = None,
     registry_login: tuple[str, str] | None = None,
     schema_id: int | None = None,
+    subject: str = "topic",
     partitions: int = 4,
     replication: int | None = None,
 ) -> VisitSent:
@@ -45,6 +46,8 @@ async def send(
         written into the first, for those who will read the topic.
     :param registry: URL of a schema registry, where schemas are registered and get their ids.
     :param registry_login: user name and password for it.
+    :param subject: under which the registry has the schemas: ``topic`` (TOPIC-value), ``record``
+        (the schema's full name), ``topic-record``, or a name.
     :param schema_id: id to send under, instead of the one that follows from a file's schema.
     :param partitions: of the topic, if it has to be made.
     :param replication: copies of it; None is 3, if there are 3 brokers.
@@ -60,7 +63,8 @@ async def send(
         files_of(visits),
         schemas_from(schemas, registry, registry_login),
         schema_id=schema_id,
-        subject=f"{topic}-value",
+        topic=topic,
+        subject=subject,
     )
     target = (await make_topics(connection, [topic], TopicLayout(partitions, replication)))[topic]
     options = SendOptions(target, interval, limit)

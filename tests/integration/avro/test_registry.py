@@ -150,6 +150,40 @@ def test_settings_come_from_the_environment(
     assert run("print", kafka, topic, "--exit-on-eof", **environment).status == 0
 
 
+def test_registry_that_may_only_be_read(kafka: str, topic: str, registry: RegistryService) -> None:
+    refusals = [405, 401, 403]
+
+    def readable(handler: BaseHTTPRequestHandler) -> None:
+        if handler.command == "GET":
+            pass_on(handler, registry.url)
+        else:
+            reply(handler, refusals.pop(0), b"{}")
+
+    described = official_schema("10.0") | {"doc": "as its authors describe it"}
+    subject, name = f"{topic}-alert-packet", "lsst.v10_0.alert"
+    registry.add(subject, official_schema("9.0"))
+    number = registry.add(subject, described)
+    how = ("--data", sample_file("10.0"), "--interval", 0, "--registry")
+    # A version that reads the same bytes is used, and no other is made.
+    assert run("send", kafka, topic, *how, registry.url, "--subject", subject).status == 0
+    assert ids(kafka, topic) == {number}
+    assert ask("GET", f"{registry.url}/subjects/{subject}/versions") == [1, 2]
+    for rule, made in (("record", name), ("topic-record", f"{topic}-{name}")):
+        assert run("send", kafka, topic, *how, registry.url, "--subject", rule).status == 0
+        assert ask("GET", f"{registry.url}/subjects/{made}/versions")
+    with server(readable) as url:
+        to = f"{topic}-read-only"
+        refused = run("send", kafka, to, *how, url)
+        assert failed(refused, f"no such schema under {to}-value, and takes none"), refused.err
+        assert "give the --subject that has it (there: " in refused.err
+        assert raw_kafka.describe(kafka, to) is None
+        assert run("send", kafka, to, *how, url, "--schema-id", 1000).status == 0
+        assert ids(kafka, to) == {1000}
+        assert run("send", kafka, f"{to}-2", *how, url, "--subject", subject).status == 0
+        assert ids(kafka, f"{to}-2") == {number}
+    assert refusals == [403]
+
+
 def test_schema_that_is_not_compatible_is_not_sent(
     kafka: str, topic: str, tmp_path: Path, registry: RegistryService
 ) -> None:

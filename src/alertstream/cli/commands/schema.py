@@ -91,11 +91,14 @@ class Register(SchemaOptions):
 
     def run(self) -> int:
         """Register the schema and write its id."""
+        from alertstream.avro.registry import RegistrySchemas
         from alertstream.avro.schemas import Schemas
 
         found = schema_named(self.schema, Schemas(self.schemas or ()))
         name = self.subject or found["name"]
-        schema_id = _result_of(self.known_schemas().id_for(found, name))
+        registry = self.known_schemas()
+        assert isinstance(registry, RegistrySchemas)
+        schema_id = _result_of(registry.register(found, name))
         write_line(f"{schema_id:>6}  {name}")
         return DONE
 

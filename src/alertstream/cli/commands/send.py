@@ -98,8 +98,11 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
         "CODEC",
     )
     schema_id: int | None = _schemas(None, "Send under this schema id.", "ID", min=0, max=2**32 - 1)
-    subject: str | None = _schemas(
-        None, "Where --registry has the schemas; default: TOPIC-value.", "NAME"
+    subject: str = _schemas(
+        "topic",
+        "Where --registry has the schemas: topic (TOPIC-value), record (the schema's full name), "
+        "topic-record (TOPIC-NAME), or a subject's name.",
+        "NAME",
     )
 
     def run(self) -> int:
@@ -128,7 +131,8 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
                 files_of(visits),
                 schemas,
                 schema_id=self.schema_id,
-                subject=self.subject or f"{self.topic}-value",
+                topic=self.topic,
+                subject=self.subject,
             )
             options = self._options(await self._topic(connection, visits), visits, (number - 1, of))
             with nullcontext(_Reported()) if self.worker else send_progress() as progress:

@@ -18,6 +18,9 @@ from alertstream.avro.schemas import Schemas, write_schema
 from alertstream.avro.wire import pack, varint
 from alertstream.errors import SchemaError, UsageError
 
+SUBJECTS = {"topic": "{topic}-value", "record": "{record}", "topic-record": "{topic}-{record}"}
+"""Where a registry has a topic's schemas, by Confluent's subject name strategies."""
+
 Encoder = Callable[[bytes], tuple[bytes, ...]]
 """Makes a message, in parts, of a record's bytes."""
 
@@ -45,12 +48,14 @@ async def message_encoders(
     schemas: Schemas,
     *,
     schema_id: int | None = None,
-    subject: str | None = None,
+    topic: str = "",
+    subject: str = "topic",
 ) -> dict[Path, Encoder]:
     """Look into every file, and return how its messages are made; keep its schema, if it is new.
 
     :param schema_id: id to send under, instead of the one that follows from a file's schema.
-    :param subject: under which a registry has the schemas.
+    :param topic: to send to.
+    :param subject: one of ``SUBJECTS``, or a name, under which a registry has the schemas.
     :raises UsageError: there is an id for a file of whole messages.
     :raises DataError: a file is not a container file.
     :raises SchemaError: no id follows from a file's schema, or it contradicts a known one.
@@ -69,7 +74,10 @@ async def message_encoders(
         if schema_id is None and survey_of(schema).containers:
             found[path] = container_encoder(schema)
             continue
-        number = await schemas.id_for(schema, subject, stated) if schema_id is None else schema_id
+        number = schema_id
+        if number is None:
+            named = SUBJECTS.get(subject, "").format(topic=topic, record=schema["name"])
+            number = await schemas.id_for(schema, named or subject, stated)
         found[path] = wire_encoder(number)
         if schemas.keep_in:
             with suppress(SchemaError):
