@@ -19,7 +19,7 @@ from alertstream.errors import Notice
 from alertstream.filtering.account import Decided, FilterCounts
 from alertstream.filtering.caps import Claim, VisitCaps, bits, source_key, visit_or_minute
 from alertstream.filtering.filters import AlertFilter, error_line
-from alertstream.filtering.watchdog import FilterTimeout, Watchdog
+from alertstream.filtering.watchdog import Watchdog
 from alertstream.kafka.messages import MAX_ADDED, Copy, Message, next_offsets
 from alertstream.kafka.topics import UNDECODABLE_SUFFIX, is_pattern
 from alertstream.reading.decoder import ReceivedAlert, ReportedOnce, Undecodable
@@ -71,12 +71,11 @@ class FilterEngine:
         limits: Mapping[str, int] = MappingProxyType({}),
         thin: Callable[[Message], Message] = lambda message: message,
     ) -> None:
-        self._filters = [(1 << index, each) for index, each in enumerate(filters)]
         self._topics = [each.topic for each in filters]
         self._outputs = ["" if is_pattern(topic) else topic for topic in self._topics]
         self._caps = caps
         self._report = ReportedOnce(notice)
-        self._watchdog = Watchdog(self._topics, FilterEngine._passed.__code__, notice)
+        self._watchdog = Watchdog(self._topics, [each.passes for each in filters], notice)
         self._now = now
         self._limits = limits
         self._fits_all = math.inf
@@ -132,21 +131,12 @@ class FilterEngine:
 
     def _passed(self, alert: ReceivedAlert, judged: Judged) -> int:
         """Return the bits of the filters that an alert passes."""
-        passed = 0
-        errors: list[tuple[int, AlertFilter, BaseException]] = []
-        self._watchdog.turns = turns = iter(self._filters)
-        for bit, each in turns:
-            try:
-                if each.passes(alert):
-                    passed |= bit
-            except (Exception, FilterTimeout) as error:
-                errors.append((bit, each, error))
-        self._watchdog.turns = None
-        for bit, each, raised in errors:
+        passed, errors = self._watchdog.passed(alert)
+        for bit, raised in errors:
             judged.failed[alert.visit, bit] += 1
-            cause = error_line(raised)
-            text = f"{each.topic} raised an error on an alert; the alert was rejected: {cause}"
-            self._report(f"{each.topic} {cause}", text)
+            topic, cause = self._topics[bit.bit_length() - 1], error_line(raised)
+            text = f"{topic} raised an error on an alert; the alert was rejected: {cause}"
+            self._report(f"{topic} {cause}", text)
         return passed
 
     def _that_fit(self, message: Message, visit: int | None, wanted: int, judged: Judged) -> int:

@@ -1,13 +1,14 @@
-"""Stops a filter that does not come to an end with an alert, and says which one it is."""
+"""Runs filters on an alert, and stops one that does not come to an end with it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from operator import length_hint
-from types import CodeType, FrameType
+from types import FrameType
 
+from alertstream.alert.alert import Alert
 from alertstream.errors import Notice
 from alertstream.system.alarm import every
 
@@ -23,34 +24,49 @@ class FilterTimeout(BaseException):
 
 
 class Watchdog:
-    """Looks after filters that are run on alerts, one after the other.
+    """Runs filters on alerts, one after the other, and looks after them.
 
-    It costs them nothing: what runs shows in the iterator over them.
+    That costs them nothing: what runs shows in the iterator over them.
 
-    :param names: the filters', in their order.
-    :param judging: the code that runs them, which is not interrupted itself.
+    :param names: the filters'.
+    :param filters: what says whether an alert passes each of them.
     """
 
-    def __init__(self, names: Sequence[str], judging: CodeType, notice: Notice) -> None:
-        self.turns: Iterator[object] | None = None
-        """Over the filters while they run; None when none does."""
+    def __init__(
+        self, names: Sequence[str], filters: Sequence[Callable[[Alert], bool]], notice: Notice
+    ) -> None:
         self._names = names
-        self._judging = judging
+        self._filters = [(1 << index, each) for index, each in enumerate(filters)]
+        self._turns: Iterator[object] | None = None
         self._notice = notice
         self._turn: tuple[object, int] = (None, 0)
         self._since = 0.0
         self._told: set[str] = set()
         self._stopped: set[str] = set()
 
+    def passed(self, alert: Alert) -> tuple[int, list[tuple[int, BaseException]]]:
+        """Return the bits of the filters that an alert passes, and of those that raise, what."""
+        passed = 0
+        errors: list[tuple[int, BaseException]] = []
+        self._turns = turns = iter(self._filters)
+        for bit, passes in turns:
+            try:
+                if passes(alert):
+                    passed |= bit
+            except (Exception, FilterTimeout) as error:
+                errors.append((bit, error))
+        self._turns = None
+        return passed, errors
+
     def watching(self) -> AbstractContextManager[None]:
         """Look after them as long as the context lasts."""
         return every(TICK, self._look)
 
     def _look(self, frame: FrameType | None) -> None:
-        now, turn = time.monotonic(), (self.turns, length_hint(self.turns or ()))
+        now, turn = time.monotonic(), (self._turns, length_hint(self._turns or ()))
         if turn != self._turn:
             self._turn, self._since = turn, now
-        if self.turns is None or frame is None or frame.f_code is self._judging:
+        if self._turns is None or frame is None or frame.f_code is Watchdog.passed.__code__:
             return
         took, name = now - self._since, self._names[-1 - turn[1]]
         if took > SLOW_TIMEOUT and name not in self._told:

@@ -123,11 +123,17 @@ class VisitStats:
 
 @dataclass
 class TopicStats:
-    """One topic as its monitor has seen it."""
+    """One topic as its monitor has seen it.
+
+    :param skipped: alerts that are not to be watched.
+    :param failed: alerts on which a filter's code raised an error, so that this is not known.
+    """
 
     alerts: int = 0
     bytes: int = 0
     undecodable: int = 0
+    skipped: int = 0
+    failed: int = 0
     visits: dict[int | None, VisitStats] = field(default_factory=dict)
     _recent: deque[tuple[float, int]] = field(default_factory=deque)
 
@@ -138,6 +144,12 @@ class TopicStats:
         if visit not in self.visits and len(self.visits) >= MAX_VISITS:
             del self.visits[next(iter(self.visits))]
         self.visits.setdefault(visit, VisitStats()).add(times, received)
+
+    def add_other(self, size: int, *, failed: bool) -> None:
+        """Count an alert that is not watched, or on which a filter failed."""
+        self.failed += failed
+        self.skipped += not failed
+        self.bytes += size
 
     def add_undecodable(self, size: int) -> None:
         """Count a message that cannot be decoded."""
@@ -158,6 +170,8 @@ class TopicStats:
             "alerts": self.alerts,
             "bytes": self.bytes,
             "undecodable": self.undecodable,
+            "skipped": self.skipped,
+            "failed": self.failed,
             "alerts_per_second": round(self.rate(now), 1),
             "visits": {str(visit): stats.snapshot(now) for visit, stats in self.visits.items()},
         }

@@ -13,6 +13,7 @@ from typing import Any
 from alertstream.alert.surveys import field_paths
 from alertstream.avro.schemas import Schemas
 from alertstream.errors import Notice
+from alertstream.filtering.selection import Selection
 from alertstream.kafka.admin import Groups, Lags
 from alertstream.kafka.consumer import Consumer
 from alertstream.kafka.messages import next_offsets
@@ -49,9 +50,11 @@ class Watch:
     """Counts the alerts of topics, by visit.
 
     :param topics: names, and patterns; what matches these is counted as it comes.
+    :param selection: chooses what is counted; None is everything.
     """
 
     topics: tuple[str, ...]
+    selection: Selection | None = None
 
     def __post_init__(self) -> None:
         self.stats = {topic: TopicStats() for topic in self.topics if not is_pattern(topic)}
@@ -71,8 +74,17 @@ class Watch:
         size = len(message.value or b"")
         if isinstance(alert, Undecodable):
             stats.add_undecodable(size)
-        else:
+            return
+        passes = self.selection.passes(alert) if self.selection is not None else True
+        if passes:
             stats.add(alert.visit, size, times_of(alert), received)
+        else:
+            stats.add_other(size, failed=passes is None)
+
+    def paths(self) -> set[str] | None:
+        """Return the dotted paths to decode; None is all."""
+        chosen_by = self.selection.paths() if self.selection is not None else set()
+        return None if chosen_by is None else chosen_by | field_paths(WATCHED)
 
     def snapshot(self, *, final: bool = False) -> dict[str, Any]:
         """Return all figures; ``final`` marks the last ones."""
@@ -99,14 +111,14 @@ async def watch_stream(
 ) -> dict[str, Any]:
     """Watch until ``stop`` or the end; return the final figures.
 
-    Nothing of an alert is decoded but its visit and the end of its exposure.
+    Nothing of an alert is decoded but its visit, the end of its exposure, and what it is chosen by.
 
     :param refresh: seconds from one call of ``show`` to the next.
     :param groups: where the lag of consumer groups is looked up.
     :param show: called with the figures as they come, and at the end with the final ones; it may
         take its time.
     """
-    decoder = AlertDecoder(schemas, field_paths(WATCHED), notice)
+    decoder = AlertDecoder(schemas, watch.paths(), notice)
     following = asyncio.create_task(_follow_groups(watch, groups))
     due = time.time() + refresh
     try:

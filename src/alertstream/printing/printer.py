@@ -11,6 +11,7 @@ from alertstream.alert.surveys import cutout_paths, field_paths
 from alertstream.alert.text import SHOWN
 from alertstream.avro.schemas import Schemas
 from alertstream.errors import DataError, DeliveryError, Notice, UndecodableError
+from alertstream.filtering.selection import Selection
 from alertstream.kafka.consumer import Consumer
 from alertstream.kafka.messages import Message, Offsets, next_offsets
 from alertstream.printing.lines import LineFormat, types_expected
@@ -49,8 +50,9 @@ class PrintOptions(LineFormat):
 
 @dataclass
 class PrintAccount:
-    """What became of the messages: ``read == printed + skipped + undecodable``.
+    """What became of the messages: ``read == printed + skipped + undecodable + failed``.
 
+    :param failed: alerts on which a filter's code raised an error, and so are not shown.
     :param not_shown: cutouts that no picture shows.
     :param files: what each writer has saved, in a line for people.
     """
@@ -58,6 +60,7 @@ class PrintAccount:
     read: int = 0
     printed: int = 0
     undecodable: int = 0
+    failed: int = 0
     not_shown: int = 0
     files: list[str] = field(default_factory=list)
 
@@ -69,7 +72,7 @@ class PrintAccount:
     @property
     def skipped(self) -> int:
         """Messages that were not to be shown."""
-        return self.read - self.shown
+        return self.read - self.shown - self.failed
 
     def as_lines(self) -> list[str]:
         """Return the account for people."""
@@ -77,6 +80,8 @@ class PrintAccount:
             f"{self.read} read = {self.printed} printed + {self.skipped} skipped"
             f" + {self.undecodable} undecodable"
         )
+        if self.failed:
+            sums += f" + {self.failed} failed"
         if self.not_shown:
             sums += f", {self.not_shown} cutouts cannot be shown"
         return [sums, *self.files]
@@ -87,6 +92,7 @@ class Printer:
 
     :param write: takes lines, without their ends; it may take its time.
     :param writers: take what is shown to files; they are closed at the end.
+    :param selection: chooses what is shown, besides the visit; None is everything.
     :param draw: returns cutouts as text that draws them in a terminal.
     :param notice: called when a message cannot be decoded or a cutout not shown, once per cause.
     """
@@ -98,6 +104,7 @@ class Printer:
         write: Callable[[list[str]], Awaitable[None]],
         *,
         writers: Sequence[Writer] = (),
+        selection: Selection | None = None,
         draw: Callable[[Triplet], str] | None = None,
         notice: Notice = lambda text: None,
     ) -> None:
@@ -106,9 +113,17 @@ class Printer:
         self._write = write
         self._writers = writers
         self._draw = draw
-        self._decoder = AlertDecoder(schemas, self._paths(), notice)
-        self._thin = Thinning(options.without, schemas, notice)
         self._report = ReportedOnce(notice)
+        self._selection = selection
+        self._decoder = AlertDecoder(schemas, self._paths(), self._tell)
+        self._chooser: AlertDecoder | None = None
+        if selection is not None or options.visit is not None:
+            # Most of what is not chosen is never decoded.
+            paths = selection.paths() if selection is not None else set()
+            if paths is not None:
+                paths |= field_paths(["visit"])
+            self._chooser = AlertDecoder(schemas, paths, self._tell)
+        self._thin = Thinning(options.without, schemas, notice)
         self._lines = options.heading()
         self._pending = 0
         self._offsets: Offsets = {}
@@ -118,8 +133,6 @@ class Printer:
         paths = self._options.paths()
         if paths is None:
             return None
-        if self._options.visit is not None:
-            paths |= field_paths(["visit"])
         if self._draw:
             paths |= field_paths(SHOWN) | cutout_paths()
         return paths.union(*(writer.paths() for writer in self._writers))
@@ -135,7 +148,7 @@ class Printer:
         # What is flushed is saved, or else only what is closed.
         durable = all(writer.durable for writer in self._writers)
         batches = consumer.batches(stop, after_rebalance=self._require_saved)
-        async for batch in decodable(batches, self._decoder, stop):
+        async for batch in decodable(batches, self._chooser or self._decoder, stop):
             async with consumer.rebalance_lock:
                 await self._show(batch, stop)
                 await self._flush()
@@ -177,18 +190,38 @@ class Printer:
         self._offsets |= next_offsets(batch[:done])
 
     async def _show_message(self, message: Message) -> None:
+        if not self._chooses(message):
+            return
         alert = self._decoder.decode(self._thin(message))
         if isinstance(alert, Undecodable):
             self._show_undecodable(alert)
-        elif self._options.visit is None or alert.visit == self._options.visit:
-            try:
-                if self._draws:
-                    # A picture takes some 20 ms, and Kafka must hear of this group meanwhile.
-                    await asyncio.to_thread(self._show_alert, alert)
-                else:
-                    self._show_alert(alert)
-            except UndecodableError as error:
-                self._show_undecodable(self._decoder.reject(message, error.what))
+            return
+        try:
+            if self._draws:
+                # A picture takes some 20 ms, and Kafka must hear of this group meanwhile.
+                await asyncio.to_thread(self._show_alert, alert)
+            else:
+                self._show_alert(alert)
+        except UndecodableError as error:
+            self._show_undecodable(self._decoder.reject(message, error.what))
+
+    def _chooses(self, message: Message) -> bool:
+        """Return whether an alert is one of those to be shown, or at once show that it is none."""
+        if self._chooser is None:
+            return True
+        alert, visit = self._chooser.decode(message), self._options.visit
+        if isinstance(alert, Undecodable):
+            self._show_undecodable(alert)
+            return False
+        if visit is not None and alert.visit != visit:
+            return False
+        passes = self._selection.passes(alert) if self._selection is not None else True
+        self.account.failed += passes is None
+        return bool(passes)
+
+    def _tell(self, text: str) -> None:
+        """Report what one of the decoders says, once: they see the same messages."""
+        self._report(text, text)
 
     @property
     def _draws(self) -> bool:

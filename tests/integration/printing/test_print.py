@@ -300,6 +300,12 @@ def test_garbage_is_counted_and_the_rest_is_printed(kafka: str, stream: str) -> 
     assert "123 read = 120 printed + 0 skipped + 3 undecodable" in printed.err
     assert printed.err.count("undecodable message: no wire-format header") == 1
     assert printed.err.count("undecodable message: unknown schema id 4242") == 1
+    first = next(each["alert"]["diaSourceId"] for each in printed.objects if each["alert"])
+    how = ("--where", f"source_id == {first}", "--fields", "band", "--exit-on-eof")
+    chosen = run("print", kafka, stream, *how)
+    assert chosen.status == 3
+    assert len([line for line in chosen.lines if line.startswith("band=")]) == 1
+    assert "123 read = 1 printed + 119 skipped + 3 undecodable\n" in chosen.err
 
 
 @pytest.fixture

@@ -35,6 +35,8 @@ def topic(alerts: int, **visits: dict[str, Any]) -> dict[str, Any]:
         "bytes": 987_654_321_000,
         "alerts_per_second": 2345.6,
         "undecodable": 7,
+        "skipped": 0,
+        "failed": 0,
         "visits": visits,
     }
 

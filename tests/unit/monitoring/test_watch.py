@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 from tests.support.samples import VERSIONS, sample_alert
 
+from alertstream.alert.alert import Alert
+from alertstream.filtering.expression import WhereFilter
+from alertstream.filtering.filters import AlertFilter
+from alertstream.filtering.selection import Selection
 from alertstream.kafka.messages import Message
 from alertstream.monitoring.stats import Times
-from alertstream.monitoring.watch import times_of
+from alertstream.monitoring.watch import Watch, times_of
 from alertstream.reading.decoder import ReceivedAlert
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC).timestamp() * 1000
@@ -82,3 +86,28 @@ def test_header_of_the_producer(content: bytes) -> None:
 def test_header_of_the_producer_that_says_nothing(content: bytes | None) -> None:
     assert math.isnan(times({}, producer_timestamp=content).producer)
     assert times({}).timestamp == 1234
+
+
+class Breaks(AlertFilter):
+    """Raises an error on whatever has no SNR."""
+
+    fields = ("snr",)
+
+    def passes(self, alert: Alert) -> bool:
+        return 1 / alert["diaSource"]["snr"] > 0
+
+
+def test_filters_choose_what_is_counted() -> None:
+    told: list[str] = []
+    above = [WhereFilter("snr > 5", "--where")]
+    watch = Watch(("alerts",), Selection([[Breaks()], above], told.append))
+    assert watch.paths() is not None
+    message = Message("alerts", 0, 7, 1234, None, b"12345")
+    for snr in (9.0, 4.0, 0, 0):
+        fields = {"diaSource": {"snr": snr, "visit": 5}}
+        watch.add(ReceivedAlert(fields, message), NOON / 1000)
+    found = watch.snapshot()["topics"]["alerts"]
+    counts = [found[name] for name in ("alerts", "skipped", "failed", "undecodable", "bytes")]
+    assert counts == [1, 1, 2, 0, 20]
+    assert list(found["visits"]) == ["5"]
+    assert len(told) == 1

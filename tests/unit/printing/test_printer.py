@@ -15,9 +15,14 @@ import pytest
 from tests.support.samples import body_of, sample_alert
 from tests.support.ztf import ztf_alert
 
+from alertstream.alert.alert import Alert
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import pack
 from alertstream.errors import DataError, UsageError
+from alertstream.filtering import watchdog
+from alertstream.filtering.expression import WhereFilter
+from alertstream.filtering.filters import AlertFilter
+from alertstream.filtering.selection import Selection
 from alertstream.kafka.messages import Message, Offsets
 from alertstream.printing.printer import PrintAccount, Printer, PrintOptions
 from alertstream.printing.writers import Writer, writer_for
@@ -76,8 +81,14 @@ def printed(
 ) -> PrintAccount:
     options = {"format": "json", "fields": ("source_id",)} | options
     notice = [].append if notices is None else notices.append
+    chosen_by = options.pop("chosen_by", ())
     printer = Printer(
-        Schemas(), PrintOptions(**options), batches.write, writers=writers, notice=notice
+        Schemas(),
+        PrintOptions(**options),
+        batches.write,
+        writers=writers,
+        selection=Selection(chosen_by, notice) if chosen_by else None,
+        notice=notice,
     )
     run = printer.run(batches, asyncio.Event())  # type: ignore[arg-type]
     return asyncio.run(run)
@@ -112,6 +123,51 @@ def test_interval_count_and_visit_select() -> None:
     account = printed(odd, visit=1)
     assert (account.printed, account.skipped) == (2, 2)
     assert ids(odd.events) == [1, 3, [4]]
+
+
+class Breaks(AlertFilter):
+    """Passes odd ids, and raises an error on 4 and 5."""
+
+    fields = ("source_id",)
+
+    def passes(self, alert: Alert) -> bool:
+        if alert.source_id in (4, 5):
+            raise RuntimeError("four or five")
+        return bool(alert.source_id % 2)
+
+
+def test_filters_select() -> None:
+    batches, notices = Batches([*numbered(0, 6), junk(6), junk(7)]), []
+    above = [WhereFilter("source_id > 0", "--where")]
+    account = printed(batches, notices=notices, chosen_by=[[Breaks()], above])
+    assert ids([each for each in batches.events if '"alert": {' in str(each)]) == [1, 3]
+    assert account.as_lines() == ["8 read = 2 printed + 2 skipped + 2 undecodable + 2 failed"]
+    assert len(notices) == 2
+    assert notices[0].startswith("Breaks raised an error on an alert: RuntimeError: four or five")
+    assert batches.events[-1] == [8]
+
+
+def test_what_another_filter_passes_has_not_failed() -> None:
+    batches = Batches(numbered(3, 7))
+    either = [Breaks(), WhereFilter("source_id == 5", "either")]
+    account = printed(batches, chosen_by=[either], visit=1, count=2)
+    assert ids(batches.events) == [3, 5, [6]]
+    assert (account.failed, account.skipped) == (0, 1)
+
+
+@pytest.mark.hostile("a filter of print with an endless loop")
+def test_filter_that_does_not_return_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "FILTER_TIMEOUT", 0.1)
+    monkeypatch.setattr(watchdog, "TICK", 0.02)
+
+    class Loops(AlertFilter):
+        fields = ()
+
+        def passes(self, alert: Alert) -> bool:
+            while True:
+                pass
+
+    assert printed(Batches([message(0)]), chosen_by=[[Loops()]]).failed == 1
 
 
 def test_undecodable_messages_are_shown_and_reported_once() -> None:

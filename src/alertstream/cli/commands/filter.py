@@ -12,13 +12,13 @@ import typer
 
 from alertstream.cli.commands.filter_without_kafka import (
     list_filters,
-    require_declared,
     try_filters,
     write_template,
 )
-from alertstream.cli.options.completion import complete_filters, complete_where
+from alertstream.cli.options.completion import complete_filters
 from alertstream.cli.options.mirror import MirrorOptions
 from alertstream.cli.options.schemas import ThinOptions
+from alertstream.cli.options.selection import SelectionOptions, require_declared
 from alertstream.cli.options.shared import (
     FormatOptions,
     ReadingOptions,
@@ -50,7 +50,9 @@ _without_kafka = option_group("Without Kafka")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOptions):
+class Filter(
+    ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOptions, SelectionOptions
+):
     """Filter a topic into smaller ones, one per filter.
 
     Alerts that a filter passes go to the topic of its name.
@@ -65,15 +67,6 @@ class Filter(ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOp
         metavar="FILTER",
         help="Numbers (1), ranges (1-100), class names; default: all of --filters.",
         autocompletion=complete_filters,
-    )
-    filters: list[Path] | None = _filters(
-        None, "Python file with filters; its code is run; repeatable.", "FILE"
-    )
-    where: str | None = _filters(
-        None,
-        "Filter expression, as in: diaSource.snr > 5 and band == 'g'",
-        "EXPRESSION",
-        autocompletion=complete_where,
     )
     output: str | None = _filters(None, "The topic of what --where or --all passes.", "TOPIC")
     cap: int = _filters(20, "Maximum alerts per visit and filter; 0: no limit.", "N", min=0)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alertstream.cli.options.selection import require_declared
 from alertstream.cli.terminal.output import (
     DONE,
     FAILED,
@@ -17,9 +18,8 @@ from alertstream.cli.terminal.output import (
 )
 
 if TYPE_CHECKING:
-    from alertstream.avro.schemas import Schema, Schemas
+    from alertstream.avro.schemas import Schemas
     from alertstream.filtering.account import FilterCounts
-    from alertstream.filtering.filters import AlertFilter
     from alertstream.filtering.pipeline import FilterOptions
 
 NO_FIELDS = "decodes whole alerts: it is many times faster with fields, which names what it needs"
@@ -104,16 +104,3 @@ def try_filters(
         write_error(found.error)
         return FAILED
     return UNDECODABLE if found.incomplete else DONE
-
-
-def require_declared(
-    filters: Sequence[AlertFilter], schemas: Schemas, more: Sequence[Schema] = ()
-) -> None:
-    """Check that schemas have the fields that filters declare.
-
-    :raises UsageError: no schema has one of them.
-    """
-    from alertstream.alert.fields import require_fields
-
-    for each in filters:
-        require_fields(each.fields or (), schemas, more, where=each.declared_in)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from alertstream.cli.options.schemas import SchemaOptions
+from alertstream.cli.options.selection import SelectionOptions
 from alertstream.cli.options.shared import (
     ReadingOptions,
     TargetOptions,
@@ -30,7 +31,7 @@ _output = option_group("Output")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Monitor(ReadingOptions, TargetOptions, SchemaOptions):
+class Monitor(ReadingOptions, TargetOptions, SchemaOptions, SelectionOptions):
     """Watch topics: rates, latency by visit, and lag of their groups.
 
     Example: alertstream monitor localhost:9092 alerts Filter001
@@ -56,7 +57,7 @@ class Monitor(ReadingOptions, TargetOptions, SchemaOptions):
         from alertstream.monitoring.watch import Watch, watch_stream
 
         connection, to, schemas = self.connection(), self.target(), self.known_schemas()
-        watch = Watch(tuple(dict.fromkeys(self.topics)))
+        watch = Watch(tuple(dict.fromkeys(self.topics)), self.selection(schemas, notice))
         subscription = self.subscription(*watch.topics)
 
         async def main(stop: asyncio.Event) -> dict[str, Any]:
@@ -81,8 +82,8 @@ class Monitor(ReadingOptions, TargetOptions, SchemaOptions):
                     )
 
         final = run(main)
-        undecodable = sum(stats["undecodable"] for stats in final["topics"].values())
-        return UNDECODABLE if undecodable else DONE
+        wrong = any(each["undecodable"] or each["failed"] for each in final["topics"].values())
+        return UNDECODABLE if wrong else DONE
 
     def _metrics(self, watch: Watch) -> AbstractContextManager[None]:
         """Serve the figures to Prometheus for as long as the context lasts, if that is wanted."""
@@ -126,8 +127,8 @@ def _lines(figures: dict[str, Any]) -> Iterator[str]:
             f"{clock}  {topic}  {stats['alerts']:,} alerts  {stats['bytes'] / 1e6:,.1f} MB"
             f"  {stats['alerts_per_second']:,.0f}/s"
         )
-        if stats["undecodable"]:
-            line += f"  {stats['undecodable']} undecodable"
+        others = ((stats[name], name) for name in ("skipped", "failed", "undecodable"))
+        line += "".join(f"  {count:,} {name}" for count, name in others if count)
         for visit, of_visit in list(stats["visits"].items())[-1:]:
             line += (
                 f"  visit {visit}: {of_visit['alerts']} alerts,"

@@ -12,6 +12,7 @@ import typer
 
 from alertstream.cli.options.completion import complete_fields
 from alertstream.cli.options.schemas import ThinOptions
+from alertstream.cli.options.selection import SelectionOptions
 from alertstream.cli.options.shared import ReadingOptions, option_group, topic_argument
 from alertstream.cli.terminal.output import DONE, UNDECODABLE, ReaderGone, notice, write_lines
 from alertstream.errors import UsageError
@@ -30,8 +31,8 @@ _output = option_group("Output")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Print(ReadingOptions, ThinOptions):
-    """Show a topic's alerts, and save them or their images.
+class Print(ReadingOptions, ThinOptions, SelectionOptions):
+    """Show a topic's alerts, or what filters pass, and save them.
 
     Example: alertstream print localhost:9092 alerts --fields band,magnitude -n 10
     """
@@ -101,6 +102,7 @@ class Print(ReadingOptions, ThinOptions):
             look=look(),
         )
         require_fields(printed.fields, schemas, where="--fields")
+        selection = self.selection(schemas, notice)
         if self.stamp_format != "fits" and self.stamp_dir is None:
             notice("--stampFormat has no effect without --stampDir")
         connection, subscription = self.connection(), self.subscription(self.topic)
@@ -115,7 +117,15 @@ class Print(ReadingOptions, ThinOptions):
             async def write(lines: list[str]) -> None:
                 await write_lines(lines, stop, painted=True)
 
-            printer = Printer(schemas, printed, write, writers=writers, draw=draw, notice=notice)
+            printer = Printer(
+                schemas,
+                printed,
+                write,
+                writers=writers,
+                selection=selection,
+                draw=draw,
+                notice=notice,
+            )
             with reading_progress() as progress:
                 async with subscribe(
                     connection, subscription, stop=stop, notice=notice, progress=progress
@@ -138,7 +148,7 @@ class Print(ReadingOptions, ThinOptions):
                 raise
         for line in account.as_lines():
             notice(line)
-        return UNDECODABLE if account.undecodable else DONE
+        return UNDECODABLE if account.undecodable or account.failed else DONE
 
     def _drawing(self) -> Callable[[Triplet], str]:
         """Return what draws cutouts in the terminal.

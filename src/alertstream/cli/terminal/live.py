@@ -119,8 +119,10 @@ class MonitorScreen:
 
     def _topics(self) -> Table:
         first = self._figures["topics"].get(self._first, {"alerts": 0})["alerts"]
+        topics = self._sorted()
+        selected = any(stats["skipped"] or stats["failed"] for _, stats in topics)
         rows: list[Row] = []
-        for topic, stats in self._sorted():
+        for topic, stats in topics:
             has_share = first and topic != self._first
             cells = {
                 "alerts": f"{stats['alerts']:,}",
@@ -130,6 +132,11 @@ class MonitorScreen:
                 "recently": sparkline(self._recently[topic]),
                 "undecodable": _alarming(stats["undecodable"], "red"),
             }
+            if selected:
+                cells |= {
+                    "skipped": f"{stats['skipped']:,}",
+                    "failed": _alarming(stats["failed"], "red"),
+                }
             rows.append(((topic,), cells))
         return self._table(("topic",), rows)
 
