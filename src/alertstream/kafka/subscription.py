@@ -88,10 +88,18 @@ class EndOffsets:
         # In a rebalance, a partition is another member's meanwhile.
         with suppress(IllegalStateError):
             for partition in assignment:
-                if await self.consumer.position(partition) < self.of(partition):
+                position = await self.consumer.position(partition)
+                if position < self.of(partition) or await self._was_cut(partition, position):
                     return False
             return True
         return False
+
+    async def _was_cut(self, partition: TopicPartition, position: int) -> bool:
+        """Whether a partition ends before its position, which is then moved to its beginning."""
+        if position <= self._at_start.get(partition, position):
+            return False
+        ends: dict[TopicPartition, int] = await self.consumer.end_offsets([partition])
+        return position > ends[partition]
 
     def of(self, partition: TopicPartition) -> float:
         """Return the offset before which a partition ends; infinite if it does not, as yet."""

@@ -51,6 +51,17 @@ def test_cutouts_of_one_name_are_all_kept(tmp_path: Path) -> None:
     assert contents == ["Science", "Template", "Difference"]
 
 
+def test_another_alert_of_the_same_source_replaces_nothing(tmp_path: Path) -> None:
+    paths = []
+    for image in (b"first", b"second", b"first"):
+        alert = Alert({"diaSource": {"diaSourceId": 7}, "cutoutScience": image})
+        paths += save_cutouts(alert, tmp_path)
+    first, second, again = paths
+    assert first == again != second
+    assert [first.read_bytes(), second.read_bytes()] == [b"first", b"second"]
+    assert {*tmp_path.iterdir()} == {first, second}
+
+
 def test_source_that_is_a_path_stays_in_the_folder(tmp_path: Path) -> None:
     alert = Alert({"diaSource": {"diaSourceId": "../../x"}, "cutoutScience": b"image"})
     (path,) = save_cutouts(alert, tmp_path / "in")

@@ -101,7 +101,13 @@ def file_name(name: str) -> str:
 def save_file(folder: Path, name: str, content: bytes) -> Path:
     """Write a file into a folder, under a name that a stream has given.
 
+    If another one has that name, as where two alerts have one source id, its content's hash is
+    added to it.
+
     :raises DataError: it cannot be written.
     """
+    path = folder / file_name(name)
     with writing(folder, what="cutouts", option="--stamp-dir"):
-        return write_whole(folder / file_name(name), content)
+        if path.exists() and path.read_bytes() != content:
+            path = path.with_stem(f"{path.stem}-{hashlib.sha256(content).hexdigest()[:12]}")
+        return write_whole(path, content)

@@ -1,4 +1,4 @@
-"""Topics that are written in transactions: aborted records and the ends of transactions."""
+"""Where a group's offsets are: behind what is no message, or beyond a topic's end."""
 
 from __future__ import annotations
 
@@ -34,3 +34,12 @@ def test_no_lag_is_left_behind_the_last_alert(kafka: str, topic: str, command: s
     ran = run(command, kafka, topic, *what, *how)
     assert ran.status == 0
     assert raw_kafka.ends(kafka, topic) == raw_kafka.committed(kafka, topic) == {0: 12}
+
+
+def test_offset_beyond_the_end_is_told(kafka: str, topic: str) -> None:
+    raw_kafka.make(kafka, topic)
+    raw_kafka.write(kafka, topic, [ALERT] * 2)
+    raw_kafka.commit(kafka, topic, topic, 5)
+    ran = run("print", kafka, topic, "--group", topic, "--exit-on-eof", "--format", "json")
+    assert (ran.status, len(ran.lines)) == (0, 2)
+    assert f"{topic}[0] ends before 5, where it was read: it is read anew" in ran.err
