@@ -12,7 +12,8 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.protocol.admin import DeleteGroupsRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 
-from alertstream.avro.container.blocks import CONTAINER_MAGIC, opened
+from alertstream.avro.container.blocks import CONTAINER_MAGIC
+from alertstream.reading.envelope import opened
 
 T = TypeVar("T")
 

@@ -177,9 +177,20 @@ def _is_decimal(node: Type) -> bool:
 
 
 def _is_ambiguous(node: Type) -> bool:
-    """Whether a union has types of which one may be read as the other, as fastavro then does."""
+    """Whether fastavro, reading in part, may take one thing for another.
+
+    That is a type of a union for another one, or a field for one of the same name: whole, the last
+    one counts.
+    """
+    if has_twins(node):
+        return True
     kinds = [each.kind for each in node.inside if node.kind == "union"]
     return any(len(alike.intersection(kinds)) > 1 for alike in _ALIKE)
+
+
+def has_twins(node: Type) -> bool:
+    """Whether a record has several fields of one name, which Avro forbids, and WINTER has."""
+    return len({field.name for field in node.fields}) < len(node.fields)
 
 
 def _without_decimals(schema: Any) -> Any:

@@ -164,19 +164,6 @@ def read_schema(path: Path) -> Schema:
         raise SchemaError(error.what, where=str(path)) from error
 
 
-def schema_of(key: int | bytes, schemas: Schemas) -> Schema:
-    """Return the schema that a message names by its id, or has in itself as JSON.
-
-    :raises SchemaError: it is unknown, or is not valid.
-    """
-    if isinstance(key, int):
-        return schemas.by_id(key)
-    try:
-        return parsed(json.loads(key))
-    except (ValueError, RecursionError) as error:
-        raise SchemaError("its schema is not valid JSON") from error
-
-
 def parsed(schema: Any) -> Schema:
     """Check a schema and return it in the form that fastavro decodes with, its name a full one.
 
@@ -213,8 +200,6 @@ def _require_proper_names(node: Type) -> None:
         raise SchemaError(f"a schema with a name of more than {MAX_NAME} characters")
     if node.name in TYPE_NAMES:
         raise SchemaError(f"a schema with a type of its own named {node.name}")
-    if len({*names}) < len(names):
-        raise SchemaError("a schema with two fields of one name")
 
 
 def with_references(schema: Any, references: Mapping[str, Any]) -> Any:

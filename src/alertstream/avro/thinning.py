@@ -10,7 +10,7 @@ from itertools import groupby
 
 import fastavro
 
-from alertstream.avro.decoder import FITS_MAGIC, Decoder, images_start
+from alertstream.avro.decoder import FITS_MAGIC, Decoder, has_twins, images_start
 from alertstream.avro.schema_tree import Schema, Type, cut, select, tree
 from alertstream.avro.wire import varint
 
@@ -29,7 +29,7 @@ class Thinner:
 
     def __init__(self, schema: Schema, names: Collection[str]) -> None:
         root, nullable = tree(schema), nullable_fields(schema)
-        self.names = tuple(name for name in nullable if name in names)
+        self.names = () if has_twins(root) else tuple(name for name in nullable if name in names)
         self._decoder = Decoder(schema, ())
         self._runs: list[tuple[Schema, bytes | None]] = []
         for is_nulled, run in groupby(root.fields, lambda field: field.name in self.names):

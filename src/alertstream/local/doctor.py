@@ -14,7 +14,6 @@ from typing import TypeVar
 from alertstream.alert.surveys import field_paths
 from alertstream.avro.registry import RegistrySchemas
 from alertstream.avro.schemas import Schemas
-from alertstream.avro.wire import schema_id_of
 from alertstream.errors import AlertStreamError
 from alertstream.kafka.admin import has_committed, may_use_group, topics, writable_topics
 from alertstream.kafka.connection import Connection
@@ -25,6 +24,7 @@ from alertstream.kafka.topics import STAND_IN_SUFFIX
 from alertstream.local.broker.java import MIN_VERSION, find_java
 from alertstream.printing.lines import time_text
 from alertstream.reading.decoder import AlertDecoder, Undecodable
+from alertstream.reading.envelope import schema_id_in
 from alertstream.sending.visits.schedule import Clock
 
 CHECK_TIMEOUT = 10.0
@@ -254,7 +254,7 @@ async def _decoding(schemas: Schemas, messages: Sequence[Message]) -> Finding:
     surveys = set()
     for alert in map(decoder.decode, messages):
         if isinstance(alert, Undecodable):
-            ids = ", ".join(sorted({str(schema_id_of(each.value)) for each in messages}))
+            ids = ", ".join(sorted({str(schema_id_in(each)) for each in messages}))
             what = f"{alert.cause} (schema ids of the newest messages: {ids})"
             todo = "give --registry, or the folder that has its schema with --schemas"
             return Finding("decoding", False, what, todo)

@@ -18,9 +18,9 @@ from alertstream.alert.alert import Alert
 from alertstream.alert.light_curve import detection_paths
 from alertstream.alert.surveys import field_paths
 from alertstream.alert.text import PLAIN, SHOWN, Look, alert_text, heading
-from alertstream.avro.wire import schema_id_of
 from alertstream.errors import UndecodableError, printable
 from alertstream.kafka.messages import ORIGIN, REASON, Message
+from alertstream.reading.envelope import schema_id_in
 
 MAX_HEX = 32
 """Bytes of an undecodable message that a text shows."""
@@ -110,7 +110,7 @@ def _undecodable_text(message: Message, reason: str, origin: dict[str, Any] | No
         place = "{topic}[{partition}]@{offset}".format_map(origin)
         parts.append(f"from {place} of {time_text(origin['timestamp'])}")
     parts.append(f"{len(content)} bytes")
-    if (schema_id := schema_id_of(content)) is not None:
+    if (schema_id := schema_id_in(message)) is not None:
         parts.append(f"schema id {schema_id}")
     lines = [printable(" · ".join(parts))]
     if content:
@@ -160,7 +160,7 @@ def plain(value: Any, *, images: bool = False) -> Any:
 def _json_line(message: Message, known: dict[str, Any]) -> str:
     """Return a message and what is known of its content as a line of strict JSON."""
     head = {name: getattr(message, name) for name in _PLACE}
-    head["schema_id"] = schema_id_of(message.value)
+    head["schema_id"] = schema_id_in(message)
     return json.dumps(head | known, allow_nan=False)
 
 

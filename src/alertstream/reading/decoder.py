@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from alertstream.alert.alert import Alert
 from alertstream.alert.surveys import not_in_schema, survey_of
 from alertstream.alert.surveys.survey import UNKNOWN, Survey
-from alertstream.avro.container.blocks import opened
 from alertstream.avro.decoder import Decoder
-from alertstream.avro.schemas import Schema, Schemas, schema_of
+from alertstream.avro.schemas import Schema, Schemas
 from alertstream.errors import Notice, SchemaError, UndecodableError
 from alertstream.kafka.messages import Message, Unreadable
+from alertstream.reading.envelope import SchemaKey, is_schema, opened, schema_of
 
 MAX_CAUSES = 100
 """Causes that are reported; further ones are only counted."""
@@ -76,7 +76,7 @@ class AlertDecoder:
         self._schemas = schemas
         self._paths = paths
         self._on_schema = on_schema
-        self._decoders: dict[int | bytes, tuple[Decoder, Survey]] = {}
+        self._decoders: dict[SchemaKey, tuple[Decoder, Survey]] = {}
         self._notice = notice
         self._report = ReportedOnce(notice)
         self._slow: set[str] = set()
@@ -88,7 +88,8 @@ class AlertDecoder:
         :raises RegistryError: the registry that has them refuses.
         """
         self._begin = time.thread_time()
-        return await self._schemas.ready((each.value for each in messages), stop, self._notice)
+        values = (each.value for each in messages if not is_schema(each.key))
+        return await self._schemas.ready(values, stop, self._notice)
 
     def decode(self, message: Message) -> ReceivedAlert | Undecodable:
         """Return a message's alert, or why there is none.
@@ -108,35 +109,35 @@ class AlertDecoder:
 
     def _decoded(self, message: Message) -> ReceivedAlert | Undecodable:
         try:
-            decoder, survey, body, start = self._opened(message.value)
+            decoder, survey, body, start = self._opened(message.value, message.key)
             return ReceivedAlert(decoder.decode(body, start), message, survey)
         except UndecodableError as error:
             return self.reject(message, error.what)
 
-    def fields_of(self, value: bytes | None) -> dict[str, Any]:
-        """Return what was asked for of the alert that is a message's value.
+    def fields_of(self, value: bytes | None, key: bytes | None = None) -> dict[str, Any]:
+        """Return what was asked for of the alert of a message with a value and a key.
 
         :raises UndecodableError: it is not an alert, or its schema is unknown.
         """
-        decoder, _, body, start = self._opened(value)
+        decoder, _, body, start = self._opened(value, key)
         return decoder.decode(body, start)
 
-    def _opened(self, value: bytes | None) -> tuple[Decoder, Survey, bytes, int]:
+    def _opened(self, value: bytes | None, key: bytes | None) -> tuple[Decoder, Survey, bytes, int]:
         """Return what decodes a message, whose it is, and bytes with its body's place."""
-        if value is None:
-            raise UndecodableError("no content")
         if isinstance(value, Unreadable):
             raise UndecodableError(value.cause)
-        key, body, start = opened(value)
-        decoder, survey = self._decoders.get(key) or self._new_decoder(key)
+        schema, body, start = opened(value, key)
+        decoder, survey = self._decoders.get(schema) or self._new_decoder(
+            schema, "the schema in the key: " if body is value else "container file: "
+        )
         return decoder, survey, body, start
 
-    def _new_decoder(self, key: int | bytes) -> tuple[Decoder, Survey]:
+    def _new_decoder(self, key: SchemaKey, where: str) -> tuple[Decoder, Survey]:
         try:
             schema = schema_of(key, self._schemas)
             decoder = Decoder(schema, self._paths)
         except SchemaError as error:
-            where = "" if isinstance(key, int) else "container file: "
+            where = "" if isinstance(key, int) else where
             raise UndecodableError(f"{where}{error.what}") from error
         if len(self._decoders) == MAX_DECODERS:
             self._decoders.clear()
@@ -171,7 +172,7 @@ class LenientDecoder(AlertDecoder):
         fields: dict[str, Any] = {}
         if self._paths:
             with suppress(UndecodableError):
-                fields = self.fields_of(message.value)
+                fields = self.fields_of(message.value, message.key)
         return ReceivedAlert(fields, message)
 
 

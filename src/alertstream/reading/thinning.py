@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from alertstream.avro.container.blocks import opened, with_body
-from alertstream.avro.schemas import Schemas, schema_of
+from alertstream.avro.container.blocks import with_body
+from alertstream.avro.schemas import Schemas
 from alertstream.avro.thinning import Thinner
 from alertstream.errors import Notice, SchemaError, UndecodableError
 from alertstream.kafka.messages import Message
 from alertstream.reading.decoder import MAX_DECODERS, ReportedOnce
+from alertstream.reading.envelope import SchemaKey, opened, schema_of
 
 WITHOUT = "alertstream.without"
 """Header of a message with fewer fields than it came with: their names."""
@@ -26,26 +27,26 @@ class Thinning:
         self._names = names
         self._schemas = schemas
         self._report = ReportedOnce(notice)
-        self._thinners: dict[int | bytes, Thinner] = {}
+        self._thinners: dict[SchemaKey, Thinner] = {}
 
     def __call__(self, message: Message) -> Message:
         """Return the message with null for the fields; as it is, if that cannot be."""
-        value = message.value or b""
         if not self._names:
             return message
         try:
-            key, body, start = opened(value)
+            key, body, start = opened(message.value, message.key)
             thinner = self._thinners.get(key) or self._new_thinner(key)
             thin = thinner.thin(body, start)
         except (SchemaError, UndecodableError):
             return message
         if not thinner.names:
             return message
-        value = body[:start] + thin if isinstance(key, int) else with_body(value, thin)
+        whole = message.value or b""
+        value = body[:start] + thin if body is whole else with_body(whole, thin)
         headers = (*message.headers, (WITHOUT, ",".join(thinner.names).encode()))
         return message._replace(value=value, headers=headers)
 
-    def _new_thinner(self, key: int | bytes) -> Thinner:
+    def _new_thinner(self, key: SchemaKey) -> Thinner:
         schema = schema_of(key, self._schemas)
         thinner = Thinner(schema, self._names)
         if not thinner.names:

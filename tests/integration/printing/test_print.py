@@ -292,13 +292,13 @@ def test_garbage_is_counted_and_the_rest_is_printed(kafka: str, stream: str) -> 
     wrong = [each for each in printed.objects if each["alert"] is None]
     assert len(printed.objects) == 123
     assert sorted((each["undecodable"], each["schema_id"], each["size"]) for each in wrong) == [
-        ("no wire-format header", None, 7),
-        ("no wire-format header", None, 13),
+        ("plain text, not Avro", None, 7),
+        ("plain text, not Avro", None, 13),
         ("unknown schema id 4242", 4242, 6),
     ]
     assert {(each["topic"], each["origin"]) for each in wrong} == {(stream, None)}
     assert "123 read = 120 printed + 0 skipped + 3 undecodable" in printed.err
-    assert printed.err.count("undecodable message: no wire-format header") == 1
+    assert printed.err.count("undecodable message: plain text, not Avro") == 1
     assert printed.err.count("undecodable message: unknown schema id 4242") == 1
     first = next(each["alert"]["diaSourceId"] for each in printed.objects if each["alert"])
     how = ("--where", f"source_id == {first}", "--fields", "band", "--exit-on-eof")
@@ -327,7 +327,7 @@ def dead_lettered(kafka: str, topic: str) -> tuple[str, list[bytes]]:
 REASONS = [
     "cut short",
     "unknown schema id 4242",
-    "no wire-format header",
+    "empty message",
     "unknown schema id 66051",
 ]
 

@@ -9,6 +9,7 @@ from tests.support.samples import FITS, WANTED, body_of, official_schema, sample
 
 from alertstream.avro.decoder import Decoder
 from alertstream.avro.schemas import parsed
+from alertstream.avro.thinning import Thinner
 from alertstream.errors import UndecodableError
 
 
@@ -87,3 +88,11 @@ def test_types_that_could_be_read_as_one_another_are_not(
     schema = parsed(record(union, "int"))
     for fields in (None, {"f0"}):
         assert repr(Decoder(schema, fields).decode(body + b"\0")["f0"]) == repr(value)
+
+
+def test_of_two_fields_of_one_name_the_last_counts() -> None:
+    fields = [{"name": name, "type": "int"} for name in ("twin", "other", "twin")]
+    schema = parsed({"type": "record", "name": "r", "fields": fields})
+    for wanted in (None, ("twin",), ("twin", "other")):
+        assert Decoder(schema, wanted).decode(b"\2\4\6")["twin"] == 3
+    assert Thinner(schema, ["twin"]).thin(b"\2\4\6") == b"\2\4\6"

@@ -8,10 +8,10 @@ import pytest
 from tests.support import samples
 from tests.support.samples import schema_id
 
-from alertstream.avro.container.blocks import opened
 from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.wire import pack, schema_id_of
 from alertstream.errors import UndecodableError
+from alertstream.reading.envelope import opened
 
 
 def test_wire_format_is_a_zero_and_a_big_endian_id() -> None:
@@ -19,7 +19,7 @@ def test_wire_format_is_a_zero_and_a_big_endian_id() -> None:
     assert opened(b"\x00\x00\x00\x03\xe8body") == (1000, b"\x00\x00\x00\x03\xe8body", 5)
 
 
-@pytest.mark.parametrize("message", [b"", b"\x00\x00\x00\x03", b"\x01\x00\x00\x03\xe8body"])
+@pytest.mark.parametrize("message", [b"\x00\x00\x00\x03", b"\x01\x00\x00\x03\xe8body"])
 def test_no_header(message: bytes) -> None:
     with pytest.raises(UndecodableError, match="no wire-format header"):
         opened(message)

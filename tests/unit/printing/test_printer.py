@@ -174,7 +174,7 @@ def test_undecodable_messages_are_shown_and_reported_once() -> None:
     batches, notices = Batches([junk(0), message(1), junk(2)]), []
     account = printed(batches, notices=notices)
     assert [json.loads(each)["alert"] is None for each in batches.events[:3]] == [True, False, True]
-    assert notices == ["undecodable message: no wire-format header · alerts[0]@0"]
+    assert notices == ["undecodable message: plain text, not Avro · alerts[0]@0"]
     assert account.as_lines() == ["3 read = 1 printed + 0 skipped + 2 undecodable"]
     assert printed(Batches([junk(0)]), format="csv").undecodable == 1
 

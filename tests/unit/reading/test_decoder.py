@@ -55,20 +55,20 @@ def test_lenient_decoder_takes_all_that_can_be_read() -> None:
 def test_what_cannot_be_decoded_is_counted_and_each_cause_reported_once() -> None:
     told: list[str] = []
     decoder = AlertDecoder(Schemas(), notice=told.append)
-    values = [pack(4242, b""), None, pack(4242, b"x"), b"garbage"]
+    values = [pack(4242, b""), None, pack(4242, b"x"), b'{"ra": 12.5}']
     found = [decoder.decode(message(value, offset)) for offset, value in enumerate(values)]
     causes = [each.cause for each in found if isinstance(each, Undecodable)]
     assert causes == [
         "unknown schema id 4242",
         "no content",
         "unknown schema id 4242",
-        "no wire-format header",
+        "JSON, not Avro",
     ]
     assert decoder.undecodable == 4
     assert told == [
         "undecodable message: unknown schema id 4242 · alerts[1]@0",
         "undecodable message: no content · alerts[1]@1",
-        "undecodable message: no wire-format header · alerts[1]@3",
+        "undecodable message: JSON, not Avro · alerts[1]@3",
     ]
 
 

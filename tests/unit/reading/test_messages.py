@@ -17,12 +17,12 @@ from tests.support.samples import (
     schema_id,
 )
 
-from alertstream.avro.container.blocks import opened
 from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.schemas import Schemas, package_folder
 from alertstream.avro.wire import pack
 from alertstream.errors import UndecodableError
 from alertstream.reading.decoder import AlertDecoder
+from alertstream.reading.envelope import opened
 from alertstream.sending.visits.encoders import container_encoder
 
 
@@ -38,7 +38,7 @@ def test_unknown_id_and_other_garbage() -> None:
     decoder = AlertDecoder(Schemas(), WANTED)
     for message, cause in (
         (None, "no content"),
-        (b"garbage", "no wire-format header"),
+        (b"\x9egarbage", "no wire-format header"),
         (pack(4242, b"x"), "unknown schema id 4242"),
         (pack(1000, b""), "cut short"),
         (b"Obj\x01garbage", "damaged container file"),

@@ -10,17 +10,17 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from io import SEEK_CUR, BytesIO
-from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
 
 import cramjam
 import fastavro
 
 from alertstream.avro.schema_tree import Schema
-from alertstream.avro.wire import HEADER_SIZE, schema_id_of
-from alertstream.errors import UndecodableError
+from alertstream.errors import UndecodableError, printable
 
 CONTAINER_MAGIC = b"Obj\x01"
+MESSAGES: Schema = {"type": "bytes"}
+"""Schema of a file that holds whole messages instead of alerts."""
 SCHEMA_ID = "alertstream.schema_id"
 """What in a container file's header keeps the id under which its records were sent."""
 
@@ -71,7 +71,8 @@ class Blocks:
 
     :param size: bytes of the file.
     :param max_block: instead of ``MAX_BLOCK``.
-    :raises Exception: of any type: it is not a container file, or damaged.
+    :raises UndecodableError: its codec is not supported.
+    :raises Exception: of any other type: it is not a container file, or damaged.
     """
 
     def __init__(self, file: BinaryIO, size: int, max_block: int | None = None) -> None:
@@ -84,6 +85,9 @@ class Blocks:
         self.schema = self.meta["avro.schema"]
         self.codec = self.meta.get("avro.codec", b"null")
         self.sync_marker: bytes = header["sync"]
+        if self.codec not in _DECOMPRESS:
+            codec = printable(self.codec.decode("latin-1"), 20)
+            raise UndecodableError(f"the codec {codec} is not supported", todo=_REWRITE)
         self._decompress, self._max_block = _DECOMPRESS[self.codec], max_block or MAX_BLOCK
         self._file = file
         self._size = size
@@ -136,26 +140,6 @@ class Blocks:
             if self.sync_marker in seen:
                 return True
         return False
-
-
-def opened(message: bytes) -> tuple[int | bytes, bytes, int]:
-    """Return a message's schema, as id or as JSON, and bytes with the place where its body starts.
-
-    :raises UndecodableError: it has no header, and is not a container file of one record either.
-    """
-    if not message.startswith(CONTAINER_MAGIC):
-        schema_id = schema_id_of(message)
-        if schema_id is None:
-            raise UndecodableError("no wire-format header")
-        return schema_id, message, HEADER_SIZE
-    try:
-        blocks = Blocks(BytesIO(message), len(message), MAX_MESSAGE_BLOCK)
-        found = [*islice(blocks.of_shard(), 2)]
-    except Exception as error:
-        raise UndecodableError("damaged container file") from error
-    if [count for count, _ in found] != [1]:
-        raise UndecodableError("container file without exactly one record")
-    return blocks.schema, found[0][1] or b"", 0
 
 
 def container_header(
@@ -213,3 +197,4 @@ _DECOMPRESS: dict[bytes, Callable[[bytes, int], bytes]] = {
     b"snappy": _snappy,
     b"zstandard": _zstandard,
 }
+_REWRITE = f"write it with {', '.join(each.decode() for each in _DECOMPRESS)}"

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Self
 
 import fastavro
 
 from alertstream.avro.container.blocks import (
+    MESSAGES,
     NOTHING,
     SCHEMA_ID,
     WHOLE,
@@ -22,18 +23,16 @@ from alertstream.avro.container.blocks import (
     CutShortError,
     Shard,
 )
+from alertstream.avro.container.foreign import open_container
 from alertstream.avro.decoder import Decoder
 from alertstream.avro.schema_tree import Schema
 from alertstream.avro.schemas import parsed
 from alertstream.avro.wire import varint
 from alertstream.errors import DataError, SchemaError, UndecodableError
 
-MESSAGES: Schema = {"type": "bytes"}
-"""Schema of a file that holds whole messages instead of alerts."""
-
 
 class ContainerFile:
-    """An Avro container file, open for reading.
+    """An Avro container file, open for reading, or what :func:`open_container` makes one of.
 
     ``schema`` is the parsed writer schema, ``schema_id`` the id that a recorded file keeps;
     ``holds_messages`` if they are whole messages, with or without a header, instead of alerts.
@@ -47,8 +46,9 @@ class ContainerFile:
         self.path = path
         self.records_read = 0
         with _readable(path, "not an Avro container file"), ExitStack() as opened:
-            self._file: BinaryIO = opened.enter_context(path.open("rb"))
-            self._size = path.stat().st_size or 1
+            self._file: BinaryIO = opened.enter_context(open_container(path))
+            self._size = self._file.seek(0, SEEK_END)
+            self._file.seek(0)
             self._blocks = Blocks(self._file, self._size)
             self.schema = schema_in(self._blocks.schema)
             self.holds_messages = self.schema is MESSAGES
@@ -236,6 +236,9 @@ def _readable(path: Path, what: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, DataError):
             raise
+        todo = "choose another file"
         if isinstance(error, SchemaError):
             what = f"the file's schema cannot be used: {error.what}"
-        raise DataError(what, where=str(path), todo="choose another file") from error
+        elif isinstance(error, UndecodableError) and error.todo:
+            what, todo = error.what, error.todo
+        raise DataError(what, where=str(path), todo=todo) from error

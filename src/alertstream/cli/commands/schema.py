@@ -158,13 +158,19 @@ def schema_named(text: str, schemas: Schemas) -> Schema:
     from alertstream.avro.container.file import ContainerFile
     from alertstream.avro.registry import RegistrySchemas
     from alertstream.avro.schemas import read_schema
+    from alertstream.reading.envelope import opened, schema_of
 
     path = Path(text)
     if path.suffix == ".avsc":
         return read_schema(path)
-    if path.is_file() or path.suffix == ".avro":
+    if path.is_file() or path.name.endswith((".avro", ".gz")):
         with ContainerFile(path) as container:
-            return container.schema
+            if not container.holds_messages:
+                return container.schema
+            key, *_ = opened(next(iter(container), b""))
+        if isinstance(key, bytes):
+            return schema_of(key, schemas)
+        return _result_of(schemas.look_up(key))
     if isinstance(schemas, RegistrySchemas) and not text.isdecimal():
         raise UsageError(
             f"a registry does not know version {text}",

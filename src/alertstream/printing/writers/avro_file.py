@@ -15,9 +15,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from alertstream.avro.container.blocks import MAX_HEADER, container_header, opened
-from alertstream.avro.container.file import MESSAGES, container_tail, schema_in
-from alertstream.avro.schemas import Schemas, canonical_fingerprint, schema_of
+from alertstream.avro.container.blocks import MAX_HEADER, MESSAGES, container_header
+from alertstream.avro.container.file import container_tail, schema_in
+from alertstream.avro.schemas import Schemas, canonical_fingerprint
 from alertstream.avro.wire import varint
 from alertstream.errors import Notice
 from alertstream.kafka.messages import Message
@@ -25,6 +25,7 @@ from alertstream.kafka.topics import UNDECODABLE_SUFFIX
 from alertstream.printing.writers import Writer
 from alertstream.printing.writers.messages_file import MessagesFile
 from alertstream.reading.decoder import ReceivedAlert
+from alertstream.reading.envelope import SchemaKey, opened, schema_of
 from alertstream.reading.recording import beside
 from alertstream.system.files import free_name, locked, writing
 
@@ -57,7 +58,7 @@ class AvroFile(Writer):
         self._schemas = schemas
         self._notice = notice
         self._files: dict[Path, _Appender] = {}
-        self._by_schema: dict[int | bytes, _Appender] = {}
+        self._by_schema: dict[SchemaKey, _Appender] = {}
         self._main_schema = _fingerprint_in(path)
 
     def __exit__(self, *_: object) -> None:
@@ -69,7 +70,7 @@ class AvroFile(Writer):
         return partial(self._add, alert.message)
 
     def _add(self, message: Message) -> None:
-        key, content, start = opened(message.value or b"")
+        key, content, start = opened(message.value, message.key)
         appender = self._by_schema.get(key) or self._appender(key)
         if appender is None:
             self.add_undecodable(message)
@@ -93,7 +94,7 @@ class AvroFile(Writer):
         self.flush()
         return sorted(self._files)
 
-    def _appender(self, key: int | bytes) -> _Appender | None:
+    def _appender(self, key: SchemaKey) -> _Appender | None:
         """Return the file for a schema; None if there are too many, or it is too large for one."""
         schema = schema_of(key, self._schemas)
         own = canonical_fingerprint(schema)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alertstream.alert.surveys import QUANTITIES, field_paths, survey_of, surveys
-from alertstream.avro.container.blocks import opened
 from alertstream.avro.schema_tree import Schema, Type, find, tree
-from alertstream.avro.schemas import Schemas, schema_of
+from alertstream.avro.schemas import Schemas
 from alertstream.errors import UndecodableError
 from alertstream.printing.writers import Writer
 from alertstream.reading.decoder import ReceivedAlert
+from alertstream.reading.envelope import opened, schema_of
 from alertstream.system.extras import extra
 from alertstream.system.files import Part, writing
 
@@ -88,7 +88,7 @@ class ParquetFile(Writer):
     def prepare(self, alert: ReceivedAlert, triplet: Triplet | None) -> Callable[[], None]:
         """Return what takes an alert's row, if its fields have the types of the columns."""
         if self._columns is None:
-            own = schema_of(opened(alert.message.value or b"")[0], self._schemas)
+            own = schema_of(opened(alert.message.value, alert.message.key)[0], self._schemas)
             columns = [(name, _column_type(name, own, self._schemas)) for name in self._fields]
             self._columns = pyarrow.schema(columns)
         try:

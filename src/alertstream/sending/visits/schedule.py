@@ -27,6 +27,8 @@ MAX_DELAY = 1.9
 """Intervals after which the last detector's alerts arrive at the latest."""
 TOGETHER = 0.01
 """Seconds."""
+ENDINGS = (".avro", ".avro.gz")
+"""Of the names of files of alerts in a folder."""
 
 
 class Clock:
@@ -202,7 +204,8 @@ def files_of(visits: Iterable[VisitFiles]) -> list[Path]:
 def visits_in(paths: Sequence[Path]) -> list[VisitFiles]:
     """Return the visits that ``paths`` name: container files, and what is in folders.
 
-    In a folder, each ``.avro`` file is a visit, and each folder of such files, sorted by name.
+    In a folder, each ``.avro`` or ``.avro.gz`` file is a visit, and each folder of such files,
+    sorted by name.
 
     :raises DataError: a path is not there, or a folder has no such file.
     """
@@ -222,6 +225,6 @@ def _visits_at(path: Path) -> list[VisitFiles]:
 
 
 def _alert_files(path: Path) -> tuple[Path, ...]:
-    """Return the ``.avro`` file that a path is, or those in the folder that it is."""
-    files = path.glob("*.avro") if path.is_dir() else [path]
-    return tuple(sorted(each for each in files if each.suffix == ".avro" and each.is_file()))
+    """Return the file of alerts that a path is, or those in the folder that it is."""
+    files = path.iterdir() if path.is_dir() else [path]
+    return tuple(sorted(each for each in files if each.name.endswith(ENDINGS) and each.is_file()))
