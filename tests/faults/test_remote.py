@@ -27,15 +27,15 @@ from tests.support.commands import run, start, stop, until
 from tests.support.credentials import USERS, Files
 from tests.support.lock_kafka import ROOT
 from tests.support.registry_service import RegistryService, ask
-from tests.support.secure_kafka import Right, admin, broker, grant, secured, topics_and_groups
+from tests.support.secure_kafka import Right, admin, broker, secured, topics_and_groups
 
 pytestmark = pytest.mark.slow
 KILLS, MEMBERS, PARTITIONS = 20, 3, 5
 PAGE = (ROOT / "docs/real-stream.md").read_text()
 TOPIC = "alerts-simulated"
 RIGHTS: list[Right] = [
-    *(("ada", "topic", TOPIC, right) for right in ("read", "describe", "describe configs")),
-    ("ada", "group", "ada*", "all"),
+    ("ada", "read,describe,describe-configs", "topic", TOPIC),
+    ("ada", "all", "group", "ada*"),
 ]
 BRIGHT = 36_307.8
 """Of magnitude 20, nJy."""
@@ -100,8 +100,7 @@ def source(tmp_path: Path) -> Iterator[tuple[Source, Files]]:
     folder = tmp_path / "source"
     folder.mkdir()
     files = Files(folder)
-    with broker(folder, "--data-dir", folder, *secured(files)) as address:
-        asyncio.run(grant(admin(address, files), RIGHTS))
+    with broker(folder, "--data-dir", folder, *secured(files, RIGHTS)) as address:
         yield Source(address, files), files
 
 

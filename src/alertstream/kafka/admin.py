@@ -25,6 +25,10 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.metadata import MetadataRequest
 
 from alertstream.errors import TopicError, UsageError
+from alertstream.kafka._aiokafka.acls import KINDS as KINDS
+from alertstream.kafka._aiokafka.acls import OPERATIONS as OPERATIONS
+from alertstream.kafka._aiokafka.acls import Acl as Acl
+from alertstream.kafka._aiokafka.acls import converge
 from alertstream.kafka._aiokafka.clients import KafkaAdminClient, KafkaConsumer
 from alertstream.kafka._aiokafka.topic_ids import MetadataWithIds
 from alertstream.kafka.clients import admin_client, mapped, open_client, patiently
@@ -192,6 +196,15 @@ def _check_made(connection: Connection, response: Any) -> None:
             where=connection.bootstrap,
             todo="choose another name, --partitions or --replication",
         )
+
+
+async def set_acls(connection: Connection, acls: Collection[Acl]) -> None:
+    """Make these the only rights that there are.
+
+    :raises BrokerError: Kafka cannot be reached, or refuses.
+    """
+    async with admin_client(connection) as admin:
+        await _answer(admin, lambda: converge(admin, acls))
 
 
 async def has_committed(connection: Connection, group: str, names: Iterable[str]) -> bool:

@@ -92,7 +92,10 @@ def test_runs_until_ctrl_c(launch: Callable[..., Command], ready: Path, tmp_path
 
     ended = stop(process)
     assert (ended.status, ended.err) == (0, "")
-    assert ended.lines == [f"Kafka is ready at {bootstrap} (Ctrl-C ends it)"]
+    assert ended.lines == [
+        f"Kafka is ready at {bootstrap} (Ctrl-C ends it"
+        " and forgets all topics: --data-dir DIR keeps them)"
+    ]
     assert not ready.exists()
     nothing_left(tmp_path)
 
@@ -242,6 +245,7 @@ async def _in_sync(admin: AIOKafkaAdminClient, count: int) -> dict[str, Any]:
     [
         (("--nodes", 2), "--nodes must be 1 or 3, not 2"),
         (("--port", 70000), "70000"),
+        (("--reset",), "--reset has nothing to remove"),
         (("--port", 65534, "--nodes", 3), "65534"),
     ],
 )

