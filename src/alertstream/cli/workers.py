@@ -91,6 +91,26 @@ async def _reports(process: Process) -> AsyncIterator[dict[str, Any]]:
             yield json.loads(line)
 
 
+async def reports_of(
+    commands: Sequence[Command], stop: asyncio.Event, take: Callable[[dict[str, Any]], None]
+) -> None:
+    """Have several processes work until they end, and take what each reports.
+
+    :raises WorkerError: one has failed; the others have gone on.
+    """
+
+    async def follow(number: int, command: Command) -> WorkerError | None:
+        async with worker(command, stop) as process:
+            async for reported in _reports(process):
+                take(reported)
+            status = await process.wait()
+            return WorkerError(number, status) if status else None
+
+    followed = (follow(number, command) for number, command in enumerate(commands, 1))
+    if failed := [each for each in await asyncio.gather(*followed) if each]:
+        raise failed[0]
+
+
 async def filter_with_workers(
     commands: Sequence[Command],
     account: FilterAccount,
