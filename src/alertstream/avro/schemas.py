@@ -33,8 +33,12 @@ from alertstream.system.files import writing
 MAX_NAME = 256
 """Characters of a field's name or a symbol, which each of an alert's values may repeat in JSON."""
 
+FIRST_DERIVED = 10**9
+"""Of the ids that follow from schemas, of which there are as many: registries begin at 1."""
+
 TYPE_NAMES = (*PRIMITIVES, "array", "enum", "error", "fixed", "map", "record", "union")
 """What the Avro specification names types; no schema's own type is named so."""
+ABOUT_KEEPING = "register it: --registry URL, or keep it for its readers: --schemas DIR"
 _FIRST = ("type", "name", "namespace", "doc")
 _LSST_NAME = re.compile(r"lsst\.v(\d+)_(\d+)\.alert")
 
@@ -60,6 +64,11 @@ def canonical_fingerprint(schema: Schema) -> str:
     Schemas with equal fingerprints read the same bytes, however they are documented.
     """
     return str(fingerprint(to_parsing_canonical_form(schema), "SHA-256"))
+
+
+def derived_id(schema: Schema) -> int:
+    """Return the id that follows from what a schema reads: it is the same everywhere and always."""
+    return FIRST_DERIVED + int(canonical_fingerprint(schema)[:16], 16) % FIRST_DERIVED
 
 
 class Schemas:
@@ -117,18 +126,25 @@ class Schemas:
     ) -> int:
         """Return the id under which alerts written with ``schema`` are sent.
 
+        Where its name has no version, that is an id under which it is known, or else
+        :func:`derived_id`, if there is a folder to keep it in.
+
         :param subject: under which a registry has it; folders have none.
         :param stated: id of a schema whose name has no version, as its file states it.
-        :raises SchemaError: there is no version, or the schema known under it reads other bytes.
+        :raises SchemaError: there is no id, or the schema known under it reads other bytes.
         """
         name = schema["name"]
         schema_id = stated if version_id(name) is None else version_id(name)
         if schema_id is None:
-            what = f"the schema name {name} has no version"
-            raise SchemaError(what, todo="give an id with --schema-id")
+            schema_id = next((each for each in self.ids() if self.has(each, schema)), None)
+        if schema_id is None and self.keep_in is None:
+            what = f"no schema id follows from the name {name}, which has no version"
+            raise SchemaError(what, todo=f"{ABOUT_KEEPING}, under an id of its own")
+        if schema_id is None:
+            schema_id = derived_id(schema)
         if schema_id in self.ids() and not self.has(schema_id, schema):
-            what = f"the schema differs from the {name} known as id {schema_id}"
-            raise SchemaError(what, todo="give another id with --schema-id")
+            what = f"the schema {name} differs from the one known as id {schema_id}"
+            raise SchemaError(what, todo=f"{ABOUT_KEEPING}, with another id: --schema-id ID")
         return schema_id
 
     def has(self, schema_id: int, schema: Schema) -> bool:

@@ -65,6 +65,7 @@ async def send(
         schema_id=schema_id,
         topic=topic,
         subject=subject,
+        notice=_log.warning,
     )
     target = (await make_topics(connection, [topic], TopicLayout(partitions, replication)))[topic]
     options = SendOptions(target, interval, limit)

@@ -128,7 +128,7 @@ def test_files(kafka: str, tmp_path: Path) -> None:
     schema = tmp_path / f"{COMMANDS}.avsc"
     schema.write_text(json.dumps(SCHEMA | {"fields": SCHEMA["fields"][:2]}))
     for form in ("text", "json"):
-        how = ("--data", folder, "--interval", 0, "--schema-id", 1, "--format", form)
+        how = ("--data", folder, "--interval", 0, "--schemas", tmp_path / "known", "--format", form)
         assert shown("send", kafka, "sent-text", *how).status == 0
         shown("filter", "--dry-run", file, "--where", f"band == '{COMMANDS}'", "--format", form)
     shown("schema", "show", file)
@@ -150,10 +150,21 @@ def test_files(kafka: str, tmp_path: Path) -> None:
 @pytest.mark.hostile("12: a terminal that shows what commands it")
 @pytest.mark.parametrize("what", ["print", "monitor", "send"])
 def test_terminals(kafka: str, stream: str, what: str, tmp_path: Path) -> None:
+    kept = ("--schemas", tmp_path / "known")
     arguments = {
         "print": ("print", kafka, stream, "--exit-on-eof"),
         "monitor": ("monitor", kafka, stream, "--exit-on-eof"),
-        "send": ("send", kafka, "sent-text", "--interval", 0, "--schema-id", 1, "--data", tmp_path),
+        "send": (
+            "send",
+            kafka,
+            "sent-text",
+            "--interval",
+            0,
+            "--data",
+            tmp_path,
+            "--schemas",
+            tmp_path / "known",
+        ),
     }
     write_container(tmp_path / f"[link=evil]{COMMANDS}.avro", SCHEMA, [ALERT] * 3, sync_interval=1)
     out = tmp_path / "out" if what == "send" else None

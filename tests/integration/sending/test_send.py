@@ -159,17 +159,23 @@ def test_ctrl_c_between_bursts_ends_with_an_account(
     assert (unsent in ended.err) == bool(repeat)
 
 
-def test_schema_of_unknown_name_needs_an_id(kafka: str, topic: str, tmp_path: Path) -> None:
+def test_schema_without_a_version_is_kept_for_its_readers(
+    kafka: str, topic: str, tmp_path: Path
+) -> None:
     own = {"type": "record", "name": "mine.alert", "fields": [{"name": "n", "type": "long"}]}
     path = write_container(tmp_path / "mine.avro", own, [{"n": 1}, {"n": 2}])
     refused = run("send", kafka, topic, "--data", path, "--interval", 0)
     assert refused.status == 1
-    assert refused.err.startswith("error: the schema name mine.alert has no version")
-    assert "--schema-id" in refused.err
+    assert refused.err.startswith("error: no schema id follows from the name mine.alert")
+    assert "--schemas" in refused.err
     folder = tmp_path / "schemas"
-    how = ("--interval", 0, "--schema-id", 4242, "--schemas", folder)
-    assert run("send", kafka, topic, "--data", path, *how).status == 0
-    assert {m.value for m in raw_kafka.read(kafka, topic)} == {pack(4242, b"\2"), pack(4242, b"\4")}
+    sent = run("send", kafka, topic, "--data", path, "--interval", 0, "--schemas", folder)
+    assert sent.status == 0, sent.err
+    (kept,) = folder.iterdir()
+    number = int(kept.stem)
+    assert f"mine.alert is kept as schema id {number} in {folder}" in sent.err
+    values = {message.value for message in raw_kafka.read(kafka, topic)}
+    assert values == {pack(number, b"\2"), pack(number, b"\4")}
     printed = run("print", kafka, topic, "--schemas", folder, "--format", "json", "--exit-on-eof")
     assert {each["alert"]["n"] for each in printed.objects} == {1, 2}
 

@@ -113,6 +113,7 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
         from alertstream.kafka.producer import producer
         from alertstream.sending.sender import send
         from alertstream.sending.visits.encoders import message_encoders
+        from alertstream.sending.visits.recordings import keyed_files
         from alertstream.sending.visits.schedule import Cadence, Clock, bursts, files_of, replayed
 
         self._require_sense()
@@ -133,6 +134,8 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
                 schema_id=self.schema_id,
                 topic=self.topic,
                 subject=self.subject,
+                keyed=keyed_files(visits) if self.replay else (),
+                notice=notice,
             )
             options = self._options(await self._topic(connection, visits), visits, (number - 1, of))
             with nullcontext(_Reported()) if self.worker else send_progress() as progress:

@@ -6,7 +6,7 @@ files that hold whole messages, which are sent unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from alertstream.alert.surveys import survey_of
 from alertstream.avro.container.blocks import container_header
 from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.schema_tree import Schema
-from alertstream.avro.schemas import Schemas, write_schema
+from alertstream.avro.schemas import ABOUT_KEEPING, Schemas, write_schema
 from alertstream.avro.wire import pack, varint
-from alertstream.errors import SchemaError, UsageError
+from alertstream.errors import Notice, SchemaError, UsageError
 
 SUBJECTS = {"topic": "{topic}-value", "record": "{record}", "topic-record": "{topic}-{record}"}
 """Where a registry has a topic's schemas, by Confluent's subject name strategies."""
@@ -50,21 +50,29 @@ async def message_encoders(
     schema_id: int | None = None,
     topic: str = "",
     subject: str = "topic",
+    keyed: Collection[Path] = (),
+    notice: Notice = lambda text: None,
 ) -> dict[Path, Encoder]:
     """Look into every file, and return how its messages are made; keep its schema, if it is new.
 
     :param schema_id: id to send under, instead of the one that follows from a file's schema.
     :param topic: to send to.
+    :param keyed: files whose messages have their schema as their key: they are bodies alone.
+    :param notice: called when a schema is kept.
     :param subject: one of ``SUBJECTS``, or a name, under which a registry has the schemas.
     :raises UsageError: there is an id for a file of whole messages.
     :raises DataError: a file is not a container file.
-    :raises SchemaError: no id follows from a file's schema, or it contradicts a known one.
+    :raises SchemaError: no id follows from a file's schema, it contradicts a known one, or nobody
+        would know the id that is given.
     :raises RegistryError: the registry that says the ids cannot be reached, or refuses.
     """
     found: dict[Path, Encoder] = {}
     for path in files:
         with ContainerFile(path) as container:
             schema, stated = container.schema, container.schema_id
+        if path in keyed:
+            found[path] = unchanged
+            continue
         if container.holds_messages:
             if schema_id is not None:
                 what = "the file holds whole messages, with their ids"
@@ -74,14 +82,41 @@ async def message_encoders(
         if schema_id is None and survey_of(schema).containers:
             found[path] = container_encoder(schema)
             continue
-        number = schema_id
-        if number is None:
-            named = SUBJECTS.get(subject, "").format(topic=topic, record=schema["name"])
-            number = await schemas.id_for(schema, named or subject, stated)
+        try:
+            number = schema_id
+            if number is None:
+                named = SUBJECTS.get(subject, "").format(topic=topic, record=schema["name"])
+                number = await schemas.id_for(schema, named or subject, stated)
+            await _keep(schema, number, schemas, notice, is_given=schema_id is not None)
+        except SchemaError as error:
+            where = error.where or str(path)
+            raise SchemaError(error.what, where=where, todo=error.todo) from error
         found[path] = wire_encoder(number)
-        if schemas.keep_in:
-            with suppress(SchemaError):
-                await schemas.look_up(number)
-            if not schemas.has(number, schema):
-                write_schema(schema, number, schemas.keep_in)
     return found
+
+
+async def _keep(
+    schema: Schema, number: int, schemas: Schemas, notice: Notice, *, is_given: bool
+) -> None:
+    """Keep a schema for those who will read, if it is not known under its id.
+
+    :param is_given: whether it is the user who says the id.
+    :raises SchemaError: such an id is another schema's, or nobody would know what it means.
+    """
+    # Where a registry is, such an id is a convention that it does not know.
+    must_be_known = is_given and schemas.known_in_advance
+    if schemas.keep_in is None and not must_be_known:
+        return
+    with suppress(SchemaError):
+        await schemas.look_up(number)
+    if schemas.has(number, schema):
+        return
+    if must_be_known and number in schemas.ids():
+        what = f"schema id {number} is that of another schema than {schema['name']}"
+        raise SchemaError(what, todo="choose another --schema-id")
+    if schemas.keep_in is None:
+        what = f"nobody would know what schema id {number} means"
+        raise SchemaError(what, todo=ABOUT_KEEPING)
+    write_schema(schema, number, schemas.keep_in)
+    what = f"{schema['name']} is kept as schema id {number} in {schemas.keep_in}"
+    notice(f"{what}: its readers need that folder, with --schemas")

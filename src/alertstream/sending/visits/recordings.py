@@ -12,6 +12,7 @@ from alertstream.alert.surveys import field_paths, survey_of
 from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.decoder import Decoder
 from alertstream.errors import DataError, UndecodableError
+from alertstream.reading.envelope import is_schema
 from alertstream.reading.recording import Kept, beside, kept_messages
 from alertstream.sending.visits.schedule import Recorded, VisitFiles
 
@@ -72,6 +73,16 @@ def recorded_visits(paths: Iterable[Path]) -> list[VisitFiles]:
     return visits
 
 
+def keyed_files(visits: Iterable[VisitFiles]) -> set[Path]:
+    """Return the files of which a recorded message had its schema as its key."""
+    return {
+        each.path
+        for each in visits
+        for record in each.records or ()
+        if record.message and is_schema(record.message.key)
+    }
+
+
 def _by_visit(container: ContainerFile, kept: dict[int, Kept]) -> list[VisitFiles]:
     """Return a file's visits in the order of their first records."""
     # ZTF numbers the quadrants of an exposure, each by itself.
@@ -83,7 +94,7 @@ def _by_visit(container: ContainerFile, kept: dict[int, Kept]) -> list[VisitFile
     for start, body in container.places():
         if body is None:
             raise DataError("the file was not made by print --save", where=str(container.path))
-        last = kept.get(start, last and Kept(last.partition, last.timestamp, None, ()))
+        last = kept.get(start, last and _like(last))
         if last:
             # A partition keeps its order, whatever its timestamps say.
             time = latest[last.partition] = max(last.timestamp, latest.get(last.partition, 0))
@@ -93,3 +104,8 @@ def _by_visit(container: ContainerFile, kept: dict[int, Kept]) -> list[VisitFile
         VisitFiles(container.path, (container.path,), tuple(sorted(each, key=lambda r: r.time)))
         for each in found.values()
     ]
+
+
+def _like(last: Kept) -> Kept:
+    """Return how a message came that is not kept, as far as the one before it says so."""
+    return last._replace(key=last.key if is_schema(last.key) else None, headers=())
