@@ -29,6 +29,7 @@ from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.messages import Offsets, next_offsets
 from alertstream.kafka.subscription import Subscription
 from alertstream.reading.decoder import AlertDecoder, ReceivedAlert, decodable
+from alertstream.reading.envelope import GivenSchemas, schema_from
 
 COMMIT_INTERVAL = 1.0
 """Seconds from one commit of a group's offsets to the next."""
@@ -45,6 +46,7 @@ async def read(
     until: int | datetime | None = None,
     exit_on_eof: bool = False,
     fields: Collection[str] | None = None,
+    schema: str | Path | None = None,
     schemas: str | Path | Sequence[str | Path] = (),
     registry: str | None = None,
     registry_login: tuple[str, str] | None = None,
@@ -66,16 +68,22 @@ async def read(
     :param exit_on_eof: end where the partitions ended when reading began.
     :param fields: quantities and dotted paths to decode, as of a filter; None decodes everything,
         which takes many times as long.
+    :param schema: file with the one schema of all messages, with or without a header: ``.avsc``,
+        or a file of alerts.
     :param schemas: folders of ``.avsc`` files, besides the package's own schemas.
     :param registry: URL of a schema registry that says what an id means.
     :param registry_login: user name and password for it.
+    :raises SchemaError: the schema that is given cannot be read, or is not valid.
     :raises TopicError: a topic does not exist.
     :raises BrokerError: Kafka cannot be reached, or refuses. A connection that is lost is restored.
     :raises RegistryError: the registry refuses. One that is not available is waited for.
     """
     names = (topics,) if isinstance(topics, str) else tuple(topics)
     paths = None if fields is None else field_paths(fields)
-    decoder = AlertDecoder(schemas_from(schemas, registry, registry_login), paths, _log.warning)
+    known = schemas_from(schemas, registry, registry_login)
+    if schema is not None:
+        known = GivenSchemas(schema_from(Path(schema)))
+    decoder = AlertDecoder(known, paths, _log.warning)
     subscription = Subscription(names, group, start, until, exit_on_eof)
     stop = asyncio.Event()
     done: Offsets = {}

@@ -126,7 +126,7 @@ class AlertDecoder:
         """Return what decodes a message, whose it is, and bytes with its body's place."""
         if isinstance(value, Unreadable):
             raise UndecodableError(value.cause)
-        schema, body, start = opened(value, key)
+        schema, body, start = opened(value, key, self._schemas)
         decoder, survey = self._decoders.get(schema) or self._new_decoder(
             schema, "the schema in the key: " if body is value else "container file: "
         )

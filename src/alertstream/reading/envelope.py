@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 from io import BytesIO
 from itertools import islice
+from pathlib import Path
 
 from alertstream.avro.container.blocks import CONTAINER_MAGIC, MAX_HEADER, MAX_MESSAGE_BLOCK, Blocks
+from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.container.foreign import kind_of
-from alertstream.avro.schemas import Schema, Schemas, parsed
+from alertstream.avro.decoder import Decoder
+from alertstream.avro.schemas import Schema, Schemas, parsed, plain_schema, read_schema
 from alertstream.avro.wire import HEADER_SIZE, schema_id_of
 from alertstream.errors import SchemaError, UndecodableError
 from alertstream.kafka.messages import Message
@@ -20,20 +23,84 @@ from alertstream.kafka.messages import Message
 MAX_BLOCKS = 16
 """Blocks of a message that is a container file; all but one are empty."""
 
+MAX_HEADERS = 32
+"""Headers that are known to be some, where one schema is for all."""
+
 SchemaKey = int | bytes
 """A schema's id, or itself as JSON."""
 
 
-def opened(value: bytes | None, key: bytes | None = None) -> tuple[SchemaKey, bytes, int]:
+class GivenSchemas(Schemas):
+    """One schema for all messages: with a header, whatever id that names, and without one.
+
+    A container file has its own schema, all the same.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__()
+        self._schema = schema
+        self._as_json = json.dumps(plain_schema(schema)).encode()
+        self._decoder = Decoder(schema, ())
+        self._headers: set[bytes] = set()
+
+    def ids(self) -> list[int]:
+        """Return an id, which stands for all."""
+        return [0]
+
+    def by_id(self, schema_id: int) -> Schema:
+        """Return the schema."""
+        return self._schema
+
+    def opened(self, value: bytes) -> tuple[SchemaKey, bytes, int]:
+        """Return what :func:`opened` does, for a message that is not a container file."""
+        schema_id = schema_id_of(value)
+        if schema_id is not None and self._has_header(value):
+            return schema_id, value, HEADER_SIZE
+        return self._as_json, value, 0
+
+    def _has_header(self, value: bytes) -> bool:
+        """Return whether the body comes after a header, and does not just begin like one."""
+        header = value[:HEADER_SIZE]
+        if header not in self._headers:
+            try:
+                self._decoder.decode(value, HEADER_SIZE)
+            except UndecodableError:
+                return False
+            if len(self._headers) < MAX_HEADERS:
+                self._headers.add(header)
+        return True
+
+
+def schema_from(path: Path) -> Schema:
+    """Return the schema that a file is (``.avsc``), or that a file's alerts have.
+
+    :raises SchemaError: it cannot be read, or is not valid.
+    :raises DataError: as for :class:`ContainerFile`.
+    """
+    if path.suffix in (".avsc", ".json"):
+        return read_schema(path)
+    with ContainerFile(path) as container:
+        if container.holds_messages:
+            what = "the file has messages without their schema"
+            raise SchemaError(what, where=str(path), todo="give an .avsc file")
+        return container.schema
+
+
+def opened(
+    value: bytes | None, key: bytes | None = None, schemas: Schemas | None = None
+) -> tuple[SchemaKey, bytes, int]:
     """Return what a message's schema is, and bytes with the place where its body starts.
 
     :param key: the message's.
+    :param schemas: in which ids are looked up.
     :raises UndecodableError: it has no header, and is nothing else that has a schema.
     """
     if value is None:
         raise UndecodableError("no content")
     if value.startswith(CONTAINER_MAGIC):
         return _in_container(value)
+    if isinstance(schemas, GivenSchemas):
+        return schemas.opened(value)
     if key is not None and is_schema(key):
         return key, value, 0
     schema_id = schema_id_of(value)

@@ -34,7 +34,7 @@ class Thinning:
         if not self._names:
             return message
         try:
-            key, body, start = opened(message.value, message.key)
+            key, body, start = opened(message.value, message.key, self._schemas)
             thinner = self._thinners.get(key) or self._new_thinner(key)
             thin = thinner.thin(body, start)
         except (SchemaError, UndecodableError):

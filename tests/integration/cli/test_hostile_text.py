@@ -154,17 +154,7 @@ def test_terminals(kafka: str, stream: str, what: str, tmp_path: Path) -> None:
     arguments = {
         "print": ("print", kafka, stream, "--exit-on-eof"),
         "monitor": ("monitor", kafka, stream, "--exit-on-eof"),
-        "send": (
-            "send",
-            kafka,
-            "sent-text",
-            "--interval",
-            0,
-            "--data",
-            tmp_path,
-            "--schemas",
-            tmp_path / "known",
-        ),
+        "send": ("send", kafka, "sent-text", "--interval", 0, "--data", tmp_path, *kept),
     }
     write_container(tmp_path / f"[link=evil]{COMMANDS}.avro", SCHEMA, [ALERT] * 3, sync_interval=1)
     out = tmp_path / "out" if what == "send" else None

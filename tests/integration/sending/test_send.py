@@ -159,9 +159,7 @@ def test_ctrl_c_between_bursts_ends_with_an_account(
     assert (unsent in ended.err) == bool(repeat)
 
 
-def test_schema_without_a_version_is_kept_for_its_readers(
-    kafka: str, topic: str, tmp_path: Path
-) -> None:
+def test_schema_without_a_version_is_kept(kafka: str, topic: str, tmp_path: Path) -> None:
     own = {"type": "record", "name": "mine.alert", "fields": [{"name": "n", "type": "long"}]}
     path = write_container(tmp_path / "mine.avro", own, [{"n": 1}, {"n": 2}])
     refused = run("send", kafka, topic, "--data", path, "--interval", 0)

@@ -5,17 +5,26 @@ from __future__ import annotations
 import gzip
 import json
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import fastavro
 import pytest
-from tests.support.samples import FITS, body_of, official_schema, sample_alert, with_images
+from tests.support.samples import (
+    FITS,
+    body_of,
+    official_schema,
+    sample_alert,
+    with_images,
+    write_container,
+)
 
-from alertstream.avro.schemas import Schemas, plain_schema
-from alertstream.errors import UndecodableError
+from alertstream.avro.schemas import Schemas, parsed, plain_schema
+from alertstream.avro.wire import pack
+from alertstream.errors import SchemaError, UndecodableError
 from alertstream.kafka.messages import Message
 from alertstream.reading.decoder import AlertDecoder, Undecodable
-from alertstream.reading.envelope import opened, schema_id_in
+from alertstream.reading.envelope import GivenSchemas, opened, schema_from, schema_id_in
 from alertstream.reading.thinning import Thinning
 
 ALERT = with_images("10.0", cutoutScience=FITS)
@@ -117,3 +126,40 @@ def test_a_codec_that_is_not_supported() -> None:
 def test_what_a_message_is_that_is_no_alert(value: bytes | str | None, cause: str) -> None:
     with pytest.raises(UndecodableError, match=f"^{cause}$"):
         opened(value.encode() if isinstance(value, str) else value)
+
+
+def test_one_schema_for_all_messages_with_or_without_a_header() -> None:
+    decoder = AlertDecoder(GivenSchemas(official_schema("10.0")))
+    wire = pack(7, BODY)
+    for value in (wire, BODY, wire, container(official_schema("10.0"), [ALERT])):
+        assert decoder.decode(Message("t", 0, 0, 0, b"key", value)) == ALERT
+    for key in (b'{"type": "record", "fields": []}', KEY):
+        assert decoder.decode(Message("t", 0, 0, 0, key, BODY)) == ALERT
+    for value in (b"", b"{}", wire[:-1], BODY[:-1], None):
+        assert isinstance(decoder.decode(Message("t", 0, 0, 0, None, value)), Undecodable)
+
+
+def test_one_schema_for_bodies_that_begin_like_a_header() -> None:
+    given = GivenSchemas(parsed(OF_SPARK))
+    decoder = AlertDecoder(given)
+    for body, visit in (
+        (b"\0\0\0\x02", 1),
+        (b"\0\xf0\xa2\4\0\x04", 2),
+        (b"\0\0\0\3\xe8\0\0\0\x06", 3),
+    ):
+        assert decoder.decode(Message("t", 0, 0, 0, None, body))["visit"] == visit
+    thin = Thinning(["visit"], given, pytest.fail)(Message("t", 0, 0, 0, None, b"\0\0\0\x02"))
+    assert thin.value == b"\0\0\2"
+
+
+def test_a_schema_from_a_file(tmp_path: Path) -> None:
+    name = official_schema("10.0")["name"]
+    (tmp_path / "s.avsc").write_text(json.dumps(official_schema("10.0")))
+    write_container(tmp_path / "a.avro", official_schema("10.0"), [ALERT])
+    assert schema_from(tmp_path / "s.avsc")["name"] == name
+    assert schema_from(tmp_path / "a.avro")["name"] == name
+    (tmp_path / "m.avro").write_bytes(pack(1000, BODY))
+    (tmp_path / "bad.avsc").write_text("{")
+    for bad, cause in (("m.avro", "without their schema"), ("bad.avsc", "JSON"), ("no.avsc", "cannot be read")):
+        with pytest.raises(SchemaError, match=cause):
+            schema_from(tmp_path / bad)

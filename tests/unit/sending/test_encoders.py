@@ -70,7 +70,7 @@ def test_what_nobody_could_decode_is_refused(path: Path, tmp_path: Path) -> None
     with pytest.raises(SchemaError, match=f"nobody would know what schema id 77 means · {hint}"):
         encoded(path, schema_id=77)
     for number, folders in ((1000, ()), (1000, (tmp_path,))):
-        with pytest.raises(SchemaError, match="id 1000 is that of another schema than value.top"):
+        with pytest.raises(SchemaError, match="id 1000 is that of another schema"):
             encoded(path, *folders, schema_id=number)
     assert not (tmp_path / "1000.avsc").exists()
     changed = official_schema("10.0")

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from alertstream.cli.options.schemas import SchemaOptions
+from alertstream.cli.options.schemas import DecodingOptions
 from alertstream.cli.options.selection import SelectionOptions
 from alertstream.cli.options.shared import (
     ReadingOptions,
@@ -31,7 +31,7 @@ _output = option_group("Output")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Monitor(ReadingOptions, TargetOptions, SchemaOptions, SelectionOptions):
+class Monitor(ReadingOptions, TargetOptions, DecodingOptions, SelectionOptions):
     """Watch topics: rates, latency by visit, and lag of their groups.
 
     Example: alertstream monitor localhost:9092 alerts Filter001

@@ -82,7 +82,31 @@ class SchemaOptions(FolderOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThinOptions(SchemaOptions):
+class DecodingOptions(SchemaOptions):
+    """Where schemas are looked up, if not one is given for all messages."""
+
+    schema: Path | None = _schemas(
+        None,
+        "The one schema of all messages, with or without a header: .avsc, or a file of alerts.",
+        "FILE",
+    )
+
+    def known_schemas(self) -> "Schemas":
+        """Return where schemas are looked up.
+
+        :raises UsageError: an option is invalid, or the password file cannot be read.
+        :raises SchemaError: the schema that is given cannot be read, or is not valid.
+        """
+        known = super().known_schemas()
+        if self.schema is None:
+            return known
+        from alertstream.reading.envelope import GivenSchemas, schema_from
+
+        return GivenSchemas(schema_from(self.schema))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThinOptions(DecodingOptions):
     """Which fields alerts are written without."""
 
     without: str | None = _output(

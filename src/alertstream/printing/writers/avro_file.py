@@ -70,7 +70,7 @@ class AvroFile(Writer):
         return partial(self._add, alert.message)
 
     def _add(self, message: Message) -> None:
-        key, content, start = opened(message.value, message.key)
+        key, content, start = opened(message.value, message.key, self._schemas)
         appender = self._by_schema.get(key) or self._appender(key)
         if appender is None:
             self.add_undecodable(message)

@@ -88,7 +88,9 @@ class ParquetFile(Writer):
     def prepare(self, alert: ReceivedAlert, triplet: Triplet | None) -> Callable[[], None]:
         """Return what takes an alert's row, if its fields have the types of the columns."""
         if self._columns is None:
-            own = schema_of(opened(alert.message.value, alert.message.key)[0], self._schemas)
+            own = schema_of(
+                opened(alert.message.value, alert.message.key, self._schemas)[0], self._schemas
+            )
             columns = [(name, _column_type(name, own, self._schemas)) for name in self._fields]
             self._columns = pyarrow.schema(columns)
         try:
