@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from alertstream.cli.options.completion import quietly
+from alertstream.cli.options.own_group import AUTO, own_group
 from alertstream.cli.options.parsing import profile, warn_if_open
 from alertstream.errors import UsageError
 
@@ -253,7 +254,8 @@ class ReadingOptions(KafkaOptions):
 
     group: str | None = _what_to_read(
         None,
-        "Consumer group that remembers what was read (filter always has one).",
+        "Consumer group that remembers what was read (filter always has one); auto: a name "
+        "that follows from user, topics and selection.",
         "NAME",
         names=("--group", "-g"),
     )
@@ -276,6 +278,8 @@ class ReadingOptions(KafkaOptions):
         :raises UsageError: the name lacks the prefix.
         """
         prefix = self.group_prefix
+        if self.group == AUTO:
+            return prefix + (default or "").removeprefix(prefix)
         if self.group and not self.group.startswith(prefix):
             raise UsageError(
                 f"the group {self.group} does not begin with {prefix}",
@@ -292,6 +296,8 @@ class ReadingOptions(KafkaOptions):
         """
         from alertstream.kafka.subscription import Subscription
 
+        if self.group == AUTO and group is None:
+            group = own_group(self.username, str(self.context.command.name), topics, self)
         end = None if self.until is None else _time_or_offset(self.until, "--until")
         return Subscription(
             topics, self.group_or(group), start_of(self.from_), end, self.exit_on_eof, instance
@@ -303,7 +309,7 @@ class ReadingOptions(KafkaOptions):
         subscription: "Subscription",
         to: "Connection | None" = None,
     ) -> None:
-        """Say so if ``--from`` has no effect because the group goes on where it stopped.
+        """Say which group ``auto`` is, and if ``--from`` has no effect as the group goes on.
 
         :param to: the cluster that keeps the group, if it is another one.
         """
@@ -311,6 +317,8 @@ class ReadingOptions(KafkaOptions):
         from alertstream.kafka.topics import STAND_IN_SUFFIX
 
         group, topics = subscription.group, subscription.topics
+        if self.group == AUTO:
+            _log.warning(f"the group is {group}: the same command goes on where it stopped")
         kept = [f"{topic}{STAND_IN_SUFFIX}" for topic in topics] if to else topics
         if self.from_ and group and await has_committed(to or connection, group, kept):
             _log.warning(f"the group {group} continues where it stopped: --from has no effect")
