@@ -161,13 +161,13 @@ async def filter_with_workers(
 
 async def _filter(command: Command, account: FilterAccount, stop: asyncio.Event) -> int:
     """Have a worker filter until it ends, add what it counts, and return its exit status."""
-    undecodable = 0
+    undecodable: dict[str, int] = {}
     async with worker(command, stop) as process:
         async for reported in _reports(process):
             counts = FilterCounts.from_json(reported)
             if counts.final:
-                # The same for each filter; all else has been added by visit.
-                undecodable = counts.undecodable
+                # All else has been added by visit.
+                undecodable[counts.filter] = counts.undecodable
                 account.seconds = max(account.seconds, counts.seconds)
             else:
                 account.add([counts])

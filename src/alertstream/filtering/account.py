@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any, Literal
 
 from alertstream.kafka.messages import Copy, Offsets
@@ -110,7 +112,10 @@ def visit_lines(counts: Iterable[FilterCounts]) -> Iterator[str]:
         total = FilterCounts("", first.visit, visits=first.visits)
         for each in (first, *others):
             total.add(each)
-        filters = f"{first.seen} seen by {1 + len(others)} filters"
+        fewest = min(each.seen for each in (first, *others))
+        most = max(each.seen for each in (first, *others))
+        seen = f"{most}" if fewest == most else f"{fewest} to {most}"
+        filters = f"{seen} seen by {1 + len(others)} filters"
         yield f"{total.of}: {filters} = {total.parts}"
 
 
@@ -121,12 +126,13 @@ class Decided:
     :param copies: of alerts to the filters' topics, and of undecodable messages to theirs.
     :param offsets: where reading goes on after the messages.
     :param counts: yields those of each filter and visit, which may be very many.
+    :param undecodable: numbers of undecodable messages by filter.
     """
 
     copies: Sequence[Copy]
     offsets: Offsets
     counts: Callable[[], Iterable[FilterCounts]]
-    undecodable: int = 0
+    undecodable: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def copied_bytes(self) -> int:
@@ -148,7 +154,7 @@ class FilterAccount:
     """
 
     def __init__(self, filters: Sequence[str], now: Callable[[], float] = time.monotonic) -> None:
-        self._undecodable = 0
+        self._undecodable: Counter[str] = Counter()
         self._totals = {name: FilterCounts(name, final=True) for name in filters}
         self._visits: dict[_Visit, dict[str, FilterCounts]] = {}
         self._last_added: dict[_Visit, float] = {}
@@ -162,13 +168,15 @@ class FilterAccount:
         if self._began is None:
             self._began = self._now()
 
-    def add(self, counts: Iterable[FilterCounts], undecodable: int = 0) -> None:
-        """Add what filters did with alerts of visits, and the number of undecodable messages.
+    def add(
+        self, counts: Iterable[FilterCounts], undecodable: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """Add what filters did with alerts of visits, and undecodable messages by filter.
 
         The counts are kept, and must not change any more. Of more than ``MAX_VISITS`` at once,
         those to which nothing was added for longest are summed up.
         """
-        self._undecodable += undecodable
+        self._undecodable.update(undecodable)
         if self._began is not None:
             self.seconds = self._now() - self._began
         for visit, of_visit in groupby(counts, lambda each: _OTHERS if each.visits else each.visit):
@@ -209,8 +217,8 @@ class FilterAccount:
         return [
             replace(
                 each,
-                seen=each.seen + self._undecodable,
-                undecodable=self._undecodable,
+                seen=each.seen + self._undecodable[each.filter],
+                undecodable=self._undecodable[each.filter],
                 seconds=self.seconds,
             )
             for each in self._totals.values()

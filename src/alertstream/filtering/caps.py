@@ -12,9 +12,11 @@ passes that is granted first.
 from __future__ import annotations
 
 import json
+from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from itertools import islice
 from types import NoneType
@@ -26,9 +28,11 @@ MAX_ALERTS = 100_000
 """Granted alerts that are kept of all visits but the last one; only large caps reach it."""
 MAX_SOURCE_IDS = 1_000_000
 """Source ids that are kept, of the alerts that have passed last; at least half as many are."""
+KEY_LENGTH = 6
+"""Characters that stand for a filter: of 500 filters, two have the same once in 500,000 times."""
 MAX_SOURCE_ID = 64
 """Characters of a source id that is text; what is longer is kept as its digest."""
-OTHERS = "what was claimed by other filters, or with another --cap or --unique, does not count"
+OTHERS = "what was claimed with another --cap or --unique does not count"
 NOT_VALID = "a claim is not valid, and does not count"
 
 
@@ -132,8 +136,9 @@ class VisitCaps:
         self.cap = cap
         self.unique = unique
         self._topics = topics
-        work = f"{cap}{' unique' * unique} {' '.join(topics)}"
-        self._digest = sha256(work.encode()).hexdigest()[:8]
+        self.keys = [filter_key(each) for each in topics]
+        """What stands for each filter in what a group keeps."""
+        self._bits_by_keys: dict[str, list[int]] = {}
         self._source_ids = SourceIds()
         self._visits: dict[Visit, _Visit] = {}
         self._alerts = 0
@@ -224,11 +229,9 @@ class VisitCaps:
             oldest = self._visits.pop(next(iter(self._visits)))
             self._alerts -= len(oldest.granted)
 
-    def as_metadata(self) -> str:
+    def as_metadata(self) -> dict[str, Any]:
         """Return what is kept with a group's offsets: where the claims begin, in which log."""
-        if not self.are_shared:
-            return ""
-        return json.dumps({"visit_caps": self.since, "log": self._log_id})
+        return {"visit_caps": self.since, "log": self._log_id} if self.are_shared else {}
 
     def encode(self, claims: Sequence[Claim]) -> bytes:
         """Return claims as they are in the log."""
@@ -241,33 +244,52 @@ class VisitCaps:
             )
             for visit, *place, filters, source in claims
         ]
-        text = json.dumps({"filters": self._digest, "claims": places}, separators=(",", ":"))
-        return text.encode()
+        by = {"cap": self.cap, "unique": self.unique, "filters": "".join(self.keys)}
+        return json.dumps({**by, "claims": places}, separators=(",", ":")).encode()
 
     def decode(self, value: bytes) -> list[Claim]:
-        """Return claims that are in the log.
+        """Return claims that are in the log, of filters that there still are.
 
         :raises ValueError: they do not count, and why.
         """
         try:
             found = json.loads(value)
-            digest = found["filters"]
+            by, keys = (found.get("cap"), found.get("unique")), found["filters"]
             claims = [
                 Claim(visit, topic, partition, offset, int(filters, 16), *source)
                 for visit, topic, partition, offset, filters, *source in found["claims"]
             ]
-        except (KeyError, TypeError, ValueError, RecursionError):
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             raise ValueError(NOT_VALID) from None
-        if digest != self._digest:
+        if by != (self.cap, self.unique):
             raise ValueError(OTHERS)
-        if not all(map(self._is_valid, claims)):
+        if not (isinstance(keys, str) and all(map(partial(_is_valid, len(keys)), claims))):
             raise ValueError(NOT_VALID)
-        return claims
+        return claims if keys == "".join(self.keys) else self._of_others(keys, claims)
 
-    def _is_valid(self, claim: Claim) -> bool:
-        kinds: Any = ((int, str), str, int, int, int, (int, str, NoneType))
-        valid = all(isinstance(value, kind) for value, kind in zip(claim, kinds, strict=True))
-        return valid and 0 < claim.filters < 1 << len(self._topics)
+    def _of_others(self, keys: str, claims: Sequence[Claim]) -> list[Claim]:
+        """Return what was claimed when the group had other filters, for those that are left."""
+        if keys not in self._bits_by_keys:
+            bit_of = {key: 1 << index for index, key in enumerate(self.keys)}
+            theirs = [keys[at : at + KEY_LENGTH] for at in range(0, len(keys), KEY_LENGTH)]
+            self._bits_by_keys[keys] = [bit_of.get(each, 0) for each in theirs]
+        known = self._bits_by_keys[keys]
+        left = (
+            each._replace(filters=sum(known[index] for index in bits(each.filters)))
+            for each in claims
+        )
+        return [each for each in left if each.filters]
+
+
+def filter_key(topic: str) -> str:
+    """Return what stands for a filter, by its output topic, where there is little room."""
+    return urlsafe_b64encode(sha256(topic.encode()).digest())[:KEY_LENGTH].decode()
+
+
+def _is_valid(keys: int, claim: Claim) -> bool:
+    kinds: Any = ((int, str), str, int, int, int, (int, str, NoneType))
+    valid = all(isinstance(value, kind) for value, kind in zip(claim, kinds, strict=True))
+    return valid and 0 < claim.filters < 1 << keys // KEY_LENGTH
 
 
 def begin_of_claims(metadata: str) -> tuple[int, str] | None:

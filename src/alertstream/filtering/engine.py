@@ -18,9 +18,10 @@ from types import MappingProxyType
 from alertstream.errors import Notice
 from alertstream.filtering.account import Decided, FilterCounts
 from alertstream.filtering.caps import Claim, VisitCaps, bits, source_key, visit_or_minute
+from alertstream.filtering.filter_offsets import FilterOffsets
 from alertstream.filtering.filters import AlertFilter, error_line
 from alertstream.filtering.watchdog import Watchdog
-from alertstream.kafka.messages import MAX_ADDED, Copy, Message, next_offsets
+from alertstream.kafka.messages import MAX_ADDED, Copy, Message
 from alertstream.kafka.topics import UNDECODABLE_SUFFIX, is_pattern
 from alertstream.reading.decoder import ReceivedAlert, ReportedOnce, Undecodable
 
@@ -36,7 +37,9 @@ class Judged:
     """What filters want of some messages, and the claims to make before that is decided.
 
     :param wanted: alerts with their visit, and the claim of the filters that want them.
-    :param seen: numbers of alerts by visit.
+    :param seen: numbers of alerts, which are given to the filters of the bits.
+    :param undecodable: messages that no filter of the group was to be given before.
+    :param uncounted: numbers of undecodable messages by the bits of the filters that lack them.
     :param failed: alerts on which filters' code raised an error.
     :param set_aside: alerts that are larger than a filter's topic takes.
     :param size: bytes of the copies that there may be.
@@ -46,7 +49,8 @@ class Judged:
     wanted: list[tuple[Message, int | None, Claim]] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     undecodable: list[Undecodable] = field(default_factory=list)
-    seen: Counter[int | None] = field(default_factory=Counter)
+    seen: Tally = field(default_factory=Counter)
+    uncounted: Counter[int] = field(default_factory=Counter)
     failed: Tally = field(default_factory=Counter)
     set_aside: list[Undecodable] = field(default_factory=list)
     size: int = 0
@@ -60,6 +64,7 @@ class FilterEngine:
     :param now: the time in seconds, by a clock that is never set back.
     :param limits: bytes of the largest batch that the filters' topics take, as far as it is known.
     :param thin: returns what is copied of a message that passes.
+    :param offsets: how far each filter is, if not all are where reading is.
     """
 
     def __init__(
@@ -70,10 +75,12 @@ class FilterEngine:
         now: Callable[[], float] = time.monotonic,
         limits: Mapping[str, int] = MappingProxyType({}),
         thin: Callable[[Message], Message] = lambda message: message,
+        offsets: FilterOffsets | None = None,
     ) -> None:
         self._topics = [each.topic for each in filters]
         self._outputs = ["" if is_pattern(topic) else topic for topic in self._topics]
         self._caps = caps
+        self._offsets = offsets or FilterOffsets(self._topics, caps.keys)
         self._report = ReportedOnce(notice)
         self._watchdog = Watchdog(self._topics, [each.passes for each in filters], notice)
         self._now = now
@@ -98,23 +105,27 @@ class FilterEngine:
         self, messages: Iterator[ReceivedAlert | Undecodable], max_size: float
     ) -> Judged | None:
         """Return what filters want of the next messages; None if there are none."""
-        judged, begin = Judged(), self._now()
+        judged, begin, offsets, due = Judged(), self._now(), self._offsets, self._offsets.all
         self._fits_all = min(self._limits.values(), default=math.inf) - MAX_ADDED
         with self._watchdog.watching():
             for each in messages:
                 judged.messages.append(each.message)
-                if isinstance(each, Undecodable):
-                    judged.undecodable.append(each)
+                if offsets.ahead:
+                    due = offsets.due(each.message)
+                if not isinstance(each, Undecodable):
+                    self._judge(each, due, judged)
                 else:
-                    self._judge(each, judged)
+                    judged.uncounted[due] += 1
+                    if due == offsets.all:
+                        judged.undecodable.append(each)
                 if judged.size >= max_size or self._now() - begin > JUDGING_TIMEOUT:
                     break
         return judged if judged.messages else None
 
-    def _judge(self, alert: ReceivedAlert, judged: Judged) -> None:
+    def _judge(self, alert: ReceivedAlert, due: int, judged: Judged) -> None:
         visit, message = alert.visit, alert.message
-        judged.seen[visit] += 1
-        wanted = self._passed(alert, judged)
+        judged.seen[visit, due] += 1
+        wanted = self._passed(alert, due, judged)
         if wanted and message.size > self._fits_all:
             wanted = self._that_fit(message, visit, wanted, judged)
         if not wanted:
@@ -129,9 +140,9 @@ class FilterEngine:
             judged.claims.append(claim._replace(filters=claimed))
         judged.size += (self._caps.granted(claim) | claimed).bit_count() * message.size
 
-    def _passed(self, alert: ReceivedAlert, judged: Judged) -> int:
-        """Return the bits of the filters that an alert passes."""
-        passed, errors = self._watchdog.passed(alert)
+    def _passed(self, alert: ReceivedAlert, due: int, judged: Judged) -> int:
+        """Return the bits of the filters that an alert passes, of those that it is for."""
+        passed, errors = self._watchdog.passed(alert, due)
         for bit, raised in errors:
             judged.failed[alert.visit, bit] += 1
             topic, cause = self._topics[bit.bit_length() - 1], error_line(raised)
@@ -174,24 +185,31 @@ class FilterEngine:
                     Copy(self._outputs[index] or message.topic, copied) for index in bits(granted)
                 ]
         self._caps.forget_old()
-        offsets = next_offsets(judged.messages, self._caps.as_metadata())
+        offsets = self._offsets.after(judged.messages, self._caps.as_metadata())
         tallies = {"passed": passed, "capped": capped, "duplicate": duplicate}
         tallies["failed"] = judged.failed
         counts = partial(self._counts, judged.seen, tallies)
-        return Decided(copies, offsets, counts, len(judged.undecodable))
+        undecodable: Counter[str] = Counter()
+        for filters, messages in judged.uncounted.items():
+            undecodable.update({self._topics[index]: messages for index in bits(filters)})
+        return Decided(copies, offsets, counts, undecodable)
 
     def _counts(
-        self, seen: Mapping[int | None, int], tallies: Mapping[str, Tally]
+        self, seen: Mapping[tuple[int | None, int], int], tallies: Mapping[str, Tally]
     ) -> Iterator[FilterCounts]:
-        """Yield each visit's counts for each filter."""
-        of_visits: dict[int | None, list[tuple[str, int, int]]] = {visit: [] for visit in seen}
+        """Yield each visit's counts for each filter that has seen it."""
+        of_visits: dict[int | None, list[tuple[str, int, int]]] = {visit: [] for visit, _ in seen}
+        for (visit, due), alerts in seen.items():
+            if due != self._offsets.all:
+                of_visits[visit].append(("seen", due, alerts))
         for name, tally in tallies.items():
             for (visit, filters), alerts in tally.items():
                 of_visits[visit].append((name, filters, alerts))
         for visit, found in of_visits.items():
-            counts = [FilterCounts(topic, visit, seen[visit]) for topic in self._topics]
+            by_all = seen.get((visit, self._offsets.all), 0)
+            counts = [FilterCounts(topic, visit, by_all) for topic in self._topics]
             for name, filters, alerts in found:
                 for index in bits(filters):
                     each = counts[index]
                     setattr(each, name, getattr(each, name) + alerts)
-            yield from counts
+            yield from (each for each in counts if each.seen)

@@ -24,7 +24,6 @@ import re
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
-from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
 
@@ -232,10 +231,12 @@ def union_of_fields(filters: Iterable[AlertFilter]) -> set[str] | None:
     return fields
 
 
-def group_name(filters: Sequence[AlertFilter]) -> str:
-    """Return the consumer group for exactly these filters."""
-    topics = [each.topic for each in filters]
-    if len(topics) <= 3:
-        return "-".join(["filter", *topics])
-    digest = sha256(" ".join(topics).encode()).hexdigest()[:8]
-    return f"filter-{topics[0]}-{topics[-1]}-{len(topics)}-{digest}"
+def group_name(topic: str, files: Iterable[Path] = (), output: str | None = None) -> str:
+    """Return the consumer group of filters: it stays when filters are added, or taken out.
+
+    :param topic: what is read.
+    :param files: what defines users' own classes.
+    :param output: the topic of what an expression passes.
+    """
+    own = [*(file.stem for file in files), *([output] if output else [])]
+    return "-".join(["filter", topic, *own])

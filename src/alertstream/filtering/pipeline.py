@@ -23,13 +23,14 @@ from alertstream.errors import DeliveryError, Notice, SecurityError
 from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.caps import VisitCaps
 from alertstream.filtering.engine import FilterEngine
+from alertstream.filtering.filter_offsets import FilterOffsets
 from alertstream.filtering.filters import AlertFilter, MirrorFilter, union_of_fields
 from alertstream.filtering.shared_caps import SharedCaps, shared_caps
 from alertstream.filtering.writer import Destination, TransactionalWriter
 from alertstream.kafka.admin import make_topics, require_topics
-from alertstream.kafka.clients import consumer_client
+from alertstream.kafka.clients import ClientOf, consumer_client
 from alertstream.kafka.connection import Connection
-from alertstream.kafka.consumer import ClientOf, Consumer, Progress, subscribe
+from alertstream.kafka.consumer import Consumer, Progress, subscribe
 from alertstream.kafka.messages import Message
 from alertstream.kafka.producer import producer
 from alertstream.kafka.subscription import Subscription
@@ -57,6 +58,8 @@ class FilterOptions:
     :param unique: let pass one only of alerts that have the same source id.
     :param without: top-level fields that are null in what is written.
     :param rate: messages per second that are read, at most; 0 is no limit.
+    :param new_from_beginning: whether filters that are new to the group start at the beginning of
+        what Kafka has, or else where the group is.
     """
 
     filters: Sequence[AlertFilter]
@@ -65,6 +68,7 @@ class FilterOptions:
     unique: bool = False
     without: frozenset[str] = frozenset()
     rate: float = 0.0
+    new_from_beginning: bool = False
 
     @property
     def topics(self) -> list[str]:
@@ -219,18 +223,21 @@ async def open_pipeline(
     # Who has the same name after a crash aborts what it had begun.
     name = (subscription.instance or subscription.group) if options.exactly_once else None
     account, caps = FilterAccount(options.topics), options.caps()
+    offsets = FilterOffsets(
+        options.topics, caps.keys, from_beginning=options.new_from_beginning, notice=notice
+    )
     async with (
         producer(own, transactional_id=name) as producing,
         _client_of(connection, subscription, to) as client_of,
         subscribe(
             connection,
-            replace(subscription, work=options.work),
+            replace(subscription, work=options.work, resumption=offsets),
             client_of=client_of,
             stop=stop,
             notice=notice,
             progress=progress,
         ) as consumer,
-        shared_caps(own, subscription.group, caps, notice) as shared,
+        shared_caps(own, subscription.group, caps, offsets, notice) as shared,
     ):
         destination = Destination(
             own, producing, consumer, layout, topics, options.exactly_once, stop, notice
@@ -242,7 +249,14 @@ async def open_pipeline(
         yield FilterPipeline(
             consumer,
             alert_decoder(options.filters, schemas, notice, unique=options.unique),
-            FilterEngine(options.filters, caps, notice, limits=destination.limits, thin=thin),
+            FilterEngine(
+                options.filters,
+                caps,
+                notice,
+                limits=destination.limits,
+                thin=thin,
+                offsets=offsets,
+            ),
             shared,
             writer,
             account,

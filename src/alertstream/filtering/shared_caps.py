@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from hashlib import sha256
 
 from alertstream.errors import BrokerError, DeliveryError, Notice
 from alertstream.filtering.caps import Claim, VisitCaps, begin_of_claims
+from alertstream.filtering.filter_offsets import FilterOffsets
 from alertstream.filtering.filters import is_topic_name
 from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import Connection
@@ -29,11 +31,19 @@ from alertstream.system.cancellation import unless
 class SharedCaps:
     """Caps, and the log in which members of a group claim alerts.
 
+    :param offsets: of the filters, which are kept where the claims' begin is kept.
     :param notice: called when claims do not count any more, or are not valid.
     """
 
-    def __init__(self, caps: VisitCaps, log: Log, notice: Notice = lambda text: None) -> None:
+    def __init__(
+        self,
+        caps: VisitCaps,
+        log: Log,
+        offsets: FilterOffsets,
+        notice: Notice = lambda text: None,
+    ) -> None:
         self._caps = caps
+        self._offsets = offsets
         self._log = log
         self._topic = log.partition.topic
         self._notice = notice
@@ -71,7 +81,8 @@ class SharedCaps:
         if first < self._caps.since:
             self._caps.begin(first, self._log.id)
             self._log.seek(first)
-        await consumer.keep(self._caps.as_metadata(), consumer.assignment() - begins.keys())
+        text = partial(self._offsets.text, more=self._caps.as_metadata())
+        await consumer.keep(text, consumer.assignment() - begins.keys())
         self._restored_as = consumer.group_metadata
 
     async def _make_log(self) -> None:
@@ -124,7 +135,7 @@ class SharedCaps:
 
 @asynccontextmanager
 async def shared_caps(
-    connection: Connection, group: str, caps: VisitCaps, notice: Notice
+    connection: Connection, group: str, caps: VisitCaps, offsets: FilterOffsets, notice: Notice
 ) -> AsyncIterator[SharedCaps | None]:
     """Share caps with the other members of a group, if there is anything to share.
 
@@ -137,7 +148,7 @@ async def shared_caps(
     topic = caps_topic(group)
     await make_topics(connection, [topic], TopicLayout(1))
     async with log(connection, topic) as opened:
-        yield SharedCaps(caps, opened, notice)
+        yield SharedCaps(caps, opened, offsets, notice)
 
 
 def caps_topic(group: str) -> str:

@@ -17,6 +17,14 @@ SLOW_TIMEOUT = 1.0
 FILTER_TIMEOUT = 2.0
 """Seconds that a filter may take for an alert; those that have taken longer share them."""
 TICK = 0.1
+ALL = -1
+
+
+def _is_not_for(alert: Alert) -> bool:
+    return False
+
+
+NOT_DUE = (0, _is_not_for)
 
 
 class FilterTimeout(BaseException):
@@ -37,6 +45,7 @@ class Watchdog:
     ) -> None:
         self._names = names
         self._filters = [(1 << index, each) for index, each in enumerate(filters)]
+        self._given = {ALL: self._filters, (1 << len(filters)) - 1: self._filters}
         self._turns: Iterator[object] | None = None
         self._notice = notice
         self._turn: tuple[object, int] = (None, 0)
@@ -44,11 +53,17 @@ class Watchdog:
         self._told: set[str] = set()
         self._stopped: set[str] = set()
 
-    def passed(self, alert: Alert) -> tuple[int, list[tuple[int, BaseException]]]:
-        """Return the bits of the filters that an alert passes, and of those that raise, what."""
+    def passed(self, alert: Alert, due: int = ALL) -> tuple[int, list[tuple[int, BaseException]]]:
+        """Return the bits of the filters that an alert passes, and of those that raise, what.
+
+        :param due: bits of the filters that it is for.
+        """
+        if due not in self._given:
+            # In their places, as these say which one runs.
+            self._given[due] = [each if each[0] & due else NOT_DUE for each in self._filters]
         passed = 0
         errors: list[tuple[int, BaseException]] = []
-        self._turns = turns = iter(self._filters)
+        self._turns = turns = iter(self._given[due])
         for bit, passes in turns:
             try:
                 if passes(alert):

@@ -26,6 +26,8 @@ from alertstream.kafka.connection import (
 )
 from alertstream.system.tls import NO_TLS, WRONG_NAME, certificate_names, refusal
 
+ClientOf = Callable[[Connection, Mapping[str, Any]], AbstractAsyncContextManager[KafkaConsumer]]
+"""Opens the client that reads, given the settings of its group."""
 T = TypeVar("T", bound=KafkaAdminClient | KafkaConsumer | KafkaProducer)
 R = TypeVar("R")
 
@@ -255,7 +257,10 @@ def mapped(connection: Connection, error: BaseException) -> BrokerError:
             todo = "choose another --group; on some streams it must begin with the user's name"
         case kafka_errors.InconsistentGroupProtocolError():
             kind, what = BrokerError, "the group's members run other filters, or with another --cap"
-            todo = "choose another --group, or end them; one that was killed is a member for 10 s"
+            todo = (
+                "choose another --group for these, or end the members and run all filters in one "
+                "command; one that was killed is a member for 10 s"
+            )
         case kafka_errors.TransactionalIdAuthorizationFailed():
             what = f"no right to use the transactional id {subject}"
             todo = (

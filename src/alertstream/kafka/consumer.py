@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Collection,
-    Iterable,
-    Mapping,
-    Sequence,
-)
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from operator import attrgetter
-from typing import Any
 
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka import errors as kafka_errors
@@ -23,7 +14,7 @@ from alertstream.errors import Notice, TopicError
 from alertstream.kafka._aiokafka.assignor import assignor
 from alertstream.kafka._aiokafka.clients import KafkaConsumer
 from alertstream.kafka._aiokafka.offset_requests import id_and_text
-from alertstream.kafka.clients import connection_reports, consumer_client, patiently
+from alertstream.kafka.clients import ClientOf, connection_reports, consumer_client, patiently
 from alertstream.kafka.connection import POLL_INTERVAL, Connection
 from alertstream.kafka.messages import ConsumerGroupMetadata, Message, Offsets, Positions
 from alertstream.kafka.subscription import EndOffsets, Subscription, start_offsets
@@ -39,7 +30,6 @@ _fields = attrgetter(*Message._fields)
 Hook = Callable[[], Awaitable[None]]
 Progress = Callable[[int, int | None], None]
 """Takes how many messages have come, and how many are left; None if there is no end."""
-ClientOf = Callable[[Connection, Mapping[str, Any]], AbstractAsyncContextManager[KafkaConsumer]]
 
 
 async def _do_nothing() -> None:
@@ -177,22 +167,26 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         assigned = self._consumer.assignment()
         self._consumer.pause(*assigned)
         self._replaced |= self._consumer.accept_topics()
-        if self.subscription.group is not None:
-            committed = await self.committed()
-            known = {each: at for each, (at, _) in committed.items()}
-            self.positions.done(committed)
-        else:
-            read = self.positions.read
+        committed, read = await self.committed(), self.positions.read
+        known = {each: at for each, (at, _) in committed.items()}
+        if self.subscription.group is None:
             known = {each: read[each] for each in read if each.topic not in self._replaced}
+        self.positions.done(committed)
         new = assigned - known.keys()
         anew = {each for each in new if each.topic in self._replaced}
-        start = self.subscription.start
-        appeared = new if start == "earliest" else new.difference(self._partitions) | anew
-        starts = await self._consumer.beginning_offsets(appeared) if appeared else {}
-        starts |= await start_offsets(self._consumer, sorted(new - appeared), start)
+        appeared = new.difference(self._partitions) | anew
+        starts = await start_offsets(self._consumer, sorted(appeared), "earliest")
+        there = sorted(new - appeared)
+        starts |= await start_offsets(self._consumer, there, self.subscription.start)
+        offsets: Offsets = {each: ((starts | known)[each], "") for each in assigned}
+        if self.subscription.resumption is not None:
+            offsets |= {each: committed[each] for each in assigned & committed.keys()}
+            begins = await self._consumer.beginning_offsets(assigned) if assigned else {}
+            offsets = self.subscription.resumption.resume(offsets, begins)
+            starts |= {each: at for each, (at, _) in (offsets.items() - committed.items())}
         for each in assigned:
-            self._seek(each, (starts | known)[each])
-        await self.commit({each: (offset, "") for each, offset in starts.items()})
+            self._seek(each, offsets[each][0])
+        await self.commit({each: offsets[each] for each in starts})
         if anew:
             await self._ends.begin(anew)
             topics = ", ".join(sorted({each.topic for each in anew}))
@@ -209,6 +203,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._notice(f"{where}: {count} offsets were deleted before they were read")
             else:
                 await self._ends.begin([partition])
+                if self.subscription.resumption is not None:
+                    self.subscription.resumption.read_anew(partition)
                 self._notice(f"{where} ends before {at}, where it was read: it is read anew")
 
     def is_outdated(self, metadata: ConsumerGroupMetadata | None) -> bool:
@@ -256,8 +252,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         """Return the partitions that are read."""
         return set(self._consumer.assignment())
 
-    async def keep(self, text: str, partitions: Collection[TopicPartition]) -> None:
-        """Keep ``text`` with the group's offsets of partitions of which it has none yet.
+    async def keep(
+        self, text: Callable[[TopicPartition, int], str], partitions: Collection[TopicPartition]
+    ) -> None:
+        """Keep a text with the group's offsets of partitions of which it has none yet.
 
         The offsets stay where reading has begun: nothing that has been read counts as done. Nothing
         is kept if partitions have been reassigned since the last batch.
@@ -267,9 +265,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         with suppress(kafka_errors.IllegalStateError):
             for each in partitions:
                 if each in self._starts:
-                    at[each] = (self._starts[each], text)
+                    offset = self._starts[each]
                 else:
-                    at[each] = (await unless(self._stop, self._consumer.position(each)), text)
+                    offset = await unless(self._stop, self._consumer.position(each))
+                at[each] = (offset, text(each, offset))
             if self.group_metadata is not None and not self.is_outdated(self.group_metadata):
                 await self.commit(at)
 

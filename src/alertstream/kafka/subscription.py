@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
@@ -17,6 +18,22 @@ from alertstream.kafka._aiokafka.clients import KafkaConsumer
 
 MISSED_AFTER = 15.0
 """Seconds after which a group has missed a member that died, and reassigned its partitions."""
+
+
+_Offsets = dict[TopicPartition, tuple[int, str]]
+
+
+class Resumption(Protocol):
+    """Says where a group goes on, if that is not everywhere at its offsets."""
+
+    def resume(self, offsets: _Offsets, begins: dict[TopicPartition, int]) -> _Offsets:
+        """Return where to read from, with the text to keep, by the group's offsets with theirs.
+
+        :param begins: the oldest offsets that Kafka has.
+        """
+
+    def read_anew(self, partition: TopicPartition) -> None:
+        """Take note that a partition has lost its end, and is read anew."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +51,7 @@ class Subscription:
     :param instance: name of a static member (KIP-345): when it comes back after a crash it has its
         partitions again, and the group does not wait for its session to time out.
     :param work: what the group's members do, in a word: Kafka refuses one that does other work.
+    :param resumption: says where the group goes on; None is at its offsets.
     :raises UsageError: the start or the end is not valid.
     """
 
@@ -44,6 +62,7 @@ class Subscription:
     exit_on_eof: bool = False
     instance: str | None = None
     work: str = ""
+    resumption: Resumption | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.start, str) and self.start not in ("earliest", "latest"):
@@ -120,9 +139,11 @@ class EndOffsets:
 async def start_offsets(
     consumer: KafkaConsumer, partitions: Sequence[TopicPartition], start: str | int | datetime
 ) -> dict[TopicPartition, int]:
-    """Return the offset in each partition that ``latest``, a time or an offset means."""
+    """Return the offset in each partition that ``earliest``, a time or another start means."""
     if not partitions:
         return {}
+    if start == "earliest":
+        return dict(await consumer.beginning_offsets(partitions))
     ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
     if isinstance(start, datetime):
         times = dict.fromkeys(partitions, max(int(start.timestamp() * 1000), 0))

@@ -120,7 +120,7 @@ async def _run(
     options, done, clock = FilterOptions(filters), asyncio.Event(), Clock()
     made = await make_topics(connection, [TOPIC, *options.topics], TopicLayout())
     watch = Watch((TOPIC, *options.topics))
-    group = Subscription((TOPIC,), group_name(filters))
+    group = Subscription((TOPIC,), group_name(TOPIC))
     async with (
         producer(connection) as sending,
         subscribe(connection, Subscription(watch.topics)) as watched,

@@ -9,8 +9,8 @@ from functools import partial
 
 from alertstream.errors import BrokerError
 from alertstream.kafka.admin import make_stand_ins, require_topics
+from alertstream.kafka.clients import ClientOf
 from alertstream.kafka.connection import METADATA_MAX_AGE_MS, Connection
-from alertstream.kafka.consumer import ClientOf
 from alertstream.kafka.remote import remote_client
 
 

@@ -92,7 +92,7 @@ def test_caps_that_count_anew_say_so(kafka: str, topic: str, visits: Path) -> No
         ended = run("filter", kafka, topic, *passing(topic, cap), "--exit-on-eof")
         assert ended.status == 0
         errors.append(ended.err)
-    assert errors[:2] == ["", ""] and "with another --cap, does not count" in errors[2]
+    assert errors[:2] == ["", ""] and "with another --cap or --unique does not count" in errors[2]
     assert passed(kafka, topic) == 70
     raw_kafka.forget(kafka, f"{topic}-group")
     ended = run("filter", kafka, topic, *passing(topic, 30), "--exit-on-eof")

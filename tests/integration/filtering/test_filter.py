@@ -165,7 +165,7 @@ def test_goes_on_where_its_group_has_stopped(
     path = own_filter(tmp_path, name, "return True", "()")
     how = ("--filters", path, "--exit-on-eof", "--delivery", delivery, "--cap", 0)
     assert run("filter", kafka, stream, *how).status == 0
-    assert raw_kafka.committed(kafka, f"filter-{name}") == {0: 360}
+    assert raw_kafka.committed(kafka, f"filter-{stream}-mine") == {0: 360}
     nothing = run("filter", kafka, stream, *how)
     assert nothing.lines[-1].startswith(f"{name}  all visits: 0 seen")
     send_visits(kafka, stream, visits)

@@ -178,12 +178,12 @@ def test_a_broker_that_lets_everybody_in(
         (
             "filter {} alerts 1 --exit-on-eof",
             "writer",
-            "transactional id filter-Filter001|--delivery at-least-once",
+            "transactional id filter-alerts|--delivery at-least-once",
         ),
         (
             "filter {} alerts 1 --exit-on-eof --delivery at-least-once",
             "writer",
-            "the group filter-Filter001|the user's name",
+            "the group filter-alerts|the user's name",
         ),
         (
             "filter {} alerts 1 --exit-on-eof --group writer-exactly",

@@ -70,13 +70,13 @@ def test_visits_are_closed_once_nothing_more_comes_of_them() -> None:
 
 def test_totals_have_every_filter_and_what_belongs_to_no_visit() -> None:
     account = FilterAccount(["F", "G"])
-    account.add([], undecodable=2)
+    account.add([], undecodable={"F": 2, "G": 1})
     account.add([FilterCounts("F", 7, 10, 3, failed=1), FilterCounts("F", 8, 5, 1)])
     account.close_visits(all_of_them=True)
     account.add([FilterCounts("F", 8, 1, 1)])
     assert account.totals() == [
         FilterCounts("F", None, 18, 5, 0, 2, 1, final=True),
-        FilterCounts("G", None, 2, 0, 0, 2, final=True),
+        FilterCounts("G", None, 1, 0, 0, 1, final=True),
     ]
     assert all(each.rejected >= 0 for each in account.totals())
 

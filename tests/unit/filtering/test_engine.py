@@ -108,7 +108,7 @@ def test_offsets_go_on_after_the_last_message_with_where_claims_begin() -> None:
     caps.begin(40)
     (judged,) = engine.judge([alert(4), alert(9, partition=1), alert(5)])
     caps.apply(judged.claims, at=41)
-    kept = '{"visit_caps": 41, "log": ""}'
+    kept = f'{{"visit_caps": 41, "log": "", "filters": "{caps.keys[0]}"}}'
     assert engine.decide(judged).offsets == {
         SOURCE: (6, kept),
         TopicPartition("alerts", 1): (10, kept),
@@ -129,13 +129,11 @@ def test_undecodable_messages_are_dead_lettered_once() -> None:
         ("alerts-undecodable", "cut short"),
         ("Bright", None),
     ]
-    assert found.undecodable == 2
+    assert found.undecodable == {"Bright": 2}
     assert [*found.counts()] == [FilterCounts("Bright", 7, 1, 1)]
     again = decided(engine, caps, [undecodable(0, "alerts-undecodable")])
-    assert (again.undecodable, again.copies) == (1, [])
-    assert again.offsets == {
-        TopicPartition("alerts-undecodable", 0): (1, '{"visit_caps": 0, "log": ""}')
-    }
+    assert (again.undecodable, again.copies) == ({"Bright": 1}, [])
+    assert [at for at, _ in again.offsets.values()] == [1]
 
 
 def test_a_mirror_passes_everything_or_everything_of_a_visit() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from tests.support import samples
@@ -41,11 +42,10 @@ def test_names_of_nothing(name: str) -> None:
         choose_filters([name])
 
 
-def test_groups_of_different_filters_differ() -> None:
-    choices = (["1"], ["1-3"], ["1", "2"], ["1", "3", "5", "7"], ["1", "4", "5", "7"], ["1-7"])
-    groups = [group_name(choose_filters(choice)) for choice in choices]
-    assert len(set(groups)) == len(groups)
-    assert groups[0] == "filter-Filter001"
+def test_a_group_is_named_after_what_is_read_and_where_filters_come_from() -> None:
+    assert group_name("alerts") == "filter-alerts"
+    assert group_name("alerts", [Path("my/rising.py")]) == "filter-alerts-rising"
+    assert group_name("alerts", [], "bright") == "filter-alerts-bright"
 
 
 def alert(snr: float | None, flux: float | None) -> Alert:

@@ -18,9 +18,10 @@ from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import pack
 from alertstream.errors import BrokerError, DeliveryError
 from alertstream.filtering.account import FilterAccount, FilterCounts
-from alertstream.filtering.caps import NOT_VALID, OTHERS, Claim, VisitCaps
+from alertstream.filtering.caps import NOT_VALID, OTHERS, Claim, VisitCaps, filter_key
 from alertstream.filtering.engine import FilterEngine
 from alertstream.filtering.expression import WhereFilter
+from alertstream.filtering.filter_offsets import FilterOffsets
 from alertstream.filtering.pipeline import FilterPipeline, Pace, alert_decoder
 from alertstream.filtering.shared_caps import SharedCaps
 from alertstream.filtering.writer import TransactionalWriter
@@ -71,12 +72,15 @@ class Consumed:
     def assignment(self) -> set[TopicPartition]:
         return {SOURCE}
 
-    async def keep(self, text: str, partitions: set[TopicPartition]) -> None:
-        self.kept.append((text, partitions))
+    async def keep(
+        self, text: Callable[[TopicPartition, int], str], partitions: set[TopicPartition]
+    ) -> None:
+        self.kept.append((text(SOURCE, 0), partitions))
 
 
-KEPT = '{"visit_caps": 1, "log": "one"}'
-"""What members keep with offsets: where the claims that count begin, and in which log."""
+FILTERS = f'"filters": "{filter_key("Everything")}"'
+KEPT = f'{{"visit_caps": 1, "log": "one", {FILTERS}}}'
+"""What members keep with offsets: where the claims that count begin, in which log; filters."""
 
 
 class Log:
@@ -110,6 +114,7 @@ class Case:
     def __init__(self, messages: Sequence[Message], size: int = 4, cap: int = 0) -> None:
         filters = [WhereFilter("ra >= 0", "Everything")]
         self.caps = VisitCaps(["Everything"], cap)
+        self.offsets = FilterOffsets(["Everything"], self.caps.keys)
         self.to, self.notices = Recorded(), list[str]()
         self.consumer: Any = Consumed(messages, size, self.to)
         self.reported: list[Sequence[FilterCounts]] = []
@@ -134,7 +139,7 @@ class Case:
 
     def run(self, log: Log | None = None) -> FilterCounts:
         if log is not None:
-            shared: Any = SharedCaps(self.caps, log, self.notices.append)  # type: ignore[arg-type]
+            shared: Any = SharedCaps(self.caps, log, self.offsets, self.notices.append)  # type: ignore[arg-type]
             self.parts["caps"] = shared
 
         async def main() -> list[FilterCounts]:
@@ -155,7 +160,7 @@ def test_what_is_read_is_written_counted_and_reported() -> None:
     assert total.seconds > 0
     assert replace(total, seconds=0) == FilterCounts("Everything", None, 10, 9, 0, 1, final=True)
     assert sorted(case.copied) == list(range(10))
-    assert case.to.transactions[-1][1:] == ({SOURCE: (10, "")}, MEMBER)
+    assert case.to.transactions[-1][1:] == ({SOURCE: (10, f"{{{FILTERS}}}")}, MEMBER)
     (counts,) = case.reported
     assert [(each.seen, each.passed, each.undecodable) for each in counts] == [(9, 9, 0)]
     (notice,) = case.notices
@@ -231,7 +236,9 @@ def test_in_a_log_that_is_made_anew_alerts_are_claimed_anew() -> None:
         "group-visit-caps was deleted and made anew: caps count what is there",
         "made anew; what was not committed is read again",
     ]
-    assert case.to.transactions[-1][1] == {SOURCE: (9, '{"visit_caps": 0, "log": "two"}')}
+    assert case.to.transactions[-1][1] == {
+        SOURCE: (9, KEPT.replace("1", "0").replace("one", "two"))
+    }
 
 
 @pytest.mark.hostile("14: caps that count anew, as the group has no offsets any more")

@@ -70,6 +70,11 @@ class Filter(
     )
     output: str | None = _filters(None, "The topic of what --where or --all passes.", "TOPIC")
     cap: int = _filters(20, "Maximum alerts per visit and filter; 0: no limit.", "N", min=0)
+    new_filters_from: Literal["latest", "earliest"] = _filters(
+        "latest",
+        "Where a filter that is new to its group starts: latest, where the group is; or earliest.",
+        "WHERE",
+    )
     unique: bool = _filters(False, "Pass each source id once only.", names=("--unique",))
     delivery: Literal["exactly-once", "at-least-once"] = _filters(
         "exactly-once", "exactly-once or at-least-once.", "HOW"
@@ -173,8 +178,11 @@ class Filter(
             unique=self.unique,
             without=self.fields_without(schemas),
             rate=self.bounded_rate(),
+            new_from_beginning=self.new_filters_from == "earliest",
         )
-        group = self.mirror_group(self.topic, self.output) if self.all_ else group_name(filters)
+        group = group_name(self.topic, self.filters or (), self.output)
+        if self.all_:
+            group = self.mirror_group(self.topic, self.output)
         name = self.group_or(group) or group
 
         async def prepare() -> None:
