@@ -91,7 +91,9 @@ class PictureError(AlertStreamError):
 
 
 class FilterError(AlertStreamError):
-    """A filter's file cannot be run, or its code fails."""
+    """A filter's file cannot be run, or defines none."""
+
+    exit_status = 2
 
 
 class DeliveryError(AlertStreamError):

@@ -32,14 +32,14 @@ def require_fields(
     """
     if not schemas.known_in_advance:
         return
-    named = (name for name in names if name not in QUANTITIES)
-    known_later = _known_later(schemas, more)
-    missing = [name for name in named if name.partition(".")[0] not in known_later]
-    for schema in _known(schemas, more):
-        if not missing:
-            return
+    missing = [name for name in names if name not in QUANTITIES]
+    for schema in _known(schemas, more) if missing else ():
         missing = missing_in(schema, missing)
-    if missing:
+        if not missing:
+            # To read all schemas takes half a second.
+            return
+    known_later = _known_later(schemas, more) if missing else ()
+    if missing := [name for name in missing if name.partition(".")[0] not in known_later]:
         near = _nearest(missing[0], schemas, more)
         todo = f"did you mean {near}?" if near else _ABOUT_FIELDS
         raise UsageError(

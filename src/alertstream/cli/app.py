@@ -24,7 +24,14 @@ from alertstream.cli.commands.print import Print
 from alertstream.cli.commands.send import Send
 from alertstream.cli.commands.simulate import Simulate
 from alertstream.cli.options import completion
-from alertstream.cli.options.parsing import Command, Root, config_file, usage_hint
+from alertstream.cli.options.parsing import (
+    Command,
+    Root,
+    config_file,
+    said_elsewhere,
+    usage_hint,
+    usage_message,
+)
 from alertstream.cli.options.shared import Options, option_group
 from alertstream.cli.terminal.output import (
     DONE,
@@ -35,6 +42,7 @@ from alertstream.cli.terminal.output import (
     NoticeHandler,
     ReaderGone,
     end_waiting,
+    to_output,
     wait_on,
     write_error,
     write_line,
@@ -119,7 +127,8 @@ def status_of(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     _set_up_logging(debug)
     try:
-        parsed = command.main(arguments or ["--help"], "alertstream", standalone_mode=False)
+        with to_output():
+            parsed = command.main(arguments or ["--help"], "alertstream", standalone_mode=False)
         return _run(parsed)
     except AlertStreamError as error:
         if debug:
@@ -127,8 +136,7 @@ def status_of(arguments: list[str]) -> int:
         write_error(error)
         return error.exit_status
     except typer.TyperException as error:
-        message = error.format_message().replace("Value error, ", "")
-        write_error(f"{message} · {usage_hint(error)}")
+        write_error(f"{usage_message(error)} · {usage_hint(error)}")
         return UsageError.exit_status
     except ReaderGone:
         # Python must not fail on what is still buffered when it exits.
@@ -176,6 +184,11 @@ def _run(parsed: Options | int) -> int:
     wait_on(f"waiting for {host}" if ":" in host else f"{parsed.context.info_name}: working")
     try:
         return parsed.run()
+    except UsageError as error:
+        where = said_elsewhere(parsed.context, str(error))
+        if where is None:
+            raise
+        raise UsageError(f"{error.what} · {where}", where=error.where, todo=error.todo) from error
     except Interrupted:
         return INTERRUPTED
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from alertstream.errors import FilterError, UsageError
+from alertstream.errors import DataError, FilterError, UsageError
 
 TEXT = '''"""A filter for alertstream: change it, test it, try it on a file of alerts, and run it.
 
@@ -54,7 +54,8 @@ def write_filter(name: str, folder: Path) -> Path:
     """Write a filter class called ``name`` into ``folder``; return its file.
 
     :raises UsageError: a filter cannot have this name.
-    :raises FilterError: the file exists already, or cannot be written.
+    :raises FilterError: the file exists already.
+    :raises DataError: it cannot be written.
     """
     if not _CLASS.fullmatch(name):
         raise UsageError(
@@ -72,5 +73,5 @@ def write_filter(name: str, folder: Path) -> Path:
             todo="choose another name or folder",
         ) from None
     except OSError as error:
-        raise FilterError(f"cannot write the file: {error.strerror}", where=str(path)) from error
+        raise DataError(f"cannot write the file: {error.strerror}", where=str(path)) from error
     return path

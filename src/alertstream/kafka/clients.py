@@ -276,7 +276,8 @@ def mapped(connection: Connection, error: BaseException) -> BrokerError:
             kind, what = TopicError, "a message is larger than its topic allows"
             todo = "raise the topic's max.message.bytes"
         case kafka_errors.UnknownTopicOrPartitionError():
-            kind, what, todo = TopicError, f"there is no topic {subject}", "send to it first"
+            kind, what = TopicError, f"there is no topic {subject}"
+            todo = "ask for a right to it" if connection.has_rights else "send to it first"
         case kafka_errors.KafkaTimeoutError():
             kind, what = BrokerError, "Kafka timed out"
             todo = "see that all brokers are up, and try again"

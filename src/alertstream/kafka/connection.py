@@ -75,6 +75,11 @@ class Connection:
         """Whether it is made with a user name and password."""
         return self.security_protocol.startswith("SASL")
 
+    @property
+    def has_rights(self) -> bool:
+        """Whether Kafka knows who it is, and so may hide what there is no right to."""
+        return self.is_authenticated or self.cert_file is not None
+
     def addresses(self) -> list[tuple[str, int]]:
         """Return the hosts and ports to connect to at first."""
         split = (each.strip().rpartition(":") for each in self.bootstrap.split(","))

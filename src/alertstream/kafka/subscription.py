@@ -69,6 +69,15 @@ class Subscription:
             raise UsageError(f"{self.start} is not a valid start", todo="earliest or latest")
         if isinstance(self.until, int) and self.until < 0:
             raise UsageError(f"{self.until} is not a valid end offset", todo="it must be 0 or more")
+        if _is_after(self.start, self.until):
+            what = "reading would start (--from) after its end (--until)"
+            raise UsageError(what, where=f"{self.start}, {self.until}", todo="exchange them")
+
+
+def _is_after(start: str | int | datetime, end: int | datetime | None) -> bool:
+    if isinstance(start, datetime) and isinstance(end, datetime):
+        return start.timestamp() > end.timestamp()
+    return isinstance(start, int) and isinstance(end, int) and start > end
 
 
 @dataclass

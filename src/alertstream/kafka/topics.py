@@ -21,6 +21,8 @@ UNDECODABLE_SUFFIX = "-undecodable"
 """What the name of the topic ends with to which a topic's undecodable messages go."""
 STAND_IN_SUFFIX = "-partitions"
 """What the name of a topic ends with that stands for one on another cluster."""
+MAX_LISTED = 10
+"""Topics that are named where one is missing."""
 VISIT_CAPS_SUFFIX = "-visit-caps"
 """What the name of the topic ends with in which members of a group agree on their filters' caps."""
 
@@ -73,6 +75,14 @@ def topic_pattern(names: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{each})" for each in expressions))
 
 
+def about_missing(found: Iterable[str], connection: Connection) -> str:
+    """Return what to do about a topic that is not among those there, or not to be seen."""
+    known = sorted(filter(topic_pattern(["*"]).match, found))
+    if known:
+        return f"topics there: {', '.join(known[:MAX_LISTED])}{' …' * (len(known) > MAX_LISTED)}"
+    return "ask for the right to read it" if connection.has_rights else "send to it first"
+
+
 def existing_topics(
     found: Mapping[str, int], names: Collection[str], connection: Connection
 ) -> dict[str, int]:
@@ -83,12 +93,11 @@ def existing_topics(
     """
     for name in names:
         if name not in found and not is_pattern(name):
-            known = sorted(topic for topic in found if not topic.startswith("_"))
-            hidden = ", or no right to see it" if connection.username else ""
+            hidden = ", or no right to see it" if connection.has_rights else ""
             raise TopicError(
                 f"there is no topic {name}{hidden}",
                 where=connection.bootstrap,
-                todo=f"topics there: {', '.join(known[:10])}" if known else "send to it first",
+                todo=about_missing(found, connection),
             )
     pattern = topic_pattern(names)
     return {name: count for name, count in found.items() if pattern.match(name)}

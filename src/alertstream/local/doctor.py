@@ -20,7 +20,7 @@ from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.messages import Message
 from alertstream.kafka.subscription import Subscription
-from alertstream.kafka.topics import STAND_IN_SUFFIX
+from alertstream.kafka.topics import STAND_IN_SUFFIX, about_missing
 from alertstream.local.broker.java import MIN_VERSION, find_java
 from alertstream.printing.lines import time_text
 from alertstream.reading.decoder import AlertDecoder, Undecodable
@@ -100,7 +100,7 @@ async def _source(
         if topic is None:
             yield Finding("topic", None, "none given")
             return
-        yield _topic(topic, known)
+        yield _topic(topic, known, connection)
         if plan.group is not None and plan.to is None:
             yield await _group(connection, plan.group, topic)
         elif connection.is_authenticated:
@@ -225,12 +225,11 @@ async def _registry(schemas: Schemas) -> Finding:
     return Finding("registry", True, f"{registry.url} has {len(subjects)} subjects")
 
 
-def _topic(topic: str, known: dict[str, int]) -> Finding:
+def _topic(topic: str, known: dict[str, int], connection: Connection) -> Finding:
     if topic in known:
         return Finding("topic", True, f"{topic} has {known[topic]} partitions")
     near = get_close_matches(topic, known, n=1)
-    others = sorted(name for name in known if not name.startswith("_"))[:10]
-    todo = f"did you mean {near[0]}?" if near else f"topics: {', '.join(others) or 'none'}"
+    todo = f"did you mean {near[0]}?" if near else about_missing(known, connection)
     what = f"there is no topic {topic}, or no right to see it"
     raise _Failed(Finding("topic", False, what, todo))
 

@@ -48,9 +48,9 @@ def test_options_that_name_fields(command: tuple[str, ...], status: int, what: s
     ("fields", "status", "what"),
     [
         ('("snr", "diaSource.bnad")', 2, "no schema has the field diaSource.bnad · fields of Mine"),
-        ('"snr"', 1, "the fields are not names · Mine"),
-        ("(1,)", 1, "the fields are not names · Mine"),
-        ("7", 1, "the filter's code raised TypeError"),
+        ('"snr"', 2, "the fields are not names · Mine"),
+        ("(1,)", 2, "the fields are not names · Mine"),
+        ("7", 2, "the filter's code raised TypeError"),
         ('("snr", "diaSource.band")', 1, "Kafka cannot be reached"),
     ],
 )

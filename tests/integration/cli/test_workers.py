@@ -227,4 +227,4 @@ def test_workers_that_cannot_go_on_are_told_of(
     ended = run("filter", kafka, topic, *everything[1], "--workers", 2, "--exit-on-eof")
     assert ended.status == 1
     assert "the filter's code raised FileExistsError" in ended.err
-    assert "error: worker " in ended.err and "ended with status 1" in ended.err
+    assert "error: worker " in ended.err and "ended with status 2" in ended.err

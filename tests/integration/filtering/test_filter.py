@@ -367,57 +367,6 @@ class Works{number}(AlertFilter):
     assert filtered.err.count(line) == 1
 
 
-@pytest.mark.parametrize(
-    ("code", "what"),
-    [
-        ("x = 1 / 0", "ZeroDivisionError: division by zero (line 2: x = 1 / 0)"),
-        ("def x(:", "SyntaxError: invalid syntax (line 2: def x(:)"),
-        ("import nothing_there", "ModuleNotFoundError: No module named 'nothing_there' (line 2"),
-        ("raise SystemExit(0)", "SystemExit: 0 (line 2: raise SystemExit(0))"),
-        ("x = 1", "the file defines no filter"),
-        ("class A(AlertFilter):\n    'No passes.'", "the file defines no filter"),
-        (
-            "class A(AlertFilter):\n    def __init__(self): self.x = y\n"
-            "    def passes(self, alert): return True",
-            "NameError: name 'y' is not defined",
-        ),
-        (
-            "class Größer(AlertFilter):\n    def passes(self, alert): return True",
-            "Größer is not a valid name for a topic",
-        ),
-    ],
-)
-def test_bad_filter_file(kafka: str, stream: str, tmp_path: Path, code: str, what: str) -> None:
-    filtered = run("filter", kafka, stream, "--filters", own_filters(tmp_path, code))
-    assert (filtered.status, filtered.out) == (1, "")
-    assert filtered.err.startswith("error: ")
-    assert what in filtered.err
-    assert filtered.err.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "what"),
-    [
-        (["0"], 2, "there is no filter 0 · give a number from 1 to 100"),
-        (["101"], 2, "there is no filter 101"),
-        (["7-3"], 2, "there is no filter 7-3"),
-        (["Filter01x"], 2, "did you mean Filter001?"),
-        (["Unknown"], 2, "there is no filter Unknown · give the file that defines it"),
-        (["1", "--filters", "/nonexistent/f.py"], 1, "there is no such file · /nonexistent/f.py"),
-        ([], 2, "no filter is named"),
-        (["1", "--cap", "-1"], 2, "'--cap'"),
-        (["1", "--delivery", "at-most-once"], 2, "not one of 'exactly-once', 'at-least-once'"),
-        (["1", "--from", "tomorrow"], 2, "tomorrow is not a valid --from"),
-        (["1", "--schemas", "/dev/null"], 1, "--schemas takes a folder"),
-    ],
-)
-def test_wrong_arguments(kafka: str, arguments: list[str], status: int, what: str) -> None:
-    filtered = run("filter", kafka, "any-topic", *arguments)
-    assert (filtered.status, filtered.out) == (status, "")
-    assert what in filtered.err
-    assert filtered.err.count("\n") == 1
-
-
 def test_missing_topic_and_missing_broker(kafka: str) -> None:
     filtered = run("filter", kafka, "nowhere", "1")
     assert filtered.status == 1

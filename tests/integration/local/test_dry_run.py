@@ -261,35 +261,3 @@ def test_dry_run_ends_with_its_account_when_it_is_stopped(tmp_path: Path) -> Non
     text = (tmp_path / "out").read_text()
     assert '"visit": null, "seen": ' in text
     assert '"seen": 256' not in text
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "what"),
-    [
-        ([], 2, "Missing argument 'BROKER'"),
-        (["h:1"], 2, "Missing argument 'TOPIC'"),
-        (["--dry-run"], 2, "Option '--dry-run' requires an argument"),
-        (["--dry-run", DATA], 2, "no filter is named"),
-        (["--dry-run", DATA, "101"], 2, "there is no filter 101"),
-        (["--dry-run", DATA, "Mine"], 2, "there is no filter Mine"),
-        (["--dry-run", DATA, "1", "--cap", "-1"], 2, "'--cap'"),
-        (["--dry-run", DATA, "1", "--format", "csv"], 2, "'csv' is not one of 'text', 'json'"),
-        (["--dry-run", DATA, "--where", "snr >"], 2, "--where is not a valid expression"),
-        (["--dry-run", DATA, "--where", "snrr > 1"], 2, "did you mean snr?"),
-        (["--dry-run", DATA, "h:1", "t", "1"], 2, "takes no BROKER and TOPIC · h:1"),
-        (["h:1", "t", "1", "--dry-run", DATA], 2, "takes no BROKER and TOPIC · h:1"),
-        (["--dry-run", "/nonexistent", "1"], 1, "no such file or folder"),
-        (["--dry-run", "/dev/null", "1"], 1, "not an Avro container file · /dev/null"),
-        (["--dry-run", DATA, "1", "--list"], 2, "exclude each other"),
-        (["--new", "A", "--list"], 2, "exclude each other"),
-        (["--list", "1"], 2, "--list and --new take no FILTER · 1"),
-        (["--new", "A", "B"], 2, "--list and --new take no FILTER · B"),
-        (["--list", "--nothing"], 2, "No such option: --nothing"),
-        (["--list", "--filters", "nope.py"], 1, "there is no such file · nope.py"),
-    ],
-)
-def test_wrong_arguments(arguments: list[object], status: int, what: str) -> None:
-    ended = run("filter", *arguments)
-    assert (ended.status, ended.out) == (status, "")
-    assert what in ended.err
-    assert ended.err.count("\n") == 1

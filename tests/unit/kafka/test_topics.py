@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from alertstream.errors import TopicError
@@ -40,7 +42,19 @@ def test_a_topic_that_does_not_exist() -> None:
         TopicError, match="there is no topic alerts · localhost:9092 · topics"
     ) as no:
         existing_topics(FOUND, ["alerts"], LOCAL)
-    assert "_alerts" not in str(no.value)
+    assert "topics there: alerts-v10, alerts-v11" in str(no.value)
+    assert "undecodable" not in str(no.value)
+    assert "caps" not in str(no.value)
+
+
+def test_a_topic_that_is_missing_or_hidden() -> None:
+    with pytest.raises(TopicError, match="there is no topic a · localhost:9092 · send to it first"):
+        existing_topics({"_internal": 1}, ["a"], LOCAL)
+    login = Connection("h:1", security_protocol="SASL_SSL", username="ada", password="x")
+    certified = Connection("h:1", security_protocol="SSL", cert_file=Path("cert.pem"))
+    for each in (login, certified):
+        with pytest.raises(TopicError, match="no right to see it · h:1 · ask for the right to rea"):
+            existing_topics({"a-undecodable": 1}, ["a"], each)
 
 
 def test_a_batch_is_no_larger_than_its_topic_takes() -> None:

@@ -82,6 +82,8 @@ class Monitor(ReadingOptions, TargetOptions, DecodingOptions, SelectionOptions):
                     )
 
         final = run(main)
+        if not any(each["bytes"] for each in final["topics"].values()):
+            self.notice_nothing()
         wrong = any(each["undecodable"] or each["failed"] for each in final["topics"].values())
         return UNDECODABLE if wrong else DONE
 

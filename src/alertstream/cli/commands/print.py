@@ -146,6 +146,8 @@ class Print(ReadingOptions, ThinOptions, SelectionOptions):
                     if not each.durable:
                         each.close()
                 raise
+        if not account.read:
+            self.notice_nothing()
         for line in account.as_lines():
             notice(line)
         return UNDECODABLE if account.undecodable or account.failed else DONE

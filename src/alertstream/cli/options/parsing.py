@@ -15,6 +15,8 @@ the configuration file::
 from __future__ import annotations
 
 import logging
+import os
+import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -104,6 +106,29 @@ def root_options_apart(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return own, rest
 
 
+def said_elsewhere(context: Any, text: str) -> str | None:
+    """Return the variable or file that sets an option that a text names; None if none does."""
+    for each in context.command.params:
+        names = "|".join(re.escape(name) for name in each.opts if name.startswith("--"))
+        source = context.get_parameter_source(each.name)
+        if source is None or not names or not re.search(f"({names})(?![\\w-])", text):
+            continue
+        if source.name == "DEFAULT_MAP":
+            return str(config_file(context.find_root().params.get("config")))
+        if source.name == "ENVIRONMENT":
+            return next((name for name in each.envvar if name in os.environ), None)
+    return None
+
+
+def usage_message(error: typer.TyperException) -> str:
+    """Return what is wrong, for people, and in which file or variable, if it is in one."""
+    message = error.format_message().replace("Value error, ", "")
+    message = re.sub(r" for <class '.*'>", "", message)
+    context = getattr(error, "ctx", None)
+    where = context and said_elsewhere(context, message)
+    return f"{message} · {where}" if where else message
+
+
 def usage_hint(error: typer.TyperException) -> str:
     """Return where a user finds the right usage."""
     context = getattr(error, "ctx", None)
@@ -142,10 +167,13 @@ def default_map(
     _require_known(tables, known, file)
     for name, table in tables.items():
         _require_known(table, known[name], file)
-    return {
-        name: _defaults(command, general, tables.get(name, {}), special, broker or configured)
-        for name, command in commands.items()
-    }
+    try:
+        return {
+            name: _defaults(command, general, tables.get(name, {}), special, broker or configured)
+            for name, command in commands.items()
+        }
+    except UsageError as error:
+        raise UsageError(error.what, where=str(file), todo=error.todo) from error
 
 
 def _read(file: Path, *, needed: bool) -> Settings:
@@ -222,6 +250,8 @@ def _defaults(
             value, option = settings[name], options[name]
             # The file may state one value where an option takes several.
             value = [value] if option.multiple and isinstance(value, str) else value
+            if (isinstance(value, list) and not option.multiple) or isinstance(value, dict):
+                raise UsageError(f"{name} takes one value", todo="write it without brackets")
             found[name if name == "password" else option.name] = value
     if broker and any(each.name == "broker" for each in command.params):
         found["broker"] = broker

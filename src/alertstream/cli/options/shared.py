@@ -7,10 +7,8 @@ annotations``, as typer evaluates these where a command is defined, not here.
 
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +17,7 @@ import typer
 from alertstream.cli.options.completion import quietly
 from alertstream.cli.options.own_group import AUTO, own_group
 from alertstream.cli.options.parsing import profile, warn_if_open
+from alertstream.cli.options.times import end_of, observed, start_of
 from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
@@ -298,10 +297,13 @@ class ReadingOptions(KafkaOptions):
 
         if self.group == AUTO and group is None:
             group = own_group(self.username, str(self.context.command.name), topics, self)
-        end = None if self.until is None else _time_or_offset(self.until, "--until")
-        return Subscription(
-            topics, self.group_or(group), start_of(self.from_), end, self.exit_on_eof, instance
-        )
+        start, end = start_of(self.from_), end_of(self.until)
+        return Subscription(topics, self.group_or(group), start, end, self.exit_on_eof, instance)
+
+    def notice_nothing(self) -> None:
+        """Say which times ``--from`` and ``--until`` mean, if they are times: nothing has come."""
+        if said := observed(start_of(self.from_), end_of(self.until)):
+            _log.warning(said)
 
     async def notice_start(
         self,
@@ -322,25 +324,3 @@ class ReadingOptions(KafkaOptions):
         kept = [f"{topic}{STAND_IN_SUFFIX}" for topic in topics] if to else topics
         if self.from_ and group and await has_committed(to or connection, group, kept):
             _log.warning(f"the group {group} continues where it stopped: --from has no effect")
-
-
-def start_of(text: str | None) -> str | int | datetime:
-    """Return where to start: ``earliest``, ``latest``, an offset, or a time (ISO 8601, UTC).
-
-    :raises UsageError: it is none of these.
-    """
-    if text in (None, "earliest", "latest"):
-        return text or "earliest"
-    return _time_or_offset(text, "--from", "earliest, latest, ")
-
-
-def _time_or_offset(text: str, option: str, others: str = "") -> int | datetime:
-    # A day without its dashes would be a number, too, and is taken for an offset.
-    if re.fullmatch(r"-?\d{1,18}" if others else r"\d{1,18}", text):
-        return int(text)
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        todo = f"give {others}an offset, or a time such as 2026-11-24T21:30"
-        raise UsageError(f"{text} is not a valid {option}", todo=todo) from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

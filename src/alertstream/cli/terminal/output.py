@@ -13,8 +13,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from alertstream.errors import AlertStreamError, DataError, Notice, printable
@@ -42,6 +42,22 @@ notice: Notice = LOG.warning
 
 class ReaderGone(Exception):
     """Nobody reads the output any more, as where ``head`` has read enough."""
+
+
+@contextmanager
+def to_output() -> Iterator[None]:
+    """Turn what keeps standard output from being written into our errors.
+
+    :raises ReaderGone: its reader is gone.
+    :raises DataError: it cannot be written, as on a full disk.
+    """
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+    except OSError as error:
+        what = f"the output cannot be written: {error.strerror}"
+        raise DataError(what, todo="make room there, or write it elsewhere") from error
 
 
 def fit_encoding() -> None:
@@ -116,12 +132,11 @@ def write_line(line: str) -> None:
     """Write a line to standard output.
 
     :raises ReaderGone: its reader is gone.
+    :raises DataError: it cannot be written.
     """
     end_waiting()
-    try:
+    with to_output():
         print(_harmless(line), flush=True)
-    except BrokenPipeError as error:
-        raise ReaderGone from error
 
 
 async def write_lines(lines: Iterable[str], stop: asyncio.Event, *, painted: bool = False) -> None:
@@ -129,7 +144,8 @@ async def write_lines(lines: Iterable[str], stop: asyncio.Event, *, painted: boo
 
     :param painted: they may command the terminal: what they quote has been made harmless.
     :raises ReaderGone: their reader is gone.
-    :raises DataError: nobody takes them within ``SHUTDOWN_TIMEOUT`` after the stop.
+    :raises DataError: they cannot be written, or nobody takes them within ``SHUTDOWN_TIMEOUT``
+        after the stop.
     """
     from alertstream.system.cancellation import unless
 
@@ -139,7 +155,8 @@ async def write_lines(lines: Iterable[str], stop: asyncio.Event, *, painted: boo
         text = _harmless(text)
     if hasattr(sys.stdout, "rich_proxied_file"):
         # There is a progress bar on this terminal, which moves out of the way.
-        print(text, end="", flush=True)
+        with to_output():
+            print(text, end="", flush=True)
         return
     content = text.encode(sys.stdout.encoding, errors=sys.stdout.errors or "strict")
 
@@ -149,12 +166,11 @@ async def write_lines(lines: Iterable[str], stop: asyncio.Event, *, painted: boo
         while rest:
             rest = rest[os.write(sys.stdout.fileno(), rest) :]
 
-    try:
-        await unless(stop, _in_thread(write))
-    except BrokenPipeError as error:
-        raise ReaderGone from error
-    except TimeoutError:
-        raise DataError("nobody reads the output", todo="see what it is piped to") from None
+    with to_output():
+        try:
+            await unless(stop, _in_thread(write))
+        except TimeoutError:
+            raise DataError("nobody reads the output", todo="see what it is piped to") from None
 
 
 async def _in_thread(work: Callable[[], None]) -> None:
@@ -197,8 +213,10 @@ def write_error(error: AlertStreamError | str) -> None:
 
 
 def _to_people(text: str) -> None:
-    end_waiting()
-    print(_harmless(text), file=sys.stderr, flush=True)
+    # Nothing else would tell that this cannot be told.
+    with suppress(OSError):
+        end_waiting()
+        print(_harmless(text), file=sys.stderr, flush=True)
 
 
 def _harmless(text: str) -> str:
