@@ -249,6 +249,23 @@ class Groups:
     consumer: KafkaConsumer
     elsewhere: KafkaAdminClient | None = None
 
+    async def _partitions(self, topics: list[str] | None = None) -> list[TopicPartition]:
+        return [
+            TopicPartition(topic["topic"], partition["partition"])
+            for topic in await self.admin.describe_topics(topics)
+            for partition in topic["partitions"]
+        ]
+
+    async def ends(self, names: Collection[str]) -> dict[tuple[str, int], int]:
+        """Return where partitions end now, of topics that are named or match a pattern.
+
+        :raises KafkaError: Kafka did not answer.
+        """
+        pattern = topic_pattern(names)
+        there = [each for each in await self._partitions() if pattern.match(each.topic)]
+        ends = await self.consumer.end_offsets(there)
+        return {(each.topic, each.partition): end for each, end in ends.items()}
+
     async def lags(self, topics: Collection[str]) -> Lags:
         """Return each group's lag by topic, of those groups that have read any of the topics.
 
@@ -262,12 +279,7 @@ class Groups:
                 there = await _offsets(self.elsewhere, topics, STAND_IN_SUFFIX)
                 for group, of_group in there.items():
                     offsets[group] = offsets.get(group, {}) | of_group
-            described = await self.admin.describe_topics(sorted(topics)) if offsets else ()
-            partitions = [
-                TopicPartition(topic["topic"], partition["partition"])
-                for topic in described
-                for partition in topic["partitions"]
-            ]
+            partitions = await self._partitions(sorted(topics)) if offsets else []
             begins = await self.consumer.beginning_offsets(partitions)
             ends = await self.consumer.end_offsets(partitions)
         except (OSError, RuntimeError) as error:

@@ -43,10 +43,12 @@ def _metrics(figures: dict[str, Any]) -> Iterator[tuple[str, str, list[str], Sam
     numbers: Samples = [([topic], int(visit)) for topic, visit, _ in last if visit.isdecimal()]
     yield "visit", "number of the last visit", ["topic"], numbers
     for name, (called, text) in VISIT_METRICS.items():
-        yield called, text, ["topic"], [([topic], stats[name] or 0) for topic, _, stats in last]
+        known = [(topic, stats[name]) for topic, _, stats in last if stats[name] is not None]
+        yield called, text, ["topic"], [([topic], value) for topic, value in known]
     flat = [
         (topic, {name: stats[f"latency_{name}"] for name in PERCENTILES})
         for topic, _, stats in last
+        if stats["latency_max_ms"] is not None
     ]
     text = "from produce to here, of the last visit's alerts"
     yield "visit_latency_seconds", text, ["topic", "quantile"], _quantiles(flat)

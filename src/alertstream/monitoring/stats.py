@@ -77,12 +77,14 @@ class VisitStats:
 
     ``received`` is when the last one came (s).
 
+    :param past: how many of them were there before they were watched, and have no latency.
     :param latencies: from Kafka's timestamp.
     :param from_producer: from the header ``producer_timestamp``.
     :param from_shutter: from the end of the exposure.
     """
 
     alerts: int = 0
+    past: int = 0
     first: int | None = None
     last: int | None = None
     received: float = 0.0
@@ -90,13 +92,16 @@ class VisitStats:
     from_producer: Latencies = field(default_factory=Latencies)
     from_shutter: Latencies = field(default_factory=Latencies)
 
-    def add(self, times: Times, received: float) -> None:
+    def add(self, times: Times, received: float, *, past: bool = False) -> None:
         """Count an alert received at ``received`` s."""
         timestamp = times.timestamp
         self.alerts += 1
         self.first = timestamp if self.first is None else min(self.first, timestamp)
         self.last = timestamp if self.last is None else max(self.last, timestamp)
         self.received = max(self.received, received)
+        self.past += past
+        if past:
+            return
         now = received * 1000
         self.latencies.add(now - timestamp)
         self.from_producer.add(now - times.producer)
@@ -105,15 +110,17 @@ class VisitStats:
     def snapshot(self, now: float) -> dict[str, Any]:
         """Return the visit's figures: times in ms since 1970, latencies in ms.
 
-        ``seconds`` are those from the first produce to the last alert received.
+        ``seconds`` are those from the first produce to the last alert received, if none is past.
         """
         percentiles = self.latencies.percentiles()
+        seconds = round(self.received - (self.first or 0) / 1000, 3)
         return {
             "alerts": self.alerts,
+            "past": self.past,
             "first": self.first,
             "last": self.last,
             **{f"latency_{name}": value for name, value in percentiles.items()},
-            "seconds": round(self.received - (self.first or 0) / 1000, 3),
+            "seconds": seconds if not self.past else None,
             "late": self.latencies.late,
             "latency_from_producer": self.from_producer.figures(),
             "latency_from_shutter": self.from_shutter.figures(),
@@ -137,13 +144,15 @@ class TopicStats:
     visits: dict[int | None, VisitStats] = field(default_factory=dict)
     _recent: deque[tuple[float, int]] = field(default_factory=deque)
 
-    def add(self, visit: int | None, size: int, times: Times, received: float) -> None:
+    def add(
+        self, visit: int | None, size: int, times: Times, received: float, *, past: bool = False
+    ) -> None:
         """Count an alert of ``size`` bytes."""
         self.alerts += 1
         self.bytes += size
         if visit not in self.visits and len(self.visits) >= MAX_VISITS:
             del self.visits[next(iter(self.visits))]
-        self.visits.setdefault(visit, VisitStats()).add(times, received)
+        self.visits.setdefault(visit, VisitStats()).add(times, received, past=past)
 
     def add_other(self, size: int, *, failed: bool) -> None:
         """Count an alert that is not watched, or on which a filter failed."""

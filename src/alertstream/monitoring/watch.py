@@ -57,6 +57,8 @@ class Watch:
     selection: Selection | None = None
 
     def __post_init__(self) -> None:
+        self.ends: dict[tuple[str, int], int] = {}
+        """Where partitions ended when they began to be watched: what is before that is past."""
         self.stats = {topic: TopicStats() for topic in self.topics if not is_pattern(topic)}
         self.lags: Lags = {}
         self.connected = True
@@ -77,7 +79,8 @@ class Watch:
             return
         passes = self.selection.passes(alert) if self.selection is not None else True
         if passes:
-            stats.add(alert.visit, size, times_of(alert), received)
+            past = message.offset < self.ends.get((message.topic, message.partition), 0)
+            stats.add(alert.visit, size, times_of(alert), received, past=past)
         else:
             stats.add_other(size, failed=passes is None)
 
@@ -114,11 +117,13 @@ async def watch_stream(
     Nothing of an alert is decoded but its visit, the end of its exposure, and what it is chosen by.
 
     :param refresh: seconds from one call of ``show`` to the next.
-    :param groups: where the lag of consumer groups is looked up.
+    :param groups: where the lag of consumer groups is looked up, and what is there already.
     :param show: called with the figures as they come, and at the end with the final ones; it may
         take its time.
     """
     decoder = AlertDecoder(schemas, watch.paths(), notice)
+    if groups is not None:
+        watch.ends = await groups.ends(watch.topics)
     following = asyncio.create_task(_follow_groups(watch, groups))
     due = time.time() + refresh
     try:

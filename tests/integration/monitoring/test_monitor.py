@@ -12,7 +12,6 @@ import socket
 import struct
 import subprocess
 import termios
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -50,12 +49,9 @@ def test_final_figures_are_right(kafka: str, stream: str, visits: Path) -> None:
     for each in stats["visits"].values():
         assert each["alerts"] == 120
         assert each["first"] <= each["last"]
-        # All was there before the monitor started: the latency is at most the time since then.
-        assert 0 < each["latency_p50_ms"] <= each["latency_p99_ms"]
-        assert each["latency_p99_ms"] <= time.time() * 1000 - times[0]
-        # The header has Kafka's timestamp, and the shutter has closed at any time, with the files.
-        assert each["latency_from_producer"]["p95_ms"] == each["latency_p95_ms"]
-        assert each["latency_from_shutter"].keys() == each["latency_from_producer"].keys()
+        # All was there before the monitor started.
+        assert (each["past"], each["late"]) == (120, 0)
+        assert each["latency_p50_ms"] is each["latency_from_shutter"] is each["seconds"] is None
 
 
 def test_several_topics_at_once(kafka: str, stream: str, topic: str) -> None:
@@ -77,7 +73,13 @@ def test_follows_as_alerts_come(kafka: str, topic: str, visits: Path) -> None:
     while figures.get("alerts") != 360:
         figures = json.loads(process.stdout.readline())["topics"][topic]
     # Watched while they were sent, no alert can be older than the whole test.
-    assert all(each["latency_p99_ms"] < 20_000 for each in figures["visits"].values())
+    for each in figures["visits"].values():
+        assert 0 < each["latency_p50_ms"] <= each["latency_p99_ms"] < 20_000
+        assert each["latency_p99_ms"] <= each["latency_max_ms"] <= each["seconds"] * 1000 + 10
+        # The header has Kafka's timestamp, and the shutter has closed at any time, with the files.
+        assert each["latency_from_producer"]["p95_ms"] == each["latency_p95_ms"]
+        assert each["latency_from_shutter"].keys() == each["latency_from_producer"].keys()
+        assert (each["past"], each["late"]) == (0, 0)
     assert figures["alerts_per_second"] > 0
     ended = stop(process)
     assert ended.status == 0
@@ -89,7 +91,7 @@ def test_plain_lines_where_there_is_no_terminal(kafka: str, stream: str) -> None
     watched = run("monitor", kafka, stream, "--exit-on-eof")
     assert watched.status == 0
     assert f"  {stream}  360 alerts  " in watched.lines[-1]
-    assert "120 alerts, latency " in watched.lines[-1]
+    assert watched.lines[-1].endswith(": 120 alerts")
     assert "\x1b" not in watched.out
 
 
@@ -135,8 +137,7 @@ def test_visits_are_complete_when_nothing_comes_any_more(kafka: str, stream: str
         seen |= {each["complete"] for each in visits.values()}
     assert seen == {True, False}
     for each in visits.values():
-        assert each["late"] == 0
-        assert each["latency_p99_ms"] <= each["latency_max_ms"] <= each["seconds"] * 1000 + 10
+        assert (each["late"], each["seconds"]) == (0, None)
     assert stop(process).status == 0
 
 
@@ -233,13 +234,16 @@ def test_screen_and_its_keys(kafka: str, stream: str, columns: int) -> None:
     try:
         until(lambda: terminal.shows("360"), "the alerts")
         until(
-            lambda: terminal.shows("p pause · s sort (as named) · l latency (Kafka) · q quit"),
+            lambda: terminal.shows("p pause · s sort (as named) · l latency (Kafka) · ? help"),
             "the keys",
         )
         if columns > 100:
             until(lambda: terminal.shows("longest"), "all columns")
         else:
             assert not terminal.shows("longest")
+        terminal.press("?")
+        until(lambda: terminal.shows("more of this visit may come"), "the help")
+        terminal.press("h")
         terminal.press("p")
         until(lambda: terminal.shows("paused"), "it pauses")
         terminal.press("s")

@@ -11,9 +11,11 @@ from rich.console import Console
 from tests.support.hostile_text import COMMANDS
 
 from alertstream.cli.terminal.live import MonitorScreen, sparkline
+from alertstream.cli.terminal.names import shortened
 
 VISIT = {
     "alerts": 1234567,
+    "past": 0,
     "first": 1000,
     "seconds": 38.4,
     "latency_p50_ms": 812,
@@ -124,3 +126,54 @@ def test_screen_obeys_nobody(screen: MonitorScreen) -> None:
     asyncio.run(screen.show(seen))
     screen.notice(f"lost [/red] {COMMANDS}")
     assert all(line.isprintable() for line in drawn(screen, 200).split("\n"))
+
+
+@pytest.mark.parametrize(
+    ("width", "same", "shown"),
+    [
+        (20, 0, "lsst-alerts-v11-F001"),
+        (19, 0, "lsst-aler…-v11-F001"),
+        (19, 15, "…st-alerts-v11-F001"),
+        (6, 15, "…-F001"),
+        (5, 15, "…-F…1"),
+        (1, 15, "…"),
+    ],
+)
+def test_shortened_names_keep_what_tells_them_apart(width: int, same: int, shown: str) -> None:
+    assert shortened("lsst-alerts-v11-F001", width, same) == shown
+
+
+@pytest.mark.parametrize("columns", [50, 80])
+def test_topics_are_told_apart_on_narrow_screens(screen: MonitorScreen, columns: int) -> None:
+    names = [f"community-broker-lsst-alerts-v11-{each}" for each in ("SNe", "AGN", "undecodable")]
+    seen = figures(**{each: topic(7, **{"2026112400001": VISIT}) for each in names})
+    seen["groups"] = {f"filter-of-the-night-{each}": {each: 6} for each in names}
+    asyncio.run(screen.show(seen))
+    shown = drawn(screen, columns).splitlines()
+    assert max(map(len, shown)) <= columns
+    for end in ("SNe", "AGN", "able"):
+        assert sum(end in line for line in shown) >= 3
+
+
+def test_help_says_what_is_shown(screen: MonitorScreen) -> None:
+    asyncio.run(screen.show(figures(a=topic(1, **{"2026112400001": VISIT}))))
+    assert "? help" in drawn(screen, 120)
+    screen.help()
+    for columns in (50, 120):
+        shown = drawn(screen, columns)
+        assert max(map(len, shown.splitlines())) <= columns
+        for said in ("…", "over 60 s", "lag", "? figures", "q quit"):
+            assert said in shown
+    assert "2026112400001" not in shown
+    screen.help()
+    assert "2026112400001" in drawn(screen, 120)
+
+
+def test_what_was_there_before_has_no_latency(screen: MonitorScreen) -> None:
+    none = dict.fromkeys(("latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "latency_max_ms"))
+    past = VISIT | none | {"past": 7, "seconds": None, "late": 0, "latency_from_shutter": None}
+    asyncio.run(screen.show(figures(a=topic(1, **{"2026112400001": past}))))
+    for _ in range(2):
+        (line,) = [each for each in drawn(screen, 120).splitlines() if "2026112400001" in each]
+        assert line.split()[-6:] == ["-"] * 6
+        screen.count_from()

@@ -46,6 +46,7 @@ def test_topic_by_visit() -> None:
     assert (figures["alerts"], figures["bytes"], figures["undecodable"]) == (3, 253, 1)
     assert figures["visits"]["7"] == {
         "alerts": 2,
+        "past": 0,
         "first": 9_000,
         "last": 10_000,
         "latency_p50_ms": 500,

@@ -111,3 +111,17 @@ def test_filters_choose_what_is_counted() -> None:
     assert counts == [1, 1, 2, 0, 20]
     assert list(found["visits"]) == ["5"]
     assert len(told) == 1
+
+
+def test_what_was_there_before_has_no_latency() -> None:
+    watch = Watch(("alerts",))
+    watch.ends = {("alerts", 0): 8}
+    for offset in (7, 8):
+        message = Message("alerts", 0, offset, int(NOON), None, b"12345")
+        alert = ReceivedAlert({"diaSource": {"visit": offset, "midpointMjdTai": MJD}}, message)
+        watch.add(alert, NOON / 1000 + 100)
+    before, since = watch.snapshot()["topics"]["alerts"]["visits"].values()
+    assert (before["alerts"], before["past"], before["late"]) == (1, 1, 0)
+    assert before["latency_max_ms"] is before["seconds"] is before["latency_from_shutter"] is None
+    assert (since["past"], since["late"], since["latency_p50_ms"]) == (0, 1, 100_000)
+    assert since["seconds"] == 100

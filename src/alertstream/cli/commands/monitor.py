@@ -132,11 +132,12 @@ def _lines(figures: dict[str, Any]) -> Iterator[str]:
         others = ((stats[name], name) for name in ("skipped", "failed", "undecodable"))
         line += "".join(f"  {count:,} {name}" for count, name in others if count)
         for visit, of_visit in list(stats["visits"].items())[-1:]:
-            line += (
-                f"  visit {visit}: {of_visit['alerts']} alerts,"
-                f" latency {_milliseconds(of_visit['latency_p50_ms'])} median,"
-                f" {_milliseconds(of_visit['latency_p99_ms'])} p99"
-            )
+            line += f"  visit {visit}: {of_visit['alerts']} alerts"
+            if of_visit["latency_p50_ms"] is not None:
+                line += (
+                    f", latency {_milliseconds(of_visit['latency_p50_ms'])} median,"
+                    f" {_milliseconds(of_visit['latency_p99_ms'])} p99"
+                )
             if shutter := of_visit["latency_from_shutter"]:
                 line += (
                     f", from the shutter {_milliseconds(shutter['p50_ms'])} median,"

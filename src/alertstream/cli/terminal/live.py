@@ -20,13 +20,14 @@ from rich.table import Table
 from rich.text import Text
 
 from alertstream.alert.text import BARS
+from alertstream.cli.terminal.names import Name
 from alertstream.cli.terminal.output import end_waiting
 from alertstream.errors import printable
 from alertstream.monitoring.stats import BUDGET, PERCENTILES
 
 Figures = dict[str, Any]
 Row = tuple[Sequence[str], dict[str, str]]
-"""Names, which are cut where there is no room, and what is shown by column, which is not."""
+"""Names, which are shortened where there is no room, and what is shown by column, which is not."""
 
 MAX_VISITS = 5
 MAX_GROUPS = 8
@@ -55,6 +56,22 @@ CLOCKS = {
 """What latencies can count from, and where the figures have them, if not at the visit itself."""
 
 
+HELP = {
+    "…": "behind a number: more of this visit may come; in a name: a part that is left out",
+    "share": "alerts, as a part of the first topic's",
+    "recently": f"alerts of the last {SPARKS} refreshes",
+    "took": "from the first alert of a visit produced to the last one here",
+    "median, p95, p99, longest": "what the latencies of 50, 95, 99 and 100 % of a visit's alerts "
+    "do not exceed, from the clock that l chooses: Kafka's timestamp, the end of the exposure "
+    "(shutter), or the producer's header",
+    f"over {BUDGET:.0f} s": "alerts whose latency is more than that",
+    "-": "not known: as the latency of what was there before the monitor began",
+    "lag": "messages that a consumer group has not committed yet",
+    "p, s, l, q": "pause or go on, next order of topics, next clock of latencies, quit",
+}
+"""What stands on the screen, and what it means."""
+
+
 class MonitorScreen:
     """What the screen shows of the figures, and what the keys have changed.
 
@@ -69,7 +86,7 @@ class MonitorScreen:
         self._figures: Figures = {}
         self._orders = deque(ORDERS)
         self._clocks = deque(CLOCKS)
-        self._paused = False
+        self._paused = self._helps = False
         self._notice = ""
 
     async def show(self, figures: Figures) -> None:
@@ -98,6 +115,10 @@ class MonitorScreen:
         """Stop showing new figures, or go on with it."""
         self._paused = not self._paused
 
+    def help(self) -> None:
+        """Show what all means, or the figures again."""
+        self._helps = not self._helps
+
     def __rich__(self) -> RenderableType:
         """Return all that is shown."""
         if not self._figures:
@@ -108,10 +129,11 @@ class MonitorScreen:
             head.append(" · no connection to Kafka", style="bold red")
         if self._paused:
             head.append(" · paused", style="bold yellow")
-        tables = (self._topics(), self._visits(), self._groups())
+        tables = [_help()] if self._helps else [self._topics(), self._visits(), self._groups()]
         notice = [Text(self._notice, style="yellow")] if self._notice else []
         order, clock = self._orders[0], self._clocks[0]
-        keys = Text(f"p pause · s sort ({order}) · l latency ({clock}) · q quit", style="dim")
+        settings = f"p pause · s sort ({order}) · l latency ({clock})"
+        keys = Text(f"{settings} · ? {'figures' if self._helps else 'help'} · q quit", style="dim")
         return Group(head, *(each for each in tables if each.columns), *notice, keys)
 
     def _sorted(self) -> list[tuple[str, Figures]]:
@@ -182,26 +204,35 @@ class MonitorScreen:
         width = self._console.width
         shown = [each for each in rows[0][1] if width >= SHOWN_FROM.get(each, 0)] if rows else []
         for name in names if rows else ():
-            table.add_column(name, overflow="ellipsis", no_wrap=name == "visit")
+            table.add_column(name, no_wrap=name == "visit")
         for name in shown:
             table.add_column(name, justify="right", no_wrap=True)
-        for of_row, cells in rows:
-            # Whoever makes a topic or a group chooses its name freely.
-            texts = [Text(printable(each)) for each in of_row]
-            table.add_row(*texts, *(cells[each] for each in shown))
+        # Whoever makes a topic or a group chooses its name freely.
+        named = [[printable(each) for each in of_row] for of_row, _ in rows]
+        columns = [*zip(*named, strict=True)]
+        for texts, (_, cells) in zip(named, rows, strict=True):
+            names_of_row = map(Name, texts, columns)
+            table.add_row(*names_of_row, *(cells[each] for each in shown))
         return table
+
+
+def _help() -> Table:
+    table = Table.grid(padding=(0, 2), pad_edge=False)
+    for shown, meaning in HELP.items():
+        table.add_row(Text(shown, style="bold"), meaning)
+    return table
 
 
 def _visit_cells(stats: Figures, clock: str | None) -> dict[str, str]:
     if clock is None:
         latency = {name: stats[f"latency_{name}"] for name in PERCENTILES}
-        late = _alarming(stats["late"], "red")
+        late = _alarming(stats["late"], "red") if latency["max_ms"] is not None else "-"
     else:
         latency = stats[clock] or dict.fromkeys(PERCENTILES)
         late = _alarming(latency["late"], "red") if stats[clock] else "-"
     return {
         "alerts": f"{stats['alerts']:,}{'' if stats['complete'] else ' …'}",
-        "took": f"{stats['seconds']:,.1f} s",
+        "took": "-" if stats["seconds"] is None else f"{stats['seconds']:,.1f} s",
         "median": _latency(latency["p50_ms"]),
         "p95": _latency(latency["p95_ms"]),
         "p99": _latency(latency["p99_ms"]),
@@ -239,6 +270,7 @@ def monitor_screen(first: str | None, end: Callable[[], None]) -> Iterator[Monit
     console = Console(file=sys.stdout)
     shown = MonitorScreen(console, first)
     actions = {"q": end, "p": shown.pause, "s": shown.sort, "l": shown.count_from}
+    actions |= dict.fromkeys("?h", shown.help)
     with Live(shown, console=console, refresh_per_second=4), _keys(actions):
         yield shown
 
