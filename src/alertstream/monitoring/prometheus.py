@@ -14,11 +14,10 @@ TOPIC_METRICS = {
     "alerts": "alerts received",
     "bytes": "bytes of all messages received",
     "undecodable": "messages received that cannot be decoded",
-    "skipped": "alerts received that --where or --filters do not choose",
     "failed": "alerts received on which a filter's code raised an error",
     "alerts_per_second": "alerts a second over the last ten seconds",
 }
-COUNTERS = ("alerts", "bytes", "undecodable", "skipped", "failed")
+COUNTERS = ("alerts", "bytes", "undecodable", "failed")
 VISIT_METRICS = {
     "alerts": ("visit_alerts", "alerts of the last visit"),
     "seconds": ("visit_seconds", "from the last visit's first produce to its last alert received"),

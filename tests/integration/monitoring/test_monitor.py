@@ -155,11 +155,17 @@ def free_port() -> int:
         return port
 
 
-def test_metrics_are_those_of_the_documentation_and_the_dashboard(kafka: str, stream: str) -> None:
-    assert run("print", kafka, stream, "--group", f"g-{stream}", "-n", 100).status == 0
+def test_metrics_are_those_of_the_documentation_and_the_dashboard(
+    kafka: str, topic: str, visits: Path
+) -> None:
+    stream = topic
+    raw_kafka.make(kafka, stream)
     port = free_port()
     process = start("monitor", kafka, stream, "--format", "json", "--metrics-port", port)
     assert process.stdout is not None
+    assert process.stdout.readline()
+    send_visits(kafka, stream, visits)
+    assert run("print", kafka, stream, "--group", f"g-{stream}", "-n", 100).status == 0
     figures: dict[str, Any] = {"topics": {stream: {"alerts": 0}}, "groups": {}}
     while figures["topics"][stream]["alerts"] < 360 or f"g-{stream}" not in figures["groups"]:
         figures = json.loads(process.stdout.readline())
@@ -242,7 +248,7 @@ def test_screen_and_its_keys(kafka: str, stream: str, columns: int) -> None:
         else:
             assert not terminal.shows("longest")
         terminal.press("?")
-        until(lambda: terminal.shows("more of this visit may come"), "the help")
+        until(lambda: terminal.shows("behind a number"), "the help")
         terminal.press("h")
         terminal.press("p")
         until(lambda: terminal.shows("paused"), "it pauses")
