@@ -24,8 +24,8 @@ _Visit = int | None | Literal["others"]
 class FilterCounts:
     """What one filter did with the alerts of a visit, or (``final``) with all messages.
 
-    ``seen == passed + rejected + capped + duplicate + undecodable``. ``failed`` are the rejected
-    alerts on which the filter's own code raised an error.
+    ``seen == passed + rejected + capped + duplicate + undecodable + failed``. ``failed`` are alerts
+    on which the filter's own code raised an error, or that its topic does not take.
 
     :param visit: None stands for alerts that name no visit, unless the counts are final.
     :param visits: if not 0, the sum of so many visits, which are not named.
@@ -52,7 +52,8 @@ class FilterCounts:
     @property
     def rejected(self) -> int:
         """Alerts that the filter did not want."""
-        return self.seen - self.passed - self.capped - self.duplicate - self.undecodable
+        others = self.capped + self.duplicate + self.undecodable + self.failed
+        return self.seen - self.passed - others
 
     @property
     def rate(self) -> float:
@@ -84,11 +85,11 @@ class FilterCounts:
     @property
     def parts(self) -> str:
         """What became of the alerts that were seen."""
-        failed = f" ({self.failed} of them failed)" if self.failed else ""
+        failed = f" + {self.failed} failed" if self.failed else ""
         duplicate = f" + {self.duplicate} duplicate" if self.duplicate else ""
         return (
-            f"{self.passed} passed + {self.rejected} rejected{failed}"
-            f" + {self.capped} capped{duplicate} + {self.undecodable} undecodable"
+            f"{self.passed} passed + {self.rejected} rejected"
+            f" + {self.capped} capped{duplicate} + {self.undecodable} undecodable{failed}"
         )
 
     def as_json(self) -> dict[str, Any]:

@@ -146,7 +146,7 @@ class FilterEngine:
         for bit, raised in errors:
             judged.failed[alert.visit, bit] += 1
             topic, cause = self._topics[bit.bit_length() - 1], error_line(raised)
-            text = f"{topic} raised an error on an alert; the alert was rejected: {cause}"
+            text = f"{topic} raised an error on an alert; it failed: {cause}"
             self._report(f"{topic} {cause}", text)
         return passed
 

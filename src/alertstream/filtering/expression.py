@@ -6,10 +6,11 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from alertstream.alert.alert import Alert
-from alertstream.errors import UsageError
+from alertstream.errors import FilterError, UsageError
 from alertstream.filtering.filters import INVALID_TOPIC, VALID_TOPICS, AlertFilter, is_topic_name
 
 MAX_SHOWN = 200
@@ -20,8 +21,9 @@ class WhereFilter(AlertFilter):
     """Passes the alerts for which an expression is true.
 
     The expression is parsed, never run as Python. It compares fields (dotted paths), quantities,
-    numbers and strings, with ``and``, ``or``, ``not``, ``in (…)`` and arithmetic. What an alert
-    lacks is NaN or None, and no comparison with it is true, except ``== None``.
+    numbers and strings, with ``and``, ``or``, ``not``, ``in (…)``, ``is None``, arithmetic, and
+    ``abs``, ``len``, ``min`` and ``max``. What an alert lacks is NaN or None, and no comparison
+    with it is true, except ``== None``; it has no length, ``len`` is 0.
 
     :param expression: such as ``diaSource.snr > 5 and band in ("g", "r")``.
     :param topic: where they go.
@@ -75,6 +77,8 @@ _COMPARISON: dict[type[ast.AST], _Operation] = {
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
+    ast.Is: operator.is_,
+    ast.IsNot: operator.is_not,
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
     ast.In: lambda value, values: value in values,
@@ -110,9 +114,15 @@ def _compile(node: ast.AST, fields: set[str]) -> _Term:
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
             (first, second), operation = compiled([left, right]), _ARITHMETIC[type(op)]
             return lambda alert: _calculate(operation, first(alert), second(alert))
+        case ast.Call(func=ast.Name(id=name), args=[_, *_] as given, keywords=[]):
+            if name not in _FUNCTIONS or (len(given) > 1 and name in ("abs", "len")):
+                raise ValueError(f"{ast.unparse(node)} is not allowed: there are {FUNCTIONS}")
+            arguments, function = compiled(given), _FUNCTIONS[name]
+            return lambda alert: function(*(term(alert) for term in arguments))
         case ast.Compare(left=left, ops=ops, comparators=right):
-            if not all(type(op) in _COMPARISON for op in ops):
-                raise ValueError("'is' and 'is not' are not allowed")
+            for kind, each in zip(ops, right, strict=True):
+                if isinstance(kind, ast.Is | ast.IsNot) and ast.unparse(each) != "None":
+                    raise ValueError("'is' and 'is not' are for None only")
             terms, comparisons = compiled([left, *right]), [_COMPARISON[type(op)] for op in ops]
             return lambda alert: _compare(comparisons, [term(alert) for term in terms])
     raise ValueError(f"{ast.unparse(node)} is not allowed")
@@ -142,4 +152,33 @@ def _compare(comparisons: Sequence[_Operation], values: Sequence[Any]) -> bool:
     try:
         return all(compare(first, second) for compare, first, second in pairs)
     except TypeError:
+        if any(isinstance(each, list) for each in values[: -1 if _ends_in(comparisons) else None]):
+            todo = "use len(…), min(…) or max(…), or: 5 in …"
+            raise FilterError("a list is not compared with a value", todo=todo) from None
         return False
+
+
+def _ends_in(comparisons: Sequence[_Operation]) -> bool:
+    return comparisons[-1] in (_COMPARISON[ast.In], _COMPARISON[ast.NotIn])
+
+
+def _absolute(value: Any) -> Any:
+    return abs(value) if isinstance(value, int | float) else math.nan
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, list | str | bytes) else 0
+
+
+def _extreme(choose: Callable[[list[Any]], Any], *values: Any) -> Any:
+    """Return the least or greatest number, of those that there are; else NaN."""
+    of = values[0] if len(values) == 1 and isinstance(values[0], list) else values
+    numbers = [each for each in of if isinstance(each, int | float) and not math.isnan(each)]
+    return choose(numbers) if numbers else math.nan
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{"abs": _absolute, "len": _length},
+    **{"min": partial(_extreme, min), "max": partial(_extreme, max)},
+}
+FUNCTIONS = "abs, len, min and max"

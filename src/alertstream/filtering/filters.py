@@ -29,7 +29,7 @@ from typing import ClassVar
 
 from alertstream.alert.alert import Alert
 from alertstream.alert.surveys.survey import AB_ZERO
-from alertstream.errors import FilterError, UsageError
+from alertstream.errors import AlertStreamError, FilterError, UsageError
 
 TEMPLATES = 100
 SNR_CUT = 5.0
@@ -54,8 +54,9 @@ class AlertFilter:
     def passes(self, alert: Alert) -> bool:
         """Return whether the alert goes to the filter's topic.
 
-        :param alert: a dict of the decoded fields, with the quantities as attributes. A quantity
-            that the alert lacks is NaN, which compares as false.
+        :param alert: a dict of the decoded fields, with the quantities as attributes. A number
+            that the alert lacks is NaN, which compares as false; text, ids and what is at a
+            path are None.
         """
         raise NotImplementedError
 
@@ -213,6 +214,8 @@ def _code_failed(error: BaseException, where: str | None = None) -> FilterError:
 def error_line(error: BaseException) -> str:
     """Return an error of a user's code in one line, with the place in that code."""
     name = type(error).__name__
+    if isinstance(error, AlertStreamError):
+        return str(error)
     if isinstance(error, SyntaxError):
         return f"{name}: {error.msg} (line {error.lineno}: {(error.text or '').strip()})"
     frames = traceback.extract_tb(error.__traceback__)

@@ -28,8 +28,10 @@ class MyFilter(AlertFilter):
     fields = ("snr", "magnitude", "band")
 
     def passes(self, alert):
-        # Quantities are attributes; a path's value is alert.value("diaSource.extendedness").
-        # A quantity that an alert lacks is NaN or None: no comparison with it is true.
+        # Quantities are attributes. A number that an alert lacks is NaN: no comparison with it is
+        # true. Text and ids, such as the band, are None then.
+        # A path's value is alert.value("diaSource.extendedness"), and None if there is none, which
+        # cannot be compared: value is not None and value > 0.5
         return alert.snr > 10 and alert.magnitude < 19 and alert.band in ("g", "r")
 
 

@@ -17,6 +17,7 @@ SLOW_TIMEOUT = 1.0
 FILTER_TIMEOUT = 2.0
 """Seconds that a filter may take for an alert; those that have taken longer share them."""
 TICK = 0.1
+MAX_SHOWN = 40
 ALL = -1
 
 
@@ -51,6 +52,7 @@ class Watchdog:
         self._turn: tuple[object, int] = (None, 0)
         self._since = 0.0
         self._told: set[str] = set()
+        self._odd: set[tuple[str, type]] = set()
         self._stopped: set[str] = set()
 
     def passed(self, alert: Alert, due: int = ALL) -> tuple[int, list[tuple[int, BaseException]]]:
@@ -66,12 +68,23 @@ class Watchdog:
         self._turns = turns = iter(self._given[due])
         for bit, passes in turns:
             try:
-                if passes(alert):
+                answer = passes(alert)
+                if answer is True or (answer is not False and self._is_true(bit, answer)):
                     passed |= bit
             except (Exception, FilterTimeout) as error:
                 errors.append((bit, error))
         self._turns = None
         return passed, errors
+
+    def _is_true(self, bit: int, answer: object) -> bool:
+        """Return whether an answer counts as true that is neither True nor False."""
+        if answer is None or isinstance(answer, str):
+            name, what = self._names[bit.bit_length() - 1], repr(answer)[:MAX_SHOWN]
+            if (name, type(answer)) not in self._odd:
+                self._odd.add((name, type(answer)))
+                counts = f"counts as {bool(answer)}".lower()
+                self._notice(f"{name}.passes returned {what}, which {counts}: return True or False")
+        return bool(answer)
 
     def watching(self) -> AbstractContextManager[None]:
         """Look after them as long as the context lasts."""
@@ -88,7 +101,7 @@ class Watchdog:
             self._told.add(name)
             self._notice(
                 f"{name} takes more than {SLOW_TIMEOUT:.0f} s for one alert:"
-                f" it is stopped after {FILTER_TIMEOUT:.0f} s, and the alert rejected"
+                f" it is stopped after {FILTER_TIMEOUT:.0f} s, and the alert fails"
             )
         if took > FILTER_TIMEOUT / max(len(self._stopped), 1):
             self._stopped.add(name)

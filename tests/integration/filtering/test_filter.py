@@ -68,7 +68,7 @@ def test_hundred_filters_select_what_a_direct_computation_does(kafka: str, strea
         assert values(new) == values(expected)
     assert len(totals(filtered)) == 100
     for each in totals(filtered).values():
-        parts = ("passed", "rejected", "capped", "duplicate", "undecodable")
+        parts = ("passed", "rejected", "capped", "duplicate", "undecodable", "failed")
         assert each["seen"] == len(source) == sum(each[part] for part in parts)
         assert each["passed"] == len(expected)
         assert each["capped"] == would_pass - len(expected)

@@ -152,7 +152,7 @@ def test_dry_run_has_the_account_of_a_direct_computation(visits: Path, mine: Pat
     assert list(all_visits(tried)) == names
     assert len(tried.objects) == 4 * len(names)
     for each in tried.objects:
-        parts = ("passed", "rejected", "capped", "duplicate", "undecodable")
+        parts = ("passed", "rejected", "capped", "duplicate", "undecodable", "failed")
         assert each["seen"] == sum(each[part] for part in parts)
         chosen = [alert for alert in alerts if each["visit"] in (None, alert["diaSource"]["visit"])]
         assert each["seen"] == len(chosen)

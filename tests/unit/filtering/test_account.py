@@ -26,7 +26,7 @@ def test_what_is_neither_passed_nor_capped_nor_undecodable_is_rejected() -> None
 def test_a_line_says_which_visits_are_meant() -> None:
     counts = FilterCounts("F", 7, seen=10, passed=3, capped=2, failed=1)
     assert counts.as_line() == (
-        "F  visit 7: 10 seen = 3 passed + 5 rejected (1 of them failed) + 2 capped + 0 undecodable"
+        "F  visit 7: 10 seen = 3 passed + 4 rejected + 2 capped + 0 undecodable + 1 failed"
     )
     assert FilterCounts("F", None).as_line().startswith("F  no visit: 0 seen")
     assert FilterCounts("F", final=True).as_line().startswith("F  all visits: 0 seen")
@@ -40,7 +40,7 @@ def test_only_counts_of_all_messages_are_final_in_json() -> None:
         "visit": None,
         "seen": 11,
         "passed": 3,
-        "rejected": 4,
+        "rejected": 3,
         "capped": 2,
         "duplicate": 1,
         "undecodable": 1,
@@ -90,7 +90,7 @@ def test_there_is_one_line_a_visit_and_one_a_filter_at_the_end() -> None:
     assert [*visit_lines(counts)] == [
         "visit 7: 10 seen by 2 filters = 3 passed + 13 rejected + 4 capped + 0 undecodable",
         "no visit: 1 seen by 2 filters"
-        " = 1 passed + 1 rejected (1 of them failed) + 0 capped + 0 undecodable",
+        " = 1 passed + 0 rejected + 0 capped + 0 undecodable + 1 failed",
         "F  all visits: 11 seen = 4 passed + 7 rejected + 0 capped + 0 undecodable",
         "G  all visits: 11 seen = 0 passed + 11 rejected + 0 capped + 0 undecodable",
     ]

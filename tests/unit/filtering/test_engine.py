@@ -10,7 +10,9 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import Any
 
+import numpy as np
 import pytest
 from aiokafka import TopicPartition
 
@@ -197,17 +199,42 @@ def test_alerts_that_are_read_again_have_their_places() -> None:
     assert [*again.counts()] == [*first.counts()]
 
 
-def test_a_filter_that_fails_rejects_and_is_reported_once() -> None:
+def test_a_filter_that_fails_is_counted_and_reported_once() -> None:
     notices: list[str] = []
     found = decided(*engine_of(Fails(), Everything(), notices=notices), map(alert, range(3)))
     assert [*found.counts()] == [
         FilterCounts("Fails", 7, 3, failed=3),
         FilterCounts("Everything", 7, 3, 3),
     ]
-    assert next(iter(found.counts())).rejected == 3
+    assert next(iter(found.counts())).rejected == 0
     (notice,) = notices
-    assert notice.startswith("Fails raised an error on an alert; the alert was rejected: ")
+    assert notice.startswith("Fails raised an error on an alert; it failed: ")
     assert "ZeroDivisionError: division by zero (line " in notice
+
+
+class Says(AlertFilter):
+    """Answers with what it is made with."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def passes(self, alert: Alert) -> bool:
+        answer: bool = self.answer
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "passed", "told"),
+    [
+        (None, 0, "Says.passes returned None, which counts as false: return True or False"),
+        ("no", 2, "Says.passes returned 'no', which counts as true: return True or False"),
+        *((1, 2, ""), (0, 0, ""), ([], 0, ""), (np.True_, 2, ""), (np.False_, 0, "")),
+    ],
+)
+def test_an_answer_that_is_none_or_text_is_told_once(answer: Any, passed: int, told: str) -> None:
+    notices: list[str] = []
+    found = decided(*engine_of(Says(answer), notices=notices), [alert(0), alert(1)])
+    assert (len(found.copies), notices) == (passed, [told] * bool(told))
 
 
 def test_portions_end_when_their_copies_are_large() -> None:
@@ -406,7 +433,7 @@ def test_filter_that_does_not_return(
     assert counts[f"{name} failed"] == counts[f"{name} seen"] == 2
     assert counts["Everything failed"] == 0
     assert told[0].startswith(f"{name} takes more than 0 s for one alert")
-    assert told[1].startswith(f"{name} raised an error on an alert; the alert was rejected: ")
+    assert told[1].startswith(f"{name} raised an error on an alert; it failed: ")
     assert "took too long for one alert (line " in told[1]
     assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)

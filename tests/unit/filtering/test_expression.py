@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from alertstream.alert.alert import Alert
-from alertstream.errors import UsageError
+from alertstream.errors import FilterError, UsageError
 from alertstream.filtering.expression import WhereFilter
 
 SOURCE = {"snr": 7.0, "psfFlux": 40_000.0, "band": "g", "isDipole": False, "x": None, "n": 0}
@@ -49,6 +49,13 @@ ALERT: dict[str, Any] = {
         ("history == 2", True),
         ("3.0 in prvDiaSources.snr", True),
         ("True", True),
+        ("diaSource.x is None and snr is not None", True),
+        ("abs(0 - snr) == 7 and abs(diaSource.x) >= 0", False),
+        ("abs(-snr) == 7 and abs(band) != 0", True),
+        ("len(prvDiaSources) == 2 and len(diaObject) == 0 and len(band) == 1", True),
+        ("max(prvDiaSources.snr) == 4 and min(prvDiaSources.snr) == 3", True),
+        ("max(snr, diaSource.x, 2) == 7 and min(snr, 9.5) == 7", True),
+        ("max(diaSource.x) > 0 or max(diaSource.x) <= 0 or max(nothing.there) > 0", False),
     ],
 )
 def test_expressions(expression: str, holds: bool) -> None:
@@ -59,6 +66,12 @@ def test_what_is_not_measured_is_not_compared() -> None:
     for value in (None, math.nan):
         alert = Alert({"diaSource": SOURCE | {"snr": value}})
         assert not WhereFilter("snr > 5 or snr <= 5", "topic").passes(alert)
+
+
+@pytest.mark.parametrize("expression", ["prvDiaSources.snr > 3", "1 < prvDiaSources.snr < 5"])
+def test_a_list_that_is_compared_says_so(expression: str) -> None:
+    with pytest.raises(FilterError, match=r"a list is not compared .* max\("):
+        WhereFilter(expression, "topic").passes(Alert(ALERT))
 
 
 def test_declares_what_it_looks_at() -> None:
@@ -80,7 +93,8 @@ def test_declares_what_it_looks_at() -> None:
         "lambda: 1",
         "snr if snr else 0",
         "snr ** 9 ** 9",
-        "snr is None",
+        *("snr is 5", "abs()", "abs(snr, 5)", "len(x, y)", "max(*x)", "max(x, key=5)", "abs(x=5)"),
+        "sum(x)",
         "f'{snr}'",
         "(x := 5)",
         "b'bytes' == snr",

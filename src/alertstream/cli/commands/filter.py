@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from alertstream.filtering.filters import AlertFilter
     from alertstream.kafka.connection import Connection
 
+CAP = 20
+"""Alerts per visit that each of the template's filters passes."""
+
 _filters = option_group("Filters")
 _without_kafka = option_group("Without Kafka")
 
@@ -69,7 +72,13 @@ class Filter(
         autocompletion=complete_filters,
     )
     output: str | None = _filters(None, "The topic of what --where or --all passes.", "TOPIC")
-    cap: int = _filters(20, "Maximum alerts per visit and filter; 0: no limit.", "N", min=0)
+    cap: int | None = _filters(
+        None,
+        "Maximum alerts per visit and filter; 0: no limit. Default: 20 for the numbered filters, "
+        "no limit with --where or --filters.",
+        "N",
+        min=0,
+    )
     new_filters_from: Literal["latest", "earliest"] = _filters(
         "latest",
         "Where a filter that is new to its group starts: latest, where the group is; or earliest.",
@@ -129,6 +138,13 @@ class Filter(
         return chosen
 
     @property
+    def _cap(self) -> int:
+        """Alerts per visit and filter; 0 is no limit. What users choose themselves has none."""
+        if self.cap is not None:
+            return self.cap
+        return 0 if self.all_ or self.filters or self.where is not None else CAP
+
+    @property
     def _undecoded(self) -> bool:
         """Whether nothing is decoded to know what passes."""
         return self.all_ and self.visit is None and not self.unique
@@ -156,7 +172,7 @@ class Filter(
         from alertstream.filtering.pipeline import FilterOptions
 
         filters, schemas = self._chosen(self._names(), self.output or "where"), self.known_schemas()
-        wanted = FilterOptions(filters, self.cap, unique=self.unique)
+        wanted = FilterOptions(filters, self._cap, unique=self.unique)
         return try_filters(path, wanted, schemas, self._visit_lines, json=self.format == "json")
 
     def _filter(self) -> int:
@@ -173,7 +189,7 @@ class Filter(
         connection, to, schemas, filters = self._prepared()
         wanted = FilterOptions(
             filters,
-            0 if self.all_ else self.cap,
+            self._cap,
             exactly_once=self.delivery == "exactly-once",
             unique=self.unique,
             without=self.fields_without(schemas),
@@ -234,7 +250,10 @@ class Filter(
             subscription = self.subscription(self.topic, group=group, instance=instance)
             totals = run(work)
         self._write_totals(totals)
-        return UNDECODABLE if any(each.undecodable or each.failed for each in totals) else DONE
+        if failed := [each.filter for each in totals if each.failed]:
+            more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+            notice(f"alerts failed, and are not in the topic of {failed[0]}{more}: see above why")
+        return UNDECODABLE if failed or any(each.undecodable for each in totals) else DONE
 
     def _prepared(self) -> tuple[Connection, Connection | None, Schemas, list[AlertFilter]]:
         """Return what to filter with: which Kafka to read, and to write to if it is another.
@@ -244,7 +263,7 @@ class Filter(
         from alertstream.avro.schemas import Schemas
 
         source = self.context.get_parameter_source("cap")
-        cap = self.cap if source and source.name == "COMMANDLINE" else 0
+        cap = self.cap if source and source.name == "COMMANDLINE" else None
         excluded = {
             **{"FILTER": self.filter, "--filters": self.filters, "--where": self.where},
             **{"--cap": cap, "--dry-run": self.dry_run},
