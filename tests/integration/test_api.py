@@ -48,6 +48,9 @@ def test_new_schema_is_kept_for_readers(kafka: str, topic: str, tmp_path: Path) 
     asyncio.run(alertstream.send(kafka, topic, path, schemas=tmp_path / "schemas"))
     (alert,) = read(kafka, topic, schemas=tmp_path / "schemas", exit_on_eof=True)
     assert alert == {"n": 5}
+    raw_kafka.write(kafka, topic, [b"\x0c"])
+    alerts = read(kafka, topic, schema=path, exit_on_eof=True)
+    assert sorted(each["n"] for each in alerts) == [5, 6]
 
 
 def test_reads_what_was_sent(kafka: str, stream: str) -> None:

@@ -256,6 +256,8 @@ async def _decoding(schemas: Schemas, messages: Sequence[Message]) -> Finding:
             ids = ", ".join(sorted({str(schema_id_in(each)) for each in messages}))
             what = f"{alert.cause} (schema ids of the newest messages: {ids})"
             todo = "give --registry, or the folder that has its schema with --schemas"
+            if schema_id_in(alert.message) is None:
+                todo = "choose a topic of alerts; if they have no header, print --schema reads them"
             return Finding("decoding", False, what, todo)
         surveys.add(alert.survey.name)
     what = f"{len(messages)} of the newest are alerts of {', '.join(sorted(surveys))}"

@@ -289,18 +289,20 @@ def test_ztf_alert_and_its_cutouts_stay_in_their_folder(
 
 
 def test_garbage_is_counted_and_the_rest_is_printed(kafka: str, stream: str) -> None:
-    raw_kafka.write(kafka, stream, [b"garbage", pack(4242, b"?"), b"garbage again"])
+    raw_kafka.write(kafka, stream, [b"garbage", pack(4242, b"?"), b'{"title": "GRB"}'])
+    of_fink = body_of(sample_alert("10.0"), "10.0")
+    raw_kafka.write(kafka, stream, [of_fink], key=json.dumps(official_schema("10.0")).encode())
     printed = run("print", kafka, stream, "--exit-on-eof", "--format", "json")
     assert printed.status == 3
     wrong = [each for each in printed.objects if each["alert"] is None]
-    assert len(printed.objects) == 123
+    assert len(printed.objects) == 124
     assert sorted((each["undecodable"], each["schema_id"], each["size"]) for each in wrong) == [
+        ("JSON, not Avro", None, 16),
         ("plain text, not Avro", None, 7),
-        ("plain text, not Avro", None, 13),
         ("unknown schema id 4242", 4242, 6),
     ]
     assert {(each["topic"], each["origin"]) for each in wrong} == {(stream, None)}
-    assert "123 read = 120 printed + 0 skipped + 3 undecodable" in printed.err
+    assert "124 read = 121 printed + 0 skipped + 3 undecodable" in printed.err
     assert printed.err.count("undecodable message: plain text, not Avro") == 1
     assert printed.err.count("undecodable message: unknown schema id 4242") == 1
     first = next(each["alert"]["diaSourceId"] for each in printed.objects if each["alert"])
@@ -308,7 +310,7 @@ def test_garbage_is_counted_and_the_rest_is_printed(kafka: str, stream: str) -> 
     chosen = run("print", kafka, stream, *how)
     assert chosen.status == 3
     assert len([line for line in chosen.lines if line.startswith("band=")]) == 1
-    assert "123 read = 1 printed + 119 skipped + 3 undecodable\n" in chosen.err
+    assert "124 read = 1 printed + 120 skipped + 3 undecodable\n" in chosen.err
 
 
 @pytest.fixture

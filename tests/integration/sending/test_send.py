@@ -260,7 +260,9 @@ def test_file_that_is_no_avro_stops_everything_before_the_first_burst(
     (tmp_path / "b.avro").write_text("no Avro")
     sent = run("send", kafka, topic, "--data", tmp_path, "--interval", 0)
     assert sent.status == 1
-    assert sent.err.startswith(f"error: not an Avro container file · {tmp_path / 'b.avro'}")
+    assert sent.err.startswith(
+        f"error: not an Avro container file: it is plain text · {tmp_path / 'b.avro'}"
+    )
     assert raw_kafka.describe(kafka, topic) is None
 
 
