@@ -164,7 +164,7 @@ def test_dry_run_has_the_account_of_a_direct_computation(visits: Path, mine: Pat
 
 
 def test_dry_run_shows_the_first_that_pass() -> None:
-    tried = run("filter", "--dry-run", DATA, "1", "--where", "snr > 1e9")
+    tried = run("filter", "--dry-run", DATA, "1", "--where", "snr > 1e9", "--cap", 20)
     assert tried.status == 0
     title = tried.lines.index("the first that pass Filter001")
     assert "Filter001  all visits: 256 seen = 43 passed" in tried.lines[title - 3]
