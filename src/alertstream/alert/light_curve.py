@@ -92,15 +92,21 @@ def detection_paths() -> set[str]:
         f"{survey.detections}.{name}"
         for survey in surveys()
         if survey.detections
-        for name in (*_names(survey), survey.limit)
-        if name
+        for name in _names(survey)
     }
 
 
-def _names(survey: Survey) -> set[str]:
-    return {path.rpartition(".")[2] for path in survey.field_paths(("mjd", "band", "flux"))}
+def _names(survey: Survey, *more: str) -> set[str]:
+    paths = survey.field_paths(("mjd", "band", "flux", *more))
+    return {path.rpartition(".")[2] for path in paths} | {survey.limit} - {""}
 
 
 def light_curve_paths() -> set[str]:
-    """Return the fields to decode for a whole light curve, besides the alert's own quantities."""
-    return {field for each in surveys() for field in (each.detections, each.forced) if field}
+    """Return the dotted paths to decode for a light curve, besides the alert's own quantities."""
+    return {
+        f"{array}.{name}"
+        for survey in surveys()
+        for array in (survey.detections, survey.forced)
+        if array
+        for name in _names(survey, "flux_error")
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.support.samples import body_of, sample_alert
 from tests.support.ztf import ztf_alert
 
 from alertstream.alert.alert import Alert
+from alertstream.alert.surveys import QUANTITIES
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import pack
 from alertstream.errors import DataError, UsageError
@@ -27,6 +29,7 @@ from alertstream.kafka.messages import Message, Offsets
 from alertstream.printing.printer import PrintAccount, Printer, PrintOptions
 from alertstream.printing.writers import Writer, writer_for
 from alertstream.printing.writers.cutout_files import CutoutFolder
+from alertstream.printing.writers.parquet import HISTORY
 from alertstream.sending.visits.encoders import container_encoder
 
 
@@ -220,6 +223,31 @@ def test_a_field_of_many_columns_is_undecodable(tmp_path: Path) -> None:
         assert time.process_time() - began < 2
     assert (account.printed, account.undecodable) == (1, 3)
     assert pyarrow.parquet.read_table(tmp_path / "t.parquet").to_pylist() == [{"object_id": 5}]
+
+
+def test_table_has_all_quantities_and_the_history(tmp_path: Path) -> None:
+    alert = sample_alert("10.0")
+    source = alert["diaSource"] | {"diaSourceId": 2**63 - 5, "midpointMjdTai": 61000.0}
+    alert["diaSource"] = source
+    earlier = [(60990.5, 9.5), (60980.5, math.nan)]
+    alert["prvDiaSources"] = [
+        source | {"midpointMjdTai": mjd, "band": "r", "psfFlux": -70.0, "psfFluxErr": error}
+        for mjd, error in earlier
+    ]
+    whole = Message("alerts", 0, 0, 0, None, pack(1000, body_of(alert, "10.0")))
+    ztf = Message("alerts", 0, 1, 0, None, ztf_alert(Science="s", Template="t", Difference="d")[1])
+    for number, each in enumerate((whole, ztf)):
+        with writer_for(tmp_path / f"{number}.parquet", "alerts", (), Schemas(), print) as writer:
+            assert printed(Batches([each]), [writer]).printed == 1
+    (row,) = pyarrow.parquet.read_table(tmp_path / "0.parquet").to_pylist()
+    assert {*row} == QUANTITIES | {*HISTORY}
+    assert (row["source_id"], row["history"], row["mjd"]) == (2**63 - 5, 2, 61000.0)
+    assert row["history_mjd"] == [60980.5, 60990.5]
+    assert (row["history_kind"], row["history_band"]) == (["detection"] * 2, ["r"] * 2)
+    assert (row["history_flux"], row["history_flux_error"]) == ([-70.0] * 2, [None, 9.5])
+    (row,) = pyarrow.parquet.read_table(tmp_path / "1.parquet").to_pylist()
+    assert row["object_id"] == "ZTF19acihgng"
+    assert [row[name] for name in HISTORY] == [[]] * 5
 
 
 @pytest.mark.hostile("16: a table's row that passes alone, and not among others")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from alertstream.alert.text import SHOWN
 from alertstream.avro.schemas import Schemas
 from alertstream.errors import Notice, UsageError
 from alertstream.kafka.messages import Message
@@ -80,7 +79,7 @@ def writer_for(
     """Return what writes alerts to a file of the kind that its name ends with.
 
     :param topic: where they come from.
-    :param fields: the columns of a table; empty is a summary.
+    :param fields: the columns of a table; empty is all quantities, and the history.
     :param keep: whether what is in a file that is there must stay, since it is not read again.
     :raises UsageError: there is no such kind, or a library for it is not installed.
     """
@@ -91,7 +90,7 @@ def writer_for(
     if path.suffix == ".parquet":
         from alertstream.printing.writers.parquet import ParquetFile
 
-        return ParquetFile(path, fields or SHOWN, schemas, keep=keep)
+        return ParquetFile(path, fields, schemas, keep=keep)
     if path.suffix in (".html", ".htm"):
         from alertstream.printing.writers.html import HtmlPage
 

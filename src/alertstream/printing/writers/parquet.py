@@ -1,4 +1,4 @@
-"""Chosen fields of alerts to a Parquet file, with the types that the Avro schema gives them."""
+"""Alerts to a table, a Parquet file, with the types that the Avro schema gives their fields."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alertstream.alert.alert import Alert
+from alertstream.alert.light_curve import light_curve, light_curve_paths
 from alertstream.alert.surveys import QUANTITIES, field_paths, survey_of, surveys
+from alertstream.alert.text import SHOWN
 from alertstream.avro.schema_tree import Schema, Type, find, tree
 from alertstream.avro.schemas import Schemas
 from alertstream.errors import UndecodableError
@@ -32,14 +35,23 @@ MAX_COLUMNS = 1_000
 """Columns that one field becomes, a record's fields each one."""
 
 _QUANTITIES = {
-    "ss_object_id": pyarrow.int64(),
     "visit": pyarrow.int64(),
     "history": pyarrow.int64(),
     "band": pyarrow.string(),
     "designation": pyarrow.string(),
 }
 """Types of quantities that are not measured; ids have those of each survey."""
-_IDS = ("source_id", "object_id")
+_IDS = ("source_id", "object_id", "ss_object_id")
+COLUMNS = (*SHOWN, *sorted(QUANTITIES.difference(SHOWN)))
+"""All quantities, those first that a line of text shows."""
+HISTORY = {
+    "history_mjd": pyarrow.list_(pyarrow.float64()),
+    "history_band": pyarrow.list_(pyarrow.string()),
+    "history_flux": pyarrow.list_(pyarrow.float64()),
+    "history_flux_error": pyarrow.list_(pyarrow.float64()),
+    "history_kind": pyarrow.list_(pyarrow.string()),
+}
+"""Columns of earlier measurements: in each row, lists of the same length, in order of time."""
 _PRIMITIVES = {
     "boolean": pyarrow.bool_(),
     "int": pyarrow.int32(),
@@ -59,7 +71,8 @@ class ParquetFile(Writer):
     The columns have the types that the first alert's schema gives the fields, or another schema
     that is known: 64-bit ids stay integers, and a column that is null throughout keeps its type.
 
-    :param fields: dotted paths and quantities, a column each.
+    :param fields: dotted paths and quantities, a column each; empty is ``COLUMNS`` and
+        ``HISTORY``.
     :param keep: leave a table that is there, and write a further one beside it.
     """
 
@@ -69,7 +82,8 @@ class ParquetFile(Writer):
         self._path = path
         with writing(path):
             self._part = Part.further(path) if keep else Part(path)
-        self._fields = fields
+        self._fields = fields or COLUMNS
+        self._history = HISTORY if not fields else {}
         self._schemas = schemas
         self._writer: pyarrow.parquet.ParquetWriter | None = None
         self._columns: pyarrow.Schema | None = None
@@ -83,7 +97,8 @@ class ParquetFile(Writer):
 
     def paths(self) -> set[str]:
         """Return the columns' fields."""
-        return field_paths(self._fields)
+        history = light_curve_paths() | field_paths(["flux_error"]) if self._history else set()
+        return field_paths(self._fields) | history
 
     def prepare(self, alert: ReceivedAlert, triplet: Triplet | None) -> Callable[[], None]:
         """Return what takes an alert's row, if its fields have the types of the columns."""
@@ -92,11 +107,13 @@ class ParquetFile(Writer):
                 opened(alert.message.value, alert.message.key, self._schemas)[0], self._schemas
             )
             columns = [(name, _column_type(name, own, self._schemas)) for name in self._fields]
-            self._columns = pyarrow.schema(columns)
+            self._columns = pyarrow.schema([*columns, *self._history.items()])
         try:
             row = {name: alert.value(name) for name in self._fields}
             if math.isnan(row.get("history", 0)):
                 row["history"] = None
+            if self._history:
+                row |= _history_of(alert)
             self._batch([row])
         except (ArithmeticError, TypeError, ValueError, pyarrow.ArrowException) as error:
             raise UndecodableError("fields whose types differ from the table's columns") from error
@@ -138,6 +155,13 @@ class ParquetFile(Writer):
         self._rows.clear()
         self._size = 0
         return self._writer
+
+
+def _history_of(alert: Alert) -> dict[str, list[Any]]:
+    """Return an alert's earlier measurements as ``HISTORY`` has them, fluxes in nJy."""
+    measured = [each for each in light_curve(alert, alert.survey) if each.kind != "now"]
+    rows = [(each.mjd, each.band, each.value, each.error or None, each.kind) for each in measured]
+    return {name: [row[place] for row in rows] for place, name in enumerate(HISTORY)}
 
 
 def _column_type(name: str, own: Schema, schemas: Schemas) -> Any:
