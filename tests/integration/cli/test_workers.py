@@ -225,6 +225,6 @@ def test_workers_that_cannot_go_on_are_told_of(
     once = f"\nimport pathlib\npathlib.Path({str(tmp_path / 'once')!r}).touch(exist_ok=False)\n"
     mine.write_text(mine.read_text() + once)
     ended = run("filter", kafka, topic, *everything[1], "--workers", 2, "--exit-on-eof")
-    assert ended.status == 1
+    assert ended.status == 2
     assert "the filter's code raised FileExistsError" in ended.err
     assert "error: worker " in ended.err and "ended with status 2" in ended.err
