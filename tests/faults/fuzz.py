@@ -1,6 +1,8 @@
 """Decodes messages that are made by chance, by three generators, as many as one likes.
 
 python -m tests.faults.fuzz --inputs 1000000
+
+Ctrl-C ends it with the account of what has been done.
 """
 
 from __future__ import annotations
@@ -10,8 +12,10 @@ import multiprocessing
 import os
 import re
 import resource
+import signal
 import time
 from collections import Counter
+from contextlib import suppress
 from typing import NamedTuple
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -19,6 +23,8 @@ from tests.support.fuzzing import GENERATORS, MAX_MEGABYTES, Tally
 
 CASES = 200
 """Cases that hypothesis makes at a time; it remembers them all."""
+PART = 2_000
+"""Inputs of one generator that a process makes, before another one goes on."""
 
 
 class Part(NamedTuple):
@@ -51,20 +57,29 @@ def fuzz(part: Part) -> tuple[Tally, float]:
     return tally, grown / 1024
 
 
+def _leave_signals() -> None:
+    """Leave Ctrl-C to the process that has the account."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     given = parser.parse_args()
-    begin, each = time.monotonic(), -(-given.inputs // len(GENERATORS) // given.processes)
+    begin, count = time.monotonic(), -(-given.inputs // len(GENERATORS) // PART)
+    size = -(-given.inputs // len(GENERATORS) // count)
     parts = [
-        Part(generator, each, given.seed + number * 1_000_000)
-        for number in range(given.processes)
+        Part(generator, size, given.seed + number * 1_000_000)
+        for number in range(count)
         for generator in GENERATORS
     ]
     total, megabytes = Tally(), 0.0
-    with multiprocessing.Pool(given.processes, maxtasksperchild=1) as pool:
+    with (
+        multiprocessing.Pool(given.processes, _leave_signals, maxtasksperchild=1) as pool,
+        suppress(KeyboardInterrupt),
+    ):
         for tally, grown in pool.imap_unordered(fuzz, parts, chunksize=1):
             total.add(tally)
             megabytes = max(megabytes, grown)
