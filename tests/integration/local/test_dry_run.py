@@ -104,7 +104,7 @@ def test_new_filter_works_as_it_is_written(tmp_path: Path) -> None:
     assert all_visits(tried)["MyFilter"]["seen"] == 256
     path.write_text("mine now")
     again = in_folder(tmp_path, COMMAND, "filter", "--new", "MyFilter")
-    assert (again.status, again.out) == (1, "")
+    assert (again.status, again.out) == (2, "")
     assert again.err == (
         "error: the file exists already, and was not changed · MyFilter.py"
         " · choose another name or folder\n"
