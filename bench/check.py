@@ -8,7 +8,7 @@ from pathlib import Path
 
 import google_crc32c
 
-from alertstream.avro.container import ContainerFile
+from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.wire import HEADER_SIZE
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import subscribe

@@ -22,7 +22,7 @@ import fastavro
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from alertstream.alert.fields import fields_without
-from alertstream.avro.container import ContainerFile
+from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import pack
 from alertstream.cli.event_loop import run

@@ -25,9 +25,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alertstream.avro.blocks import container_header
-
-from alertstream.avro.container import ContainerFile
+from alertstream.avro.container.blocks import container_header
+from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.schemas import Schemas
 from alertstream.avro.wire import varint
 from alertstream.kafka.admin import make_topics

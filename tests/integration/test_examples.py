@@ -10,10 +10,10 @@ import pytest
 from tests.support.commands import finish, help_example, run, start
 
 COMMANDS = (
-    *("send", "filter", "print", "monitor", "broker", "simulate", "doctor", "demo"),
+    *("send", "filter", "print", "monitor", "load", "broker", "simulate", "doctor", "demo"),
     *("schema list", "schema show", "schema register", "schema diff", "schema check"),
 )
-ENDLESS = ("monitor", "broker")
+ENDLESS = ("monitor", "load", "broker")
 
 
 def test_all_commands_are_here() -> None:

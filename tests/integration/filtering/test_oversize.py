@@ -21,7 +21,7 @@ from alertstream.avro.wire import pack
 from alertstream.filtering.writer import Destination
 from alertstream.kafka._aiokafka.batches import Batch, Records
 from alertstream.kafka.connection import Connection
-from alertstream.kafka.messages import Copy, Message
+from alertstream.kafka.messages import Copy, Message, Positions
 from alertstream.kafka.producer import TopicLimitError, producer
 from alertstream.kafka.topics import Topic, TopicLayout
 
@@ -201,6 +201,8 @@ SIZES = [(0, 1000), (1, 90_000), (2, 400_000), (3, 90_000)]
 
 class Anyone:
     """Stands for a consumer whose offsets do not matter."""
+
+    positions = Positions()
 
     def is_outdated(self, _: object) -> bool:
         return False

@@ -193,7 +193,7 @@ def test_from_latest_and_from_a_time(kafka: str, stream: str, visits: Path) -> N
     none = run("print", kafka, stream, *how, "2099-01-01")
     assert (none.status, none.out) == (0, "")
     assert "nothing was sent to Kafka in this time" in none.err
-    assert "--where 'mjd >= 87703.00000'" in none.err
+    assert "--where 'mjd >= 87704.00000'" in none.err
 
 
 @pytest.mark.parametrize("origin", ["latest", "2099-01-01"])

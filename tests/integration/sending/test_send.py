@@ -202,7 +202,7 @@ def test_schema_that_contradicts_its_version(kafka: str, topic: str, tmp_path: P
     path = write_container(tmp_path / "false.avro", false, [{"diaSourceId": 5}])
     sent = run("send", kafka, topic, "--data", path, "--interval", 0)
     assert sent.status == 1
-    assert "differs from the lsst.v10_0.alert known as id 1000" in sent.err
+    assert "the schema lsst.v10_0.alert differs from the one known as id 1000" in sent.err
 
 
 def test_ztf_files_are_sent_as_ztf_does(kafka: str, topic: str, tmp_path: Path) -> None:
