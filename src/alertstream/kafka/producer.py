@@ -93,6 +93,8 @@ class Producer:
             enable_idempotence=True,
             transactional_id=transactional_id,
             transaction_timeout_ms=int(TRANSACTION_TIMEOUT * 1000),
+            # Kafka refuses, for a moment, what comes on the heels of a transaction's end.
+            retry_backoff_ms=100 if transactional_id is None else 20,
         )
         self._client = self._new_client()
         self._window = _Window()

@@ -108,6 +108,7 @@ def test_from_file_to_subscriber(
     assert f"unknown schema id {number}" in without.err
 
 
+@pytest.mark.slow
 def test_full_circle(kafka: str, topic: str, registry: RegistryService, tmp_path: Path) -> None:
     at = ("--registry", registry.url)
     how = ("--interval", 0, *at)
@@ -259,6 +260,7 @@ def test_what_is_known_needs_no_registry(
     assert not [each for each in cache.rglob("*") if each.is_file() and each != file]
 
 
+@pytest.mark.slow
 def test_registry_down_at_the_start_and_in_the_middle(
     kafka: str, topic: str, registry: RegistryService
 ) -> None:
@@ -340,6 +342,7 @@ def test_asks_again_what_may_pass(registry: RegistryService) -> None:
     assert asked[3] - asked[2] >= 1, "429 said when"
 
 
+@pytest.mark.slow
 def test_registry_that_stays_away() -> None:
     away = {
         UNREACHABLE: "(Connection refused)",

@@ -65,6 +65,7 @@ def test_topics_of_the_broker(kafka: str, topics: list[str]) -> None:
     assert ask(f"alertstream monitor {kafka} {topics[0]} completed") == topics[1:]
 
 
+@pytest.mark.slow
 def test_topics_of_a_profile(kafka: str, topics: list[str], tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(

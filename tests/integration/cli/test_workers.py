@@ -179,6 +179,7 @@ def test_no_more_workers_than_partitions(
     assert totals(filtered)[everything[0]]["seen"] == 360
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_had_enough_ends_all(
     kafka: str, topic: str, visits: Path, everything: tuple[str, list[object]]
 ) -> None:

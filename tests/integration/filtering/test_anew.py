@@ -41,6 +41,7 @@ def make_anew(kafka: str, topic: str, partitions: int = 1) -> None:
         pytest.param(False, marks=pytest.mark.hostile("3: caps' topic deleted")),
     ],
 )
+@pytest.mark.slow
 def test_caps_count_in_a_topic_that_is_made_anew(
     kafka: str, topic: str, visits: Path, anew: bool
 ) -> None:

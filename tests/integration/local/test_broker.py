@@ -113,6 +113,7 @@ def test_a_signal_while_it_starts(
     nothing_left(tmp_path)
 
 
+@pytest.mark.slow
 def test_its_sudden_death(launch: Callable[..., Command], ready: Path, tmp_path: Path) -> None:
     process = launch()
     bootstrap = address(process, ready)
@@ -136,6 +137,7 @@ def test_kafka_does_not_start(tmp_path: Path) -> None:
     one_error(ended, "Kafka has exited: ", "7", f"its log is {tmp_path / 'kafka.log'}")
 
 
+@pytest.mark.slow
 def test_a_restart_with_the_same_data_dir(
     launch: Callable[..., Command], ready: Path, tmp_path: Path
 ) -> None:

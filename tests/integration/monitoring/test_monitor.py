@@ -127,6 +127,7 @@ def test_lag_of_the_groups_that_read_a_topic(kafka: str, stream: str) -> None:
     assert watched.objects[-1]["groups"][f"group-{stream}"] == {stream: 0}
 
 
+@pytest.mark.slow
 def test_visits_are_complete_when_nothing_comes_any_more(kafka: str, stream: str) -> None:
     process = start("monitor", kafka, stream, "--format", "json", "--refresh", 0.5)
     assert process.stdout is not None

@@ -247,6 +247,7 @@ def test_table_is_there_when_it_is_whole(kafka: str, stream: str, tmp_path: Path
 
 
 @pytest.mark.hostile("9: a group saves a page a second time")
+@pytest.mark.slow
 def test_page_of_a_group_is_there_before_its_offsets_move(
     kafka: str, stream: str, visits: Path, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def test_until_a_time_that_is_over(kafka: str, stream: str, visits: Path) -> Non
     assert len(rest.objects) == 120
 
 
+@pytest.mark.slow
 def test_until_a_time_to_come(kafka: str, stream: str, visits: Path) -> None:
     end = datetime.now(UTC) + timedelta(seconds=6)
     process = start("print", kafka, stream, *JSON, "--until", end.isoformat())
@@ -122,6 +123,7 @@ def test_topics_that_match_a_pattern(kafka: str, topic: str, visits: Path) -> No
 
 
 @pytest.mark.parametrize("group", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.slow
 def test_topics_that_appear(kafka: str, topic: str, visits: Path, group: bool) -> None:
     first, second, *_ = sorted(visits.iterdir())
     send_visits(kafka, f"{topic}.mon", first, partitions=2)
@@ -142,6 +144,7 @@ def test_topics_that_appear(kafka: str, topic: str, visits: Path, group: bool) -
     assert len(set(lines)) == 240
 
 
+@pytest.mark.slow
 def test_filter_of_daily_topics(kafka: str, topic: str, visits: Path) -> None:
     output, where = f"of-{topic}", ("--where", "snr > 0 or not snr > 0")
     how = ("filter", kafka, f"{topic}.*", *where, "--output", output, "--cap", 0)
@@ -200,6 +203,7 @@ def test_partitions_that_are_added_are_read_whole(kafka: str, topic: str, visits
 
 
 @pytest.mark.hostile("5: topic deleted and made anew, without a group")
+@pytest.mark.slow
 def test_topic_that_is_made_anew_is_read_from_its_beginning(
     kafka: str, topic: str, visits: Path, tmp_path: Path
 ) -> None:

@@ -407,6 +407,7 @@ def test_limit_that_is_not_known(kafka: str, topic: str, tmp_path: Path, compres
     assert [each["diaSourceId"] for each in found] == [n for n in range(200) if n != 50] * 2
 
 
+@pytest.mark.slow
 def test_arrival_by_detectors_and_its_replay(
     kafka: str, topic: str, visits: Path, tmp_path: Path
 ) -> None:

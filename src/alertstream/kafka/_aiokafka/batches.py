@@ -170,7 +170,12 @@ class KafkaSender(Sender):  # type: ignore[misc]
     async def _do_add_partitions_to_txn(self, partitions: Collection[TopicPartition]) -> Any:
         name = self._txn_manager.transactional_id
         node_id = await self._find_coordinator(CoordinationType.TRANSACTION, name)
-        return await _AddPartitions(self, partitions).do(node_id)
+        added = await _AddPartitions(self, partitions).do(node_id)
+        group = self._txn_manager.consumer_group_to_add()
+        if added and group is not None:
+            # While Kafka adds the group, it refuses batches: aiokafka sends them 100 ms later.
+            await self._do_add_offsets_to_txn(group)
+        return added
 
     async def _send_produce_req(self, node_id: Any, batches: Mapping[TopicPartition, Any]) -> None:
         await super()._send_produce_req(node_id, batches)
