@@ -212,7 +212,7 @@ def made_anew_at_the_source(
 
 def test_topic_that_appears_later(kafka: str, visits: Path, tmp_path: Path) -> None:
     """Also by a member that had nothing to read at first."""
-    how = ("--where", "snr > -1", "--output", "later", "--cap", 0, "--to", kafka)
+    how = ("--where", "snr > -1", "--output", "later", "--group", "filter-later", "--to", kafka)
     process = start("filter", kafka, "night-*", *how, out=tmp_path / "out")
     until(lambda: raw_kafka.members(kafka, "filter-later") == 1, "it is a member")
     assert run("send", kafka, "night-1", "--data", visits, "--interval", 0).status == 0
