@@ -84,11 +84,11 @@ class Destination:
                 error.what, where=error.where, todo=error.todo, retriable=True, refused=refused
             ) from error
         copies = [fit for copy in copies if (fit := self._fit(copy)) is not None]
-        offsets = self.consumer.positions.beyond(offsets)
         try:
             if self.exactly_once:
-                await self.producer.send_and_commit(copies, self.topics, offsets, metadata)
-                self.consumer.positions.done(offsets)
+                moved = self.consumer.positions.beyond(offsets)
+                await self.producer.send_and_commit(copies, self.topics, moved, metadata)
+                self.consumer.positions.done(moved)
             else:
                 await self.producer.send_copies(copies, self.topics)
                 await self.consumer.commit(offsets)

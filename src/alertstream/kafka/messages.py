@@ -137,7 +137,7 @@ class Positions:
     """How far partitions are read, and how far what was read is done.
 
     Like Kafka's own client, a group's offsets move to where reading goes on: that may be behind
-    the last message, since transactions end with records that are no messages, and aborted ones
+    the last message, since transactions end with records that are not messages, and aborted ones
     have nothing else. Otherwise, the group would seem to lag for ever.
 
     :param read: where each partition goes on after the last message that was given out.

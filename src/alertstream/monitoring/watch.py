@@ -36,7 +36,7 @@ def times_of(alert: ReceivedAlert) -> Times:
     try:
         shutter = alert.shutter * 1000
     except (TypeError, ValueError):
-        # Its survey is none that we know, and has anything by these names.
+        # Its survey is not one that we know, and may have anything by these names.
         shutter = math.nan
     return Times(message.timestamp, message.producer_timestamp, shutter)
 

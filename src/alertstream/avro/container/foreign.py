@@ -40,7 +40,7 @@ _TEXTS = {"{": "JSON", "[": "JSON", "<": "XML"}
 
 
 def kind_of(content: bytes) -> str | None:
-    """Return what something is that is no Avro, by its beginning; None if that is not known."""
+    """Return what something is that is not Avro, by its beginning; None if that is not known."""
     if not content:
         return "empty"
     for start, kind in _BY_START.items():

@@ -142,7 +142,7 @@ class KafkaConsumer(_Connected, AIOKafkaConsumer):  # type: ignore[misc]
     def positions_before(
         self, end_of: Callable[[TopicPartition], float]
     ) -> list[tuple[TopicPartition, int]]:
-        """Return where reading each partition goes on: behind records that are no messages, too.
+        """Return where reading each partition goes on: behind records that are not messages, too.
 
         It is at most at the partition's end. Partitions whose position is not known are left out.
         """

@@ -163,9 +163,7 @@ async def bursts(
     rounds = repeat(visits, cadence.repeat) if cadence.repeat else repeat(visits)
     for visit in chain.from_iterable(rounds):
         start = cadence.next_start(clock.now(), previous, first)
-        announce(start)
-        await clock.wait_until(start, stop)
-        if stop.is_set():
+        if not await _comes(start, clock, stop, announce):
             return
         yield visit, start
         previous = start
@@ -189,11 +187,16 @@ async def replayed(
     )
     for time_, place in in_order:
         start = began + (time_ - in_order[0][0]) / speed
-        announce(start)
-        await clock.wait_until(start, stop)
-        if stop.is_set():
+        if not await _comes(start, clock, stop, announce):
             return
         yield visits[place], start
+
+
+async def _comes(start: float, clock: Clock, stop: asyncio.Event, announce: Announce) -> bool:
+    """Announce a start and wait for it; return False if ``stop`` came first."""
+    announce(start)
+    await clock.wait_until(start, stop)
+    return not stop.is_set()
 
 
 def files_of(visits: Iterable[VisitFiles]) -> list[Path]:
