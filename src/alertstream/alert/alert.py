@@ -57,6 +57,11 @@ class Alert(dict[str, Any]):
         return number(self._stated(quantity))
 
     @cached_property
+    def matches(self) -> list[dict[str, Any]]:
+        """What it matched, such as a target of a watchlist: filters append what JSON can hold."""
+        return []
+
+    @cached_property
     def source_id(self) -> int | str | None:
         """The detection's id, a number of 64 bits, or a name."""
         return cast("int | str | None", self._stated("source_id"))
