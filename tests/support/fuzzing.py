@@ -100,7 +100,7 @@ class Tally:
         self.inputs[generator] += 1
         if isinstance(whole, str):
             self.refused[whole] += 1
-            assert right is None or whole in BOUNDS
+            assert right is None or whole in BOUNDS, whole
             return
         self.alerts[generator] += 1
         if right is None:
@@ -158,9 +158,13 @@ class Made:
     """
 
     schema: dict[str, Any]
-    rng: random.Random = field(repr=False)
-    right: list[tuple[bytes, str]] = field(repr=False)
+    rng: random.Random
+    right: list[tuple[bytes, str]]
     paths: list[str]
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        # What hypothesis shows of a failure; bodies may be megabytes.
+        printer.text(f"Made({self.schema!r}, paths={self.paths})")
 
     def decoders(self, schemas: Schemas) -> tuple[AlertDecoder, AlertDecoder]:
         """Those of whole alerts, and of a field of them."""

@@ -99,7 +99,7 @@ def _doubling(draw: st.DrawFn, times: int, levels: int, known: list[str]) -> Any
 
 
 class Writer:
-    """Writes bodies by a schema, by chance; of arrays after ``left`` values, they are empty."""
+    """Writes bodies by a schema, by chance; after ``left`` values, arrays are empty, texts short."""
 
     def __init__(self, rng: random.Random, left: int = 400) -> None:
         self.rng = rng
@@ -151,11 +151,11 @@ class Writer:
             case "float" | "double":
                 return rng.randbytes(4 if kind == "float" else 8)
             case "bytes":
-                return sized(rng.randbytes(rng.choice((0, 1, 5000))))
+                return sized(rng.randbytes(rng.choice((0, 1, 5000 if self.left > 0 else 2))))
             case "string" if is_logical:
                 return sized(str(uuid.UUID(int=rng.getrandbits(128))).encode())
             case "string":
-                return sized(b"x" * rng.choice((0, 7, 500)))
+                return sized(b"x" * rng.choice((0, 7, 500 if self.left > 0 else 8)))
         return b""
 
 
