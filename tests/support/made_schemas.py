@@ -99,7 +99,7 @@ def _doubling(draw: st.DrawFn, times: int, levels: int, known: list[str]) -> Any
 
 
 class Writer:
-    """Writes bodies by a schema, by chance; after ``left`` values, arrays are empty, texts short."""
+    """Writes bodies by a schema, by chance; after ``left`` values, arrays and texts are short."""
 
     def __init__(self, rng: random.Random, left: int = 400) -> None:
         self.rng = rng
