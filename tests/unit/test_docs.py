@@ -138,7 +138,7 @@ def test_filters_on_pages_can_be_loaded(tmp_path: Path) -> None:
         file = tmp_path / f"filters{number}.py"
         file.write_text(block, encoding="utf-8")
         names += [type(each).__name__ for each in choose_filters((), [file])]
-    assert sorted(names) == ["BrightAndBlue", "Rising"]
+    assert sorted(names) == ["BrightAndBlue", "NearMyTargets", "Rising"]
 
 
 def test_promises_name_tests_that_exist() -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from operator import length_hint
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -56,9 +57,31 @@ class Alert(dict[str, Any]):
     def _measured(self, quantity: str) -> float:
         return number(self._stated(quantity))
 
-    @cached_property
+    turns: object = ()
+    """The iterator by which filters run on it, one after the other."""
+    matches_by_turn: dict[int, list[dict[str, Any]]] | None = None
+    """What each filter has for :attr:`matches`, if one has asked for it."""
+
+    @property
     def matches(self) -> list[dict[str, Any]]:
-        """What it matched, such as a target of a watchlist: filters append what JSON can hold."""
+        """What it matched, such as a target of a watchlist, each with text and numbers by names.
+
+        In a filter, it is what earlier filters have said, and what this one appends; that goes
+        with the copy for its topic, if it passes the alert.
+        """
+        if self.matches_by_turn is None:
+            self.matches_by_turn = {}
+        turn = length_hint(self.turns)
+        if turn not in self.matches_by_turn:
+            self.matches_by_turn[turn] = self._matches_that_came()
+        return self.matches_by_turn[turn]
+
+    @property
+    def match(self) -> list[dict[str, Any]] | None:
+        """The same as a field to be shown: None if it is empty."""
+        return self.matches or None
+
+    def _matches_that_came(self) -> list[dict[str, Any]]:
         return []
 
     @cached_property

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from alertstream.alert.alert import Alert
 from alertstream.alert.light_curve import MAX_VALUE, Measurement, light_curve
@@ -21,6 +22,9 @@ BARS = "▁▂▃▄▅▆▇█"
 LIMIT = "↓"
 """Where nothing was seen."""
 SPARKLINE_WIDTH = 20
+
+MAX_MATCH_LINES, MAX_MATCH_TEXT = 5, 200
+"""What an alert matched that is shown, and characters of each."""
 
 _GAP, _INDENT = "  ", "  "
 _MIN_RANGE = 0.1
@@ -93,7 +97,24 @@ def alert_text(alert: Alert, look: Look = PLAIN) -> str:
     cells = [(text, len(text)) for text in aligned]
     cells[2] = (look.mark(aligned[2], band), len(aligned[2]))
     cells[-1] = (_history(alert, look), len(aligned[-1]))
-    return _flow(cells, look.width)
+    matches = (f"\n{_INDENT}match  {each}" for each in match_lines(alert.matches))
+    return "".join((_flow(cells, look.width), *matches))
+
+
+def match_lines(matches: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what an alert matched, a line each: ``M31 in targets.csv, 0.42 arcsec``."""
+    lines = []
+    for each in matches[:MAX_MATCH_LINES]:
+        rest = dict(each)
+        named = [rest.pop(name, None) for name in ("target", "in")]
+        parts = [" in ".join(str(name) for name in named if name is not None)]
+        if isinstance(separation := rest.pop("separation", None), int | float):
+            parts.append(f"{separation:.3g} arcsec")
+        parts += (f"{name} {value}" for name, value in rest.items())
+        lines.append(printable(", ".join(part for part in parts if part), MAX_MATCH_TEXT))
+    if len(matches) > MAX_MATCH_LINES:
+        lines.append(f"and {len(matches) - MAX_MATCH_LINES} more")
+    return lines
 
 
 def _flow(cells: Iterable[tuple[str, int]], width: int) -> str:

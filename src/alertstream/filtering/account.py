@@ -143,7 +143,7 @@ class Decided:
     @cached_property
     def held_bytes(self) -> int:
         """The size of the messages that stay in memory until all is written."""
-        sizes = {id(each.message): each.message.size for each in self.copies}
+        sizes = {id(each.message.value): each.message.size for each in self.copies}
         return sum(sizes.values())
 
 

@@ -21,13 +21,15 @@ from alertstream.filtering.caps import Claim, VisitCaps, bits, source_key, visit
 from alertstream.filtering.filter_offsets import FilterOffsets
 from alertstream.filtering.filters import AlertFilter, error_line
 from alertstream.filtering.watchdog import Watchdog
-from alertstream.kafka.messages import MAX_ADDED, Copy, Message
+from alertstream.kafka.messages import MAX_ADDED, MAX_MATCH, Copy, Message, encode_matches
 from alertstream.kafka.topics import UNDECODABLE_SUFFIX, is_pattern
 from alertstream.reading.decoder import ReceivedAlert, ReportedOnce, Undecodable
 
 JUDGING_TIMEOUT = 0.25
 """Seconds of judging after which other work has its turn, such as heartbeats to the group."""
 
+Matched = dict[int, bytes]
+"""The header of what an alert matched, by the places of filters."""
 Tally = Counter[tuple[int | None, int]]
 """Numbers of alerts by their visit and the bits of the filters concerned."""
 
@@ -36,7 +38,8 @@ Tally = Counter[tuple[int | None, int]]
 class Judged:
     """What filters want of some messages, and the claims to make before that is decided.
 
-    :param wanted: alerts with their visit, and the claim of the filters that want them.
+    :param wanted: alerts with their visit, the claim of the filters that want them, and the header
+        of what they matched for those filters that say something new, by their places.
     :param seen: numbers of alerts, which are given to the filters of the bits.
     :param undecodable: messages that no filter of the group was to be given before.
     :param uncounted: numbers of undecodable messages by the bits of the filters that lack them.
@@ -46,7 +49,7 @@ class Judged:
     """
 
     messages: list[Message] = field(default_factory=list)
-    wanted: list[tuple[Message, int | None, Claim]] = field(default_factory=list)
+    wanted: list[tuple[Message, int | None, Claim, Matched]] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     undecodable: list[Undecodable] = field(default_factory=list)
     seen: Tally = field(default_factory=Counter)
@@ -106,7 +109,8 @@ class FilterEngine:
     ) -> Judged | None:
         """Return what filters want of the next messages; None if there are none."""
         judged, begin, offsets, due = Judged(), self._now(), self._offsets, self._offsets.all
-        self._fits_all = min(self._limits.values(), default=math.inf) - MAX_ADDED
+        largest = min(self._limits.values(), default=math.inf)
+        self._fits_all = largest - MAX_ADDED - MAX_MATCH
         with self._watchdog.watching():
             for each in messages:
                 judged.messages.append(each.message)
@@ -126,13 +130,16 @@ class FilterEngine:
         visit, message = alert.visit, alert.message
         judged.seen[visit, due] += 1
         wanted = self._passed(alert, due, judged)
-        if wanted and message.size > self._fits_all:
-            wanted = self._that_fit(message, visit, wanted, judged)
+        if not wanted:
+            return
+        matched = self._matched(alert, wanted) if alert.matches_by_turn else {}
+        if message.size > self._fits_all:
+            wanted = self._that_fit(message, visit, wanted, matched, judged)
         if not wanted:
             return
         source = source_key(alert.source_id) if self._caps.unique else None
         claim = Claim(visit_or_minute(visit, message.timestamp), *message[:3], wanted, source)
-        judged.wanted.append((message, visit, claim))
+        judged.wanted.append((message, visit, claim, matched))
         if self._caps.is_duplicate(claim):
             return
         claimed = self._caps.open(claim)
@@ -150,11 +157,35 @@ class FilterEngine:
             self._report(f"{topic} {cause}", text)
         return passed
 
-    def _that_fit(self, message: Message, visit: int | None, wanted: int, judged: Judged) -> int:
+    def _matched(self, alert: ReceivedAlert, wanted: int) -> Matched:
+        """Return the header of what an alert matched, for those filters that changed it."""
+        headers = {}
+        for index, found in self._watchdog.matched(alert, wanted).items():
+            try:
+                if found != alert.message.matches:
+                    headers[index] = encode_matches(found)
+            except ValueError as error:
+                topic = self._topics[index]
+                text = f"{topic}: what it appends to alert.matches is left out: {error}"
+                self._report(f"{topic} matches", text)
+        return headers
+
+    def _that_fit(
+        self,
+        message: Message,
+        visit: int | None,
+        wanted: int,
+        matched: Matched,
+        judged: Judged,
+    ) -> int:
         """Return the bits of those filters whose topics take an alert."""
         for index in bits(wanted):
             topic = self._outputs[index] or message.topic
-            if Copy(topic, message).max_size > self._limits.get(topic, math.inf):
+            limit = self._limits.get(topic, math.inf)
+            header = matched.get(index, b"")
+            if header and Copy(topic, message.with_matches(header)).max_size > limit:
+                del matched[index]
+            if Copy(topic, message).max_size > limit:
                 wanted &= ~(1 << index)
                 judged.failed[visit, 1 << index] += 1
                 cause = f"larger than {topic} takes"
@@ -172,7 +203,7 @@ class FilterEngine:
             if not each.message.topic.endswith(UNDECODABLE_SUFFIX)
         ]
         passed, capped, duplicate = Tally(), Tally(), Tally()
-        for message, visit, claim in judged.wanted:
+        for message, visit, claim, matched in judged.wanted:
             if self._caps.is_duplicate(claim):
                 duplicate[visit, claim.filters] += 1
                 continue
@@ -182,7 +213,11 @@ class FilterEngine:
             if granted:
                 copied = self._thin(message)
                 copies += [
-                    Copy(self._outputs[index] or message.topic, copied) for index in bits(granted)
+                    Copy(
+                        self._outputs[index] or message.topic,
+                        copied.with_matches(matched[index]) if index in matched else copied,
+                    )
+                    for index in bits(granted)
                 ]
         self._caps.forget_old()
         offsets = self._offsets.after(judged.messages, self._caps.as_metadata())

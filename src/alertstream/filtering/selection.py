@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from alertstream.alert.alert import Alert
 from alertstream.alert.surveys import field_paths
@@ -38,7 +39,8 @@ class Selection:
     def passes(self, alert: Alert) -> bool | None:
         """Return whether an alert is chosen; None if that is not known, as a filter's code failed.
 
-        What others pass all the same is chosen.
+        What others pass all the same is chosen. Its ``matches`` are those of all filters that pass
+        it.
         """
         with self._watchdog.watching():
             passed, errors = self._watchdog.passed(alert)
@@ -46,5 +48,9 @@ class Selection:
             name, cause = self._filters[bit.bit_length() - 1].topic, error_line(error)
             self._report(f"{name} {cause}", f"{name} raised an error on an alert: {cause}")
         if all(passed & group for group in self._groups):
+            if alert.matches_by_turn:
+                said = [*chain.from_iterable(self._watchdog.matched(alert, passed).values())]
+                alert.turns = ()
+                alert.matches[:] = [each for at, each in enumerate(said) if each not in said[:at]]
             return True
         return None if errors else False

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from operator import length_hint
 from types import FrameType
+from typing import Any
 
 from alertstream.alert.alert import Alert
 from alertstream.errors import Notice
@@ -65,7 +66,7 @@ class Watchdog:
             self._given[due] = [each if each[0] & due else NOT_DUE for each in self._filters]
         passed = 0
         errors: list[tuple[int, BaseException]] = []
-        self._turns = turns = iter(self._given[due])
+        self._turns = alert.turns = turns = iter(self._given[due])
         for bit, passes in turns:
             try:
                 answer = passes(alert)
@@ -75,6 +76,15 @@ class Watchdog:
                 errors.append((bit, error))
         self._turns = None
         return passed, errors
+
+    def matched(self, alert: Alert, passed: int) -> dict[int, list[dict[str, Any]]]:
+        """Return what filters have for what an alert matches, by their places, of those it passes.
+
+        :param passed: bits of the filters that it passes.
+        """
+        last = len(self._filters) - 1
+        found = {last - turn: matches for turn, matches in (alert.matches_by_turn or {}).items()}
+        return {index: matches for index, matches in found.items() if passed >> index & 1}
 
     def _is_true(self, bit: int, answer: object) -> bool:
         """Return whether an answer counts as true that is neither True nor False."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
 
@@ -25,6 +25,10 @@ CUT = "alertstream.cut"
 """Header of a dead-lettered message of which only the beginning is there, without its own key and
 headers, as its topic does not take the whole: how many bytes it had."""
 
+MATCH = "alertstream.match"
+"""Header of a copied message: what it matched by the filters that have passed it, a JSON list of
+objects, each of text and numbers."""
+
 PRODUCER_TIMESTAMP = "producer_timestamp"
 """Header that says when a message was sent: ms since 1970, as text. Rubin's stream has it."""
 
@@ -32,6 +36,8 @@ MAX_ADDED = 1024
 """Bytes that a copy has besides message and reason: a topic's name has no more than 249."""
 MAX_AHEAD = 59 * 60_000
 """Milliseconds that a copy's timestamp may be ahead of the clock: Kafka 4 takes an hour."""
+MAX_MATCH = 4096
+"""Bytes of the header that says what an alert matched: the latest, of more."""
 MAX_FRAME = 10
 """Bytes that a header takes besides its name and content."""
 
@@ -69,9 +75,67 @@ class Message(NamedTuple):
         return math.nan
 
     @property
+    def matches(self) -> list[dict[str, Any]]:
+        """What it matched by the filters that have passed it; what is not valid is left out."""
+        content = next((content for name, content in self.headers if name == MATCH), None) or b""
+        try:
+            found = json.loads(content) if len(content) <= MAX_MATCH else None
+        except (ValueError, RecursionError):
+            return []
+        return [*filter(_is_match, found)] if isinstance(found, list) else []
+
+    def with_matches(self, content: bytes) -> Message:
+        """Return it with the header of what it matched; empty content is none."""
+        others = (each for each in self.headers if each[0] != MATCH)
+        return self._replace(headers=(*others, *([(MATCH, content)] if content else [])))
+
+    @property
     def position(self) -> str:
         """Where it is in Kafka."""
         return f"{self.topic}[{self.partition}]@{self.offset}"
+
+
+def encode_matches(matches: Sequence[dict[str, Any]]) -> bytes:
+    """Return what an alert matched as its header has it: the latest for which there is room.
+
+    :raises ValueError: one is not a dict of text, finite numbers, true, false or null.
+    """
+    kept: list[str] = []
+    room = MAX_MATCH - len("[]")
+    for each in reversed(matches):
+        if not _is_match(each):
+            raise ValueError("not a dict of text and numbers")
+        try:
+            text = _COMPACT.encode(each)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+        room -= len(text.encode()) + len(",")
+        if room < 0:
+            break
+        kept.append(text)
+    return f"[{','.join(reversed(kept))}]".encode() if kept else b""
+
+
+def _is_match(value: object) -> bool:
+    return isinstance(value, dict) and not any(
+        isinstance(each, dict | list | tuple) for each in value.values()
+    )
+
+
+def _number(value: Any) -> int | float:
+    """Return a number of numpy's as Python's.
+
+    :raises TypeError: it is none.
+    """
+    number = value.tolist() if hasattr(value, "tolist") else None
+    if isinstance(number, int | float):
+        return number
+    raise TypeError(f"{type(value).__name__} is neither text nor a number")
+
+
+_COMPACT = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_number
+)
 
 
 def _milliseconds(content: bytes) -> float:

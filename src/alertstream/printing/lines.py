@@ -81,7 +81,8 @@ class LineFormat:
             return alert_text(alert, self.look)
         shown = {name: alert.value(name) for name in self.fields} if self.fields else alert
         if self.format == "json":
-            return _json_line(message, {"alert": plain(shown, images=self.images)})
+            match = {"match": plain(alert.match)} if alert.match else {}
+            return _json_line(message, {**match, "alert": plain(shown, images=self.images)})
         return printable("  ".join(f"{name}={plain(value)}" for name, value in shown.items()))
 
     def undecodable_lines(self, message: Message, cause: str) -> list[str]:

@@ -13,7 +13,7 @@ from alertstream.avro.schemas import Schemas
 from alertstream.errors import DataError, DeliveryError, Notice, UndecodableError
 from alertstream.filtering.selection import Selection
 from alertstream.kafka.consumer import Consumer
-from alertstream.kafka.messages import Message, Offsets, next_offsets
+from alertstream.kafka.messages import Message, Offsets, encode_matches, next_offsets
 from alertstream.printing.lines import LineFormat, types_expected
 from alertstream.printing.writers import Writer
 from alertstream.reading.decoder import (
@@ -190,9 +190,10 @@ class Printer:
         self._offsets |= next_offsets(batch[:done])
 
     async def _show_message(self, message: Message) -> None:
-        if not self._chooses(message):
+        chosen = self._chosen(message)
+        if chosen is None:
             return
-        alert = self._decoder.decode(self._thin(message))
+        alert = self._decoder.decode(self._thin(chosen))
         if isinstance(alert, Undecodable):
             self._show_undecodable(alert)
             return
@@ -205,19 +206,27 @@ class Printer:
         except UndecodableError as error:
             self._show_undecodable(self._decoder.reject(message, error.what))
 
-    def _chooses(self, message: Message) -> bool:
-        """Return whether an alert is one of those to be shown, or at once show that it is none."""
+    def _chosen(self, message: Message) -> Message | None:
+        """Return a message if it is to be shown, with what its alert matched.
+
+        What is no alert is shown at once.
+        """
         if self._chooser is None:
-            return True
+            return message
         alert, visit = self._chooser.decode(message), self._options.visit
         if isinstance(alert, Undecodable):
             self._show_undecodable(alert)
-            return False
+            return None
         if visit is not None and alert.visit != visit:
-            return False
+            return None
         passes = self._selection.passes(alert) if self._selection is not None else True
         self.account.failed += passes is None
-        return bool(passes)
+        if passes and alert.matches_by_turn:
+            try:
+                message = message.with_matches(encode_matches(alert.matches))
+            except ValueError as error:
+                self._tell(f"what a filter appends to alert.matches is left out: {error}")
+        return message if passes else None
 
     def _tell(self, text: str) -> None:
         """Report what one of the decoders says, once: they see the same messages."""

@@ -27,13 +27,19 @@ DECODING_TIMEOUT = 5.0
 
 
 class ReceivedAlert(Alert):
-    """An alert with its ``message``: topic, partition, offset, timestamp (ms), value, headers."""
+    """An alert with its ``message``: topic, partition, offset, timestamp (ms), value, headers.
+
+    Its ``matches`` are what the filters that have passed it say that it matched.
+    """
 
     def __init__(
         self, fields: dict[str, Any], message: Message, survey: Survey | None = None
     ) -> None:
         super().__init__(fields, survey)
         self.message = message
+
+    def _matches_that_came(self) -> list[dict[str, Any]]:
+        return self.message.matches
 
 
 class Undecodable(NamedTuple):

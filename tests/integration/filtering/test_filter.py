@@ -88,13 +88,18 @@ def test_alert_passes_unchanged_with_its_origin(kafka: str, topic: str, tmp_path
     message = pack(1000, block.bytes_.getvalue())
     more = {"key": b"a key", "headers": [("theirs", b"1")], "timestamp_ms": 1_600_000_000_123}
     raw_kafka.write(kafka, topic, [message], partition=2, **more)
-    path = own_filter(tmp_path, f"All{topic.split('-')[-1]}", "return True")
+    match = {"in": "targets.csv", "target": "ζ Ret", "separation": 0.42}
+    name, body = f"All{topic.split('-')[-1]}", f"alert.matches.append({match}); return True"
+    path = own_filter(tmp_path, name, body)
     assert run("filter", kafka, topic, "--filters", path, "--exit-on-eof").status == 0
-    (copy,) = raw_kafka.read(kafka, f"All{topic.split('-')[-1]}")
+    (copy,) = raw_kafka.read(kafka, name)
     assert (copy.value, copy.key, copy.timestamp) == (message, b"a key", 1_600_000_000_123)
     assert copy.partition == 2
     headers = dict(copy.headers)
     assert headers["theirs"] == b"1"
+    assert json.loads(headers["alertstream.match"]) == [match]
+    (shown,) = run("print", kafka, name, "--exit-on-eof", "--format", "json").objects
+    assert shown["match"] == [match]
     assert json.loads(headers["alertstream.origin"]) == {
         "topic": topic,
         "partition": 2,

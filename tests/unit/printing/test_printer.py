@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from alertstream.filtering import watchdog
 from alertstream.filtering.expression import WhereFilter
 from alertstream.filtering.filters import AlertFilter
 from alertstream.filtering.selection import Selection
-from alertstream.kafka.messages import Message, Offsets
+from alertstream.kafka.messages import Message, Offsets, encode_matches
 from alertstream.printing.printer import PrintAccount, Printer, PrintOptions
 from alertstream.printing.writers import Writer, writer_for
 from alertstream.printing.writers.cutout_files import CutoutFolder
@@ -113,6 +114,41 @@ def test_a_batch_is_committed_once_it_is_shown() -> None:
     account = printed(batches)
     assert ids(batches.events) == [0, 1, [2], 2, [3]]
     assert account.as_lines() == ["3 read = 3 printed + 0 skipped + 0 undecodable"]
+
+
+def test_what_an_alert_matched_is_shown_and_saved(tmp_path: Path) -> None:
+    came = [{"in": "targets.csv", "target": "M31 \x1b[2J<b>", "separation": 0.42}]
+
+    class Near(AlertFilter):
+        def passes(self, alert: Alert) -> bool:
+            alert.matches.append({"in": "map.fits", "probability": 0.5})
+            return True
+
+    plainly, copied = message(0), message(1).with_matches(encode_matches(came))
+    shown = Batches([plainly, copied])
+    paths = [tmp_path / name for name in ("t.parquet", "t.html")]
+    with ExitStack() as stack:
+        made = [writer_for(each, "alerts", (), Schemas(), print) for each in paths]
+        printed(shown, [stack.enter_context(each) for each in made])
+    assert ["match" in json.loads(each) for each in shown.events[:2]] == [False, True]
+    assert json.loads(shown.events[1])["match"] == came
+    column = pyarrow.parquet.read_table(paths[0])["match"].to_pylist()
+    assert column[0] is None and json.loads(column[1]) == came
+    assert "<br>M31 \N{REPLACEMENT CHARACTER}[2J&lt;b&gt; in targets.csv" in paths[1].read_text()
+    chosen = Batches([copied])
+    printed(chosen, chosen_by=[[Near()]])
+    assert json.loads(chosen.events[0])["match"] == [*came, {"in": "map.fits", "probability": 0.5}]
+    for how, expected in (
+        ({"format": "csv"}, ["match", f'"{json.dumps(came)}"'.replace('"', '""')[1:-1]]),
+        ({"format": "text"}, [f"match={came}".replace("\x1b", "\\x1b")]),
+    ):
+        lines = Batches([copied])
+        printed(lines, fields=("match",), **how)
+        assert lines.events[:-1] == expected
+    text = Batches([copied])
+    printed(text, fields=(), format="text")
+    line = "  match  M31 \N{REPLACEMENT CHARACTER}[2J<b> in targets.csv, 0.42 arcsec"
+    assert text.events[1].split("\n")[1:] == [line]
 
 
 def test_interval_count_and_visit_select() -> None:

@@ -27,7 +27,7 @@ STATED = frozenset(
     )
 )
 """The quantities that a table may say the fields of."""
-QUANTITIES = STATED | {"mjd", "history", "science_magnitude"}
+QUANTITIES = STATED | {"mjd", "history", "science_magnitude", "match"}
 """The names under which an alert has what every survey's alerts have."""
 
 # What a quantity follows from where a table does not say its field.

@@ -18,7 +18,7 @@ from alertstream.alert.alert import Alert
 from alertstream.alert.light_curve import BAND_COLOURS, MAX_VALUE, light_curve_paths
 from alertstream.alert.pictures import NAMES, Triplet, png, strip
 from alertstream.alert.surveys import cutout_paths, field_paths
-from alertstream.alert.text import SHOWN
+from alertstream.alert.text import SHOWN, match_lines
 from alertstream.errors import Notice
 from alertstream.printing.writers import Writer
 from alertstream.printing.writers.plot import AREA, plot
@@ -140,7 +140,7 @@ def _number(value: float, form: str) -> str:
 def _template() -> Any:
     """Return the macros of the page."""
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
-    environment.filters |= {"short": _short, "number": _number}
+    environment.filters |= {"short": _short, "number": _number, "match_lines": match_lines}
     environment.globals |= {
         "colours": {band: on_white for band, (on_white, _) in BAND_COLOURS.items()},
         "images": {"width": 3 * EDGE + 2 * GAP, "height": EDGE},

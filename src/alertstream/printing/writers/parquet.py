@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from alertstream.alert.text import SHOWN
 from alertstream.avro.schema_tree import Schema, Type, find, tree
 from alertstream.avro.schemas import Schemas
 from alertstream.errors import UndecodableError
+from alertstream.printing.lines import plain
 from alertstream.printing.writers import Writer
 from alertstream.reading.decoder import ReceivedAlert
 from alertstream.reading.envelope import opened, schema_of
@@ -39,6 +41,7 @@ _QUANTITIES = {
     "history": pyarrow.int64(),
     "band": pyarrow.string(),
     "designation": pyarrow.string(),
+    "match": pyarrow.string(),
 }
 """Types of quantities that are not measured; ids have those of each survey."""
 _IDS = ("source_id", "object_id", "ss_object_id")
@@ -112,6 +115,8 @@ class ParquetFile(Writer):
             row = {name: alert.value(name) for name in self._fields}
             if math.isnan(row.get("history", 0)):
                 row["history"] = None
+            if row.get("match"):
+                row["match"] = json.dumps(plain(row["match"]), ensure_ascii=False)
             if self._history:
                 row |= _history_of(alert)
             self._batch([row])
