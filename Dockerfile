@@ -4,7 +4,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY src src
 COPY data data
 COPY schemas schemas
-# [metrics] is for `monitor --metrics-port`; without [broker] no Java comes along. The folder goes
+# [metrics] is for `--metrics-port`; without [broker] no Java comes along. The folder goes
 # into the image below as it is, so this stage's pip fills it from outside and leaves no pip there.
 RUN python -m venv --without-pip /opt/alertstream \
     && pip --python /opt/alertstream/bin/python install --no-cache-dir '.[metrics]'

@@ -12,9 +12,10 @@ import json
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from alertstream.errors import AlertStreamError, Notice
@@ -22,7 +23,9 @@ from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.pipeline import Report
 from alertstream.kafka.connection import POLL_INTERVAL
 from alertstream.kafka.producer import RETRY_INTERVAL
-from alertstream.sending.delivery import VisitSent
+from alertstream.monitoring import metrics
+from alertstream.monitoring.server import Served
+from alertstream.sending.delivery import SendAccount, VisitSent
 from alertstream.sending.sender import Progress
 from alertstream.sending.visits.schedule import Burst, VisitFiles
 from alertstream.system.cancellation import unless
@@ -32,6 +35,8 @@ Command = Sequence[str]
 """The command line of a worker."""
 MAX_LINE = 1024 * 1024
 """Bytes of a line that a worker writes."""
+TELL_INTERVAL = 1.0
+"""Seconds after which a worker tells its figures again."""
 
 
 def worker_command(*more: str) -> list[str]:
@@ -111,9 +116,32 @@ async def reports_of(
         raise failed[0]
 
 
+@asynccontextmanager
+async def figures_told(write: Callable[[list[str]], Awaitable[None]]) -> AsyncIterator[Served]:
+    """Tell the process that has started this one, now and then and at the end, what is served."""
+    served = Served()
+
+    async def tell() -> None:
+        figures = metrics.as_json(served.figures())
+        await write([json.dumps({"figures": figures, "unready": served.unready()})])
+
+    async def tell_again() -> None:
+        while True:
+            await tell()
+            await asyncio.sleep(TELL_INTERVAL)
+
+    telling = asyncio.create_task(tell_again())
+    try:
+        yield served
+    finally:
+        telling.cancel()
+        await tell()
+
+
 async def filter_with_workers(
     commands: Sequence[Command],
     account: FilterAccount,
+    served: Served,
     *,
     went_well: Collection[int],
     stop: asyncio.Event,
@@ -123,13 +151,19 @@ async def filter_with_workers(
     """Filter with several processes; return each filter's counts of all messages.
 
     :param account: gets the sum of what the workers have counted.
+    :param served: gets the sum of what the workers tell of their metrics.
     :param went_well: exit statuses of a worker that has done all that could be done.
     :param report: called with each filter's counts when visits are over for all workers.
     :raises WorkerError: one could not go on; the others are ended then.
     """
 
+    told = metrics.WorkersFigures(len(commands))
+    served.figures, served.unready = told.figures, told.unready
+
     async def filter_again(number: int, command: Command) -> None:
-        while (status := await _filter(command, account, stop)) < 0 and not stop.is_set():
+        take = partial(told.take, number)
+        while (status := await _filter(command, account, take, stop)) < 0 and not stop.is_set():
+            told.ended(number)
             error = WorkerError(number, status)
             notice(f"{error.what} and is restarted; what it counted after its last report is lost")
             with suppress(TimeoutError):
@@ -159,11 +193,19 @@ async def filter_with_workers(
     return account.totals()
 
 
-async def _filter(command: Command, account: FilterAccount, stop: asyncio.Event) -> int:
+async def _filter(
+    command: Command,
+    account: FilterAccount,
+    take: Callable[[metrics.Figures, str], None],
+    stop: asyncio.Event,
+) -> int:
     """Have a worker filter until it ends, add what it counts, and return its exit status."""
     undecodable: dict[str, int] = {}
     async with worker(command, stop) as process:
         async for reported in _reports(process):
+            if "figures" in reported:
+                take(metrics.from_json(reported["figures"]), reported["unready"])
+                continue
             counts = FilterCounts.from_json(reported)
             if counts.final:
                 # All else has been added by visit.
@@ -183,13 +225,14 @@ async def send_with_workers(
     stop: asyncio.Event,
     progress: Progress,
     report: Callable[[VisitSent], None],
+    account: SendAccount,
 ) -> VisitSent:
     """Send each visit with several processes at once, when it is due; return the sum of all.
 
     :param report: called when all of them have sent their part of a visit.
     """
     places = {visit: place for place, visit in enumerate(visits)}
-    total = VisitSent()
+    total = account.done
     async with AsyncExitStack() as stack:
         workers = [
             _Sender(await stack.enter_async_context(worker(command, stop)), number)
@@ -199,7 +242,7 @@ async def send_with_workers(
             order = json.dumps({"visit": places[visit], "start": start})
             sent = await _send_visit(workers, visit, order, progress)
             report(sent)
-            total.add(sent)
+            account.end(sent)
             if isinstance(sent.error, WorkerError):
                 return total
         for each in workers:

@@ -7,6 +7,7 @@ write, the fewer transactions it takes.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from alertstream.kafka.consumer import Consumer
 from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
 from alertstream.kafka.producer import RETRY_INTERVAL, Producer, TopicLimitError
 from alertstream.kafka.topics import Topic, TopicLayout
+from alertstream.reading.histogram import Histogram, Latencies
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless
 
 MAX_TRANSACTION = 64 * 1024 * 1024
@@ -88,7 +90,7 @@ class Destination:
             if self.exactly_once:
                 moved = self.consumer.positions.beyond(offsets)
                 await self.producer.send_and_commit(copies, self.topics, moved, metadata)
-                self.consumer.positions.done(moved)
+                self.consumer.positions.moved(moved)
             else:
                 await self.producer.send_copies(copies, self.topics)
                 await self.consumer.commit(offsets)
@@ -137,6 +139,10 @@ class TransactionalWriter:
     def __init__(self, destination: Destination, written: Callable[[Decided], None]) -> None:
         self.max_size = MAX_TRANSACTION
         """Bytes of copies that a transaction may have: fewer after one has timed out."""
+        self.transactions = Histogram()
+        """How long they took."""
+        self.latencies = Latencies()
+        """From Kafka's timestamp of an alert to its copy written."""
         self._destination = destination
         self._written = written
         self._pending: deque[tuple[Decided, ConsumerGroupMetadata]] = deque()
@@ -209,6 +215,7 @@ class TransactionalWriter:
                 decisions, metadata = self._next_transaction()
                 copies = [copy for each in decisions for copy in each.copies]
                 offsets = {at: next_ for each in decisions for at, next_ in each.offsets.items()}
+                begin = time.monotonic()
                 try:
                     await self._destination.write(copies, offsets, metadata)
                 except DeliveryError as error:
@@ -220,6 +227,11 @@ class TransactionalWriter:
                     self._failure = error
                     return
                 self._rejections = 0
+                self.transactions.add(time.monotonic() - begin)
+                now = time.time()
+                for copy in copies:
+                    message = copy.message
+                    self.latencies[message.topic].add(now - message.timestamp / 1000)
                 self.max_size = min(2 * self.max_size, MAX_TRANSACTION)
                 for each in decisions:
                     self._pending.popleft()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from operator import attrgetter
 
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka import errors as kafka_errors
 
 from alertstream.errors import Notice, TopicError
-from alertstream.kafka._aiokafka.assignor import assignor
 from alertstream.kafka._aiokafka.clients import KafkaConsumer
 from alertstream.kafka._aiokafka.offset_requests import id_and_text
 from alertstream.kafka.clients import ClientOf, connection_reports, consumer_client, patiently
@@ -23,8 +23,6 @@ from alertstream.system.cancellation import unless
 
 JOIN_TIMEOUT = 60.0
 """Seconds to join a consumer group, which may have to wait for a member that vanished."""
-HEARTBEAT_INTERVAL_MS = 500
-"""Between heartbeats, by which a member learns of a rebalance: a new member waits as long."""
 
 _fields = attrgetter(*Message._fields)
 Hook = Callable[[], Awaitable[None]]
@@ -68,6 +66,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self.group_metadata: ConsumerGroupMetadata | None = None
         """Who we were in the group when the last batch came; None without a group."""
         self.positions = Positions()
+        self.rebalances = 0
+        self.connected = True
         self.rebalance_lock = asyncio.Lock()
         """Held by who works on a batch that is to be committed: a rebalance waits for it."""
 
@@ -128,7 +128,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             self._starts.setdefault(partition, records[0].offset)
             self.positions.read[partition] = records[-1].offset + 1
             end = self._ends.of(partition)
-            batch += [Message(*_fields(each)) for each in records if each.offset < end]
+            messages = [Message(*_fields(each)) for each in records if each.offset < end]
+            self.positions.given_out(partition.topic, messages)
+            batch += messages
         return batch
 
     @property
@@ -144,6 +146,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         """
         while not self._is_accepted:
             self._accepted = self._consumer.assignment_key
+            self.rebalances += 1
             self._starts.clear()
             try:
                 await self._seek_to_start()
@@ -232,12 +235,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         """
         if self.subscription.group is None:
             return {}
-        partitions = {
-            TopicPartition(topic, number)
-            for topic in self._consumer.subscription()
-            for number in self._consumer.partitions_for_topic(topic) or ()
-        }
-        partitions |= self._consumer.assignment()
+        partitions = self._consumer.all_partitions()
         found = await unless(self._stop, self._consumer.committed_offsets(partitions))
         offsets: Offsets = {}
         for partition, at in found.items():
@@ -283,7 +281,17 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             moved = self.positions.beyond(offsets)
             with suppress(kafka_errors.CommitFailedError, kafka_errors.IllegalStateError):
                 await unless(self._stop, self._consumer.commit(metadata.kept(moved)))
-                self.positions.done(moved)
+                self.positions.moved(moved)
+
+    def lags(self) -> dict[TopicPartition, int]:
+        """Return how many messages each partition has that are not done, as of its last fetch."""
+        return self.positions.lags(self._consumer.ends())
+
+    def unready(self) -> str:
+        """Return why nothing can be read; empty if all is well, though others have all there is."""
+        if not self.connected:
+            return "no connection to Kafka"
+        return "" if self._consumer.is_settled else "partitions are being assigned"
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Let the batch that is being worked on be finished before its partitions go elsewhere."""
@@ -304,7 +312,6 @@ async def subscribe(
     client_of: ClientOf = consumer_client,
     stop: asyncio.Event | None = None,
     notice: Notice = lambda text: None,
-    connected: Callable[[bool], None] = lambda connected: None,
     progress: Progress = lambda came, left: None,
 ) -> AsyncIterator[Consumer]:
     """Give a consumer of a subscription's messages.
@@ -312,19 +319,12 @@ async def subscribe(
     :param client_of: opens the client that reads, given the connection and the group's settings.
     :param stop: ends the wait for the group's coordinator, should it be set before reading begins.
     :param notice: called with a line for the user, also when the connection to Kafka is lost.
-    :param connected: called with False when the connection is lost, with True when it is restored.
     :raises TopicError: a topic does not exist.
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
     stop = stop or asyncio.Event()
     names = subscription.topics
-    group = {
-        "group_id": subscription.group,
-        "group_instance_id": subscription.instance,
-        "partition_assignment_strategy": (assignor(subscription.work),),
-        "heartbeat_interval_ms": HEARTBEAT_INTERVAL_MS,
-    }
-    async with client_of(connection, group) as client:
+    async with client_of(connection, subscription.member_settings()) as client:
         counts = await patiently(client, client.partition_counts())
         found = existing_topics(counts, names, connection)
         if not found:
@@ -345,5 +345,6 @@ async def subscribe(
             except TimeoutError:
                 if not stop.is_set():
                     raise
-        async with connection_reports(lambda: client.is_connected, notice, connected):
+        told = partial(setattr, consumer, "connected")
+        async with connection_reports(lambda: client.is_connected, notice, told):
             yield consumer

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
@@ -136,6 +138,7 @@ def _number(value: Any) -> int | float:
 _COMPACT = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_number
 )
+_VALUE = attrgetter("value")
 
 
 def _milliseconds(content: bytes) -> float:
@@ -205,23 +208,48 @@ class Positions:
     have nothing else. Otherwise, the group would seem to lag for ever.
 
     :param read: where each partition goes on after the last message that was given out.
+    :param messages: how many were given out, by topic; ``bytes`` are those of their values.
+    :param last_commit: when offsets were moved last, or reading began: s since 1970.
     """
 
     read: dict[TopicPartition, int] = field(default_factory=dict)
+    messages: Counter[str] = field(default_factory=Counter)
+    bytes: Counter[str] = field(default_factory=Counter)
+    last_commit: float = field(default_factory=time.time)
     _reached: dict[TopicPartition, int] = field(default_factory=dict)
     _done: Offsets = field(default_factory=dict)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Take note that a partition is read from there on."""
         self.read[partition] = self._reached[partition] = offset
+        self.messages[partition.topic] += 0
+
+    def given_out(self, topic: str, messages: Sequence[Message]) -> None:
+        """Count messages."""
+        self.messages[topic] += len(messages)
+        self.bytes[topic] += sum(len(value) for value in map(_VALUE, messages) if value)
 
     def reached(self, positions: Iterable[tuple[TopicPartition, int]]) -> None:
         """Take note of where reading goes on, with every message before that given out."""
         self._reached.update(positions)
 
     def done(self, offsets: Offsets) -> None:
-        """Take note of what the group's offsets are now, or are about to be."""
+        """Take note of what the group's offsets are now."""
         self._done |= offsets
+
+    def moved(self, offsets: Offsets) -> None:
+        """Take note that the group's offsets have been moved."""
+        self.done(offsets)
+        self.last_commit = time.time()
+
+    def lags(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Return how many offsets are not done of partitions that end there.
+
+        Without a group, what has been read is done.
+        """
+        read: Offsets = {each: (self.read.get(each, end), "") for each, end in ends.items()}
+        done = self.beyond(read) | {each: self._done[each] for each in ends if each in self._done}
+        return {each: max(end - done[each][0], 0) for each, end in ends.items()}
 
     def beyond(self, offsets: Offsets) -> Offsets:
         """Return offsets, moved to where reading goes on if all that was read is done by them."""

@@ -99,6 +99,11 @@ class Producer:
         self._client = self._new_client()
         self._window = _Window()
         self._broken = False
+        self.connected = True
+
+    def unready(self) -> str:
+        """Return why nothing is written; empty if all is well."""
+        return "" if self.connected else "no connection to Kafka"
 
     @property
     def is_connected(self) -> bool:
@@ -335,7 +340,8 @@ async def producer(
         made = Producer(connection, compression, transactional_id, failures)
         try:
             await made.start()
-            async with connection_reports(lambda: made.is_connected, notice):
+            told = partial(setattr, made, "connected")
+            async with connection_reports(lambda: made.is_connected, notice, told):
                 yield made
         finally:
             await made.end()

@@ -109,6 +109,11 @@ class RemoteConsumer(KafkaConsumer):
             each for each in assigned if each.partition < self._partitions.get(each.topic, 0)
         )
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the group's partitions are assigned, and no rebalance is under way."""
+        return self._member.is_settled
+
     def pause(self, *partitions: TopicPartition) -> None:
         """Read what is assigned now, and of these partitions nothing until they are resumed."""
         if (assigned := self.assignment()) != self._assigned:

@@ -8,14 +8,17 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
 
 from alertstream.errors import UsageError
+from alertstream.kafka._aiokafka.assignor import assignor
 from alertstream.kafka._aiokafka.clients import KafkaConsumer
 
+HEARTBEAT_INTERVAL_MS = 500
+"""Between heartbeats, by which a member learns of a rebalance: a new member waits as long."""
 MISSED_AFTER = 15.0
 """Seconds after which a group has missed a member that died, and reassigned its partitions."""
 
@@ -72,6 +75,15 @@ class Subscription:
         if _is_after(self.start, self.until):
             what = "reading would start (--from) after its end (--until)"
             raise UsageError(what, where=f"{self.start}, {self.until}", todo="exchange them")
+
+    def member_settings(self) -> dict[str, Any]:
+        """Return aiokafka's settings of a member of the group."""
+        return {
+            "group_id": self.group,
+            "group_instance_id": self.instance,
+            "partition_assignment_strategy": (assignor(self.work),),
+            "heartbeat_interval_ms": HEARTBEAT_INTERVAL_MS,
+        }
 
 
 def _is_after(start: str | int | datetime, end: int | datetime | None) -> bool:

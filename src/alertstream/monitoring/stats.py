@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from alertstream.reading import VISIT_TIMEOUT
+from alertstream.reading.histogram import Histogram
 
 BUDGET = 60.0
 """Seconds in which an alert must be with subscribers (OTT1 of LSST's requirements, LPM-17)."""
@@ -19,6 +20,10 @@ MAX_VISITS = 1000
 MAX_LATENCY = 1e15
 """Milliseconds."""
 PERCENTILES = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99, "max_ms": 1.0}
+
+
+CLOCKS = ("kafka", "producer", "shutter")
+"""Those of :class:`Times`."""
 
 
 class Times(NamedTuple):
@@ -107,20 +112,24 @@ class VisitStats:
         self.from_producer.add(now - times.producer)
         self.from_shutter.add(now - times.shutter)
 
+    @property
+    def seconds(self) -> float:
+        """From the first produce to the last alert received."""
+        return self.received - (self.first or 0) / 1000
+
     def snapshot(self, now: float) -> dict[str, Any]:
         """Return the visit's figures: times in ms since 1970, latencies in ms.
 
-        ``seconds`` are those from the first produce to the last alert received, if none is past.
+        ``seconds`` are None if any of its alerts is past.
         """
         percentiles = self.latencies.percentiles()
-        seconds = round(self.received - (self.first or 0) / 1000, 3)
         return {
             "alerts": self.alerts,
             "past": self.past,
             "first": self.first,
             "last": self.last,
             **{f"latency_{name}": value for name, value in percentiles.items()},
-            "seconds": seconds if not self.past else None,
+            "seconds": round(self.seconds, 3) if not self.past else None,
             "late": self.latencies.late,
             "latency_from_producer": self.from_producer.figures(),
             "latency_from_shutter": self.from_shutter.figures(),
@@ -134,6 +143,7 @@ class TopicStats:
 
     :param skipped: alerts that are not to be watched.
     :param failed: alerts on which a filter's code raised an error, so that this is not known.
+    :param histograms: latencies of all visits, by the clock that they begin by.
     """
 
     alerts: int = 0
@@ -142,6 +152,7 @@ class TopicStats:
     skipped: int = 0
     failed: int = 0
     visits: dict[int | None, VisitStats] = field(default_factory=dict)
+    histograms: dict[str, Histogram] = field(default_factory=dict)
     _recent: deque[tuple[float, int]] = field(default_factory=deque)
 
     def add(
@@ -153,6 +164,10 @@ class TopicStats:
         if visit not in self.visits and len(self.visits) >= MAX_VISITS:
             del self.visits[next(iter(self.visits))]
         self.visits.setdefault(visit, VisitStats()).add(times, received, past=past)
+        if not past:
+            for clock, began in zip(CLOCKS, times, strict=True):
+                if began == began:
+                    self.histograms.setdefault(clock, Histogram()).add(received - began / 1000)
 
     def add_other(self, size: int, *, failed: bool) -> None:
         """Count an alert that is not watched, or on which a filter failed."""

@@ -61,13 +61,6 @@ class Watch:
         """Where partitions ended when they began to be watched: what is before that is past."""
         self.stats = {topic: TopicStats() for topic in self.topics if not is_pattern(topic)}
         self.lags: Lags = {}
-        self.connected = True
-        self.last: dict[str, Any] = {}
-        """The figures as they were shown last."""
-
-    def set_connected(self, connected: bool) -> None:
-        """Take note that the connection to Kafka is lost or restored."""
-        self.connected = connected
 
     def add(self, alert: ReceivedAlert | Undecodable, received: float) -> None:
         """Count a message that was received at ``received``, seconds since 1970."""
@@ -89,16 +82,15 @@ class Watch:
         chosen_by = self.selection.paths() if self.selection is not None else set()
         return None if chosen_by is None else chosen_by | field_paths(WATCHED)
 
-    def snapshot(self, *, final: bool = False) -> dict[str, Any]:
+    def snapshot(self, *, connected: bool = True, final: bool = False) -> dict[str, Any]:
         """Return all figures; ``final`` marks the last ones."""
         now = time.time()
-        self.last = {
+        return {
             "topics": {topic: stats.snapshot(now) for topic, stats in self.stats.items()},
             "groups": self.lags,
-            "connected": self.connected,
+            "connected": connected,
             "time": round(now, 3),
-        }
-        return self.last | ({"final": True} if final else {})
+        } | ({"final": True} if final else {})
 
 
 async def watch_stream(
@@ -133,12 +125,12 @@ async def watch_stream(
                 watch.add(decoder.decode(message), received)
             await consumer.commit(next_offsets(batch))
             if received >= due:
-                await show(watch.snapshot())
+                await show(watch.snapshot(connected=consumer.connected))
                 due = received + refresh
     finally:
         following.cancel()
     await _ask_groups(watch, groups)
-    final = watch.snapshot(final=True)
+    final = watch.snapshot(connected=consumer.connected, final=True)
     await show(final)
     return final
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -23,6 +25,7 @@ from alertstream.reading.decoder import (
     Undecodable,
     decodable,
 )
+from alertstream.reading.histogram import Latencies
 from alertstream.reading.thinning import Thinning
 
 if TYPE_CHECKING:
@@ -109,6 +112,10 @@ class Printer:
         notice: Notice = lambda text: None,
     ) -> None:
         self.account = PrintAccount()
+        self.undecodable: Counter[str] = Counter()
+        """Messages that cannot be decoded, by topic."""
+        self.latencies = Latencies()
+        """From Kafka's timestamp of an alert to its lines written."""
         self._options = options
         self._write = write
         self._writers = writers
@@ -126,6 +133,7 @@ class Printer:
         self._thin = Thinning(options.without, schemas, notice)
         self._lines = options.heading()
         self._pending = 0
+        self._shown: list[tuple[str, int]] = []
         self._offsets: Offsets = {}
 
     def _paths(self) -> set[str] | None:
@@ -152,6 +160,7 @@ class Printer:
             async with consumer.rebalance_lock:
                 await self._show(batch, stop)
                 await self._flush()
+                self._count_latencies()
                 if durable:
                     await self._commit(consumer)
             if self._is_done:
@@ -159,6 +168,11 @@ class Printer:
         await self._close()
         await self._commit(consumer)
         return self.account
+
+    def _count_latencies(self) -> None:
+        now, shown, self._shown = time.time(), self._shown, []
+        for topic, timestamp in shown:
+            self.latencies[topic].add(now - timestamp / 1000)
 
     async def _commit(self, consumer: Consumer) -> None:
         offsets, self._offsets = self._offsets, {}
@@ -253,6 +267,7 @@ class Printer:
             if self._draw:
                 self._add(self._draw(images))
         self.account.printed += 1
+        self._shown.append((alert.message.topic, alert.message.timestamp))
 
     def _report_hidden(self, message: Message, triplet: Triplet) -> None:
         kept = any(writer.keeps_cutouts for writer in self._writers)
@@ -263,6 +278,7 @@ class Printer:
 
     def _show_undecodable(self, undecodable: Undecodable) -> None:
         self.account.undecodable += 1
+        self.undecodable[undecodable.message.topic] += 1
         self._add(*self._options.undecodable_lines(*undecodable))
         for writer in self._writers:
             writer.add_undecodable(undecodable.message)

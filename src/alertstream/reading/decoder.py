@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -78,7 +79,8 @@ class AlertDecoder:
         notice: Notice = lambda text: None,
         on_schema: Callable[[Schema], None] = lambda schema: None,
     ) -> None:
-        self.undecodable = 0
+        self.undecodable: Counter[str] = Counter()
+        """Messages that cannot be decoded, by topic."""
         self._schemas = schemas
         self._paths = paths
         self._on_schema = on_schema
@@ -164,7 +166,7 @@ class AlertDecoder:
 
     def reject(self, message: Message, cause: str) -> Undecodable:
         """Count and report a message as undecodable."""
-        self.undecodable += 1
+        self.undecodable[message.topic] += 1
         self._report(cause, f"undecodable message: {cause} · {message.position}")
         return Undecodable(message, cause)
 

@@ -19,6 +19,7 @@ from alertstream.kafka.producer import (
     TooLargeError,
 )
 from alertstream.kafka.topics import Topic
+from alertstream.reading.histogram import Histogram
 from alertstream.reading.recording import Kept
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
@@ -33,7 +34,8 @@ class VisitSent:
 
     ``late`` are those acknowledged after the interval was over; ``bytes`` are those of the
     acknowledged messages; ``error`` says why some failed, or that the file is damaged;
-    ``interrupted`` is whether the user has ended it before all was planned.
+    ``interrupted`` is whether the user has ended it before all was planned; ``latencies`` are from
+    when an alert was due to its acknowledgement.
     """
 
     visit: str = ""
@@ -46,12 +48,18 @@ class VisitSent:
     seconds: float = 0.0
     error: AlertStreamError | None = None
     interrupted: bool = False
+    latencies: Histogram = field(default_factory=Histogram)
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> VisitSent:
-        """Return the account that :meth:`as_json` gave, without its error."""
+        """Return the account that :meth:`told` gave, without its error."""
         names = [name for name in ("visit", "file", *_COUNTS, "interrupted") if name in told]
-        return cls(**{name: told[name] for name in names})
+        latencies = Histogram(*told["latencies"])
+        return cls(**{name: told[name] for name in names}, latencies=latencies)
+
+    def told(self) -> dict[str, Any]:
+        """Return the account as a worker tells it."""
+        return self.as_json() | {"latencies": [self.latencies.counts, self.latencies.sum]}
 
     @property
     def rate(self) -> float:
@@ -62,6 +70,7 @@ class VisitSent:
         """Add the numbers of another visit's account."""
         for name in _COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.latencies += other.latencies
         self.error = self.error or other.error
         self.interrupted |= other.interrupted
 
@@ -90,6 +99,31 @@ class VisitSent:
         } | ({"interrupted": True} if self.interrupted else {})
 
 
+@dataclass
+class SendAccount:
+    """What became of all visits.
+
+    :param done: the sum of those that are done; ``last`` is the latest of them.
+    """
+
+    done: VisitSent = field(default_factory=VisitSent)
+    under_way: list[VisitSent] = field(default_factory=list)
+    last: VisitSent | None = None
+
+    def end(self, visit: VisitSent) -> None:
+        """Take note that a visit is done."""
+        self.under_way = [each for each in self.under_way if each is not visit]
+        self.done.add(visit)
+        self.last = visit
+
+    def total(self) -> VisitSent:
+        """Return the sum of all, those that are under way included."""
+        total = VisitSent()
+        for each in (self.done, *self.under_way):
+            total.add(each)
+        return total
+
+
 class Outgoing(NamedTuple):
     """A message in parts; ``recorded`` is how it came, if that is replayed."""
 
@@ -116,14 +150,17 @@ _Stamped = tuple[int, Outgoing]
 class Delivery:
     """Hands one visit's batches to the producer, and counts what becomes of them.
 
-    ``gave_up`` is why nothing more is handed over, ``waits`` is whether nothing is due yet.
+    ``due`` is when what is handed over should be sent, and ``interval`` how many seconds later its
+    acknowledgement is late; ``gave_up`` is why nothing more is handed over, ``waits`` is whether
+    nothing is due yet.
     """
 
     producer: Producer
     topic: Topic
     sent: VisitSent
     now: Callable[[], float]
-    deadline: float
+    due: float
+    interval: float
     last_answer: float = field(default_factory=time.monotonic)
     in_flight: set[asyncio.Future[Any]] = field(default_factory=set)
     first_cause: BaseException | None = None
@@ -196,13 +233,13 @@ class Delivery:
             self.gave_up = error if isinstance(error, KafkaError) else TimeoutError("no answer")
             self._failed(self.gave_up, records)
         else:
-            deadline = self.deadline
+            due = self.due
             self.in_flight.add(future)
-            future.add_done_callback(lambda done: self._answered(done, records, deadline))
+            future.add_done_callback(lambda done: self._answered(done, records, due))
             return future
         return None
 
-    def _answered(self, future: asyncio.Future[Any], records: Records, deadline: float) -> None:
+    def _answered(self, future: asyncio.Future[Any], records: Records, due: float) -> None:
         self.in_flight.discard(future)
         self.last_answer = time.monotonic()
         if future.cancelled():
@@ -213,7 +250,9 @@ class Delivery:
         else:
             self.sent.acknowledged += records.count
             self.sent.bytes += records.value_bytes
-            self.sent.late += records.count if self.now() > deadline else 0
+            took = self.now() - due
+            self.sent.latencies.add(took, records.count)
+            self.sent.late += records.count if took > self.interval else 0
 
     def _failed(self, error: BaseException, records: Records) -> None:
         self.sent.failed += records.count

@@ -31,7 +31,7 @@ from alertstream.kafka.messages import PRODUCER_TIMESTAMP
 from alertstream.kafka.producer import Producer
 from alertstream.kafka.topics import Topic
 from alertstream.reading.recording import Kept
-from alertstream.sending.delivery import Delivery, Outgoing, VisitSent
+from alertstream.sending.delivery import Delivery, Outgoing, SendAccount, VisitSent
 from alertstream.sending.visits.encoders import Encoder
 from alertstream.sending.visits.moving import Mover
 from alertstream.sending.visits.recordings import visit_reader
@@ -86,21 +86,24 @@ async def send(
     stop: asyncio.Event,
     progress: Progress = lambda visit, share: None,
     report: Callable[[VisitSent], None] = lambda visit: None,
+    account: SendAccount | None = None,
 ) -> VisitSent:
     """Send visits when they are due, and return their sum.
 
     A damaged file ends its visit, not the stream: what comes before the damage is sent.
 
     :param report: called when a visit is done.
+    :param account: shows meanwhile how far it is.
     """
-    total = VisitSent()
+    account = account or SendAccount()
 
     async def send_visit(burst: Burst) -> None:
         sending = _Visit(producer, options, encoders, burst, clock, stop, progress)
+        account.under_way.append(sending.sent)
         sent = await sending.send()
         progress(sent, 1.0)
         report(sent)
-        total.add(sent)
+        account.end(sent)
 
     under_way: set[asyncio.Task[None]] = set()
     try:
@@ -117,7 +120,7 @@ async def send(
     finally:
         for each in under_way:
             each.cancel()
-    return total
+    return account.done
 
 
 class _Visit:
@@ -144,9 +147,11 @@ class _Visit:
             # The detectors whose files these are finish in any order.
             visit = replace(visit, files=tuple(self._rng.sample(visit.files, len(visit.files))))
         self._visit = visit
-        self._sent = VisitSent(visit.path.stem, str(visit.path))
-        deadline = self._start + (options.interval or math.inf)
-        self._delivery = Delivery(producer, options.topic, self._sent, clock.now, deadline)
+        self.sent = VisitSent(visit.path.stem, str(visit.path))
+        late_after = options.interval or math.inf
+        self._delivery = Delivery(
+            producer, options.topic, self.sent, clock.now, self._start, late_after
+        )
 
     async def send(self) -> VisitSent:
         """Return the account when each message is acknowledged, or has failed."""
@@ -162,8 +167,8 @@ class _Visit:
             feeds = [asyncio.create_task(self._send_as_due(messages, arrivals))]
         await self._delivery.finished(feeds, self._stop)
         messages.close()
-        self._sent.seconds = time.monotonic() - begin
-        return self._sent
+        self.sent.seconds = time.monotonic() - begin
+        return self.sent
 
     async def _send_as_due(self, messages: Iterator[Outgoing], arrivals: Iterable[Arrival]) -> None:
         delivery = self._delivery
@@ -171,7 +176,7 @@ class _Visit:
             delivery.waits = True
             await self._clock.wait_until(due, self._stop)
             delivery.waits = False
-            delivery.deadline = due + (self._options.interval or math.inf)
+            delivery.due = due
             await delivery.feed(islice(messages, count), self._partition)
         # What is there besides: nothing, unless a file has changed meanwhile.
         await delivery.feed(messages, self._partition)
@@ -212,7 +217,7 @@ class _Visit:
 
     def _messages(self) -> Generator[Outgoing, None, None]:
         """Yield the messages until ``stop``; a damaged file ends them."""
-        options, sent = self._options, self._sent
+        options, sent = self._options, self.sent
         try:
             for path, body, recorded, share in self._bodies():
                 if self._stop.is_set():
@@ -262,8 +267,8 @@ class _Visit:
                 left = None if left is None else max(left - container.records_read, 0)
 
     def _name_visit(self, container: ContainerFile, body: bytes) -> None:
-        if self._sent.planned == 0:
-            self._sent.visit = visit_reader(container)(body) or self._sent.visit
+        if self.sent.planned == 0:
+            self.sent.visit = visit_reader(container)(body) or self.sent.visit
 
 
 def _always(partition: int, message: Outgoing) -> int:

@@ -8,11 +8,9 @@ import os
 import pty
 import re
 import select
-import socket
 import struct
 import subprocess
 import termios
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -140,62 +138,6 @@ def test_visits_are_complete_when_nothing_comes_any_more(kafka: str, stream: str
     for each in visits.values():
         assert (each["late"], each["seconds"]) == (0, None)
     assert stop(process).status == 0
-
-
-def scrape(port: int) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        lines = answer.read().decode().splitlines()
-    values = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-    return {name: float(value) for name, value in values}
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
-def test_metrics_are_those_of_the_documentation_and_the_dashboard(
-    kafka: str, topic: str, visits: Path
-) -> None:
-    stream = topic
-    raw_kafka.make(kafka, stream)
-    port = free_port()
-    process = start("monitor", kafka, stream, "--format", "json", "--metrics-port", port)
-    assert process.stdout is not None
-    assert process.stdout.readline()
-    send_visits(kafka, stream, visits)
-    assert run("print", kafka, stream, "--group", f"g-{stream}", "-n", 100).status == 0
-    figures: dict[str, Any] = {"topics": {stream: {"alerts": 0}}, "groups": {}}
-    while figures["topics"][stream]["alerts"] < 360 or f"g-{stream}" not in figures["groups"]:
-        figures = json.loads(process.stdout.readline())
-    metrics = until(
-        lambda: (found := scrape(port)) and "alertstream_visit" in str(found) and found,
-        "metrics of a visit",
-    )
-    of_topic = f'{{topic="{stream}"}}'
-    assert metrics[f"alertstream_alerts_total{of_topic}"] == 360
-    last = list(figures["topics"][stream]["visits"])[-1]
-    assert metrics[f"alertstream_visit{of_topic}"] == int(last)
-    assert metrics[f'alertstream_group_lag{{group="g-{stream}",topic="{stream}"}}'] == 260
-    assert metrics["alertstream_connected"] == 1
-    names = {each.partition("{")[0] for each in metrics}
-    documented = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| `(alertstream_\w+)`", documented, re.MULTILINE)) == names
-    dashboard = (ROOT / "deploy" / "grafana" / "alertstream.json").read_text(encoding="utf-8")
-    assert set(re.findall(r"alertstream_[a-z_]+", dashboard)) == names
-    assert stop(process).status == 0
-
-
-def test_port_of_the_metrics_that_is_taken(kafka: str, stream: str) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        watched = run("monitor", kafka, stream, "--metrics-port", port)
-    assert (watched.status, watched.out) == (2, "")
-    assert watched.err.startswith("error: metrics cannot be served (Address already in use)")
 
 
 class Terminal:

@@ -64,7 +64,7 @@ def test_what_cannot_be_decoded_is_counted_and_each_cause_reported_once() -> Non
         "unknown schema id 4242",
         "JSON, not Avro",
     ]
-    assert decoder.undecodable == 4
+    assert decoder.undecodable == {"alerts": 4}
     assert told == [
         "undecodable message: unknown schema id 4242 · alerts[1]@0",
         "undecodable message: no content · alerts[1]@1",

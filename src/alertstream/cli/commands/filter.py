@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +17,7 @@ from alertstream.cli.commands.filter_without_kafka import (
     write_template,
 )
 from alertstream.cli.options.completion import complete_filters
+from alertstream.cli.options.metrics import MetricsOptions
 from alertstream.cli.options.mirror import MirrorOptions
 from alertstream.cli.options.schemas import ThinOptions
 from alertstream.cli.options.selection import SelectionOptions, require_declared
@@ -30,6 +32,7 @@ from alertstream.cli.options.shared import (
 from alertstream.cli.terminal.output import (
     DONE,
     UNDECODABLE,
+    Output,
     as_json,
     notice,
     write_line,
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from alertstream.avro.schemas import Schemas
     from alertstream.filtering.account import FilterCounts
     from alertstream.filtering.filters import AlertFilter
+    from alertstream.filtering.pipeline import FilterOptions
     from alertstream.kafka.connection import Connection
 
 CAP = 20
@@ -54,7 +58,13 @@ _without_kafka = option_group("Without Kafka")
 
 @dataclass(frozen=True, kw_only=True)
 class Filter(
-    ReadingOptions, MirrorOptions, ThinOptions, WorkerOptions, FormatOptions, SelectionOptions
+    ReadingOptions,
+    MirrorOptions,
+    ThinOptions,
+    WorkerOptions,
+    FormatOptions,
+    SelectionOptions,
+    MetricsOptions,
 ):
     """Filter a topic into smaller ones, one per filter.
 
@@ -180,22 +190,15 @@ class Filter(
         from alertstream.cli.event_loop import run, stop_with_input
         from alertstream.cli.instance_name import instance_name
         from alertstream.cli.terminal.progress import reading_progress
-        from alertstream.cli.workers import filter_with_workers, worker_command
+        from alertstream.cli.workers import figures_told, filter_with_workers, worker_command
         from alertstream.filtering.account import FilterAccount
         from alertstream.filtering.filters import group_name
-        from alertstream.filtering.pipeline import FilterOptions, open_pipeline
+        from alertstream.filtering.pipeline import open_pipeline
         from alertstream.kafka.admin import is_same_cluster, require_topics
+        from alertstream.monitoring.figures import filter_figures
 
         connection, to, schemas, filters = self._prepared()
-        wanted = FilterOptions(
-            filters,
-            self._cap,
-            exactly_once=self.delivery == "exactly-once",
-            unique=self.unique,
-            without=self.fields_without(schemas),
-            rate=self.bounded_rate(),
-            new_from_beginning=self.new_filters_from == "earliest",
-        )
+        wanted = self._wanted(filters, schemas)
         group = group_name(self.topic, self.filters or (), self.output)
         if self.all_:
             group = self.mirror_group(self.topic, self.output)
@@ -212,18 +215,24 @@ class Filter(
                 stop_with_input(stop)
             else:
                 await prepare()
+            write, told = Output(stop).write, self.worker and self.metrics_port is not None
             with reading_progress(always=self.all_) as progress:
-                async with open_pipeline(
-                    connection,
-                    subscription,
-                    wanted,
-                    schemas,
-                    to=to,
-                    stop=stop,
-                    notice=notice,
-                    report=lambda counts: write_lines(self._visit_lines(counts), stop),
-                    progress=progress,
-                ) as pipeline:
+                async with (
+                    figures_told(write) if told else self.serving() as served,
+                    open_pipeline(
+                        connection,
+                        subscription,
+                        wanted,
+                        schemas,
+                        to=to,
+                        stop=stop,
+                        notice=notice,
+                        report=lambda counts: write(self._visit_lines(counts)),
+                        progress=progress,
+                    ) as pipeline,
+                ):
+                    served.figures = partial(filter_figures, pipeline)
+                    served.unready = pipeline.consumer.unready
                     try:
                         return await pipeline.run()
                     except AlertStreamError:
@@ -236,14 +245,16 @@ class Filter(
             count = min(self.workers, partitions or self.workers)
             if count < self.workers:
                 notice(f"{self.topic} has partitions for only {count} of {self.workers} workers")
-            return await filter_with_workers(
-                [worker_command("--rate", str(wanted.rate / count))] * count,
-                FilterAccount(wanted.topics),
-                went_well=(DONE, UNDECODABLE),
-                stop=stop,
-                report=lambda counts: write_lines(self._visit_lines(counts), stop),
-                notice=notice,
-            )
+            async with self.serving() as served:
+                return await filter_with_workers(
+                    [worker_command("--rate", str(wanted.rate / count))] * count,
+                    FilterAccount(wanted.topics),
+                    served,
+                    went_well=(DONE, UNDECODABLE),
+                    stop=stop,
+                    report=lambda counts: write_lines(self._visit_lines(counts), stop),
+                    notice=notice,
+                )
 
         work = alone if self.workers == 1 else together
         with instance_name(name) if work is alone else nullcontext() as instance:
@@ -254,6 +265,19 @@ class Filter(
             more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
             notice(f"alerts failed, and are not in the topic of {failed[0]}{more}: see above why")
         return UNDECODABLE if failed or any(each.undecodable for each in totals) else DONE
+
+    def _wanted(self, filters: Sequence[AlertFilter], schemas: Schemas) -> FilterOptions:
+        from alertstream.filtering.pipeline import FilterOptions
+
+        return FilterOptions(
+            filters,
+            self._cap,
+            exactly_once=self.delivery == "exactly-once",
+            unique=self.unique,
+            without=self.fields_without(schemas),
+            rate=self.bounded_rate(),
+            new_from_beginning=self.new_filters_from == "earliest",
+        )
 
     def _prepared(self) -> tuple[Connection, Connection | None, Schemas, list[AlertFilter]]:
         """Return what to filter with: which Kafka to read, and to write to if it is another.

@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from alertstream.cli.options.metrics import MetricsOptions
 from alertstream.cli.options.schemas import DecodingOptions
 from alertstream.cli.options.selection import SelectionOptions
 from alertstream.cli.options.shared import (
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from alertstream.cli.terminal.live import MonitorScreen
+    from alertstream.monitoring.server import Served
     from alertstream.monitoring.watch import Watch
 
 
@@ -31,7 +34,7 @@ _output = option_group("Output")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Monitor(ReadingOptions, TargetOptions, DecodingOptions, SelectionOptions):
+class Monitor(ReadingOptions, TargetOptions, DecodingOptions, SelectionOptions, MetricsOptions):
     """Watch topics: rates, latency by visit, and lag of their groups.
 
     Example: alertstream monitor localhost:9092 alerts Filter001
@@ -39,12 +42,6 @@ class Monitor(ReadingOptions, TargetOptions, DecodingOptions, SelectionOptions):
 
     topics: list[str] = topic_argument(help="The topics, or patterns such as 'alerts-*'.")
     refresh: float = _output(1.0, "Seconds between refreshes.", "SECONDS", min=0.1)
-    metrics_port: int | None = _output(
-        None, "Serve the figures to Prometheus.", "PORT", min=0, max=65535
-    )
-    metrics_address: str = _output(
-        "127.0.0.1", "Address to serve them on; 0.0.0.0: all interfaces.", "HOST"
-    )
     format: Literal["live", "text", "json"] | None = _output(
         None, "live, text or json; default: live in a terminal.", "FORMAT"
     )
@@ -54,6 +51,7 @@ class Monitor(ReadingOptions, TargetOptions, DecodingOptions, SelectionOptions):
         from alertstream.cli.event_loop import run
         from alertstream.kafka.admin import groups
         from alertstream.kafka.consumer import subscribe
+        from alertstream.monitoring.figures import monitor_figures
         from alertstream.monitoring.watch import Watch, watch_stream
 
         connection, to, schemas = self.connection(), self.target(), self.known_schemas()
@@ -62,14 +60,18 @@ class Monitor(ReadingOptions, TargetOptions, DecodingOptions, SelectionOptions):
 
         async def main(stop: asyncio.Event) -> dict[str, Any]:
             await self.notice_start(connection, subscription)
-            with self._metrics(watch), self._display(watch, stop) as display:
-                notice, connected = display.notice, watch.set_connected
+            async with self.serving() as served:
+                return await watched(stop, served)
+
+        async def watched(stop: asyncio.Event, served: Served) -> dict[str, Any]:
+            with self._display(watch, stop) as display:
+                notice = display.notice
                 async with (
                     groups(connection, to) as found,
-                    subscribe(
-                        connection, subscription, stop=stop, notice=notice, connected=connected
-                    ) as consumer,
+                    subscribe(connection, subscription, stop=stop, notice=notice) as consumer,
                 ):
+                    served.figures = partial(monitor_figures, watch, consumer)
+                    served.unready = consumer.unready
                     return await watch_stream(
                         consumer,
                         schemas,
@@ -86,14 +88,6 @@ class Monitor(ReadingOptions, TargetOptions, DecodingOptions, SelectionOptions):
             self.notice_nothing()
         wrong = any(each["undecodable"] or each["failed"] for each in final["topics"].values())
         return UNDECODABLE if wrong else DONE
-
-    def _metrics(self, watch: Watch) -> AbstractContextManager[None]:
-        """Serve the figures to Prometheus for as long as the context lasts, if that is wanted."""
-        if self.metrics_port is None:
-            return nullcontext()
-        from alertstream.monitoring.prometheus import metrics_server
-
-        return metrics_server(self.metrics_port, self.metrics_address, lambda: watch.last)
 
     def _display(
         self, watch: Watch, stop: asyncio.Event

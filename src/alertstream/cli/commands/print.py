@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import typer
 
 from alertstream.cli.options.completion import complete_fields
+from alertstream.cli.options.metrics import MetricsOptions
 from alertstream.cli.options.schemas import ThinOptions
 from alertstream.cli.options.selection import SelectionOptions
 from alertstream.cli.options.shared import ReadingOptions, option_group, topic_argument
@@ -31,7 +33,7 @@ _output = option_group("Output")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Print(ReadingOptions, ThinOptions, SelectionOptions):
+class Print(ReadingOptions, ThinOptions, SelectionOptions, MetricsOptions):
     """Show a topic's alerts, or what filters pass, and save them.
 
     Example: alertstream print localhost:9092 alerts --fields band,magnitude -n 10
@@ -86,6 +88,7 @@ class Print(ReadingOptions, ThinOptions, SelectionOptions):
         from alertstream.cli.terminal.look import look
         from alertstream.cli.terminal.progress import reading_progress
         from alertstream.kafka.consumer import subscribe
+        from alertstream.monitoring.figures import print_figures
         from alertstream.printing.printer import PrintAccount, Printer, PrintOptions
         from alertstream.printing.writers import writer_for
         from alertstream.printing.writers.cutout_files import CutoutFolder
@@ -127,9 +130,14 @@ class Print(ReadingOptions, ThinOptions, SelectionOptions):
                 notice=notice,
             )
             with reading_progress() as progress:
-                async with subscribe(
-                    connection, subscription, stop=stop, notice=notice, progress=progress
-                ) as consumer:
+                async with (
+                    self.serving() as served,
+                    subscribe(
+                        connection, subscription, stop=stop, notice=notice, progress=progress
+                    ) as consumer,
+                ):
+                    served.figures = partial(print_figures, printer, consumer)
+                    served.unready = consumer.unready
                     return await printer.run(consumer, stop)
 
         with ExitStack() as stack:

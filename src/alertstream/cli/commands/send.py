@@ -7,9 +7,11 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from alertstream.cli.options.metrics import MetricsOptions
 from alertstream.cli.options.schemas import SchemaOptions
 from alertstream.cli.options.shared import (
     FormatOptions,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from alertstream.kafka.connection import Connection
     from alertstream.kafka.topics import Topic
+    from alertstream.monitoring.server import Served
     from alertstream.sending.delivery import VisitSent
     from alertstream.sending.sender import SendOptions
     from alertstream.sending.visits.schedule import VisitFiles
@@ -40,7 +43,7 @@ _schemas = option_group("Schemas")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
+class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions, MetricsOptions):
     """Send alerts to a topic, one burst per visit.
 
     A visit is a file, or a folder of files.
@@ -111,6 +114,8 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
         from alertstream.cli.terminal.progress import send_progress
         from alertstream.cli.workers import ordered_bursts, send_with_workers
         from alertstream.kafka.producer import producer
+        from alertstream.monitoring.figures import send_figures
+        from alertstream.sending.delivery import SendAccount
         from alertstream.sending.sender import send
         from alertstream.sending.visits.encoders import message_encoders
         from alertstream.sending.visits.recordings import keyed_files
@@ -122,12 +127,18 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
         visits, clock = self._visits(), Clock()
         cadence = Cadence(self.interval, self.align, self.repeat)
         sent: list[VisitSent] = []
+        account = SendAccount()
 
         def report(visit: VisitSent) -> None:
             sent.append(visit)
             self._report(visit)
 
         async def main(stop: asyncio.Event) -> VisitSent:
+            async with self.serving(worker=self.worker) as served:
+                served.figures = partial(send_figures, self.topic, account)
+                return await send_all(stop, served)
+
+        async def send_all(stop: asyncio.Event, served: Served) -> VisitSent:
             encoders = await message_encoders(
                 files_of(visits),
                 schemas,
@@ -145,14 +156,18 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
                     due = replayed(visits, self.speed, clock, stop, progress.wait)
                 else:
                     due = bursts(visits, cadence, clock, stop, progress.wait)
-                how: Any = {"stop": stop, "progress": progress.show, "report": report}
+                how: Any = {"stop": stop, "report": report, "account": account}
+                how["progress"] = progress.show
                 if self.workers > 1:
+                    # Each of them ends where Kafka cannot be reached.
+                    served.unready = str
                     commands = self._commands(number, of)
                     total = await send_with_workers(commands, visits, due, **how)
                 else:
                     async with producer(
                         connection, compression=self._codec(), notice=notice
                     ) as sending:
+                        served.unready = sending.unready
                         total = await send(sending, options, encoders, due, clock=clock, **how)
             if stop.is_set() and not self.worker:
                 total.error = total.error or self._interruption(sent, len(visits))
@@ -259,7 +274,7 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions):
 
     def _report(self, visit: VisitSent) -> None:
         if self.format == "json":
-            write_line(as_json(visit.as_json()))
+            write_line(as_json(visit.told() if self.worker else visit.as_json()))
         else:
             write_line(f"visit {visit.visit}: {visit.as_line()}")
         if visit.error:

@@ -36,7 +36,7 @@ ROOT_OPTIONS = ("--config", "--profile", "--broker")
 GROUPS = (
     *("Arguments", "Options", "Visits", "Filters", "Without Kafka", "What to read"),
     *("What to show", "Files to write", "Topic", "Connection", "Schemas", "Processes"),
-    *("Output", "General"),
+    *("Output", "Watching", "General"),
 )
 """The headings in a command's help (typer's ``rich_help_panel``), in their order."""
 

@@ -173,6 +173,21 @@ async def write_lines(lines: Iterable[str], stop: asyncio.Event, *, painted: boo
             raise DataError("nobody reads the output", todo="see what it is piped to") from None
 
 
+class Output:
+    """Writes lines for several tasks, in turn."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        import asyncio
+
+        self._stop = stop
+        self._turn = asyncio.Lock()
+
+    async def write(self, lines: Iterable[str]) -> None:
+        """Write lines, as :func:`write_lines` does."""
+        async with self._turn:
+            await write_lines(lines, self._stop)
+
+
 async def _in_thread(work: Callable[[], None]) -> None:
     """Return when ``work`` is done, by a thread that does not keep the process from ending."""
     import asyncio

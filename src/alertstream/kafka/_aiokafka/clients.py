@@ -103,6 +103,12 @@ class KafkaConsumer(_Connected, AIOKafkaConsumer):  # type: ignore[misc]
         topics = cluster.topics(exclude_internal_topics=False)
         return {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}
 
+    def all_partitions(self) -> set[TopicPartition]:
+        """Return those of all topics that are read, whosever they are now."""
+        topics = {topic: self.partitions_for_topic(topic) or () for topic in self.subscription()}
+        there = {TopicPartition(topic, each) for topic in topics for each in topics[topic]}
+        return there.union(self.assignment())
+
     @property
     def topic_ids(self) -> Mapping[str, bytes]:
         """The ids of the topics that are read; without those that Kafka does not tell."""
@@ -139,6 +145,20 @@ class KafkaConsumer(_Connected, AIOKafkaConsumer):  # type: ignore[misc]
         subscription = self._subscription.subscription
         return None if subscription is None else subscription.assignment
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether partitions are assigned, be it none, and no rebalance is under way."""
+        state = self._subscription
+        return self.assignment_key is not None and not state.reassignment_in_progress
+
+    def ends(self) -> dict[TopicPartition, int]:
+        """Return where partitions ended when they were fetched last, as far as they were."""
+        return {at: state.lso for at, state in self._states() if state.lso is not None}
+
+    def _states(self) -> list[tuple[TopicPartition, Any]]:
+        assignment = self._subscription.subscription and self._subscription.subscription.assignment
+        return [(at, assignment.state_value(at)) for at in assignment.tps] if assignment else []
+
     def positions_before(
         self, end_of: Callable[[TopicPartition], float]
     ) -> list[tuple[TopicPartition, int]]:
@@ -146,9 +166,7 @@ class KafkaConsumer(_Connected, AIOKafkaConsumer):  # type: ignore[misc]
 
         It is at most at the partition's end. Partitions whose position is not known are left out.
         """
-        assignment = self._subscription.subscription and self._subscription.subscription.assignment
-        states = [(at, assignment.state_value(at)) for at in assignment.tps] if assignment else []
-        known = [(at, state.position) for at, state in states if state.has_valid_position]
+        known = [(at, state.position) for at, state in self._states() if state.has_valid_position]
         return [(at, int(min(position, end_of(at)))) for at, position in known]
 
     def group_metadata(self, assignment: int) -> ConsumerGroupMetadata | None:

@@ -1,0 +1,44 @@
+"""Times counted in buckets, as Prometheus has them: to be added up over minutes and processes."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+BOUNDS = (
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 40.0, 60.0, 90.0, 120.0, 300.0, 600.0, 3600.0),
+)
+"""Seconds that the times in each bucket do not exceed; there is another one, without a bound."""
+MAX_TIME = 1e12
+"""Seconds: more than any clock says."""
+
+
+@dataclass(slots=True)
+class Histogram:
+    """How many times there were in each bucket, and their sum in seconds."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    sum: float = 0.0
+
+    def add(self, seconds: float, count: int = 1) -> None:
+        """Count a time, or ``count`` like it; one below 0, as of clocks that differ, is 0.
+
+        What is no number, or more than any clock says, is left out.
+        """
+        if -MAX_TIME < seconds < MAX_TIME:
+            seconds = max(seconds, 0.0)
+            self.counts[bisect_left(BOUNDS, seconds)] += count
+            self.sum += seconds * count
+
+    def __add__(self, other: Histogram) -> Histogram:
+        counts = [one + more for one, more in zip(self.counts, other.counts, strict=True)]
+        return Histogram(counts, self.sum + other.sum)
+
+
+class Latencies(defaultdict[str, Histogram]):
+    """Histograms by topic."""
+
+    def __init__(self) -> None:
+        super().__init__(Histogram)

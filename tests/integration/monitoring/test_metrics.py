@@ -1,0 +1,113 @@
+"""What each command serves while it runs is what the documentation says."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from tests.support import raw_kafka
+from tests.support.commands import run, start, stop, until
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+
+
+def url_of(process: subprocess.Popen[str]) -> str:
+    """Where a command serves its metrics, as it says itself."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("metrics: "):
+            return line.split()[1].removesuffix("/metrics")
+    raise AssertionError("it has ended")
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def scrape(url: str) -> dict[str, float]:
+    status, text = get(f"{url}/metrics")
+    assert status == 200
+    values = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, value in values}
+
+
+def served(url: str) -> set[str]:
+    return set(re.findall(r"^# TYPE (\w+) ", get(f"{url}/metrics")[1], re.MULTILINE))
+
+
+def documented(command: str) -> set[str]:
+    rows = re.findall(r"^\| `(alertstream_\w+)` \| \w+ \|[^|]*\| ([\w, ]+) \|", PAGE, re.MULTILINE)
+    return {name for name, commands in rows if commands == "all" or command in commands.split(", ")}
+
+
+def test_what_each_command_serves_while_it_runs(kafka: str, topic: str, visits: Path) -> None:
+    raw_kafka.make(kafka, topic)
+    port = ("--metrics-port", 0)
+    processes = {
+        "filter": start("filter", kafka, topic, "1", "-g", f"f-{topic}", "--workers", 2, *port),
+        "print": start("print", kafka, topic, "-g", f"p-{topic}", *port, out=Path("/dev/null")),
+    }
+    try:
+        urls = {name: url_of(each) for name, each in processes.items()}
+        for url in urls.values():
+            until(lambda url=url: get(f"{url}/readyz") == (200, "ready\n"), "it is ready")
+        processes["monitor"] = start("monitor", kafka, topic, *port, out=Path("/dev/null"))
+        urls["monitor"] = url_of(processes["monitor"])
+        until(lambda: get(f"{urls['monitor']}/readyz")[0] == 200, "it is ready")
+        # An interval, so that it is there after its first visit.
+        how = ("--data", visits, "--interval", 30, "--no-align")
+        processes["send"] = start("send", kafka, topic, *how, *port)
+        urls["send"] = url_of(processes["send"])
+        alerts = f'alertstream_alerts_total{{topic="{topic}"}}'
+        for name in ("filter", "print", "monitor"):
+            until(lambda name=name: scrape(urls[name]).get(alerts) == 120, f"alerts of {name}")
+        until(lambda: "alertstream_visit_seconds" in served(urls["send"]), "a visit sent")
+        until(lambda: documented("filter") <= served(urls["filter"]), "a second has passed")
+        until(lambda: documented("monitor") <= served(urls["monitor"]), "lag of groups")
+        for name, url in urls.items():
+            assert served(url) == documented(name), name
+            assert get(f"{url}/healthz") == (200, "alive\n")
+        filtered, printed = scrape(urls["filter"]), scrape(urls["print"])
+        parts = ("passed", "rejected", "capped", "duplicate", "failed")
+        names = [f'alertstream_{each}_total{{filter="Filter001"}}' for each in parts]
+        until(
+            lambda: sum(scrape(urls["filter"])[each] for each in names) == 120, "all is committed"
+        )
+        assert filtered["alertstream_ready"] == 1
+        assert printed['alertstream_passed_total{filter="print"}'] == 120
+        assert printed[f'alertstream_latency_seconds_count{{clock="kafka",topic="{topic}"}}'] == 120
+        assert scrape(urls["send"])[f'alertstream_sent_total{{topic="{topic}"}}'] == 120
+    finally:
+        ended = {name: stop(each) for name, each in processes.items()}
+    assert {name: each.status for name, each in ended.items()} == {
+        **dict.fromkeys(("filter", "print", "monitor"), 0),
+        "send": 1,
+    }
+
+
+def test_port_that_is_taken() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        watched = run("print", "127.0.0.1:1", "x", "--metrics-port", port)
+    assert (watched.status, watched.out) == (2, "")
+    where = f"metrics cannot be served (Address already in use) · 127.0.0.1:{port} · choose another"
+    assert watched.err.startswith(f"error: {where}")
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "x"])
+def test_port_that_is_none(port: str) -> None:
+    watched = run("filter", "localhost:1", "x", "1", "--metrics-port", port)
+    assert (watched.status, watched.out) == (2, "")
+    assert "'--metrics-port'" in watched.err
