@@ -1,7 +1,7 @@
 """Fills in what pages generate: the options of the commands, and the tables of what is needed.
 
-A page says where: ``<!-- options: alertstream send -->``, or the name of a table of
-``bench/capacity.py``.
+A page says where: ``<!-- options: alertstream send -->``, ``<!-- rights -->``, or the name of a
+table of ``bench/capacity.py``.
 """
 
 from __future__ import annotations
@@ -16,16 +16,33 @@ from pathlib import Path
 from typing import Any
 
 OPTIONS = re.compile(r"<!-- options: alertstream ?([a-z]*) -->")
+RIGHTS = "<!-- rights -->"
 CAPACITY = re.compile(r"<!-- (plan|costs|check) -->")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Return a page with everything that it has a place for."""
     markdown = OPTIONS.sub(lambda found: "\n".join(_command(found[1])), markdown)
+    if RIGHTS in markdown:
+        markdown = markdown.replace(RIGHTS, "\n".join(_rights()))
     if CAPACITY.search(markdown):
         tables = _capacity()
         markdown = CAPACITY.sub(lambda found: tables[found[1]], markdown)
     return markdown
+
+
+def _rights() -> Iterator[str]:
+    """Yield a table of the rights that commands need."""
+    from alertstream.local.rights import NEEDS
+
+    yield "| commands | on which Kafka | operations | on | |\n| --- | --- | --- | --- | --- |"
+    for each in NEEDS:
+        commands = ", ".join(f"`{command}`" for command in each.commands.split())
+        operations = ", ".join(operation.capitalize() for operation in each.operations)
+        about = ", ".join(["optional"] * each.optional + [each.purpose] * bool(each.purpose))
+        name = each.name.replace("CAPS", "GROUP-visit-caps")
+        resource = f"{each.kind.replace('-', ' ')} `{name}`"
+        yield f"| {commands} | `{each.kafka}` | {operations} | {resource} | {about} |"
 
 
 def _capacity() -> dict[str, str]:

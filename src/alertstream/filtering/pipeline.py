@@ -43,7 +43,9 @@ FLUSH_INTERVAL = 5.0
 """Seconds that offsets may wait to be committed while alerts come and none passes."""
 PACE_INTERVAL = 0.1
 """Seconds for which messages come at once, if their rate is bounded."""
-NO_RIGHT_TO_WRITE = "write to a Kafka of your own with --to HOST:PORT, or ask for the right"
+NO_RIGHT_TO_WRITE = (
+    "write to a Kafka of your own with --to HOST:PORT, or ask for Create and Write on it"
+)
 
 Report = Callable[[Sequence[FilterCounts]], Awaitable[None]]
 """Takes each filter's counts of visits that are over; it may take its time."""

@@ -162,7 +162,10 @@ async def make_stand_ins(connection: Connection, partitions: Mapping[str, int]) 
                 more = {name: NewPartitions(count)}
                 # Another member may have done so.
                 with suppress(kafka_errors.InvalidPartitionsError):
-                    await _answer(admin, partial(admin.create_partitions, more))
+                    try:
+                        await _answer(admin, partial(admin.create_partitions, more))
+                    except kafka_errors.TopicAuthorizationFailedError as error:
+                        raise mapped(connection, type(error)(name), "Alter") from error
 
 
 async def _make(
@@ -180,6 +183,12 @@ async def _make(
     for _ in range(int(CONNECT_TIMEOUT / POLL_INTERVAL)):
         if set(names) <= (await _partitions(admin)).keys():
             return
+        if connection.has_rights:
+            # Who asks for all topics is not told of those that are hidden.
+            for each in await _answer(admin, partial(admin.describe_topics, [*names])):
+                hidden = kafka_errors.TopicAuthorizationFailedError
+                if each["error_code"] == hidden.errno:
+                    raise mapped(connection, hidden(each["topic"]), "Write")
         await asyncio.sleep(POLL_INTERVAL)
     raise TopicError("new topics do not appear", where=connection.bootstrap, todo="try again")
 
@@ -190,7 +199,7 @@ def _check_made(connection: Connection, response: Any) -> None:
         if error in (kafka_errors.NoError, kafka_errors.TopicAlreadyExistsError):
             continue
         if error is kafka_errors.TopicAuthorizationFailedError:
-            raise mapped(connection, error(topic))
+            raise mapped(connection, error(topic), "Create")
         raise TopicError(
             f"the topic {topic} cannot be made ({message or error.description})",
             where=connection.bootstrap,

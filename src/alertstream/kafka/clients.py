@@ -53,6 +53,8 @@ LOST = "no connection to Kafka: reconnecting…"
 RESTORED = "reconnected to Kafka"
 NO_COORDINATOR = "Unable to get coordinator id for "
 """What aiokafka's admin client puts before the group that the user has no right to use."""
+RIGHT = "the rights that alertstream doctor --acls lists"
+"""What to ask for where it is not known which one is missing."""
 TLS_ALERT = 0x1503
 """What an answer of TLS begins with: read as a size, it gives away who does not expect TLS."""
 
@@ -73,10 +75,13 @@ _LASTING = (
 
 
 @asynccontextmanager
-async def mapped_errors(connection: Connection, failures: Failures) -> AsyncIterator[None]:
+async def mapped_errors(
+    connection: Connection, failures: Failures, right: str = RIGHT
+) -> AsyncIterator[None]:
     """Turn what aiokafka raises inside the context into our errors.
 
     :param failures: why the clients that are used there could not connect.
+    :param right: what one needs to be allowed to do with topics there.
     """
     try:
         yield
@@ -88,7 +93,7 @@ async def mapped_errors(connection: Connection, failures: Failures) -> AsyncIter
         reasons = list(failures.values())
         raise await _unreachable(connection, reasons[-1] if reasons else error) from error
     except kafka_errors.KafkaError as error:
-        raise mapped(connection, error) from error
+        raise mapped(connection, error, right) from error
 
 
 @asynccontextmanager
@@ -101,7 +106,8 @@ async def open_client(
     :raises BrokerError: Kafka cannot be reached within ``CONNECT_TIMEOUT``, or refuses.
     """
     failures: Failures = {}
-    async with mapped_errors(connection, failures):
+    right = {KafkaConsumer: "Read", KafkaProducer: "Write"}.get(kind, RIGHT)
+    async with mapped_errors(connection, failures, right):
         client = kind(failures, **connection.settings(), **settings)
         try:
             if start:
@@ -232,8 +238,11 @@ async def _refusal(connection: Connection, reason: BaseException) -> tuple[str, 
     return None
 
 
-def mapped(connection: Connection, error: BaseException) -> BrokerError:
-    """Return our error that says what an error of aiokafka's means, and what can be done."""
+def mapped(connection: Connection, error: BaseException, right: str = RIGHT) -> BrokerError:
+    """Return our error that says what an error of aiokafka's means, and what can be done.
+
+    :param right: which one is missing if it is one to a topic.
+    """
     kind: type[BrokerError] = SecurityError
     todo: str | None
     subject = error.args[0] if error.args else "in question"
@@ -251,10 +260,14 @@ def mapped(connection: Connection, error: BaseException) -> BrokerError:
             what = f"Kafka does not offer the mechanism {connection.sasl_mechanism}"
             todo = "choose another --sasl-mechanism"
         case kafka_errors.TopicAuthorizationFailedError():
-            what, todo = f"no right to use the topic {subject}", "ask for it, or check the name"
+            what = f"no right to use the topic {subject}"
+            todo = f"ask for {right} on it, or check the name"
         case kafka_errors.GroupAuthorizationFailedError():
             what = f"no right to use the group {str(subject).removeprefix(NO_COORDINATOR)}"
-            todo = "choose another --group; on some streams it must begin with the user's name"
+            todo = (
+                "ask for Read on it, or choose another --group; on some streams it must begin with "
+                "the user's name"
+            )
         case kafka_errors.InconsistentGroupProtocolError():
             kind, what = BrokerError, "the group's members run other filters, or with another --cap"
             todo = (
@@ -264,7 +277,7 @@ def mapped(connection: Connection, error: BaseException) -> BrokerError:
         case kafka_errors.TransactionalIdAuthorizationFailed():
             what = f"no right to use the transactional id {subject}"
             todo = (
-                "ask for it, for all ids that begin with the group's name; or filter with --to a "
+                "ask for Write on all ids that begin with the group's name; or filter with --to a "
                 "Kafka of your own, or with --delivery at-least-once, which needs none"
             )
         case kafka_errors.ClusterAuthorizationFailedError():
@@ -288,7 +301,11 @@ def mapped(connection: Connection, error: BaseException) -> BrokerError:
 
 
 def failed_delivery(
-    connection: Connection, error: BaseException, count: int, messages: str = "alerts"
+    connection: Connection,
+    error: BaseException,
+    count: int,
+    messages: str = "alerts",
+    right: str = "Write",
 ) -> DeliveryError:
     """Return the error that says why ``count`` messages were not acknowledged."""
     if type(error) is kafka_errors.KafkaError and isinstance(error.__cause__, Exception):
@@ -297,7 +314,7 @@ def failed_delivery(
     timed_out = isinstance(error, kafka_errors.KafkaTimeoutError)
     refused = isinstance(error, kafka_errors.KafkaError) and not (error.retriable or timed_out)
     if refused:
-        meaning = mapped(connection, error)
+        meaning = mapped(connection, error, right)
         what, todo = meaning.what, meaning.todo or todo
     return DeliveryError(
         f"{messages} not acknowledged: {count} ({what})",

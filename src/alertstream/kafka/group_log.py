@@ -60,18 +60,19 @@ class Log:
             beginning now.
         :raises DeliveryError: it cannot be read again. It may have been written all the same.
         """
-        topic = self.partition.topic
+        topic, right = self.partition.topic, "Write"
         try:
             async with asyncio.timeout(TRANSACTION_TIMEOUT):
                 if not self.consumer.partitions_for_topic(topic):
                     raise DeliveryError(f"{topic} was deleted: it is made again", retriable=True)
                 written = await self.producer.send_and_wait(topic, value, partition=0)
+                right = "Read"
                 found = await self._read_to(written.offset)
                 if found is not None:
                     return found
                 await self.refresh()
         except (TimeoutError, kafka_errors.KafkaError) as error:
-            raise failed_delivery(self.connection, error, 1, "claims") from error
+            raise failed_delivery(self.connection, error, 1, "claims", right) from error
         self.consumer.accept_topics()
         self.seek(0)
         text = f"{topic} was deleted and made anew, or has lost its end: caps count what is there"

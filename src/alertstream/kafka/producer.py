@@ -336,7 +336,7 @@ async def producer(
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
     failures: Failures = {}
-    async with mapped_errors(connection, failures):
+    async with mapped_errors(connection, failures, "Write"):
         made = Producer(connection, compression, transactional_id, failures)
         try:
             await made.start()

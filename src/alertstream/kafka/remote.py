@@ -190,6 +190,6 @@ async def remote_client(
             yield client
         except (TimeoutError, KafkaError) as error:
             if client.is_of_group(error):
-                async with mapped_errors(group_on, {}):
+                async with mapped_errors(group_on, {}, "Read"):
                     raise
             raise

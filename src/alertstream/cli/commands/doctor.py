@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -13,28 +14,45 @@ from alertstream.cli.options.shared import (
     ReadingOptions,
     TargetOptions,
     broker_argument,
+    option_group,
     topic_argument,
 )
 from alertstream.cli.terminal.output import DONE, FAILED, as_json, wait_on, write_line
+from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
     from alertstream.local.doctor import Finding
+
+_rights = option_group("Rights")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Doctor(ReadingOptions, TargetOptions, SchemaOptions, FormatOptions):
     """Find out why a stream cannot be read.
 
-    Checks host, rights, topic, registry, clock and schema; with --to, of both Kafkas.
+    Checks host, rights, topic, registry, clock and schema; with --to, of both Kafkas. Or, with
+    --acls, says which rights each command needs, and asks no Kafka.
 
     Example: alertstream doctor localhost:9092 alerts
     """
 
     broker: str = broker_argument("localhost:9092")
     topic: str | None = topic_argument(None, "The topic to be read.")
+    acls: bool = _rights(
+        False, "List the rights that each command needs for TOPIC.", names=("--acls",)
+    )
+    output: list[str] | None = _rights(
+        None,
+        "With --acls: a topic that filters write, or Own-*; repeatable; default: Filter*.",
+        "TOPIC",
+    )
 
     def run(self) -> int:
         """Show each finding as it is made; return 1 if something is wrong."""
+        if self.acls or self.output:
+            for line in self._rights():
+                write_line(line)
+            return DONE
         from alertstream.cli.event_loop import run, until_stopped
         from alertstream.local.doctor import Plan, examine
         from alertstream.sending.visits.schedule import Clock
@@ -55,6 +73,29 @@ class Doctor(ReadingOptions, TargetOptions, SchemaOptions, FormatOptions):
 
         run(lambda stop: until_stopped(show(), stop))
         return FAILED if bad else DONE
+
+    def _rights(self) -> Iterator[str]:
+        """Yield the rights of each command, as lines."""
+        from alertstream.filtering.filters import group_name
+        from alertstream.local.rights import WITH_GROUP, Use, as_commands
+
+        if not self.acls or self.topic is None:
+            option, needed = ("--acls", "TOPIC") if self.acls else ("--output", "--acls")
+            raise UsageError(f"{option} needs {needed}", todo="add it")
+        to = self.target() or self.connection()
+        use = Use(
+            topic=self.topic,
+            group=self.group_or(group_name(self.topic)) or "",
+            outputs=self.output or ["Filter*"],
+            source=self.broker,
+            to=to.bootstrap if self.to else None,
+            user=self.username or "NAME",
+            to_user=to.username or "NAME",
+        )
+        rights = [each for each in use.rights() if self.group or each.purpose != WITH_GROUP]
+        if self.format == "json":
+            return (as_json(asdict(each)) for each in rights)
+        return as_commands(rights)
 
 
 def _filter_command() -> str:

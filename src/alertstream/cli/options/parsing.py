@@ -34,7 +34,7 @@ Settings = dict[str, Any]
 ROOT_OPTIONS = ("--config", "--profile", "--broker")
 """Options of the program itself that take a value; they may stand after the command, too."""
 GROUPS = (
-    *("Arguments", "Options", "Visits", "Filters", "Without Kafka", "What to read"),
+    *("Arguments", "Options", "Visits", "Filters", "Rights", "Without Kafka", "What to read"),
     *("What to show", "Files to write", "Topic", "Connection", "Schemas", "Processes"),
     *("Output", "Watching", "General"),
 )
