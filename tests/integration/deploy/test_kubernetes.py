@@ -24,7 +24,8 @@ from tests.support.deploy.kubernetes import (
     resources,
 )
 
-KUSTOMIZATIONS = ("base", "mirror", "small")
+KUSTOMIZATIONS = ("base", "mirror", "operators", "small")
+OPERATORS = ("kafka.strimzi.io/v1", "keda.sh/v1alpha1", "monitoring.coreos.com/v1")
 
 BROKER = "alertstream-kafka-bootstrap:9093"
 VERSION = kubernetes_validate.latest_version()
@@ -32,12 +33,12 @@ VERSION = kubernetes_validate.latest_version()
 
 @pytest.fixture(scope="module")
 def schemas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Resource]:
-    return strimzi.schemas(tmp_path_factory.mktemp("strimzi"))
+    return strimzi.schemas(tmp_path_factory.mktemp("strimzi")) | strimzi.operators()
 
 
 def faults(resource: Resource, schemas: dict[str, Resource]) -> Iterator[str]:
     """What a cluster would not take, or not know."""
-    if resource["apiVersion"] == "kafka.strimzi.io/v1":
+    if resource["apiVersion"] in OPERATORS:
         validator = Draft202012Validator(schemas[resource["kind"]])
         yield from (f"{each.json_path}: {each.message}" for each in validator.iter_errors(resource))
         return
@@ -49,7 +50,7 @@ def faults(resource: Resource, schemas: dict[str, Resource]) -> Iterator[str]:
 
 def test_every_resource_is_one_that_its_schema_allows(schemas: dict[str, Resource]) -> None:
     assert len(BASE) > 10
-    for resource in (*BASE, *resources("mirror")):
+    for resource in (*BASE, *resources("mirror"), *resources("operators")):
         assert not list(faults(resource, schemas)), resource["metadata"]["name"]
 
 
@@ -58,6 +59,9 @@ def test_a_field_misspelt_is_found(schemas: dict[str, Resource]) -> None:
         misspelt = deepcopy(named(kind, name))
         misspelt["spec"]["replica"] = 3
         assert list(faults(misspelt, schemas))
+    for resource in resources("operators"):
+        resource["spec"]["trigers"] = []
+        assert list(faults(resource, schemas)), resource["kind"]
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")

@@ -1,7 +1,8 @@
-"""The schemas of Strimzi's resources, from its own generator and classes."""
+"""The schemas of what operators bring: Strimzi's own generator makes its, others' are kept."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 
 from alertstream.local.broker.java import fetch_jars, find_java, java_command
 
+OPERATORS = Path(__file__).with_name("operators.json")
 LOCK = Path(__file__).with_name("strimzi.lock.toml")
 GENERATOR = "io.strimzi.crdgenerator.CrdGenerator"
 CLASSES = {
@@ -37,12 +39,21 @@ def schemas(folder: Path) -> dict[str, dict[str, Any]]:
     return {kind: _schema(folder / f"{kind}.yaml") for kind in CLASSES}
 
 
+def operators() -> dict[str, dict[str, Any]]:
+    """The schema of each kind of KEDA and prometheus-operator that is used, as Strimzi's."""
+    kept = json.loads(OPERATORS.read_text(encoding="utf-8"))
+    return {kind: _named(schema) for kind, schema in kept.items() if kind}
+
+
 def _schema(definition: Path) -> dict[str, Any]:
     (version,) = yaml.safe_load(definition.read_text(encoding="utf-8"))["spec"]["versions"]
     assert version["name"] == "v1"
-    schema: dict[str, Any] = version["schema"]["openAPIV3Schema"]
+    return _named(version["schema"]["openAPIV3Schema"])
+
+
+def _named(schema: dict[str, Any]) -> dict[str, Any]:
     for name in ("apiVersion", "kind", "metadata"):
-        schema["properties"].setdefault(name, {})
+        schema["properties"][name] = {}
     _close(schema)
     return schema
 

@@ -15,12 +15,15 @@ from tests.support.deploy.kubernetes import (
 )
 from tests.support.deploy.stack import mirror_settings
 
+from alertstream.filtering.filters import group_name
 from alertstream.local.broker.node import server_properties
 from alertstream.local.broker.security import NODE
+from alertstream.local.rights import Use
 
 STACK = stack.services(stack.SWARM / "stack.yaml", {})
 
 
+BROKER = "alertstream-kafka-bootstrap:9093"
 SETTINGS_OF_OURS = re.compile(
     r"listener|controller\.|process\.roles|node\.id|log\.dirs|group\.init"
 )
@@ -57,6 +60,61 @@ def test_users_have_the_rights_that_they_have_in_the_swarm() -> None:
     assert prefixes == {"topic": "Filter", "group": "subscriber-"}
     for kind, prefix in prefixes.items():
         assert f"--{kind} {prefix}" in STACK["setup"]["command"][0]
+
+
+def test_filters_may_do_what_doctor_lists_and_no_more() -> None:
+    use = Use("alerts", group_name("alerts"), ["Filter*"], BROKER)
+    listed = {
+        (
+            each.resource.replace("TRANSACTIONAL_ID", "transactionalId").lower(),
+            each.name,
+            each.pattern.startswith("PREFIX"),
+            operation.upper(),
+        )
+        for each in use.rights()
+        if each.command == "filter"
+        for operation in each.operations
+    }
+    given = named("KafkaUser", "filters")["spec"]["authorization"]["acls"]
+    allowed = {
+        (resource["type"].lower(), resource["name"], "patternType" in resource, operation.upper())
+        for each in given
+        for resource in [each["resource"]]
+        for operation in each["operations"]
+    }
+    assert allowed == listed
+
+
+def test_filters_are_as_many_as_alerts_wait_for_and_no_more_than_partitions() -> None:
+    scaled, login, _ = resources("operators")
+    spec = scaled["spec"]
+    assert spec["scaleTargetRef"]["name"] == named("Deployment", "filters")["metadata"]["name"]
+    assert spec["maxReplicaCount"] == named("KafkaTopic", "alerts")["spec"]["partitions"]
+    [trigger] = spec["triggers"]
+    asked = trigger["metadata"]
+    assert (asked["topic"], asked["consumerGroup"]) == ("alerts", group_name("alerts"))
+    assert asked["bootstrapServers"] == BROKER.replace(":", ".alertstream.svc:")
+    assert trigger["authenticationRef"]["name"] == login["metadata"]["name"]
+    [user] = login["spec"]["env"]
+    assert user["containerName"] == container("filters")["name"]
+    assert user["name"] in {each["name"] for each in container("filters")["env"]}
+    secrets = {each["parameter"]: each["name"] for each in login["spec"]["secretTargetRef"]}
+    mounted = {each["name"]: each for each in pod("filters")["volumes"]}["kafka-ca"]
+    assert secrets == {"password": "filters", "ca": mounted["secret"]["secretName"]}
+
+
+def test_what_selects_pods_finds_them() -> None:
+    apps = {"filters", "consumers", "monitor", "sender"}
+    metrics, network = resources("operators")[2], named("NetworkPolicy", "alertstream")
+    for selector in (metrics["spec"]["selector"], network["spec"]["podSelector"]):
+        [wanted] = selector["matchExpressions"]
+        assert (wanted["key"], wanted["operator"], {*wanted["values"]}) == ("app", "In", apps)
+    [endpoint] = metrics["spec"]["podMetricsEndpoints"]
+    [allowed] = network["spec"]["ingress"]
+    ports = {each["name"] for each in container("monitor")["ports"]}
+    assert ports == {endpoint["port"]} == {each["port"] for each in allowed["ports"]}
+    budget = named("PodDisruptionBudget", "filters")["spec"]
+    assert budget["selector"] == named("Deployment", "filters")["spec"]["selector"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
