@@ -16,6 +16,10 @@ from alertstream.alert.surveys.survey import AB_ZERO, DAY, MAGNITUDE_OF_E, Surve
 _TAI_MINUS_UTC = timedelta(seconds=37)
 _MJD_OF_1970 = 40587
 _MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
+_GALACTIC_POLE = (-0.8676661375596585, -0.19807633727300056, 0.45598381368730206)
+"""In ICRS, as astropy has it: by its definition of 1958, and the frames since then."""
+_ECLIPTIC_POLE = (-1.0207044725484355e-07, -0.39777699944404304, 0.9174821299149556)
+"""In ICRS, of the mean ecliptic of J2000, IAU 2006: erfa's ecm06."""
 _NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -171,6 +175,16 @@ class Alert(dict[str, Any]):
         return self._measured("dec")
 
     @cached_property
+    def galactic_latitude(self) -> float:
+        """Angle from the plane of the Galaxy, deg."""
+        return _latitude(self.ra, self.dec, _GALACTIC_POLE)
+
+    @cached_property
+    def ecliptic_latitude(self) -> float:
+        """Angle from the mean ecliptic of J2000, deg."""
+        return _latitude(self.ra, self.dec, _ECLIPTIC_POLE)
+
+    @cached_property
     def flux(self) -> float:
         """Flux of a point source in the difference image, nJy; negative where it became fainter."""
         return self.survey.flux(self._stated)
@@ -273,6 +287,17 @@ class Alert(dict[str, Any]):
         if math.isfinite(self.flux):
             return f"{self.flux:+.0f}{_error(self.flux_error, '.0f')} nJy"
         return "-"
+
+
+def _latitude(ra: float, dec: float, pole: tuple[float, float, float]) -> float:
+    """Return the angle from the great circle that belongs to a pole, deg."""
+    if not (math.isfinite(ra) and math.isfinite(dec)):
+        return math.nan
+    ra, dec = math.radians(ra), math.radians(dec)
+    x, y, z = math.cos(dec) * math.cos(ra), math.cos(dec) * math.sin(ra), math.sin(dec)
+    a, b, c = pole
+    across = math.hypot(y * c - z * b, z * a - x * c, x * b - y * a)
+    return math.degrees(math.atan2(x * a + y * b + z * c, across))
 
 
 def _magnitude(flux: float) -> float:

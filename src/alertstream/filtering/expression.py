@@ -7,8 +7,10 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from functools import partial
+from inspect import signature
 from typing import Any
 
+from alertstream import sky
 from alertstream.alert.alert import Alert
 from alertstream.errors import FilterError, UsageError
 from alertstream.filtering.filters import INVALID_TOPIC, VALID_TOPICS, AlertFilter, is_topic_name
@@ -21,13 +23,14 @@ class WhereFilter(AlertFilter):
     """Passes the alerts for which an expression is true.
 
     The expression is parsed, never run as Python. It compares fields (dotted paths), quantities,
-    numbers and strings, with ``and``, ``or``, ``not``, ``in (…)``, ``is None``, arithmetic, and
-    ``abs``, ``len``, ``min`` and ``max``. What an alert lacks is NaN or None, and no comparison
-    with it is true, except ``== None``; it has no length, ``len`` is 0.
+    numbers and strings, with ``and``, ``or``, ``not``, ``in (…)``, ``is None``, arithmetic,
+    ``abs``, ``len``, ``min`` and ``max``, and the regions of :mod:`alertstream.sky`, whose
+    arguments are constants: ``cone(150.1, 2.2, "30 arcsec")``. What an alert lacks is NaN or None,
+    and no comparison with it is true, except ``== None``; it has no length, ``len`` is 0.
 
     :param expression: such as ``diaSource.snr > 5 and band in ("g", "r")``.
     :param topic: where they go.
-    :raises UsageError: the expression or the topic's name is not valid.
+    :raises UsageError: the expression, a region in it or the topic's name is not valid.
     """
 
     def __init__(self, expression: str, topic: str) -> None:
@@ -114,6 +117,10 @@ def _compile(node: ast.AST, fields: set[str]) -> _Term:
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
             (first, second), operation = compiled([left, right]), _ARITHMETIC[type(op)]
             return lambda alert: _calculate(operation, first(alert), second(alert))
+        case ast.Call(func=ast.Name(id=name), args=given, keywords=[]) if name in sky.FUNCTIONS:
+            region = _region(node, sky.FUNCTIONS[name], given)
+            fields.update(region.fields)
+            return region.__contains__
         case ast.Call(func=ast.Name(id=name), args=[_, *_] as given, keywords=[]):
             if name not in _FUNCTIONS or (len(given) > 1 and name in ("abs", "len")):
                 raise ValueError(f"{ast.unparse(node)} is not allowed: there are {FUNCTIONS}")
@@ -126,6 +133,18 @@ def _compile(node: ast.AST, fields: set[str]) -> _Term:
             terms, comparisons = compiled([left, *right]), [_COMPARISON[type(op)] for op in ops]
             return lambda alert: _compare(comparisons, [term(alert) for term in terms])
     raise ValueError(f"{ast.unparse(node)} is not allowed")
+
+
+def _region(node: ast.AST, kind: type[sky.Region], given: Sequence[ast.AST]) -> sky.Region:
+    names = [*signature(kind).parameters.values()]
+    needed = sum(each.default is each.empty for each in names)
+    if not needed <= len(given) <= len(names):
+        raise ValueError(f"{ast.unparse(node)}: it takes {', '.join(map(str, names))}")
+    try:
+        constants = [ast.literal_eval(each) for each in given]
+    except ValueError:
+        raise ValueError(f"{ast.unparse(node)}: it takes constants only") from None
+    return kind(*constants)
 
 
 def _dotted_name(node: ast.AST) -> str:
@@ -181,4 +200,4 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{"abs": _absolute, "len": _length},
     **{"min": partial(_extreme, min), "max": partial(_extreme, max)},
 }
-FUNCTIONS = "abs, len, min and max"
+FUNCTIONS = f"abs, len, min, max, {', '.join(sky.FUNCTIONS)}"

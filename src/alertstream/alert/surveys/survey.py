@@ -28,6 +28,7 @@ STATED = frozenset(
 )
 """The quantities that a table may say the fields of."""
 QUANTITIES = STATED | {"mjd", "history", "science_magnitude", "match"}
+QUANTITIES |= {"galactic_latitude", "ecliptic_latitude"}
 """The names under which an alert has what every survey's alerts have."""
 
 # What a quantity follows from where a table does not say its field.
@@ -38,6 +39,8 @@ _FOLLOWS_FROM = {
     "flux": ("magnitude",),
     "flux_error": ("magnitude", "magnitude_error"),
     "science_magnitude": ("science_flux",),
+    "galactic_latitude": ("ra", "dec"),
+    "ecliptic_latitude": ("ra", "dec"),
 }
 _SIGN = ("positive", "negative")
 # What is needed of it besides, as the table has it; these are no quantities.

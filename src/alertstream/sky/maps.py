@@ -1,0 +1,142 @@
+"""Files of regions and of probability maps to HEALPix cells, each mistake to one clear error."""
+
+from __future__ import annotations
+
+from array import array
+from pathlib import Path
+from typing import Any
+
+from alertstream.errors import UsageError
+from alertstream.sky.healpix import MAX_ORDER, Cells
+from alertstream.system.extras import extra
+
+with extra("sky", "maps of the sky"):
+    import cdshealpix
+    import mocpy
+    import numpy as np
+    from astropy.io import fits
+    from numpy.typing import NDArray
+
+_FORMATS = ((b"SIMPLE", "fits"), (b"{", "json"), (b"", "ascii"))
+_DENSITY = ("PROBDENSITY", "PROB_DENSITY")
+_PROBABILITY = ("PROB", "PROBABILITY")
+MAPS = "give a multi-order map (UNIQ, PROBDENSITY), or a flat one (PROB, ORDERING)"
+
+
+def read_moc(path: Path) -> Cells:
+    """Read a region of the sky: a MOC in FITS, JSON or ASCII.
+
+    :raises Exception: it is none, or cannot be read.
+    """
+    with path.open("rb") as file:
+        start = file.read(80).lstrip()
+    kind = next(name for magic, name in _FORMATS if start.startswith(magic))
+    moc: Any = mocpy.MOC.load(path, kind)
+    order = int(moc.max_order)
+    ranges = moc.to_depth29_ranges.astype(np.int64) >> 2 * (MAX_ORDER - order)
+    return _cells(order, ranges[:, 0], ranges[:, 1])
+
+
+def read_sky_map(path: Path, probability: float) -> Cells:
+    """Read the smallest area of a map that holds a probability.
+
+    The level of each cell is how much the smallest area holds that has it.
+
+    :param probability: above 0, to 1.
+    :raises UsageError: it is no map of probability.
+    :raises Exception: it cannot be read.
+    """
+    with fits.open(path, memmap=False) as hdus:
+        tables = [each for each in hdus if isinstance(each, fits.BinTableHDU)]
+        if not tables:
+            raise UsageError("the file has no map", where=str(path), todo=MAPS)
+        orders, cells, density = _map(_Map(tables[0], path))
+    areas = 0.25 ** orders.astype(float)
+    shares = np.where(density > 0, density * areas, 0.0)
+    shares[~np.isfinite(shares)] = 0.0
+    total = shares.sum()
+    if not total > 0:
+        raise UsageError("the map has no probability", where=str(path), todo=MAPS)
+    densest = np.argsort(-shares / areas, kind="stable")
+    levels = np.cumsum(shares[densest]) / total
+    # The cell that makes up what is missing belongs to it, too.
+    size = min(int(np.searchsorted(levels, probability)) + 1, np.count_nonzero(shares))
+    inside = densest[:size]
+    order = int(orders.max())
+    shift = 2 * (order - orders[inside])
+    starts = cells[inside] << shift
+    in_order = np.argsort(starts)
+    ends = (cells[inside] + 1) << shift
+    return _cells(order, starts[in_order], ends[in_order], np.minimum(levels[:size], 1)[in_order])
+
+
+class _Map:
+    """A table of a map: its columns and what its header says."""
+
+    def __init__(self, table: Any, path: Path) -> None:
+        self._columns = {name.upper(): name for name in table.columns.names}
+        self._table, self._path = table, path
+
+    def error(self, what: str) -> UsageError:
+        return UsageError(what, where=str(self._path), todo=MAPS)
+
+    def says(self, key: str) -> str:
+        return str(self._table.header.get(key, "")).strip().upper()
+
+    def column(self, *names: str) -> Any:
+        """Return the first of some columns that there is, in one row; None if there is none."""
+        for name in names:
+            if name in self._columns:
+                values = np.asarray(self._table.data[self._columns[name]]).ravel()
+                return values.astype(values.dtype.newbyteorder("="))
+        return None
+
+
+def _map(table: _Map) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return each cell's order, number and density of probability, in whichever unit."""
+    if table.says("COORDSYS")[:1] not in ("", "C", "I", "E") or "GAL" in table.says("COORDSYS"):
+        raise table.error(f"the map has other coordinates than ICRS: {table.says('COORDSYS')}")
+    unique, density = table.column("UNIQ"), table.column(*_DENSITY)
+    probability = table.column(*_PROBABILITY)
+    if density is None and probability is None:
+        raise table.error(
+            f"the map has no column of probability: it has {', '.join(table._columns)}"
+        )
+    if unique is not None:
+        unique = unique.astype(np.int64)
+        bounds = 4 ** np.arange(1, MAX_ORDER + 2)
+        orders = np.searchsorted(bounds, unique, side="right") - 1
+        if len(unique) == 0 or orders.min() < 0 or unique.max() >= 4 * bounds[-1]:
+            raise table.error("a UNIQ of the map is not the number of a cell")
+        cells = unique - bounds[orders]
+    else:
+        values = density if probability is None else probability
+        orders, cells = _flat(table, len(values))
+    if density is None:
+        density = probability * 4.0**orders
+    if len(density) != len(cells):
+        raise table.error("the columns of the map have different lengths")
+    return orders, cells, density.astype(float)
+
+
+def _flat(table: _Map, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the orders and nested numbers of cells that are all of one order."""
+    ordering, pixels = table.says("ORDERING"), table.column("PIXEL", "IPIX", "PIX")
+    if ordering not in ("NESTED", "NEST", "RING"):
+        raise table.error(f"the map's ORDERING is {ordering or 'missing'}, not NESTED or RING")
+    partial = pixels is not None and table.says("INDXSCHM") == "EXPLICIT"
+    sides = int(table.says("NSIDE") or round((size / 12) ** 0.5))
+    order = sides.bit_length() - 1
+    if sides != 1 << order or order > MAX_ORDER or not (partial or size == 12 * sides**2):
+        raise table.error(f"the map has {size} pixels and NSIDE {sides}, which is no HEALPix map")
+    cells = pixels.astype(np.int64) if partial else np.arange(size)
+    if size and not 0 <= cells.min() <= cells.max() < 12 * sides**2:
+        raise table.error("a PIXEL of the map is not the number of a cell")
+    if ordering == "RING":
+        cells = cdshealpix.from_ring(cells, order).astype(np.int64)
+    return np.full(size, order), cells
+
+
+def _cells(order: int, starts: Any, ends: Any, levels: Any = ()) -> Cells:
+    first, last = (array("q", np.asarray(each, np.int64).tobytes()) for each in (starts, ends))
+    return Cells(order, first, last, array("d", np.asarray(levels, np.float64).tobytes()))

@@ -1,0 +1,172 @@
+"""Files of tables, known by how they begin: only the columns that are asked for are read."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from alertstream.errors import UsageError
+from alertstream.system.extras import extra
+
+with extra("sky", "watchlists"):
+    import numpy as np
+    import pyarrow
+    import pyarrow.csv
+    import pyarrow.parquet
+
+MAX_TEXT = 512 * 1024 * 1024
+"""Bytes of a VOTable or an ECSV file, decompressed, which are read into memory."""
+_HEAD = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a file.
+
+    :param columns: their names.
+    :param unit: returns a column's unit, as far as the file says it.
+    :param read: returns some columns, as pyarrow arrays; the one of the second name is text where
+        a file has no types.
+    """
+
+    columns: list[str]
+    unit: Callable[[str], str]
+    read: Callable[[Sequence[str], str], list[Any]]
+
+
+@contextmanager
+def open_tables(path: Path) -> Iterator[Iterator[Table]]:
+    """Give the tables of a file, as long as the context lasts.
+
+    :raises UsageError: it is none.
+    :raises Exception: it cannot be read.
+    """
+    with io.BufferedReader(io.FileIO(path), _HEAD) as raw:
+        is_gzip = raw.peek(2)[:2] == b"\x1f\x8b"
+        yield _tables(path, gzip.GzipFile(fileobj=raw) if is_gzip else raw)
+
+
+def _tables(path: Path, file: Any) -> Iterator[Table]:
+    head = file.peek(_HEAD)[:_HEAD].removeprefix(b"\xef\xbb\xbf").lstrip()
+    if head.startswith(b"SIMPLE  ="):
+        return _fits(file)
+    if head.startswith(b"PAR1"):
+        return _parquet(file)
+    if head.startswith(b"<"):
+        return _votable(path, file)
+    if head.startswith(b"# %ECSV"):
+        from astropy.table import Table as Read
+
+        return iter([_of_astropy(Read.read(_content(path, file).decode(), format="ascii.ecsv"))])
+    return _csv(path, file)
+
+
+def _fits(file: BinaryIO) -> Iterator[Table]:
+    from astropy.io import fits
+
+    with fits.open(file) as hdus:
+        for hdu in hdus:
+            if isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
+                units = {each.name: each.unit or "" for each in hdu.columns}
+                yield Table([*units], units.__getitem__, partial(_of_fits, hdu.data))
+
+
+def _of_fits(data: Any, names: Sequence[str], text: str) -> list[Any]:
+    raw = data.view(np.ndarray)
+    # Text as bytes: as an array of Python's it would be four times as large.
+    values = [raw[each] if raw[each].dtype.kind == "S" else data[each] for each in names]
+    return [_arrow(np.asarray(each)) for each in values]
+
+
+def _arrow(values: Any) -> Any:
+    mask = np.ma.getmaskarray(values) if np.ma.isMaskedArray(values) else None
+    plain = np.asarray(np.ma.getdata(values))
+    if plain.ndim != 1:
+        raise ValueError("a column has lists for values")
+    native = plain.astype(plain.dtype.newbyteorder("="), copy=False)
+    found = pyarrow.array(native, mask=mask)
+    return found.cast(pyarrow.string()) if plain.dtype.kind == "S" else found
+
+
+def _of_astropy(table: Any) -> Table:
+    def unit(name: str) -> str:
+        return str(getattr(table[name], "unit", None) or "")
+
+    def read(names: Sequence[str], text: str) -> list[Any]:
+        return [_arrow(table[each]) for each in names]
+
+    return Table(table.colnames, unit, read)
+
+
+def _parquet(file: BinaryIO) -> Iterator[Table]:
+    found = pyarrow.parquet.ParquetFile(file)
+
+    def read(names: Sequence[str], text: str) -> list[Any]:
+        table = found.read(columns=[*names])
+        return [table[each].combine_chunks() for each in names]
+
+    yield Table(found.schema_arrow.names, lambda name: "", read)
+
+
+def _content(path: Path, file: BinaryIO) -> bytes:
+    content = file.read(MAX_TEXT + 1)
+    if len(content) > MAX_TEXT:
+        raise UsageError("the table is too large", where=str(path), todo="convert it to Parquet")
+    return content
+
+
+def _votable(path: Path, file: BinaryIO) -> Iterator[Table]:
+    """Yield the tables of a VOTable, which may be anybody's: it may name no other files."""
+    from astropy.io import votable
+
+    content = _content(path, file)
+    if re.search(rb"\0|<!ENTITY|<(?:[\w.-]+:)?STREAM\b[^>]*\shref\s*=", content):
+        what = "the VOTable has entities, or its data elsewhere"
+        raise UsageError(what, where=str(path), todo="save it as UTF-8, with its data in it")
+    found = votable.parse(io.BytesIO(content), verify="ignore")
+    return (_of_astropy(each.to_table()) for each in found.iter_tables())
+
+
+def _csv(path: Path, file: Any) -> Iterator[Table]:
+    """Yield the table of a CSV file, whose header may be a comment."""
+    head = file.peek(_HEAD)[:_HEAD].decode("utf-8-sig", "replace")
+    if "\0" in head or not head.strip():
+        raise UsageError(
+            "the file is no table", where=str(path), todo="give one with names of columns"
+        )
+    lines = head.splitlines()
+    first = next((n for n, each in enumerate(lines) if each.strip(" \t#")), 0)
+    begin = next((n for n, each in enumerate(lines) if each.strip() and each[0] != "#"), len(lines))
+    # Where the rows begin with numbers, the comment before them has the names.
+    in_comment = begin > first and re.match(
+        r"[\s\"]*[-+.\d]", "".join(lines[begin : begin + 1]) or "0"
+    )
+    header = lines[begin - 1].lstrip("# ") if in_comment else lines[begin]
+    delimiter = max(",;\t|", key=header.count)
+    names = [each.strip() for each in next(csv.reader([header], delimiter=delimiter))]
+
+    def read(wanted: Sequence[str], text: str) -> list[Any]:
+        # By their numbers, as two may have one name.
+        columns = [str(names.index(each)) for each in wanted]
+        types = {str(names.index(text)): pyarrow.string()} if text else {}
+        table = pyarrow.csv.read_csv(
+            file,
+            pyarrow.csv.ReadOptions(
+                use_threads=False,
+                skip_rows=begin + (not in_comment),
+                column_names=[str(n) for n in range(len(names))],
+            ),
+            pyarrow.csv.ParseOptions(delimiter=delimiter),
+            pyarrow.csv.ConvertOptions(include_columns=columns, column_types=types),
+        )
+        return [table[each].combine_chunks() for each in columns]
+
+    yield Table(names, lambda name: "", read)

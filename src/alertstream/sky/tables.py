@@ -1,0 +1,250 @@
+"""Tables of targets: where columns of positions, names and radii are, and what they mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alertstream.errors import UsageError
+from alertstream.sky.sphere import ARCSEC, UNITS
+from alertstream.sky.table_files import Table, open_tables
+from alertstream.system.extras import extra
+
+with extra("sky", "watchlists"):
+    import numpy as np
+    import pyarrow
+    import pyarrow.compute as pc
+    from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
+
+_RA = (
+    *("ra", "raj2000", "raicrs", "ra2000", "ramean", "meanra", "sra", "coordra", "targetra"),
+    *("raobj", "objra", "alpha", "alphaj2000", "rightascension"),
+)
+_DEC = (("ra", ("dec", "de", "decl")), ("alpha", ("delta",)), ("rightascension", ("declination",)))
+"""What stands in a declination's name where a right ascension's has something else."""
+_NAMES = (
+    *("name", "target", "targetname", "mainid", "objectname", "objname", "object", "designation"),
+    *("id", "targetid", "objectid", "objid", "diaobjectid", "sourceid", "source"),
+)
+_RADII = ("radius", "searchradius", "matchradius")
+_DEGREES = {
+    **dict.fromkeys(("deg", "degree", "degrees", "d", "°"), 1.0),
+    **dict.fromkeys(("rad", "radian", "radians"), 180 / np.pi),
+    **dict.fromkeys(("h", "hr", "hour", "hours", "hourangle"), 15.0),
+    **dict.fromkeys(("h:m:s", "hms"), 15.0),
+    **dict.fromkeys(("d:m:s", "dms"), 1.0),
+}
+"""How many degrees a unit of a position is; text is in the first part's."""
+_IN_NAME = r"(deg|degrees|rad|hours?|hms|dms|mas|arcsec|arcmin)?"
+"""A unit at the end of a column's name."""
+_SEXAGESIMAL = (
+    r"^\s*(?P<sign>[+\-−]?)\s*(?P<whole>\d{1,3})\s*[:hHdD°\s]\s*(?P<minutes>[0-5]?\d)"
+    r"\s*(?:[:mM'′\s]\s*(?P<seconds>[0-5]?\d(?:\.\d*)?)?)?\s*[sS\"″]?\s*$"
+)
+_POSITIONS = "it needs columns such as ra and dec, RAJ2000 and DEJ2000, or _RA and _DE, in degrees"
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Positions to look for.
+
+    :param ra: ICRS, deg.
+    :param dec: ICRS, deg.
+    :param names: names or ids, a pyarrow array; None: the table has none.
+    :param radii: deg, NaN where a row has none; None: the table has none.
+    """
+
+    ra: Numbers
+    dec: Numbers
+    names: Any
+    radii: Numbers | None
+
+    def radii_or(self, default: float | None) -> Numbers | float | None:
+        """Return all radii, deg, or the one of all targets; None if there is one that has none."""
+        if self.radii is None:
+            return default
+        lacking = np.isnan(self.radii)
+        if default is None:
+            return None if lacking.any() else self.radii
+        return np.where(lacking, default, self.radii)
+
+
+def read_targets(path: Path) -> Targets:
+    """Read the first table of a file that has positions.
+
+    :raises UsageError: it has none, or a row has no position.
+    :raises Exception: it cannot be read.
+    """
+    with open_tables(path) as tables:
+        names: list[str] = []
+        for table in tables:
+            found = _Columns(table)
+            if found.position:
+                targets = found.targets(path)
+                pyarrow.default_memory_pool().release_unused()
+                return targets
+            names += table.columns
+        what = f"no columns of positions among {', '.join(names[:12]) or 'none'}"
+        raise UsageError(what, where=str(path), todo=_POSITIONS)
+
+
+class _Columns:
+    """Which columns of a table are the positions, the name and the radius, with their units."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._short = {each: re.sub("[^a-z0-9]", "", each.lower()) for each in table.columns}
+        self.position = next(self._positions(), None)
+        self.name = next((col for each in _NAMES for col, _ in self._called(each)), "")
+        self.radius = next((found for each in _RADII for found in self._called(each)), ("", ""))
+
+    def _called(self, name: str) -> Iterator[tuple[str, str]]:
+        """Yield the columns of a name, and the unit that is in it; VizieR's own degrees first."""
+        for column in sorted(self._short, key=lambda each: not each.startswith("_")):
+            if found := re.fullmatch(name + _IN_NAME, self._short[column]):
+                yield column, self._table.unit(column).lower().strip('"') or found[1] or ""
+
+    def _positions(self) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
+        for name in _RA:
+            part, others = next(each for each in reversed(_DEC) if each[0] in name)
+            for ra in self._called(name):
+                for other in others:
+                    for dec in self._called(name.replace(part, other, 1)):
+                        yield ra, dec
+
+    def targets(self, path: Path) -> Targets:
+        wanted = [column for column, _ in self.position or ()]
+        wanted += [each for each in (self.radius[0], self.name) if each]
+        columns = dict(zip(wanted, self._table.read(wanted, self.name), strict=True))
+        assert self.position is not None
+        (ra, ra_unit), (dec, dec_unit) = self.position
+        found = _Reader(path)
+        right = found.degrees(ra, columns[ra], ra_unit, 15.0)
+        north = found.degrees(dec, columns[dec], dec_unit, 1.0)
+        found.check(right, north)
+        radii = None
+        if self.radius[0]:
+            radii = found.radii(self.radius[0], columns[self.radius[0]], self.radius[1])
+        return Targets(right, north, found.names(columns[self.name]) if self.name else None, radii)
+
+
+class _Reader:
+    """Makes of a file's columns what they mean."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def _error(self, what: str, todo: str = _POSITIONS) -> UsageError:
+        return UsageError(what, where=str(self._path), todo=todo)
+
+    def degrees(self, name: str, column: Any, unit: str, of_text: float) -> Numbers:
+        """Return a coordinate in degrees.
+
+        :param of_text: degrees in the first part of what is in three: right ascensions are hours.
+        """
+        if unit and unit not in _DEGREES:
+            raise self._error(f"the unit {unit} of {name} is not one of a position")
+        if pyarrow.types.is_time(column.type):
+            column = column.cast(pyarrow.string())
+        if _is_text(column):
+            column = pc.utf8_trim_whitespace(column)
+        try:
+            return _numbers(column) * _DEGREES.get(unit, 1.0)
+        except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
+            pass
+        if not _is_text(column):
+            raise self._error(f"{name} is neither numbers nor text")
+        parts = pc.extract_regex(column, _SEXAGESIMAL)
+        if parts.null_count:
+            # One that is a number is not what is wrong, where others are none.
+            odd = pc.invert(pc.match_substring_regex(pc.fill_null(column, ""), r"^[-+.\d]+$"))
+            row = max(pc.index(pc.and_(pc.is_null(parts), odd), True).as_py(), 0)
+            what = f"{name} of row {row + 1} is no angle: {column[row].as_py()!r}"
+            raise self._error(what, "write degrees, or as in 10:45:03.6 and -32 10 05")
+        fields = [pc.struct_field(parts, each) for each in ("whole", "minutes", "seconds")]
+        empty = pc.equal(fields[2], "")
+        fields[2] = pc.if_else(empty, "0", fields[2])
+        whole, minutes, seconds = map(_numbers, fields)
+        sign = np.where(_strings_equal(pc.struct_field(parts, "sign"), ("-", "−")), -1.0, 1.0)
+        factor = _DEGREES[unit] if unit else self._of_first(column, of_text)
+        return sign * (whole + minutes / 60 + seconds / 3600) * factor
+
+    def _of_first(self, column: Any, of_text: float) -> float:
+        return 1.0 if re.match(r"\s*[+\-−]?\d+\s*[dD°]", column[0].as_py()) else of_text
+
+    def check(self, ra: Numbers, dec: Numbers) -> None:
+        """Require that all rows have a position, and that there are any."""
+        if not len(ra):
+            raise self._error("the table has no rows", "write one for each target")
+        missing = np.isnan(ra) | np.isnan(dec)
+        if missing.any():
+            count = np.count_nonzero(missing)
+            what = (
+                f"{count} of {len(ra)} rows have no position, the first is {missing.argmax() + 1}"
+            )
+            raise self._error(what, "remove them: such targets never match")
+        wrong = ~((np.abs(ra) <= 360) & (np.abs(dec) <= 90))
+        if wrong.any():
+            row = int(wrong.argmax())
+            what = f"row {row + 1} is no position: {ra[row]:g}, {dec[row]:g}"
+            raise self._error(what, "give degrees, -360 to 360 and -90 to 90")
+
+    def names(self, column: Any) -> Any:
+        """Return names as text, and ids as numbers."""
+        if pyarrow.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if pyarrow.types.is_integer(column.type):
+            return column
+        try:
+            text = column.cast(pyarrow.string())
+        except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
+            return None
+        text = pc.utf8_trim_whitespace(text)
+        try:
+            ids = text.cast(pyarrow.int64())
+        except pyarrow.ArrowInvalid:
+            return text
+        # What is written otherwise is a name, such as 007.
+        return ids if ids.cast(pyarrow.string()).equals(text) else text
+
+    def radii(self, name: str, column: Any, unit: str) -> Numbers:
+        """Return radii in degrees; those of rows that have none are NaN."""
+        todo = "give arcsec, or name the column as in radius_deg, radius_arcmin"
+        if unit and unit not in UNITS:
+            raise self._error(f"the unit {unit} of {name} is not one of a radius", todo)
+        try:
+            radii = _numbers(column) / (UNITS[unit] if unit else ARCSEC)
+        except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
+            raise self._error(f"{name} is not numbers", todo) from None
+        wrong = ~(np.isnan(radii) | (radii > 0) & (radii <= 180))
+        if wrong.any():
+            what = f"{name} of row {wrong.argmax() + 1} is not between 0 and 180 degrees"
+            raise self._error(what, todo)
+        return radii
+
+
+def _is_text(column: Any) -> bool:
+    types = pyarrow.types
+    return bool(types.is_string(column.type) or types.is_large_string(column.type))
+
+
+def _numbers(column: Any) -> Numbers:
+    """Return a column as numbers, NaN where it has none.
+
+    :raises pyarrow.ArrowInvalid: it is no column of numbers.
+    """
+    if pyarrow.types.is_boolean(column.type) or pyarrow.types.is_temporal(column.type):
+        raise pyarrow.ArrowInvalid("these are no numbers")
+    values = column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
+    return np.where(np.isinf(values), np.nan, values)
+
+
+def _strings_equal(column: Any, any_of: Sequence[str]) -> NDArray[np.bool_]:
+    found = pc.is_in(column, value_set=pyarrow.array(any_of))
+    equal: NDArray[np.bool_] = found.to_numpy(zero_copy_only=False)
+    return equal

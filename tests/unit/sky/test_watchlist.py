@@ -1,0 +1,291 @@
+"""Watchlists: tables as people have them, which target is found, and files that change."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+from astropy import units
+from astropy.coordinates import angular_separation
+from astropy.table import MaskedColumn, Table
+from tests.support.sky import Numbers, alert_at, positions
+
+from alertstream.errors import UsageError
+from alertstream.sky import Moc, Watchlist, watched_file
+from alertstream.sky.index import TargetIndex
+
+RANDOM = np.random.default_rng(8)
+RADII: dict[str, Any] = {
+    "small": 2 / 3600,
+    "large": 40.0,
+    "half of the sky": 91.0,
+    "all of the sky": 180.0,
+    "mixed": 10 ** RANDOM.uniform(-4, 2.2, 1000),
+}
+
+
+@pytest.mark.parametrize("kind", RADII)
+def test_the_nearest_target_whose_radius_has_a_position(kind: str) -> None:
+    radii = RADII[kind]
+    ra, dec = positions(1000, seed=7)
+    dec[950:], ra[975:] = RANDOM.choice([90, -90, 0], 50), 0
+    index = TargetIndex(ra, dec, radii)
+    of_each = np.broadcast_to(radii, 1000)
+    row = RANDOM.integers(0, 1000, 600)
+    # Half of them at the edge of a target's radius.
+    near_dec = np.clip(dec[row] + of_each[row] * RANDOM.choice([-1, 1], 600), -90, 90)
+    searched_ra = np.concatenate((positions(600, seed=9)[0], ra[row] + 360))
+    searched_dec = np.concatenate((positions(600, seed=9)[1], near_dec))
+    at = map(np.radians, (searched_ra[:, None], searched_dec[:, None], ra[None], dec[None]))
+    apart = np.degrees(angular_separation(*at))
+    # On an edge, rounding decides.
+    for each, separations in enumerate(apart):
+        found = index.nearest(searched_ra[each], searched_dec[each])
+        inside = separations <= of_each - 1e-11
+        if found is None:
+            assert not inside.any()
+        else:
+            assert found[1] <= separations[inside].min(initial=180.0) + 1e-11
+            assert found[1] <= of_each[found[0]]
+            assert separations[found[0]] == pytest.approx(found[1], abs=1e-11)
+
+
+def table(**columns: Any) -> Table:
+    return Table(columns)
+
+
+def as_csv(found: Table, path: Path, delimiter: str = ",") -> None:
+    found.write(path, format="ascii.csv", delimiter=delimiter)
+
+
+def as_tsv(found: Table, path: Path) -> None:
+    as_csv(found, path, "\t")
+
+
+def as_gzip(found: Table, path: Path) -> None:
+    as_csv(found, path)
+    path.write_bytes(gzip.compress(path.read_bytes()))
+
+
+def as_parquet(found: Table, path: Path) -> None:
+    columns = {name: pyarrow.array(found[name].tolist()) for name in found.colnames}
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+
+
+def as_format(name: str, **options: Any) -> Callable[[Table, Path], None]:
+    return lambda found, path: found.write(path, format=name, **options)
+
+
+FORMATS: dict[str, Callable[[Table, Path], None]] = {
+    "csv": as_csv,
+    "tsv": as_tsv,
+    "csv.gz": as_gzip,
+    "parquet": as_parquet,
+    "ecsv": as_format("ascii.ecsv"),
+    "fits": as_format("fits"),
+    "fits.gz": as_format("fits"),
+    "vot": as_format("votable"),
+    "xml": as_format("votable", tabledata_format="binary2"),
+}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_formats(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"targets.{form}"
+    names = ["M31", "M 32", "NGC 205"]
+    ra, dec = [10.6847, 10.6743, 10.092], [41.269, 40.8652, 41.6853]
+    FORMATS[form](table(name=names, mag=[3, 8, 8], RAJ2000=ra, DEJ2000=dec), path)
+    targets = Watchlist(path, "2 arcsec")
+    assert targets.size == 3
+    alert = alert_at(10.6743, 40.8651)
+    assert alert in targets
+    assert alert.matches == [{"in": path.name, "target": "M 32", "separation": 0.36}]
+    assert alert_at(10.6743, 40.86) not in targets
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "target"),
+    [
+        ("ra,dec", "10.5,-20.25", 1),
+        ("RA,DEC,id", "10.5,-20.25,7", 7),
+        ("# ra, dec, name", "10.5,-20.25,007", "007"),
+        ("# made by hand\nra;decl;Name", "10.5;-20.25; x y ", "x y"),
+        ("RA (deg),Dec (deg),main_id", '10.5,-20.25,"a, b"', "a, b"),
+        ("RAJ2000,DEJ2000,_RA,_DE", "00:42:00,-20:15:00,10.5,-20.25", 1),
+        ("raMean,decMean,objID", "10.5,-20.25,123456789012345678", 123456789012345678),
+        ("ALPHA_J2000,DELTA_J2000,object", "10.5,-20.25,", 1),
+        ("ra_hours,dec_deg", "0.7,-20.25", 1),
+        ("ra_rad,dec_rad", "0.1832595714594046,-0.35342917352885173", 1),
+        ("ra,dec", "00:42:00,-20:15:00", 1),
+        ("ra,dec", "00 42 00.00,-20 15 00.0", 1),
+        ("ra,dec", "0h42m00s,-20d15m00s", 1),
+        ("ra,dec", "0:42,-20:15", 1),
+        ("ra,dec", "10d30m00s,-20d15m00s", 1),
+        ("ra,dec", "-349.5,-20.25", 1),
+        ("pmra,pmdec,e_ra,ra,dec,e_dec", "1,2,3,10.5,-20.25,4", 1),
+    ],
+)
+def test_columns_as_people_have_them(tmp_path: Path, header: str, row: str, target: Any) -> None:
+    path = tmp_path / "targets.csv"
+    path.write_text(f"{header}\n{row}\n", encoding="utf-8")
+    found = Watchlist(path, "1 arcsec").at(10.5, -20.25)
+    assert found == {"in": "targets.csv", "target": target, "separation": 0.0}
+
+
+def test_units_of_the_file(tmp_path: Path) -> None:
+    columns = {"ra": [0.7] * units.hourangle, "dec": [-20.25] * units.deg}
+    table(**columns, radius=[0.5] * units.arcmin).write(tmp_path / "a.ecsv")
+    table(ra=[np.radians(10.5)] * units.rad, dec=columns["dec"]).write(tmp_path / "b.fits")
+    assert Watchlist(tmp_path / "a.ecsv").at(10.5, -20.242)
+    assert not Watchlist(tmp_path / "a.ecsv").at(10.5, -20.241)
+    assert Watchlist(tmp_path / "b.fits", "1 arcsec").at(10.5, -20.25)
+
+
+def test_each_row_may_have_a_radius(tmp_path: Path) -> None:
+    path = tmp_path / "targets.csv"
+    path.write_text("name,ra,dec,radius\nwide,0,90,7200\nnear,10,-5,\nother,11,-5,1\n")
+    targets = Watchlist(path, "60 arcsec")
+    found = [targets.at(*each) for each in ((200, 88.1), (10, -5.01), (11, -5.01))]
+    assert [each and each["target"] for each in found] == ["wide", "near", None]
+    with pytest.raises(UsageError, match="targets have no radius"):
+        Watchlist(path)
+    path.write_text("ra,dec,radius_deg\n0,90,1\n")
+    assert Watchlist(path).at(0, 89.01)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("", "the file is no table"),
+        ("name,x\nM31,1\n", "no columns of positions among name, x"),
+        ("10.5,41.2\n", "no columns of positions among 10.5, 41.2"),
+        ("ra,dec\n", "the table has no rows"),
+        ("ra,dec\n1,2\n3,\nnan,2\n", "2 of 3 rows have no position, the first is 2"),
+        ("ra,dec\n1,2\n3,inf\n", "1 of 2 rows have no position, the first is 2"),
+        ("ra,dec\n1,2\n3,95\n", "row 2 is no position: 3, 95"),
+        ("ra,dec\n1,2\nM31,3\n", "ra of row 2 is no angle: 'M31'"),
+        ("ra,dec\n1:70:00,2\n", "ra of row 1 is no angle"),
+        ("ra,dec\ntrue,2\n", "ra is neither numbers nor text"),
+        ("ra,dec,radius\n1,2,-1\n", "radius of row 1 is not between 0 and 180 degrees"),
+        ("ra,dec,radius\n1,2,wide\n", "radius is not numbers"),
+        ("ra,dec\n1,2\n3\n", "cannot be read: CSV"),
+        ("<VOTABLE", "cannot be read"),
+        ("SIMPLE  = ", "cannot be read"),
+        ("PAR1", "cannot be read"),
+        ("\x1f\x8b", "cannot be read"),
+        ("a\0b", "the file is no table"),
+        ("# %ECSV 1.0\n# ---\n# junk", "cannot be read"),
+    ],
+)
+def test_tables_that_are_none(tmp_path: Path, content: str, what: str) -> None:
+    path = tmp_path / "targets.csv"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(UsageError) as caught:
+        Watchlist(path, "2 arcsec")
+    assert what in caught.value.what
+    assert caught.value.where == str(path)
+    assert caught.value.todo
+
+
+def test_masked_positions_are_missing(tmp_path: Path) -> None:
+    ra = MaskedColumn([1.0, 2.0], mask=[False, True])
+    for form in ("ecsv", "vot"):
+        path = tmp_path / f"targets.{form}"
+        FORMATS[form](table(ra=ra, dec=[1.0, 2.0]), path)
+        with pytest.raises(UsageError, match="1 of 2 rows have no position, the first is 2"):
+            Watchlist(path, "2 arcsec")
+
+
+VOTABLE = """<?xml version="1.0"?>{}
+<VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>
+<FIELD name="ra" datatype="double"/><FIELD name="dec" datatype="double"/>
+<DATA>{}</DATA></TABLE></RESOURCE></VOTABLE>"""
+
+
+@pytest.mark.parametrize(
+    ("before", "data"),
+    [
+        ('<!DOCTYPE x [<!ENTITY a "1"><!ENTITY b "&a;&a;">]>', "<TABLEDATA/>"),
+        ("", '<BINARY><STREAM\n encoding="base64"\thref="file:///etc/passwd"/></BINARY>'),
+        ("", "<FITS><v:STREAM href = 'http://localhost:1/x' xmlns:v='y'/></FITS>"),
+    ],
+)
+@pytest.mark.hostile("a VOTable that names other files, or grows")
+def test_votables_that_reach_out(tmp_path: Path, before: str, data: str) -> None:
+    path = tmp_path / "targets.vot"
+    for encoding in ("utf-8", "utf-16"):
+        path.write_text(VOTABLE.format(before, data), encoding=encoding)
+        with pytest.raises(UsageError):
+            Watchlist(path, "2 arcsec")
+
+
+def test_what_is_no_radius_or_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no such file"):
+        Watchlist(tmp_path / "none.csv", "2 arcsec")
+    with pytest.raises(UsageError, match="there is no such file"):
+        Watchlist(tmp_path, "2 arcsec")
+    with pytest.raises(UsageError, match="2 is not a valid radius"):
+        Watchlist(tmp_path, 2)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="5 is not a file's name"):
+        Moc(5)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watched_file, "LOOK_INTERVAL", 0.0)
+
+
+def until(holds: Callable[[], object]) -> None:
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+@pytest.mark.usefixtures("looking")
+def test_a_file_that_changes_is_read_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "targets.csv"
+    path.write_text("ra,dec\n1,2\n")
+    targets = Watchlist(path, "2 arcsec")
+    assert alert_at(1, 2) in targets
+    with caplog.at_level(logging.WARNING, "alertstream"):
+        path.write_text("ra,dec\n1,2\n3,4\n")
+        until(lambda: alert_at(3, 4) in targets)
+        until(lambda: caplog.messages == ["targets.csv has changed, and was read again"])
+        # What cannot be read leaves what was there.
+        for written, told in (("ra,dec\n5,6\n7", "cannot be read"), (None, "the file is gone")):
+            caplog.clear()
+            path.unlink() if written is None else path.write_text(written)
+            until(lambda: alert_at(3, 4) in targets and caplog.messages)
+            assert told in caplog.messages[0]
+            assert caplog.messages[0].endswith("what was read of it before stays in use")
+        caplog.clear()
+        other = tmp_path / "new"
+        other.write_text("ra,dec\n9,9\n9,8\n")
+        other.replace(path)
+        until(lambda: alert_at(9, 9) in targets)
+        assert alert_at(3, 4) not in targets
+        assert targets.size == 2
+
+
+def test_targets_are_found_in_sorted_tables(tmp_path: Path) -> None:
+    """As many as there are, each is found where it is, by its own name."""
+    ra, dec = positions(2000, seed=3)
+    ids: Numbers = np.arange(2000)
+    as_parquet(table(source_id=ids, ra=ra, dec=dec), tmp_path / "t.parquet")
+    targets = Watchlist(tmp_path / "t.parquet", "1 mas")
+    found = [targets.at(*each) for each in zip(ra, dec, strict=True)]
+    apart = [i for i, each in enumerate(found) if not each or each["target"] != i]
+    # Some near the poles are within a milliarcsecond of each other.
+    assert len(apart) < 20
+    assert all(found)
