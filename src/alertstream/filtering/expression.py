@@ -136,10 +136,10 @@ def _compile(node: ast.AST, fields: set[str]) -> _Term:
 
 
 def _region(node: ast.AST, kind: type[sky.Region], given: Sequence[ast.AST]) -> sky.Region:
-    names = [*signature(kind).parameters.values()]
-    needed = sum(each.default is each.empty for each in names)
-    if not needed <= len(given) <= len(names):
-        raise ValueError(f"{ast.unparse(node)}: it takes {', '.join(map(str, names))}")
+    takes = signature(kind).parameters
+    needed = sum(each.default is each.empty for each in takes.values())
+    if not needed <= len(given) <= len(takes):
+        raise ValueError(f"{ast.unparse(node)}: it takes {', '.join(takes)}")
     try:
         constants = [ast.literal_eval(each) for each in given]
     except ValueError:

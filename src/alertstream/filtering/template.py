@@ -24,7 +24,8 @@ class MyFilter(AlertFilter):
     # What passes() looks at; nothing else is decoded. Quantities, which every survey has
     # (snr, magnitude, magnitude_error, flux, flux_error, band, ra, dec, mjd, visit, history,
     # reliability, designation and others: see the documentation), or dotted paths, such as
-    # "diaSource.extendedness".
+    # "diaSource.extendedness". Where on the sky, such as near a target of a table: see
+    # Cone, Moc, SkyMap and Watchlist of alertstream.sky.
     fields = ("snr", "magnitude", "band")
 
     def passes(self, alert):

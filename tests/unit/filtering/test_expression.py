@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,6 +78,60 @@ def test_a_list_that_is_compared_says_so(expression: str) -> None:
 def test_declares_what_it_looks_at() -> None:
     where = WhereFilter("snr > 5 and diaSource.band == 'g' and not diaObject.ra < 3", "topic")
     assert set(where.fields or ()) == {"snr", "diaSource.band", "diaObject.ra"}
+
+
+NEAR_M31 = "cone(10.6847, 41.2687, '1 deg')"
+
+
+@pytest.mark.parametrize(
+    ("expression", "holds"),
+    [
+        (NEAR_M31, True),
+        (f"snr > 5 and not {NEAR_M31}", False),
+        ("cone(-349.3153, -41.2687, '82.6 deg')", True),
+        ("watchlist('targets.csv', '2 arcsec')", True),
+        ("watchlist('targets.csv')", False),
+        ("moc('region.json') or snr > 10", True),
+        ("abs(galactic_latitude) > 21 and ecliptic_latitude < 33.4", True),
+    ],
+)
+def test_where_on_the_sky(
+    expression: str, holds: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("targets.csv").write_text("name,ra,dec,radius\nM31,10.6847,41.2687,0.1\n")
+    if holds:
+        Path("targets.csv").write_text("name,ra,dec\nM31,10.6847,41.2687\n")
+    Path("region.json").write_text('{"0": [0, 4]}')
+    where = WhereFilter(expression, "topic")
+    assert {"ra", "dec"} <= {*(where.fields or ())} or "latitude" in expression
+    assert where.passes(Alert({"diaSource": {"ra": 10.6847, "dec": 41.2688, "snr": 9}})) is holds
+    assert not WhereFilter(NEAR_M31, "topic").passes(Alert({"diaSource": {"ra": None, "dec": 41}}))
+
+
+@pytest.mark.parametrize(
+    ("expression", "what"),
+    [
+        ("cone(1, 2)", "it takes ra, dec, radius"),
+        ("cone(1, 2, '3 deg', 4)", "it takes ra"),
+        ("cone(ra, dec, '3 deg')", "it takes constants only"),
+        ("cone(ra=1, dec=2, radius='3 deg')", "is not allowed"),
+        ("cone(1, 2, '3')", "'3' is not a valid radius"),
+        ("cone(1, 2 + 3, '3')", "it takes constants only"),
+        ("cone(1, 92, '3 deg')", "that is no position"),
+        ("moc()", "it takes path"),
+        ("moc(5)", "5 is not a file's name"),
+        ("moc('none.fits')", "there is no such file"),
+        ("moc('a\\0b')", "there is no such file"),
+        ("skymap('none.fits', 2)", "2 is not a probability"),
+        ("watchlist('none.csv', '2 miles')", "'2 miles' is not a valid radius"),
+        ("watchlist('none.csv', '2 arcsec')", "there is no such file"),
+    ],
+)
+def test_what_is_no_region_is_said_before_anything_is_read(expression: str, what: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        WhereFilter(f"snr > 5 and {expression}", "topic")
+    assert what in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from astropy.coordinates import Angle, Latitude, Longitude, SkyCoord, angular_se
 from astropy.io import fits
 from tests.support.sky import Numbers, alert_at, positions
 
+from alertstream.alert.surveys import field_paths
 from alertstream.errors import UsageError
 from alertstream.sky import Cone, Moc, SkyMap
 from alertstream.sky.sphere import angle, unit_vector
@@ -271,3 +272,16 @@ def test_a_file_that_is_neither(
 def test_a_probability_that_is_none(probability: Any) -> None:
     with pytest.raises(UsageError, match="is not a probability"):
         SkyMap("bayestar.fits", probability)
+
+
+def test_latitudes_are_astropys() -> None:
+    ra, dec = positions(500)
+    expected = SkyCoord(ra * units.deg, dec * units.deg)
+    for name, angles in (
+        ("galactic_latitude", expected.galactic.b.deg),
+        ("ecliptic_latitude", expected.barycentricmeanecliptic.lat.deg),
+    ):
+        found = [alert_at(*each).value(name) for each in zip(ra, dec, strict=True)]
+        assert np.abs(angles - found).max() < 1e-9
+    assert field_paths(["galactic_latitude"]) == field_paths(["ra", "dec"])
+    assert math.isnan(alert_at(None, 5).galactic_latitude)
