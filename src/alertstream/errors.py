@@ -8,9 +8,32 @@ Errors of other libraries are turned into these by the package that owns the lib
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 Notice = Callable[[str], None]
-"""Takes a line for the user about what goes wrong without ending the work."""
+"""Takes a line for the user about what goes wrong without ending the work; it may be an Event."""
+
+
+class Event(str):
+    """A line for the user, with what a program wants to know of it.
+
+    :param level: ``info`` where nothing is wrong, else ``warning`` or ``error``.
+    :param details: such as topic, partition, offset and cause.
+    """
+
+    level: str
+    details: dict[str, Any]
+
+    def __new__(cls, text: str, level: str = "warning", **details: Any) -> Event:
+        """Return the line."""
+        event = super().__new__(cls, text)
+        event.level, event.details = level, details
+        return event
+
+
+def info(text: str) -> Event:
+    """Return a line that says that something is as it should be."""
+    return Event(text, "info")
 
 
 def printable(text: str, limit: int | None = None) -> str:

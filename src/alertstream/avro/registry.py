@@ -32,7 +32,7 @@ from alertstream.avro.schemas import (
     with_references,
 )
 from alertstream.avro.wire import HEADER_SIZE, schema_id_of
-from alertstream.errors import Notice, RegistryError, SchemaError
+from alertstream.errors import Notice, RegistryError, SchemaError, info
 from alertstream.system.cancellation import unless
 from alertstream.system.files import paths_of, write_whole
 
@@ -311,5 +311,5 @@ async def _persist(
             pause = min(2 * pause, MAX_PAUSE)
         else:
             if waiting:
-                notice("the registry answers again")
+                notice(info("the registry answers again"))
             return result

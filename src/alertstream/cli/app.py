@@ -24,6 +24,7 @@ from alertstream.cli.commands.print import Print
 from alertstream.cli.commands.send import Send
 from alertstream.cli.commands.simulate import Simulate
 from alertstream.cli.options import completion
+from alertstream.cli.options.log_format import log_as
 from alertstream.cli.options.parsing import (
     Command,
     Root,
@@ -167,6 +168,8 @@ def _set_up_logging(debug: bool) -> None:
         logging.lastResort.setFormatter(HarmlessFormatter())
     LOG.handlers = [NoticeHandler()]
     LOG.propagate = False
+    # Also of a command line that cannot be parsed.
+    log_as(os.environ.get("ALERTSTREAM_LOG_FORMAT", "text"))
 
 
 def _run(parsed: Options | int) -> int:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from alertstream.errors import AlertStreamError, Notice
+from alertstream.errors import AlertStreamError, Event, Notice
 from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.pipeline import Report
 from alertstream.kafka.connection import POLL_INTERVAL
@@ -165,7 +165,8 @@ async def filter_with_workers(
         while (status := await _filter(command, account, take, stop)) < 0 and not stop.is_set():
             told.ended(number)
             error = WorkerError(number, status)
-            notice(f"{error.what} and is restarted; what it counted after its last report is lost")
+            text = f"{error.what} and is restarted; what it counted after its last report is lost"
+            notice(Event(text, worker=number, cause=error.what))
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), RETRY_INTERVAL)
         if status not in went_well and not stop.is_set():

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 
-from alertstream.errors import Notice
+from alertstream.errors import Event, Notice
 from alertstream.filtering.account import Decided, FilterCounts
 from alertstream.filtering.caps import Claim, VisitCaps, bits, source_key, visit_or_minute
 from alertstream.filtering.filter_offsets import FilterOffsets
@@ -154,7 +154,8 @@ class FilterEngine:
             judged.failed[alert.visit, bit] += 1
             topic, cause = self._topics[bit.bit_length() - 1], error_line(raised)
             text = f"{topic} raised an error on an alert; it failed: {cause}"
-            self._report(f"{topic} {cause}", text)
+            event = Event(text, filter=topic, **alert.message.place, cause=cause)
+            self._report(f"{topic} {cause}", event)
         return passed
 
     def _matched(self, alert: ReceivedAlert, wanted: int) -> Matched:
@@ -191,7 +192,8 @@ class FilterEngine:
                 cause = f"larger than {topic} takes"
                 judged.set_aside.append(Undecodable(message, cause))
                 text = f"an alert is {cause}: it failed, and is set aside · {message.position}"
-                self._report(cause, f"{text} · raise the topic's max.message.bytes")
+                text += " · raise the topic's max.message.bytes"
+                self._report(cause, Event(text, filter=topic, **message.place, cause=cause))
         return wanted
 
     def decide(self, judged: Judged) -> Decided:

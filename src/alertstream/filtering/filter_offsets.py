@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from alertstream.errors import Notice, UsageError
+from alertstream.errors import Notice, UsageError, info
 from alertstream.kafka.messages import Begins, Message, Offsets, next_offsets
 
 MAX_FILTERS = 500
@@ -138,7 +138,7 @@ class FilterOffsets:
             how = "begin at the topic's beginning, and the others go on after that"
             if not self._from_beginning:
                 how = "begin where the group is; --new-filters-from earliest: at the beginning"
-            self._notice(f"new to the group: {names} · they {how}")
+            self._notice(info(f"new to the group: {names} · they {how}"))
         if gone:
             self._notice(f"filters that the group does not run any more: {gone}")
 

@@ -19,7 +19,7 @@ from hashlib import sha256
 from alertstream.alert.fields import missing_in
 from alertstream.alert.surveys import QUANTITIES, field_paths
 from alertstream.avro.schemas import Schema, Schemas
-from alertstream.errors import DeliveryError, Notice, SecurityError
+from alertstream.errors import DeliveryError, Event, Notice, SecurityError
 from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.caps import VisitCaps
 from alertstream.filtering.engine import FilterEngine
@@ -138,7 +138,8 @@ class FilterPipeline:
             except DeliveryError as error:
                 if not error.retriable:
                     raise
-                self.notice(f"{error.what}; what was not committed is read again")
+                text = f"{error.what}; what was not committed is read again"
+                self.notice(Event(text, cause=error.what, where=error.where))
                 await self.writer.restart()
             except Exception:
                 await self.writer.give_up()

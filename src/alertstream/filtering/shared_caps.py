@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from hashlib import sha256
 
-from alertstream.errors import BrokerError, DeliveryError, Notice
+from alertstream.errors import BrokerError, DeliveryError, Event, Notice
 from alertstream.filtering.caps import Claim, VisitCaps, begin_of_claims
 from alertstream.filtering.filter_offsets import FilterOffsets
 from alertstream.filtering.filters import is_topic_name
@@ -128,7 +128,8 @@ class SharedCaps:
                 self._caps.apply(self._caps.decode(value), at)
             except ValueError as error:
                 self._caps.apply([], at)
-                self._report(str(error), f"{error} · {self._topic}@{at}")
+                event = Event(f"{error} · {self._topic}@{at}", topic=self._topic, offset=at)
+                self._report(str(error), event)
             # At a start there may be very many, and the group waits for heartbeats.
             await asyncio.sleep(0)
 

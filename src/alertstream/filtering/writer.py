@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from alertstream.errors import BrokerError, DeliveryError, Notice, SecurityError, TopicError
+from alertstream.errors import BrokerError, DeliveryError, Event, Notice, SecurityError, TopicError
 from alertstream.filtering.account import Decided
 from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import Connection
@@ -107,7 +107,8 @@ class Destination:
         cut = copy.cut(limit)
         if cut is None:
             where = copy.message.position
-            self.notice(f"not even the beginning fits into {copy.topic}, it is skipped · {where}")
+            text = f"not even the beginning fits into {copy.topic}, it is skipped · {where}"
+            self.notice(Event(text, **copy.message.place))
         return cut
 
     def grace(self) -> float:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from aiokafka import errors as kafka_errors
 
-from alertstream.errors import BrokerError, DeliveryError, Notice, SecurityError, TopicError
+from alertstream.errors import BrokerError, DeliveryError, Notice, SecurityError, TopicError, info
 from alertstream.kafka._aiokafka.clients import (
     Failures,
     KafkaAdminClient,
@@ -50,7 +50,7 @@ LOST_AFTER = 2.0
 """Seconds without any connection to a broker after which the user is told."""
 LOOK_INTERVAL = 0.2
 LOST = "no connection to Kafka: reconnecting…"
-RESTORED = "reconnected to Kafka"
+RESTORED = info("reconnected to Kafka")
 NO_COORDINATOR = "Unable to get coordinator id for "
 """What aiokafka's admin client puts before the group that the user has no right to use."""
 RIGHT = "the rights that alertstream doctor --acls lists"

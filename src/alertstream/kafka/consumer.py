@@ -11,7 +11,7 @@ from operator import attrgetter
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka import errors as kafka_errors
 
-from alertstream.errors import Notice, TopicError
+from alertstream.errors import Event, Notice, TopicError, info
 from alertstream.kafka._aiokafka.clients import KafkaConsumer
 from alertstream.kafka._aiokafka.offset_requests import id_and_text
 from alertstream.kafka.clients import ClientOf, connection_reports, consumer_client, patiently
@@ -201,14 +201,14 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         for partition, at in self._consumer.take_out_of_range().items():
             begins = await self._consumer.beginning_offsets([partition])
             where = f"{partition.topic}[{partition.partition}]"
-            if at < begins[partition]:
-                count = begins[partition] - at
-                self._notice(f"{where}: {count} offsets were deleted before they were read")
+            if (deleted := begins[partition] - at) > 0:
+                text = f"{where}: {deleted} offsets were deleted before they were read"
             else:
                 await self._ends.begin([partition])
                 if self.subscription.resumption is not None:
                     self.subscription.resumption.read_anew(partition)
-                self._notice(f"{where} ends before {at}, where it was read: it is read anew")
+                text = f"{where} ends before {at}, where it was read: it is read anew"
+            self._notice(Event(text, **partition._asdict(), offset=at))
 
     def is_outdated(self, metadata: ConsumerGroupMetadata | None) -> bool:
         """Return whether partitions have been reassigned since, and so are read again."""
@@ -331,7 +331,7 @@ async def subscribe(
             matches = f"no topic matches {', '.join(names)}"
             if subscription.exit_on_eof:
                 raise TopicError(matches, where=connection.bootstrap, todo="check the name")
-            notice(f"{matches}: waiting for one")
+            notice(info(f"{matches}: waiting for one"))
         partitions = [TopicPartition(topic, n) for topic in found for n in range(found[topic])]
         consumer = Consumer(client, subscription, partitions, stop, notice, progress)
         kept = [f"{name}{client.kept_suffix}" for name in names]

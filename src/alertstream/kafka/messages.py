@@ -92,6 +92,11 @@ class Message(NamedTuple):
         return self._replace(headers=(*others, *([(MATCH, content)] if content else [])))
 
     @property
+    def place(self) -> dict[str, Any]:
+        """Where it is in Kafka, for an event."""
+        return {"topic": self.topic, "partition": self.partition, "offset": self.offset}
+
+    @property
     def position(self) -> str:
         """Where it is in Kafka."""
         return f"{self.topic}[{self.partition}]@{self.offset}"

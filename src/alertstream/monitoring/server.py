@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from alertstream.errors import UsageError
+from alertstream.errors import UsageError, info
 from alertstream.monitoring.metrics import Figures, text_of
 from alertstream.system.extras import extra
 
@@ -133,7 +133,7 @@ async def serving(
             todo="choose another --metrics-port or --metrics-address",
         ) from error
     if not port:
-        told(f"metrics: http://{address}:{server.sockets[0].getsockname()[1]}/metrics")
+        told(info(f"metrics: http://{address}:{server.sockets[0].getsockname()[1]}/metrics"))
     try:
         yield served
     finally:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from alertstream.alert.surveys import cutout_paths, field_paths
 from alertstream.alert.text import SHOWN
 from alertstream.avro.schemas import Schemas
-from alertstream.errors import DataError, DeliveryError, Notice, UndecodableError
+from alertstream.errors import DataError, DeliveryError, Event, Notice, UndecodableError
 from alertstream.filtering.selection import Selection
 from alertstream.kafka.consumer import Consumer
 from alertstream.kafka.messages import Message, Offsets, encode_matches, next_offsets
@@ -274,7 +274,8 @@ class Printer:
         for cause in triplet.causes.values():
             self.account.not_shown += 1
             text = f"cutout cannot be shown: {cause} · {message.position}"
-            self._report(cause, f"{text} · kept as FITS" if kept else text)
+            text = f"{text} · kept as FITS" if kept else text
+            self._report(cause, Event(text, **message.place, cause=cause))
 
     def _show_undecodable(self, undecodable: Undecodable) -> None:
         self.account.undecodable += 1

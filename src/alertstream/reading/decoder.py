@@ -14,7 +14,7 @@ from alertstream.alert.surveys import not_in_schema, survey_of
 from alertstream.alert.surveys.survey import UNKNOWN, Survey
 from alertstream.avro.decoder import Decoder
 from alertstream.avro.schemas import Schema, Schemas
-from alertstream.errors import Notice, SchemaError, UndecodableError
+from alertstream.errors import Event, Notice, SchemaError, UndecodableError
 from alertstream.kafka.messages import Message, Unreadable
 from alertstream.reading.envelope import SchemaKey, is_schema, opened, schema_of
 
@@ -167,7 +167,8 @@ class AlertDecoder:
     def reject(self, message: Message, cause: str) -> Undecodable:
         """Count and report a message as undecodable."""
         self.undecodable[message.topic] += 1
-        self._report(cause, f"undecodable message: {cause} · {message.position}")
+        text = f"undecodable message: {cause} · {message.position}"
+        self._report(cause, Event(text, **message.place, cause=cause))
         return Undecodable(message, cause)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import subprocess
@@ -21,8 +22,8 @@ def url_of(process: subprocess.Popen[str]) -> str:
     """Where a command serves its metrics, as it says itself."""
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith("metrics: "):
-            return line.split()[1].removesuffix("/metrics")
+        if found := re.search(r"(http://[\d.:]+)/metrics", line):
+            return found[1]
     raise AssertionError("it has ended")
 
 
@@ -52,9 +53,11 @@ def documented(command: str) -> set[str]:
 
 def test_what_each_command_serves_while_it_runs(kafka: str, topic: str, visits: Path) -> None:
     raw_kafka.make(kafka, topic)
+    raw_kafka.write(kafka, topic, [b"garbage"])
     port = ("--metrics-port", 0)
+    how = ("-g", f"f-{topic}", "--workers", 2, "--log-format", "json")
     processes = {
-        "filter": start("filter", kafka, topic, "1", "-g", f"f-{topic}", "--workers", 2, *port),
+        "filter": start("filter", kafka, topic, "1", *how, *port),
         "print": start("print", kafka, topic, "-g", f"p-{topic}", *port, out=Path("/dev/null")),
     }
     try:
@@ -70,7 +73,7 @@ def test_what_each_command_serves_while_it_runs(kafka: str, topic: str, visits: 
         urls["send"] = url_of(processes["send"])
         alerts = f'alertstream_alerts_total{{topic="{topic}"}}'
         for name in ("filter", "print", "monitor"):
-            until(lambda name=name: scrape(urls[name]).get(alerts) == 120, f"alerts of {name}")
+            until(lambda name=name: scrape(urls[name]).get(alerts) == 121, f"alerts of {name}")
         until(lambda: "alertstream_visit_seconds" in served(urls["send"]), "a visit sent")
         until(lambda: documented("filter") <= served(urls["filter"]), "a second has passed")
         until(lambda: documented("monitor") <= served(urls["monitor"]), "lag of groups")
@@ -90,9 +93,14 @@ def test_what_each_command_serves_while_it_runs(kafka: str, topic: str, visits: 
     finally:
         ended = {name: stop(each) for name, each in processes.items()}
     assert {name: each.status for name, each in ended.items()} == {
-        **dict.fromkeys(("filter", "print", "monitor"), 0),
+        **dict.fromkeys(("filter", "print", "monitor"), 3),
         "send": 1,
     }
+    # A worker has written it.
+    (event,) = map(json.loads, ended["filter"].err.splitlines())
+    assert (event["level"], event["cause"]) == ("warning", "plain text, not Avro")
+    assert (event["topic"], event["partition"], event["offset"]) == (topic, 0, 0)
+    assert event["pid"] != processes["filter"].pid
 
 
 def test_port_that_is_taken() -> None:

@@ -17,7 +17,7 @@ from alertstream.cli.options.schemas import ThinOptions
 from alertstream.cli.options.selection import SelectionOptions
 from alertstream.cli.options.shared import ReadingOptions, option_group, topic_argument
 from alertstream.cli.terminal.output import DONE, UNDECODABLE, ReaderGone, notice, write_lines
-from alertstream.errors import UsageError
+from alertstream.errors import UsageError, info
 
 if TYPE_CHECKING:
     import asyncio
@@ -157,7 +157,7 @@ class Print(ReadingOptions, ThinOptions, SelectionOptions, MetricsOptions):
         if not account.read:
             self.notice_nothing()
         for line in account.as_lines():
-            notice(line)
+            notice(info(line))
         return UNDECODABLE if account.undecodable or account.failed else DONE
 
     def _drawing(self) -> Callable[[Triplet], str]:

@@ -21,7 +21,7 @@ from alertstream.cli.options.shared import (
     topic_argument,
 )
 from alertstream.cli.terminal.output import DONE, FAILED, as_json, notice, write_error, write_line
-from alertstream.errors import AlertStreamError, UsageError
+from alertstream.errors import AlertStreamError, UsageError, info
 
 if TYPE_CHECKING:
     import asyncio
@@ -175,7 +175,7 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions, MetricsOpt
 
         total = run(main)
         if not self.worker:
-            notice(f"sent: {total.as_line()}")
+            notice(info(f"sent: {total.as_line()}"))
             if isinstance(total.error, InterruptedSendError):
                 write_error(total.error)
         return FAILED if total.error else DONE

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from alertstream.cli.options.completion import quietly
+from alertstream.cli.options.log_format import log_as
 from alertstream.cli.options.own_group import AUTO, own_group
 from alertstream.cli.options.parsing import profile, warn_if_open
 from alertstream.cli.options.times import end_of, observed, start_of
-from alertstream.errors import UsageError
+from alertstream.errors import UsageError, info
 
 if TYPE_CHECKING:
     from alertstream.kafka.connection import Connection
@@ -97,6 +98,13 @@ class Options:
 
     context: typer.Context
     quiet: bool = _general(False, "Show errors only.", names=("--quiet", "-q"))
+    log_format: Literal["text", "json"] = _general(
+        "text",
+        "What goes to standard error: text, or json, one object per line.",
+        "FORMAT",
+        callback=log_as,
+        is_eager=True,
+    )
 
     def run(self) -> int:
         """Do what the command is for; return its exit status."""
@@ -320,7 +328,7 @@ class ReadingOptions(KafkaOptions):
 
         group, topics = subscription.group, subscription.topics
         if self.group == AUTO:
-            _log.warning(f"the group is {group}: the same command goes on where it stopped")
+            _log.warning(info(f"the group is {group}: the same command goes on where it stopped"))
         kept = [f"{topic}{STAND_IN_SUFFIX}" for topic in topics] if to else topics
         if self.from_ and group and await has_committed(to or connection, group, kept):
             _log.warning(f"the group {group} continues where it stopped: --from has no effect")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from alertstream.errors import AlertStreamError, DataError, Notice, printable
+from alertstream.errors import AlertStreamError, DataError, Event, Notice, printable
 
 if TYPE_CHECKING:
     import asyncio
@@ -218,20 +218,20 @@ class NoticeHandler(logging.Handler):
     """Writes what the package logs."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line."""
-        _to_people(record.getMessage())
+        """Write a line, or what a formatter makes of it."""
+        text = self.format(record) if self.formatter else record.getMessage()
+        # Nothing else would tell that this cannot be told.
+        with suppress(OSError):
+            end_waiting()
+            print(_harmless(text), file=sys.stderr, flush=True)
 
 
 def write_error(error: AlertStreamError | str) -> None:
     """Write what went wrong to standard error."""
-    _to_people(f"error: {error}")
-
-
-def _to_people(text: str) -> None:
-    # Nothing else would tell that this cannot be told.
-    with suppress(OSError):
-        end_waiting()
-        print(_harmless(text), file=sys.stderr, flush=True)
+    details: dict[str, Any] = {"message": error}
+    if isinstance(error, AlertStreamError):
+        details = {"message": error.what, "where": error.where, "todo": error.todo}
+    LOG.error(Event(f"error: {error}", "error", **details))
 
 
 def _harmless(text: str) -> str:

@@ -1,0 +1,42 @@
+"""``--log-format``: what goes to standard error, as lines for people or as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+
+from alertstream.errors import Event
+
+LOG = logging.getLogger("alertstream")
+
+
+class JsonFormatter(logging.Formatter):
+    """Makes an object of one line of what is logged, by this package or by others."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the object: time (UTC), level, message, pid, and what else is known."""
+        event = record.msg if isinstance(record.msg, Event) else Event("", record.levelname.lower())
+        found = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": event.level,
+            "message": record.getMessage(),
+            "pid": record.process,
+        }
+        if record.name != LOG.name:
+            found["logger"] = record.name
+        if record.exc_info:
+            found["exception"] = self.formatException(record.exc_info)
+        details = {name: each for name, each in event.details.items() if each is not None}
+        return json.dumps(found | details, default=str)
+
+
+def log_as(format: str) -> str:
+    """Have everything logged in a format from now on: text or json."""
+    formatter = JsonFormatter() if format == "json" else None
+    for each in LOG.handlers:
+        each.setFormatter(formatter)
+    if formatter and logging.lastResort:
+        # It writes what a filter of a user's logs.
+        logging.lastResort.setFormatter(formatter)
+    return format

@@ -1,0 +1,98 @@
+"""What goes to standard error, as lines for people and as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from datetime import datetime
+from typing import Any
+
+import pytest
+from tests.support.hostile_text import COMMANDS
+
+from alertstream.cli.app import status_of
+from alertstream.cli.options.log_format import JsonFormatter
+from alertstream.cli.terminal.output import LOG, notice, write_error
+from alertstream.errors import Event, UsageError, info
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Any:
+    last = logging.lastResort
+    before = LOG.handlers, LOG.level, LOG.propagate, last and last.formatter
+    yield
+    LOG.handlers, LOG.propagate = before[0], before[2]
+    LOG.setLevel(before[1])
+    if last:
+        last.setFormatter(before[3])
+
+
+def logged(capsys: pytest.CaptureFixture[str], *format: str) -> list[Any]:
+    """What these are written as."""
+    status_of([*format, "schema", "list", "--quiet"])
+    LOG.setLevel(logging.NOTSET)
+    capsys.readouterr()
+    notice("plain")
+    notice(info("well"))
+    notice(Event("undecodable message: no content · t[3]@7", topic="t", partition=3, offset=7))
+    notice(Event(COMMANDS, cause=COMMANDS))
+    write_error(UsageError("it is wrong", where="--here", todo="right it"))
+    write_error("ValueError: oh · this should not happen")
+    return capsys.readouterr().err.splitlines()
+
+
+def test_text_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = logged(capsys)
+    assert lines[:3] == ["plain", "well", "undecodable message: no content · t[3]@7"]
+    assert lines[-2:] == [
+        "error: it is wrong · --here · right it",
+        "error: ValueError: oh · this should not happen",
+    ]
+
+
+@pytest.mark.hostile("12: text in logs as JSON")
+def test_json_is_an_object_a_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALERTSTREAM_LOG_FORMAT", "json")
+    lines = logged(capsys)
+    assert all(line.isascii() and line.isprintable() for line in lines)
+    found = [json.loads(line) for line in lines]
+    assert all(datetime.fromisoformat(each.pop("time")).utcoffset() is not None for each in found)
+    assert all(each.pop("pid") > 0 for each in found)
+    plain, well, undecodable, hostile, wrong, unexpected = found
+    assert plain == {"level": "warning", "message": "plain"}
+    assert well == {"level": "info", "message": "well"}
+    assert undecodable.pop("message").startswith("undecodable message: no content")
+    assert undecodable == {"level": "warning", "topic": "t", "partition": 3, "offset": 7}
+    assert hostile["message"] == hostile["cause"] == COMMANDS
+    assert wrong == {
+        **{"level": "error", "message": "it is wrong", "where": "--here", "todo": "right it"}
+    }
+    assert unexpected["message"].startswith("ValueError: oh")
+
+
+def test_what_a_filter_logs_itself() -> None:
+    what = {"msg": "oh %s", "args": ("no",), "name": "mine", "levelname": "ERROR"}
+    found = json.loads(JsonFormatter().format(logging.makeLogRecord(what)))
+    assert (found["message"], found["level"], found["logger"]) == ("oh no", "error", "mine")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["print", "localhost:1", "--log-format", "json"],
+        ["--broker", "localhost:1", "monitor", "x", "--refresh", "0", "--log-format", "json"],
+        ["filter", "127.0.0.1:1", "x", "Filter0x1", "--log-format=JSON"],
+    ],
+)
+def test_errors_are_events_too(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    assert status_of(arguments) in (1, 2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["level"] == "error"
+
+
+def test_a_format_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of(["schema", "list", "--log-format", "xml"]) == 2
+    assert re.match(r"error: .*'xml' is not one of 'text', 'json'", capsys.readouterr().err)
