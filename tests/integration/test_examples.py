@@ -10,7 +10,18 @@ import pytest
 from tests.support.commands import finish, help_example, run, start
 
 COMMANDS = (
-    *("send", "filter", "print", "monitor", "load", "broker", "simulate", "doctor", "demo"),
+    *(
+        "send",
+        "filter",
+        "print",
+        "notify",
+        "monitor",
+        "load",
+        "broker",
+        "simulate",
+        "doctor",
+        "demo",
+    ),
     *("schema list", "schema show", "schema register", "schema diff", "schema check"),
 )
 ENDLESS = ("monitor", "load", "broker")

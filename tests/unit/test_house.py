@@ -31,6 +31,7 @@ OWNERS = {
     "PIL": {"alert"},
     "aiohttp": {"avro"},
     "aiokafka": {"kafka"},
+    "apprise": {"printing"},
     "astropy": {"alert", "sky"},
     "cdshealpix": {"sky"},
     "cramjam": {"avro", "kafka"},

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -212,6 +212,16 @@ def picture(shown: Triplet) -> Image.Image:
         draw.text((right, line + 19), "not turned: no WCS", _FAINT, small, "rm")
     if len(widths) == 1 and (across := widths.pop()):
         _draw_scale(draw, across * 3600, (right, line), small)
+    return sheet
+
+
+def below_each_other(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Return pictures of the same width as one."""
+    sheet = Image.new("RGB", (pictures[0].width, sum(each.height for each in pictures)))
+    top = 0
+    for each in pictures:
+        sheet.paste(each, (0, top))
+        top += each.height
     return sheet
 
 

@@ -154,15 +154,36 @@ def _history(alert: Alert, look: Look) -> str:
     measured = [each for each in light_curve(alert, alert.survey) if each.kind != "forced"]
     days = alert.mjd - measured[0].mjd if measured else math.nan
     span = f"{days:.{0 if days >= 100 else 1}f} d" if 0 <= days < MAX_VALUE else "-"
-    return f"{alert.history:3}{_GAP}{span:>6}{_GAP}{_sparkline(alert, measured, look.draw)}"
+    return f"{alert.history:3}{_GAP}{span:>6}{_GAP}{_sparkline(alert.band, measured, look.draw)}"
 
 
-def _sparkline(alert: Alert, measured: Sequence[Measurement], draw: Paint | None) -> str:
+def light_curve_text(alert: Alert) -> str:
+    """Return the history as a line of bars for each band that has been measured twice."""
+    measured = [each for each in light_curve(alert, alert.survey) if each.kind != "forced"]
+    bands = dict.fromkeys(each.band for each in measured)
+    bars = {band: _sparkline(band, measured, None).rstrip() for band in bands}
+    return "\n".join(f"{band or '-'} {text}" for band, text in bars.items() if text)
+
+
+def links(alert: Alert) -> tuple[str, str] | None:
+    """Return where Aladin Lite and SIMBAD show an alert's place; None if it is none."""
+    if not (0 <= alert.ra <= 360 and -90 <= alert.dec <= 90):
+        return None
+    target = f"{alert.ra:.6f}%20{alert.dec:+.6f}".replace("+", "%2B")
+    return (
+        f"https://aladin.cds.unistra.fr/AladinLite/?target={target}&fov=0.05",
+        f"https://simbad.cds.unistra.fr/simbad/sim-coo?Coord={target}&Radius=10&Radius.unit=arcsec",
+    )
+
+
+def _sparkline(band: str | None, measured: Sequence[Measurement], draw: Paint | None) -> str:
     """Return brightness as bars, time to the right; of several in one bar's time, the latest.
 
     Time covers all measurements. Less than two of them to draw make no sparkline.
+
+    :param band: of what is drawn where there are no colours.
     """
-    drawn = [each for each in measured if draw or each.band == alert.band]
+    drawn = [each for each in measured if draw or each.band == band]
     if len(drawn) < 2:
         return ""
     height = _heights([each.value for each in drawn if each.kind != "limit"])

@@ -20,6 +20,7 @@ from alertstream.cli.commands.doctor import Doctor
 from alertstream.cli.commands.filter import Filter
 from alertstream.cli.commands.load import Load
 from alertstream.cli.commands.monitor import Monitor
+from alertstream.cli.commands.notify import Notify
 from alertstream.cli.commands.print import Print
 from alertstream.cli.commands.send import Send
 from alertstream.cli.commands.simulate import Simulate
@@ -60,7 +61,7 @@ app = typer.Typer(
 )
 schema_app = typer.Typer(rich_markup_mode=None, help="Show, compare and register alert schemas.")
 app.add_typer(schema_app, name="schema")
-for each in (Send, Filter, Print, Monitor, Load, Broker, Simulate, Doctor, Demo):
+for each in (Send, Filter, Print, Notify, Monitor, Load, Broker, Simulate, Doctor, Demo):
     app.command(each.__name__.lower(), cls=Command)(each)
 for below in (schema.List, schema.Show, schema.Register, schema.Diff, schema.Check):
     schema_app.command(below.__name__.lower(), cls=Command)(below)

@@ -1,9 +1,11 @@
-"""Waiting for something that a stop may come before."""
+"""Waiting for something that a stop may come before, and that may never end."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -34,3 +36,19 @@ async def unless(
     finally:
         stopping.cancel()
         task.cancel()
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Return what ``work`` gives, by a thread that does not keep the process from ending."""
+    done: Future[T] = Future()
+    # From here on it cannot be cancelled, which the thread would not notice.
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except Exception as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await asyncio.wrap_future(done)

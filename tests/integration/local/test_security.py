@@ -300,7 +300,7 @@ class TestPasswords:
         config.chmod(0o644)
         read = ask("--config", config)
         assert read.status == 0
-        assert f"warning: others can read the password · {config} · chmod 600 " in read.err
+        assert f"warning: others can read the secrets in it · {config} · chmod 600 " in read.err
 
     def test_in_a_file_that_others_can_read(
         self, ask: Callable[..., Finished], tmp_path: Path

@@ -16,9 +16,10 @@ def test_same_name_for_the_same_selection() -> None:
         own_group("alice", "print", ["alerts"], SimpleNamespace(where="snr > 6")),
         own_group("alice", "monitor", ["alerts"], SimpleNamespace(where="snr > 5")),
         own_group("alice", "print", ["alerts", "b"], SimpleNamespace(where="snr > 5")),
+        own_group("alice", "print", ["alerts"], SimpleNamespace(where="snr > 5"), ["phone"]),
         own_group("bob", "print", ["alerts"], SimpleNamespace(where="snr > 5")),
     }
-    assert len(others | {first}) == 5
+    assert len(others | {first}) == 6
 
 
 def test_a_name_is_safe_and_short() -> None:

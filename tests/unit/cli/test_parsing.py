@@ -112,6 +112,8 @@ def test_one_value_in_the_file_where_several_are_possible(tmp_path: Path) -> Non
         ("[print]\nworkers = 2", "there is no option workers"),
         ("[profiles]\np = 1", "there is no profile p"),
         ("[profiles.p]\nbroker = 1", "broker is not a string"),
+        ("[services]\nphone = 1", "phone has no URL"),
+        ("services = 'json://ada:hunter2'", "NAME has no URL"),
         ("= 1", "not valid TOML"),
     ],
 )

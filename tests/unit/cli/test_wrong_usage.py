@@ -21,6 +21,7 @@ NOWHERE = "127.0.0.1:1"
 READERS = {
     "print": ("print", NOWHERE, "alerts"),
     "monitor": ("monitor", NOWHERE, "alerts"),
+    "notify": ("notify", NOWHERE, "alerts", "--preview"),
     "filter": ("filter", NOWHERE, "alerts", "--output", "chosen"),
 }
 FOR_READERS = [
@@ -39,9 +40,20 @@ FOR_READERS = [
     (("--where", "snr > 5", "--security-protocol", "SASL_SSL"), "needs a user name"),
     (("--where", "snr > 5", "--registry", "nowhere"), "not a valid registry URL"),
     (("--where", "snr > 5", "--survey", "none.toml"), "none.toml"),
-    (("--where", "snr > 5", "--format", "fits"), "'fits' is not one of 'text'|'live'"),
+    (("--where", "snr > 5", "--format", "fits"), "'fits' is not one of 'text'|'live'|--format"),
 ]
 OTHERS = [
+    ("notify h:1 alerts", "give one of --to, --exec and --preview"),
+    ("notify h:1 alerts --preview --exec cat", "give one of --to, --exec and --preview"),
+    ("notify h:1 alerts --preview --at-most 10", "10 is not a valid --at-most"),
+    ("notify h:1 alerts --preview --at-most 0/min", "0/min is not a valid --at-most"),
+    ("notify h:1 alerts --preview --at-most 3/week", "such as 10/min or 2/h"),
+    ("notify h:1 alerts --preview --template none.txt", "cannot be read: No such file"),
+    ("notify h:1 alerts --preview --title {{nmae}}", "names what is not there: nmae"),
+    ("notify h:1 alerts --exec no-such-program", "there is no command no-such-program"),
+    ("notify h:1 alerts --to phone", "there is no service phone in the configuration file"),
+    ("notify h:1 alerts --to nowhere://x", "nowhere://… is no service that apprise knows"),
+    ("notify h:1 alerts --to slack://x", "the URL is not valid for Slack"),
     ("filter h:1 alerts nothing", "there is no filter nothing · give the file"),
     ("filter h:1 alerts 1-200", "give a number from 1 to 100"),
     ("filter h:1 alerts --where snr>5", "--where and --output belong together"),

@@ -18,16 +18,19 @@ MAX_TOPICS = 100
 _UNSAFE = re.compile(r"[^\w.-]")
 
 
-def own_group(user: str | None, command: str, topics: Sequence[str], options: object) -> str:
+def own_group(
+    user: str | None, command: str, topics: Sequence[str], options: object, more: Sequence[str] = ()
+) -> str:
     """Return a name that is the same whenever a user shows the same of the same topics.
 
     It begins with the user's name, as where groups belong to users.
 
     :param user: name at Kafka; None is the one on this machine.
     :param options: has the ``SELECTION``, as far as the command takes it.
+    :param more: what else makes a difference.
     """
     shown = [str(getattr(options, each, None)) for each in SELECTION]
-    digest = sha256(json.dumps([*topics, *shown]).encode()).hexdigest()[:8]
+    digest = sha256(json.dumps([*topics, *shown, *more]).encode()).hexdigest()[:8]
     names = "-".join(topics)[:MAX_TOPICS]
     return _UNSAFE.sub("_", f"{user or _user_here()}-{command}-{names}-{digest}")
 

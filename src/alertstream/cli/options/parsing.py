@@ -10,6 +10,8 @@ the configuration file::
     interval = 37
     [profiles.rubin]                    # with --profile rubin; has BROKER, too
     broker = "HOST:PORT"
+    [services]                          # notify --to phone
+    phone = "ntfys://ntfy.sh/TOPIC"
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ ROOT_OPTIONS = ("--config", "--profile", "--broker")
 """Options of the program itself that take a value; they may stand after the command, too."""
 GROUPS = (
     *("Arguments", "Options", "Visits", "Filters", "Rights", "Without Kafka", "What to read"),
-    *("What to show", "Files to write", "Topic", "Connection", "Schemas", "Processes"),
-    *("Output", "Watching", "General"),
+    *("What to show", "Whom to tell", "Messages", "Files to write", "Topic", "Connection"),
+    *("Schemas", "Processes", "Output", "Watching", "General"),
 )
 """The headings in a command's help (typer's ``rich_help_panel``), in their order."""
 
@@ -153,12 +155,13 @@ def default_map(
     file = config_file(path)
     read = _read(file, needed=path is not None or profile is not None)
     special = _profile(read.pop("profiles", {}), profile, file)
+    secret = bool(_services(read.pop("services", {}), file)) or "to" in read.get("notify", ())
     configured = special.pop("broker", None)
     if not isinstance(configured, str | None):
         raise UsageError("broker is not a string", where=str(file), todo='write "HOST:PORT"')
     tables = {name: _underscored(each) for name, each in read.items() if isinstance(each, dict)}
     general = {name: each for name, each in read.items() if name not in tables}
-    if any("password" in each for each in (general, special, *tables.values())):
+    if secret or any("password" in each for each in (general, special, *tables.values())):
         warn_if_open(file)
     known = {name: _options_below(command) for name, command in commands.items()}
     shared = set().union(*map(_shared, known.values()))
@@ -209,6 +212,28 @@ def _profile(profiles: Any, name: str | None, file: Path) -> Settings:
         todo = f"write it as [profiles.{name}]; there: {', '.join(profiles) or 'none'}"
         raise UsageError(f"there is no profile {name}", where=str(file), todo=todo)
     return _underscored(profiles[name])
+
+
+def services(path: Path | None) -> dict[str, list[str]]:
+    """Return the URLs of each service in the configuration file, which may not be there.
+
+    :raises UsageError: the file cannot be read, or has something else in their place.
+    """
+    file = config_file(path)
+    return _services(_read(file, needed=path is not None).get("services", {}), file)
+
+
+def _services(given: Any, file: Path) -> dict[str, list[str]]:
+    tables = given if isinstance(given, dict) else {"NAME": None}
+    listed: dict[str, Any] = {
+        name: [urls] if isinstance(urls, str) else urls for name, urls in tables.items()
+    }
+    for name, urls in listed.items():
+        if not isinstance(urls, list) or not all(isinstance(each, str) for each in urls):
+            # What is there is a secret.
+            todo = f'write [services] and below it {name} = "URL", or a list of these'
+            raise UsageError(f"{name} has no URL", where=str(file), todo=todo)
+    return listed
 
 
 def _underscored(settings: Mapping[str, Any]) -> Settings:
@@ -268,4 +293,4 @@ def _require_known(given: Iterable[str], known: Collection[str], file: Path) -> 
 def warn_if_open(file: Path) -> None:
     """Warn the user if others may read a file that has a password in it."""
     if file.stat().st_mode & 0o044:
-        _log.warning(f"warning: others can read the password · {file} · chmod 600 {file}")
+        _log.warning(f"warning: others can read the secrets in it · {file} · chmod 600 {file}")

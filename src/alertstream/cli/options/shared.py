@@ -268,8 +268,8 @@ class ReadingOptions(KafkaOptions):
     )
     from_: str | None = _what_to_read(
         None,
-        "Where to start: earliest (default), latest, a time, or an offset; -100: the "
-        "last 100 offsets of each partition.",
+        "Where to start: earliest (default), latest (notify's), a time, or an offset; -100: "
+        "the last 100 offsets of each partition.",
         "WHERE",
         names=("--from",),
     )
@@ -295,16 +295,22 @@ class ReadingOptions(KafkaOptions):
         return self.group or (default and f"{prefix}{default}")
 
     def subscription(
-        self, *topics: str, group: str | None = None, instance: str | None = None
+        self,
+        *topics: str,
+        group: str | None = None,
+        instance: str | None = None,
+        more: Sequence[str] = (),
     ) -> "Subscription":
         """Return what is read, as ``group`` unless the user has named one.
+
+        :param more: makes a difference to the group ``auto``, besides what is selected.
 
         :raises UsageError: an option is invalid.
         """
         from alertstream.kafka.subscription import Subscription
 
         if self.group == AUTO and group is None:
-            group = own_group(self.username, str(self.context.command.name), topics, self)
+            group = own_group(self.username, str(self.context.command.name), topics, self, more)
         start, end = start_of(self.from_), end_of(self.until)
         return Subscription(topics, self.group_or(group), start, end, self.exit_on_eof, instance)
 

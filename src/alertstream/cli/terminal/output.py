@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +147,7 @@ async def write_lines(lines: Iterable[str], stop: asyncio.Event, *, painted: boo
     :raises DataError: they cannot be written, or nobody takes them within ``SHUTDOWN_TIMEOUT``
         after the stop.
     """
-    from alertstream.system.cancellation import unless
+    from alertstream.system.cancellation import in_thread, unless
 
     end_waiting()
     text = "\n".join([*lines, ""])
@@ -168,7 +168,7 @@ async def write_lines(lines: Iterable[str], stop: asyncio.Event, *, painted: boo
 
     with to_output():
         try:
-            await unless(stop, _in_thread(write))
+            await unless(stop, in_thread(write))
         except TimeoutError:
             raise DataError("nobody reads the output", todo="see what it is piped to") from None
 
@@ -186,27 +186,6 @@ class Output:
         """Write lines, as :func:`write_lines` does."""
         async with self._turn:
             await write_lines(lines, self._stop)
-
-
-async def _in_thread(work: Callable[[], None]) -> None:
-    """Return when ``work`` is done, by a thread that does not keep the process from ending."""
-    import asyncio
-    from concurrent.futures import Future
-
-    done: Future[None] = Future()
-    # From here on it cannot be cancelled, which the thread would not notice.
-    done.set_running_or_notify_cancel()
-
-    def run() -> None:
-        try:
-            work()
-        except Exception as error:
-            done.set_exception(error)
-        else:
-            done.set_result(None)
-
-    threading.Thread(target=run, daemon=True).start()
-    await asyncio.wrap_future(done)
 
 
 def as_json(value: dict[str, Any]) -> str:

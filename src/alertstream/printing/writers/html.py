@@ -14,11 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from alertstream.alert.alert import Alert
 from alertstream.alert.light_curve import BAND_COLOURS, MAX_VALUE, light_curve_paths
 from alertstream.alert.pictures import NAMES, Triplet, png, strip
 from alertstream.alert.surveys import cutout_paths, field_paths
-from alertstream.alert.text import SHOWN, match_lines
+from alertstream.alert.text import SHOWN, links, match_lines
 from alertstream.errors import Notice
 from alertstream.printing.writers import Writer
 from alertstream.printing.writers.plot import AREA, plot
@@ -84,7 +83,7 @@ class HtmlPage(Writer):
             return partial(self._add, "")
         images = base64.b64encode(png(strip(triplet, EDGE, GAP))).decode() if triplet else ""
         described = _described(triplet) if triplet else ""
-        row = self._template.row(alert, _target(alert), images, described, plot(alert))
+        row = self._template.row(alert, links(alert), images, described, plot(alert))
         return partial(self._add, str(row))
 
     def _add(self, row: str) -> None:
@@ -120,13 +119,6 @@ def _described(triplet: Triplet) -> str:
         which = "" if len(unturned) == len(panels) else f"{', '.join(unturned)} "
         absent.append(f"{which}not turned: no WCS")
     return "; ".join(absent)
-
-
-def _target(alert: Alert) -> str:
-    """Return a position as links have it; empty if it is not one."""
-    if not (0 <= alert.ra <= 360 and -90 <= alert.dec <= 90):
-        return ""
-    return f"{alert.ra:.6f}%20{alert.dec:+.6f}".replace("+", "%2B")
 
 
 def _short(value: int | str | None) -> str:

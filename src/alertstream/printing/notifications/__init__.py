@@ -1,0 +1,1 @@
+"""Alerts to somebody: bundled into messages, sent to services, or given to a command."""

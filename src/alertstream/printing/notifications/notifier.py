@@ -1,0 +1,263 @@
+"""A topic to somebody: select, bundle, tell, and only then commit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from typing import Protocol
+
+from alertstream.avro.schemas import Schemas
+from alertstream.errors import Notice, UndecodableError
+from alertstream.filtering.selection import Selection
+from alertstream.kafka.consumer import Consumer
+from alertstream.kafka.messages import Message as KafkaMessage
+from alertstream.kafka.messages import Offsets, next_offsets
+from alertstream.printing.lines import LineFormat
+from alertstream.printing.notifications.bundling import Bundler
+from alertstream.printing.notifications.command import Command
+from alertstream.printing.notifications.message import Composer, Message
+from alertstream.reading.decoder import (
+    AlertDecoder,
+    ReceivedAlert,
+    ReportedOnce,
+    Undecodable,
+    decodable,
+)
+from alertstream.system.cancellation import in_thread, unless
+
+SEND_TIMEOUT = 60.0
+"""Seconds that a service may take for a message."""
+FIRST_PAUSE, MAX_PAUSE = 0.5, 60.0
+"""Seconds before trying again; each pause is twice the one before."""
+PLAIN_AFTER = 4
+"""Times that a message is refused before it is sent without its picture."""
+MAX_TRIES = 5
+"""Times that a command is run for an alert that it does not take."""
+
+Places = dict[tuple[str, int], tuple[int, int]]
+"""Offset and timestamp of a message in each partition of topics."""
+
+
+class Destination(Protocol):
+    """Where messages go."""
+
+    label: str
+
+    def send(self, message: Message) -> str | None:
+        """Send a message, which may take long; return why it was not taken, or None."""
+
+
+class NotifyAccount(Counter[str]):
+    """What became of what was read: told, skipped, undecodable, failed; and how many messages."""
+
+    @property
+    def left(self) -> int:
+        """Alerts that were read and not told."""
+        return self["read"] - sum(
+            self[each] for each in ("told", "skipped", "undecodable", "failed")
+        )
+
+    def as_line(self) -> str:
+        """Return the account for people."""
+        several = "" if self["messages"] == 1 else "s"
+        messages = f" in {self['messages']:,} message{several}" if self["messages"] else ""
+        line = (
+            f"{self['read']:,} read = {self['told']:,} told{messages} + {self['skipped']:,} skipped"
+            f" + {self['undecodable']:,} undecodable"
+        )
+        line += f" + {self['failed']:,} failed" if self["failed"] else ""
+        return line + (f" + {self.left:,} not told, and read again next time" if self.left else "")
+
+
+class Notifier:
+    """Tells of alerts: several together in messages to ``destinations``, or each to a command.
+
+    :param interval: seconds between messages, at least.
+    :param selection: chooses what is told; None is everything.
+    :param notice: called when something is not taken, or cannot be decoded.
+    """
+
+    def __init__(
+        self,
+        schemas: Schemas,
+        composer: Composer,
+        destinations: Sequence[Destination],
+        *,
+        interval: float,
+        selection: Selection | None = None,
+        command: Command | None = None,
+        notice: Notice = lambda text: None,
+    ) -> None:
+        self._composer = composer
+        self._destinations = destinations
+        self._selection = selection
+        self._command = command
+        self._notice = notice
+        self._report = ReportedOnce(notice)
+        paths = None if command else composer.paths()
+        self._decoder = AlertDecoder(schemas, paths, self._say)
+        self._chooser = self._decoder
+        if selection is not None:
+            self._chooser = AlertDecoder(schemas, selection.paths(), self._say)
+        self._bundler = Bundler(interval)
+        self._offsets: Offsets = {}
+        self._done = NotifyAccount()
+        self._since = NotifyAccount()
+        self._last: Places = {}
+        self._told: Places = {}
+
+    def _say(self, text: str) -> None:
+        """Report what one of the decoders says, once: they see the same messages."""
+        self._report(text, text)
+
+    async def run(self, consumer: Consumer, stop: asyncio.Event) -> NotifyAccount:
+        """Tell of what a consumer reads until ``stop`` or the topic's end; return the account.
+
+        The group's offsets move when what they stand for has been taken.
+        """
+        batches = consumer.batches(stop, before_rebalance=self._forget)
+        async for batch in decodable(batches, self._chooser, stop):
+            async with consumer.rebalance_lock:
+                await self._take(batch, stop)
+                if not self._bundler.count or self._bundler.is_due(time.monotonic()):
+                    await self._tell(consumer, stop)
+        async with consumer.rebalance_lock:
+            await self._tell(consumer, stop)
+        return NotifyAccount(self._done + self._since)
+
+    async def _forget(self) -> None:
+        """Leave what is not told to the member that gets its partitions, and reads it again."""
+        self._bundler.clear()
+        self._offsets, self._last = {}, {}
+        self._since = NotifyAccount()
+
+    async def _take(self, batch: Sequence[KafkaMessage], stop: asyncio.Event) -> None:
+        done = 0
+        for message in batch:
+            if stop.is_set() or not await self._take_message(message, stop):
+                break
+            done += 1
+            self._last[message.topic, message.partition] = message.offset, message.timestamp
+        self._offsets |= next_offsets(batch[:done])
+
+    async def _take_message(self, message: KafkaMessage, stop: asyncio.Event) -> bool:
+        """Bundle an alert, or give it to the command; return False if a stop came first."""
+        told = self._told.get((message.topic, message.partition))
+        if told and message.offset <= told[0] and message.timestamp <= told[1]:
+            # The group has not learned of it: it had given up on us while a service was down.
+            return True
+        self._since["read"] += 1
+        alert = self._chosen(message)
+        if alert is None:
+            return True
+        if self._command is None:
+            self._bundler.add(alert)
+            return True
+        try:
+            what = await self._give(self._command, alert, stop)
+        except UndecodableError as error:
+            self._decoder.reject(message, error.what)
+            what = "undecodable"
+        if what is not None:
+            self._since[what] += 1
+        return what is not None
+
+    def _chosen(self, message: KafkaMessage) -> ReceivedAlert | None:
+        """Return an alert that is to be told, and count any other message."""
+        alert = self._chooser.decode(message)
+        if isinstance(alert, Undecodable):
+            self._since["undecodable"] += 1
+            return None
+        if self._selection is None:
+            return alert
+        passes = self._selection.passes(alert)
+        if not passes:
+            self._since["failed" if passes is None else "skipped"] += 1
+            return None
+        if self._command is None and not self._bundler.has_room:
+            return alert
+        whole = self._decoder.decode(message)
+        if isinstance(whole, Undecodable):
+            self._since["undecodable"] += 1
+            return None
+        whole.matches[:] = alert.matches
+        return whole
+
+    async def _give(
+        self, command: Command, alert: ReceivedAlert, stop: asyncio.Event
+    ) -> str | None:
+        """Give an alert to a command; return what it counts as; None if a stop came first.
+
+        :raises UndecodableError: the alert has fields of unexpected types.
+        """
+        line = LineFormat(format="json").alert_line(alert.message, alert)
+        cause = None
+        for attempt in range(MAX_TRIES):
+            if attempt and not await _paused(attempt, stop):
+                return None
+            try:
+                cause = await unless(stop, command.take(line))
+            except TimeoutError:
+                return None
+            if cause is None:
+                return "told"
+        what = f"{command.label} does not take an alert, {MAX_TRIES} times: {cause}"
+        self._report(f"{cause}", f"{what} · {alert.message.position}")
+        return "failed"
+
+    async def _tell(self, consumer: Consumer, stop: asyncio.Event) -> None:
+        """Send what is bundled, if anything, and then move the group's offsets."""
+        if self._bundler.count:
+            bundle = self._bundler.take(time.monotonic())
+            message = await in_thread(partial(self._composer.message, bundle))
+            sent = (self._deliver(each, message, stop) for each in self._destinations)
+            if not all(await asyncio.gather(*sent)):
+                self._offsets, self._last = {}, {}
+                return
+            self._since.update(told=bundle.count, messages=1)
+        offsets, self._offsets = self._offsets, {}
+        self._told |= self._last
+        self._done.update(self._since)
+        self._since = NotifyAccount()
+        await consumer.commit(offsets)
+
+    async def _deliver(
+        self, destination: Destination, message: Message, stop: asyncio.Event
+    ) -> bool:
+        """Send a message until it is taken; return False if that was not before a stop."""
+        before = None
+        for attempt in count():
+            if attempt and not await _paused(attempt, stop):
+                return False
+            if attempt == PLAIN_AFTER:
+                message = replace(message, picture=None)
+            try:
+                sending = asyncio.wait_for(
+                    in_thread(partial(destination.send, message)), SEND_TIMEOUT
+                )
+                cause = await unless(stop, sending)
+            except TimeoutError:
+                cause = "no answer"
+            if cause is None:
+                break
+            if cause != before:
+                again = "" if stop.is_set() else " · trying again until it does"
+                self._notice(f"{destination.label} has not taken a message: {cause}{again}")
+            before = cause
+        if before:
+            self._notice(f"{destination.label} takes messages again")
+        return True
+
+
+async def _paused(attempt: int, stop: asyncio.Event) -> bool:
+    """Wait before trying once more; return False if there is to be a stop instead."""
+    pause = min(FIRST_PAUSE * 2 ** (attempt - 1), MAX_PAUSE)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), pause)
+    return not stop.is_set()
