@@ -84,7 +84,7 @@ def test_a_command_is_one_that_alertstream_takes(name: str, tmp_path: Path, visi
         [script] = parts
         line = script.split("exec alertstream ")[1].replace("\\\n", " ").replace('"', "")
         parts = line.replace("$topic", "Filter007").split()
-    places = {BROKER: "127.0.0.1:1", "/visits": str(visits)}
+    places = {BROKER: "127.0.0.1:1", "/visits": str(visits), "9100": "0"}
     here = [places.get(each, each).replace("/saved", str(tmp_path)) for each in parts]
     # Port 1 refuses: a command line that is wrong never comes as far as to notice.
     tried = run(*here)

@@ -111,8 +111,21 @@ def test_what_selects_pods_finds_them() -> None:
         assert (wanted["key"], wanted["operator"], {*wanted["values"]}) == ("app", "In", apps)
     [endpoint] = metrics["spec"]["podMetricsEndpoints"]
     [allowed] = network["spec"]["ingress"]
-    ports = {each["name"] for each in container("monitor")["ports"]}
-    assert ports == {endpoint["port"]} == {each["port"] for each in allowed["ports"]}
+    assert {endpoint["port"]} == {each["port"] for each in allowed["ports"]}
+    for name in apps:
+        [port] = container(name)["ports"]
+        assert port["name"] == endpoint["port"]
+        assert f"--metrics-port {port['containerPort']}" in " ".join(container(name)["args"])
+
+
+@pytest.mark.parametrize("name", ["filters", "consumers", "monitor"])
+def test_pods_are_probed(name: str) -> None:
+    for probe, path in (("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
+        assert container(name)[probe]["httpGet"] == {"path": path, "port": "metrics"}
+        assert container(name)[probe]["timeoutSeconds"] >= 5
+
+
+def test_budget_is_for_the_filters() -> None:
     budget = named("PodDisruptionBudget", "filters")["spec"]
     assert budget["selector"] == named("Deployment", "filters")["spec"]["selector"]
 
