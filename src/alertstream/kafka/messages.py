@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from operator import attrgetter
+from operator import attrgetter, methodcaller
 from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
@@ -114,7 +114,7 @@ def encode_matches(matches: Sequence[dict[str, Any]]) -> bytes:
             raise ValueError("not a dict of text and numbers")
         try:
             text = _COMPACT.encode(each)
-        except TypeError as error:
+        except (AttributeError, TypeError) as error:
             raise ValueError(str(error)) from error
         room -= len(text.encode()) + len(",")
         if room < 0:
@@ -129,19 +129,9 @@ def _is_match(value: object) -> bool:
     )
 
 
-def _number(value: Any) -> int | float:
-    """Return a number of numpy's as Python's.
-
-    :raises TypeError: it is none.
-    """
-    number = value.tolist() if hasattr(value, "tolist") else None
-    if isinstance(number, int | float):
-        return number
-    raise TypeError(f"{type(value).__name__} is neither text nor a number")
-
-
+# Numbers of numpy's become Python's.
 _COMPACT = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_number
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=methodcaller("item")
 )
 _VALUE = attrgetter("value")
 

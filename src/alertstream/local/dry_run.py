@@ -18,7 +18,8 @@ from alertstream.errors import DataError, Notice, UndecodableError
 from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.engine import FilterEngine
 from alertstream.filtering.pipeline import FilterOptions, alert_decoder
-from alertstream.kafka.messages import Message
+from alertstream.kafka.messages import Copy, Message
+from alertstream.local.passing import Passing
 from alertstream.printing.lines import LineFormat
 from alertstream.reading.decoder import AlertDecoder, Undecodable
 from alertstream.sending.visits.encoders import Encoder, container_encoder, unchanged, wire_encoder
@@ -47,6 +48,7 @@ class Timing:
 class DryRun:
     """What filters did with files.
 
+    :param passing: the shares that pass.
     :param first: the first messages that pass, by the filter's topic.
     :param counts: of each filter and visit, and at the end of each filter and all messages.
     :param setup: of each file's first alert, for which decoding is set up.
@@ -54,6 +56,7 @@ class DryRun:
     :param error: why a file was not read to its end.
     """
 
+    passing: Passing
     first: dict[str, list[Message]]
     counts: list[FilterCounts] = field(default_factory=list)
     setup: Timing = field(default_factory=Timing)
@@ -123,15 +126,17 @@ async def dry_run(
     caps, account = options.caps(), FilterAccount(topics)
     engine = FilterEngine(filters, caps, notice)
     decoder = alert_decoder(filters, schemas, notice, unique=options.unique)
-    found = DryRun({topic: [] for topic in topics})
+    found = DryRun(Passing(topics, schemas), {topic: [] for topic in topics})
     for batch in _batches(files, schemas, found, progress):
         if not await decoder.ready(batch, stop):
             break
-        begin = time.perf_counter()
+        begin, copies, seen = time.perf_counter(), list[Copy](), 0
         for judged in engine.judge(map(decoder.decode, batch)):
             caps.apply(judged.claims)
             decided = engine.decide(judged)
             account.add(decided.counts(), decided.undecodable)
+            copies += decided.copies
+            seen += len(judged.messages)
             for copy in decided.copies:
                 if copy.topic in topics and len(found.first[copy.topic]) < MAX_SHOWN:
                     found.first[copy.topic].append(copy.message)
@@ -142,6 +147,7 @@ async def dry_run(
         timing = found.timing if batch[0].offset else found.setup
         timing.alerts += len(batch)
         timing.seconds += time.perf_counter() - begin
+        found.passing.add(batch[:seen], copies)
         if stop.is_set():
             break
     found.counts = [*account.close_visits(all_of_them=True), *account.totals()]

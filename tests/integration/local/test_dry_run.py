@@ -11,9 +11,19 @@ from typing import Any
 
 import fastavro
 import pytest
+from PIL import Image, ImageColor
 from tests.support import samples
-from tests.support.commands import COMMAND, Finished, clean_environment, run, start, stop, until
+from tests.support.commands import (
+    COMMAND,
+    Finished,
+    clean_environment,
+    run,
+    start,
+    stop,
+    until,
+)
 
+from alertstream.alert.light_curve import BAND_COLOURS
 from alertstream.avro.schemas import package_folder
 
 DATA = package_folder("data")
@@ -167,12 +177,39 @@ def test_dry_run_shows_the_first_that_pass() -> None:
     tried = run("filter", "--dry-run", DATA, "1", "--where", "snr > 1e9", "--cap", 20)
     assert tried.status == 0
     title = tried.lines.index("the first that pass Filter001")
-    assert "Filter001  all visits: 256 seen = 43 passed" in tried.lines[title - 3]
-    assert tried.lines[title - 2].startswith("where  all visits: 256 seen = 0 passed")
+    assert "Filter001  all visits: 256 seen = 43 passed" in tried.lines[title - 7]
+    assert tried.lines[title - 6].startswith("where  all visits: 256 seen = 0 passed")
+    shares = "16.8 % pass: r 12.5 %, i 9.38 %, z 14.1 %, y 31.2 % · of a visit 9.38 % to 31.2 %"
+    assert tried.lines[title - 5] == f"Filter001  {shares}"
+    assert tried.lines[title - 4].startswith("where  0 % pass: r 0 %, ")
+    assert [line.split("  ")[-1] for line in tried.lines[title - 3 : title - 1]] == [
+        "all alerts",
+        "what passes",
+    ]
     assert tried.lines[title + 1].split()[0] == "SOURCE"
     assert len(tried.lines[title + 2 :]) == 3
     assert all(line.split()[2] in "ugrizy" for line in tried.lines[title + 2 :])
     assert "the first that pass where" not in tried.out
+
+
+def test_guard_and_picture(tmp_path: Path) -> None:
+    how = ("1-2", "--cap", 0, "--format", "json")
+    tried = run("filter", "--dry-run", DATA, *how, "--guard", "5%")
+    assert tried.status == 1
+    assert "passes 18.8 % of the alerts, and 1 more filter too many · --guard 5%" in tried.err
+    final = all_visits(tried)["Filter002"]
+    assert (final["share"], final["bands"]["y"]) == (0.1875, {"seen": 64, "passed": 25})
+    picture = ("--guard", 0.2, "--picture", tmp_path / "new" / "a.png")
+    tried = run("filter", "--dry-run", DATA, *how, *picture)
+    assert tried.status == 0, tried.err
+    assert "a.png shows what passes any of the filters" in tried.err
+    with Image.open(tmp_path / "new" / "a.png") as image:
+        colours = {each for _, each in image.convert("RGB").getcolors(1_000_000) or ()}
+    assert {ImageColor.getrgb(BAND_COLOURS[band][0]) for band in "rizy"} <= colours
+    (tmp_path / "file").touch()
+    tried = run("filter", "--dry-run", DATA, "1", "--picture", tmp_path / "file" / "a.png")
+    assert tried.status == 1
+    assert "error: the picture cannot be written (File exists)" in tried.err
 
 
 @pytest.mark.parametrize("version", samples.VERSIONS[::4])

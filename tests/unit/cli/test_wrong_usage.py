@@ -71,6 +71,13 @@ OTHERS = [
     ("filter --dry-run . 1 --format csv", "'csv' is not one of 'text', 'json'"),
     ("filter --dry-run . h:1 t 1", "takes no BROKER and TOPIC · h:1"),
     ("filter h:1 t 1 --dry-run .", "takes no BROKER and TOPIC · h:1"),
+    ("filter h:1 alerts 1 --guard 5%", "--guard belongs to --dry-run"),
+    ("filter h:1 alerts 1 --picture a.png", "--picture belongs to --dry-run"),
+    *(
+        (f"filter --dry-run . 1 --guard {each}", f"{each} is not a valid --guard · give a share")
+        for each in ("500%", "abc", "1", "-5%", "nan", "5%%", "1e-3")
+    ),
+    ("filter --dry-run . 1 --picture a.gif", "is a PNG file · a.gif · name it FILE.png"),
     ("filter --dry-run . 1 --list", "exclude each other"),
     ("filter --list 1", "--list and --new take no FILTER · 1"),
     ("filter --new A B", "--list and --new take no FILTER · B"),

@@ -13,6 +13,7 @@ import typer
 
 from alertstream.cli.commands.filter_without_kafka import (
     list_filters,
+    parse_guard,
     try_filters,
     write_template,
 )
@@ -102,6 +103,12 @@ class Filter(
     dry_run: Path | None = _without_kafka(
         None, "Try filters on a container file, or a folder of them, and write nothing.", "PATH"
     )
+    guard: str | None = _without_kafka(
+        None, "With --dry-run: exit 1 if more than this passes, as in 5% or 0.05.", "SHARE"
+    )
+    picture: Path | None = _without_kafka(
+        None, "With --dry-run: draw where on the sky what passes is, and how bright.", "FILE.png"
+    )
     new: str | None = _without_kafka(None, "Write a template for a filter of this name.", "CLASS")
 
     def run(self) -> int:
@@ -110,6 +117,9 @@ class Filter(
             raise UsageError("--list, --dry-run and --new exclude each other", todo="give one")
         if (self.list_ or self.new is not None) and (names := self._names()):
             raise UsageError("--list and --new take no FILTER", where=names[0], todo="omit it")
+        for name, given in (("--guard", self.guard), ("--picture", self.picture)):
+            if given is not None and self.dry_run is None:
+                raise UsageError(f"{name} belongs to --dry-run", todo="give both, or neither")
         if self.list_:
             list_filters(self.filters or (), json=self.format == "json")
             return DONE
@@ -181,9 +191,12 @@ class Filter(
     def _try(self, path: Path) -> int:
         from alertstream.filtering.pipeline import FilterOptions
 
+        guard = None if self.guard is None else parse_guard(self.guard)
         filters, schemas = self._chosen(self._names(), self.output or "where"), self.known_schemas()
-        wanted = FilterOptions(filters, self._cap, unique=self.unique)
-        return try_filters(path, wanted, schemas, self._visit_lines, json=self.format == "json")
+        wanted, json = FilterOptions(filters, self._cap, unique=self.unique), self.format == "json"
+        return try_filters(
+            path, wanted, schemas, self._visit_lines, json=json, guard=guard, picture=self.picture
+        )
 
     def _filter(self) -> int:
         """Filter a topic, in this process, which may be a worker, or with workers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +17,13 @@ from alertstream.cli.terminal.output import (
     write_error,
     write_line,
 )
+from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
     from alertstream.avro.schemas import Schemas
     from alertstream.filtering.account import FilterCounts
     from alertstream.filtering.pipeline import FilterOptions
+    from alertstream.local.passing import Passing
 
 NO_FIELDS = "decodes whole alerts: it is many times faster with fields, which names what it needs"
 """What is said of a filter that does not declare what it needs."""
@@ -59,6 +62,18 @@ def write_template(name: str) -> None:
     notice(f"now: pytest {path}, and: alertstream filter --dry-run ALERTS.avro --filters {path}")
 
 
+def parse_guard(text: str) -> float:
+    """Return the share that ``5%`` or ``0.05`` stands for.
+
+    :raises UsageError: it is none, or may be meant either way, as 1.
+    """
+    number = re.fullmatch(r"(\d+\.?\d*|\.\d+)(%?)", text)
+    share = float(number[1]) / (100 if number[2] else 1) if number else 2
+    if not number or share > 1 or (share == 1 and not number[2]):
+        raise UsageError(f"{text} is not a valid --guard", todo="give a share such as 5% or 0.05")
+    return share
+
+
 def try_filters(
     path: Path,
     wanted: FilterOptions,
@@ -66,20 +81,27 @@ def try_filters(
     lines: Callable[[Iterable[FilterCounts]], Iterable[str]],
     *,
     json: bool,
+    guard: float | None,
+    picture: Path | None,
 ) -> int:
-    """Show what filters do with the alerts of files, and how long it takes.
+    """Show what filters do with the alerts of files, which share passes, and how long it takes.
 
     :param lines: yields those of the account.
-    :raises UsageError: no schema has a field that a filter declares.
-    :raises DataError: a file is not a container file.
+    :param guard: the share of the alerts above which it fails.
+    :param picture: the file that gets a picture of what passes.
+    :raises UsageError: no schema has a field that a filter declares, or nothing draws a picture.
+    :raises DataError: a file is not a container file, or the picture cannot be written.
     """
     from alertstream.cli.event_loop import run
     from alertstream.cli.terminal.look import look
     from alertstream.cli.terminal.progress import share_progress
     from alertstream.local.dry_run import dry_run, schemas_of
+    from alertstream.local.passing import alarm
     from alertstream.printing.lines import LineFormat
     from alertstream.sending.visits.schedule import files_of, visits_in
+    from alertstream.system.files import write_whole, writing
 
+    draw = _drawing(picture) if picture else None
     files = files_of(visits_in([path]))
     require_declared(wanted.filters, schemas, schemas_of(files))
     with share_progress("trying filters") as progress:
@@ -88,8 +110,16 @@ def try_filters(
                 files, wanted, schemas, stop=stop, notice=notice, progress=progress
             )
         )
-    for line in lines(found.counts):
+    passing, counts = found.passing, found.counts
+    told = (as_json(passing.as_json(each)) for each in counts) if json else lines(counts)
+    for line in (*told, *(() if json else passing.lines(counts))):
         write_line(line)
+    if picture and draw:
+        title = (
+            f"what passes {wanted.topics[0] if len(wanted.topics) == 1 else 'any of the filters'}"
+        )
+        with writing(picture, what="the picture", option="--picture"):
+            notice(f"{write_whole(picture, draw(passing, title))} shows {title}")
     if not json:
         shown = LineFormat(look=look())
         for topic, first in found.first_lines(schemas, shown).items():
@@ -103,4 +133,17 @@ def try_filters(
     if found.error:
         write_error(found.error)
         return FAILED
+    if guard is not None and (why := alarm(found.counts, guard)):
+        write_error(f"{why} · --guard {100 * guard:g}% · change the filter, or raise the guard")
+        return FAILED
     return UNDECODABLE if found.incomplete else DONE
+
+
+def _drawing(path: Path) -> Callable[[Passing, str], bytes]:
+    """Return what draws a picture for a file: it is known before the work is done."""
+    if path.suffix.lower() != ".png":
+        todo = "name it FILE.png"
+        raise UsageError("a picture of what passes is a PNG file", where=str(path), todo=todo)
+    from alertstream.local.chart import chart
+
+    return chart
