@@ -14,7 +14,7 @@ from pathlib import Path
 
 from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.schemas import Schema, Schemas, version_id
-from alertstream.errors import DataError, Notice, UndecodableError
+from alertstream.errors import DataError, Notice, UndecodableError, printable
 from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.engine import FilterEngine
 from alertstream.filtering.pipeline import FilterOptions, alert_decoder
@@ -88,7 +88,7 @@ class DryRun:
                     raise UndecodableError(alert.cause)
                 return lines.alert_line(message, alert)
             except UndecodableError as error:
-                return f"{message.position}  {error.what}"
+                return f"{printable(message.position)}  {error.what}"
 
         return {topic: [*map(line, messages)] for topic, messages in self.first.items()}
 

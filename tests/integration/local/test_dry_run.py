@@ -22,6 +22,7 @@ from tests.support.commands import (
     stop,
     until,
 )
+from tests.support.terminal import in_a_terminal
 
 from alertstream.alert.light_curve import BAND_COLOURS
 from alertstream.avro.schemas import package_folder
@@ -190,6 +191,8 @@ def test_dry_run_shows_the_first_that_pass() -> None:
     assert len(tried.lines[title + 2 :]) == 3
     assert all(line.split()[2] in "ugrizy" for line in tried.lines[title + 2 :])
     assert "the first that pass where" not in tried.out
+    coloured = in_a_terminal("filter", "--dry-run", DATA, "1").out
+    assert "\x1b[38;2;" in coloured and "\N{REPLACEMENT CHARACTER}" not in coloured
 
 
 def test_guard_and_picture(tmp_path: Path) -> None:

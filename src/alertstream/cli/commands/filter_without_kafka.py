@@ -16,6 +16,7 @@ from alertstream.cli.terminal.output import (
     notice,
     write_error,
     write_line,
+    write_lines,
 )
 from alertstream.errors import UsageError
 
@@ -93,7 +94,7 @@ def try_filters(
     :raises DataError: a file is not a container file, or the picture cannot be written.
     """
     from alertstream.cli.event_loop import run
-    from alertstream.cli.terminal.look import look
+    from alertstream.cli.terminal.look import look, picture_drawing
     from alertstream.cli.terminal.progress import share_progress
     from alertstream.local.dry_run import dry_run, schemas_of
     from alertstream.local.passing import alarm
@@ -118,14 +119,16 @@ def try_filters(
         title = (
             f"what passes {wanted.topics[0] if len(wanted.topics) == 1 else 'any of the filters'}"
         )
+        png = draw(passing, title)
         with writing(picture, what="the picture", option="--picture"):
-            notice(f"{write_whole(picture, draw(passing, title))} shows {title}")
+            notice(f"{write_whole(picture, png)} shows {title}")
     if not json:
         shown = LineFormat(look=look())
+        painted = [show(png)] if picture and draw and (show := picture_drawing()) else []
         for topic, first in found.first_lines(schemas, shown).items():
             if first:
-                heading = ["", f"the first that pass {topic}", *shown.heading()]
-                write_line("\n".join([*heading, *first]))
+                painted += ["", f"the first that pass {topic}", *shown.heading(), *first]
+        run(lambda stop: write_lines(painted, stop, painted=True))
     notice(found.time_line)
     for each in wanted.filters:
         if each.fields is None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
@@ -89,6 +90,18 @@ def cutout_drawing() -> Callable[[Triplet], str]:
             return f"{titles}\n{_rendered(console, blocks)}"
 
     return draw
+
+
+def picture_drawing() -> Callable[[bytes], str] | None:
+    """Return what draws a PNG file in the terminal; None where it has no graphics."""
+    console = Console(file=sys.stdout, highlight=False)
+    if sys.stdout.isatty() and sys.stdin.isatty() and console.color_system is not None:
+        with suppress(ImportError):
+            from textual_image.renderable import HalfcellImage, Image, UnicodeImage
+
+            if Image not in (HalfcellImage, UnicodeImage):
+                return lambda png: _rendered(console, Image(io.BytesIO(png), MAX_WIDTH, "auto"))
+    return None
 
 
 @contextmanager
