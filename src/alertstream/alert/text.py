@@ -25,6 +25,7 @@ SPARKLINE_WIDTH = 20
 
 MAX_MATCH_LINES, MAX_MATCH_TEXT = 5, 200
 """What an alert matched that is shown, and characters of each."""
+MAX_SEPARATION = 180 * 3600
 
 _GAP, _INDENT = "  ", "  "
 _MIN_RANGE = 0.1
@@ -108,8 +109,9 @@ def match_lines(matches: Sequence[Mapping[str, Any]]) -> list[str]:
         rest = dict(each)
         named = [rest.pop(name, None) for name in ("target", "in")]
         parts = [" in ".join(str(name) for name in named if name is not None)]
-        if isinstance(separation := rest.pop("separation", None), int | float):
-            parts.append(f"{separation:.3g} arcsec")
+        separation = rest.get("separation")
+        if isinstance(separation, int | float) and 0 <= separation <= MAX_SEPARATION:
+            parts.append(f"{rest.pop('separation'):.2f} arcsec")
         parts += (f"{name} {value}" for name, value in rest.items())
         lines.append(printable(", ".join(part for part in parts if part), MAX_MATCH_TEXT))
     if len(matches) > MAX_MATCH_LINES:

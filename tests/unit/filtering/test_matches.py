@@ -177,6 +177,8 @@ def test_as_text() -> None:
         "region.fits",
         "score 0.9, kind SN\N{REPLACEMENT CHARACTER}[2J",
     ]
+    huge = [{"separation": value} for value in (10**400, -1, math.nan, 2260)]
+    assert match_lines(huge)[1:] == ["separation -1", "separation nan", "2260.00 arcsec"]
     odd: list[dict[str, Any]] = [
         {},
         {"in": None, "target": 5},
