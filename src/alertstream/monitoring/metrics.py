@@ -125,7 +125,7 @@ class _Collector:
             family = kinds[metric.kind](f"{PREFIX}{name}", metric.text, labels=metric.labels)
             for labels, value in values.items():
                 if isinstance(value, Histogram):
-                    bounds = [f"{each:g}" for each in BOUNDS] + ["+Inf"]
+                    bounds = [*map(str, BOUNDS), "+Inf"]
                     buckets = [*zip(bounds, accumulate(value.counts), strict=True)]
                     family.add_metric(labels, buckets, value.sum)
                 else:

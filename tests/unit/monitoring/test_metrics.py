@@ -66,8 +66,8 @@ def test_text() -> None:
         'alertstream_alerts_total{topic="busy"} 7.0',
         'alertstream_lag{partition="3",topic="busy"} 5.0',
         f"alertstream_latency_seconds_bucket{labels % '0.25'} 1.0",
-        f"alertstream_latency_seconds_bucket{labels % '60'} 2.0",
-        f"alertstream_latency_seconds_bucket{labels % '3600'} 3.0",
+        f"alertstream_latency_seconds_bucket{labels % '60.0'} 2.0",
+        f"alertstream_latency_seconds_bucket{labels % '3600.0'} 3.0",
         f"alertstream_latency_seconds_bucket{labels % '+Inf'} 4.0",
         'alertstream_latency_seconds_count{clock="kafka",topic="busy"} 4.0',
     } <= told
