@@ -31,11 +31,12 @@ from alertstream.kafka.topics import TopicLayout
 from alertstream.local.broker.cluster import BrokerOptions, local_broker
 from alertstream.local.broker.java import fetch_jars, find_java
 from alertstream.local.simulate.files import SimulateOptions, simulate
-from bench import decode, end_to_end, latency
+from bench import decode, end_to_end, latency, sky
 from bench.check import check_filtered, check_sent
 from bench.contest import CUTOUT_SIZE, Contender, ours, rounds, show
 
-PARTS = ("send", "filter", "end-to-end", "history", "decode", "latency")
+WITHOUT_KAFKA = ("decode", "sky")
+PARTS = ("send", "filter", "end-to-end", "history", "latency", *WITHOUT_KAFKA)
 HISTORIES = (0, 345)
 
 
@@ -102,6 +103,13 @@ async def histories(broker: str, folder: Path, alerts: int, count: int) -> list[
 async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run the requested parts; return all figures."""
     figures: dict[str, Any] = {"alerts": options.alerts, "rounds": options.rounds}
+    for part in WITHOUT_KAFKA:
+        if part in options.parts:
+            print(f"measuring {part}", file=sys.stderr)
+            figures[part] = decode.measure() if part == "decode" else sky.measure(folder / part)
+    with_kafka = [part for part in options.parts if part not in WITHOUT_KAFKA]
+    if not with_kafka:
+        return figures
     simulation = SimulateOptions(
         folder, 1, options.alerts, history=(0, 24), cutout_size=CUTOUT_SIZE
     )
@@ -112,7 +120,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         connection = Connection(broker.bootstrap)
         names = ["send-ours", "send-raw", "send-original", "send-java", "visit", "bench-original"]
         await make_topics(connection, names, TopicLayout())
-        for part in options.parts:
+        for part in with_kafka:
             print(f"measuring {part}", file=sys.stderr)
             if part == "send":
                 contenders = senders(broker.bootstrap, path, options.alerts)
@@ -124,9 +132,6 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 continue
             elif part == "latency":
                 figures[part] = await latency.measure(connection, folder / "steady", options.only)
-                continue
-            elif part == "decode":
-                figures[part] = decode.measure()
                 continue
             else:
                 found = await histories(broker.bootstrap, folder, options.alerts, options.rounds)
