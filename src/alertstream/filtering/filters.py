@@ -207,6 +207,10 @@ def is_topic_name(name: str) -> bool:
 
 
 def _code_failed(error: BaseException, where: str | None = None) -> FilterError:
+    if isinstance(error, AlertStreamError):
+        # Such as a table of targets that is missing.
+        places = [each for each in (error.where, where) if each]
+        return FilterError(error.what, where=" in ".join(places) or None, todo=error.todo)
     what = f"the filter's code raised {error_line(error)}"
     return FilterError(what, where=where, todo="fix it and rerun")
 

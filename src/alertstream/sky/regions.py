@@ -63,7 +63,7 @@ class Moc(Region):
 
     def at(self, ra: float, dec: float) -> Match | None:
         """Return that a position is in it, or None."""
-        found = self._file.content().find(ra, dec)
+        found = self._file.content.find(ra, dec)
         return None if found < 0 else {"in": self._file.name}
 
 
@@ -94,7 +94,7 @@ class SkyMap(Region):
 
     def at(self, ra: float, dec: float) -> Match | None:
         """Return the probability of the least area that has a position, or None."""
-        cells = self._file.content()
+        cells = self._file.content
         found = cells.find(ra, dec)
         if found < 0:
             return None

@@ -1,4 +1,4 @@
-"""A file that is looked at again: when it has changed, a thread reads it while alerts go on."""
+"""A file that a thread looks at: when it has changed, it is read again while alerts go on."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import os
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from alertstream.errors import AlertStreamError, UsageError
+from alertstream.errors import AlertStreamError, UsageError, info
 
 LOOK_INTERVAL = 1.0
 """Seconds between two looks at a file. It has to be the same in two of them to be read."""
 
+MAX_SHOWN = 100
+"""Characters of a library's error that are shown."""
+
 Content = TypeVar("Content")
-_State = tuple[int, ...] | None
 _log = logging.getLogger("alertstream")
 
 
@@ -37,9 +40,8 @@ def readable(path: Path, what: str) -> Iterator[None]:
         raise
     except BaseException as error:
         # A panic of a library in Rust is no Exception.
-        cause = (
-            (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-        )
+        text = str(error).strip() or type(error).__name__
+        cause = (isinstance(error, OSError) and error.strerror) or text.splitlines()[0][:MAX_SHOWN]
         raise UsageError(
             f"cannot be read: {cause}", where=str(path), todo=f"give {what}"
         ) from error
@@ -63,45 +65,44 @@ class WatchedFile(Generic[Content]):
         if not self._path.is_file():
             raise UsageError("there is no such file", where=str(path), todo="give another path")
         self._state = self._seen = self._look()
-        with readable(self._path, what):
-            self._content = read(self._path)
-        self._next_look = time.monotonic() + LOOK_INTERVAL
-        self._reading: threading.Thread | None = None
+        self.content = self._read_now()
+        """What it holds. It is another object when it was read again."""
+        # The thread ends with this object.
+        threading.Thread(target=_watch, args=(weakref.ref(self),), daemon=True).start()
 
-    def content(self) -> Content:
-        """Return what it holds. This costs next to nothing, and never waits."""
-        now = time.monotonic()
-        if now > self._next_look:
-            self._next_look = now + LOOK_INTERVAL
-            self._read_if_changed()
-        return self._content
+    def _read_now(self) -> Content:
+        with readable(self._path, self._what):
+            return self._read(self._path)
 
-    def _look(self) -> _State:
+    def _look(self) -> tuple[int, ...] | None:
         try:
             found = self._path.stat()
         except OSError:
             return None
         return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
 
-    def _read_if_changed(self) -> None:
+    def look_again(self) -> None:
+        """Read it if it has changed, and is the same as at the last look."""
         seen, self._seen = self._seen, self._look()
-        if self._reading is not None and self._reading.is_alive():
+        if self._seen == self._state or self._seen != seen:
             return
-        if self._seen != self._state and self._seen == seen:
-            self._state = seen
-            self._reading = threading.Thread(target=self._read_again, daemon=True)
-            self._reading.start()
-
-    def _read_again(self) -> None:
+        self._state = seen
         try:
-            if self._state is None:
+            if seen is None:
                 raise UsageError("the file is gone", where=str(self._path))
-            with readable(self._path, self._what):
-                content = self._read(self._path)
+            content = self._read_now()
         except AlertStreamError as error:
             _log.warning("%s; what was read of it before stays in use", error)
         else:
             # One that was written meanwhile is read once more.
-            if self._look() == self._state:
-                self._content = content
-                _log.warning("%s has changed, and was read again", self.name)
+            if self._look() == seen:
+                self.content = content
+                _log.warning(info(f"{self.name} has changed, and was read again"))
+
+
+def _watch(reference: weakref.ref[WatchedFile[Any]]) -> None:
+    time.sleep(LOOK_INTERVAL)
+    while (file := reference()) is not None:
+        file.look_again()
+        del file
+        time.sleep(LOOK_INTERVAL)

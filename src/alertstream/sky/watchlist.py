@@ -56,11 +56,11 @@ class Watchlist(Region):
     @property
     def size(self) -> int:
         """How many targets there are."""
-        return self._file.content().index.size
+        return self._file.content.index.size
 
     def at(self, ra: float, dec: float) -> Match | None:
         """Return the nearest target whose radius has a position, or None."""
-        targets = self._file.content()
+        targets = self._file.content
         found = targets.index.nearest(ra, dec)
         if found is None:
             return None

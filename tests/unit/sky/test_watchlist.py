@@ -240,7 +240,7 @@ def test_what_is_no_radius_or_file(tmp_path: Path) -> None:
 
 @pytest.fixture
 def looking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watched_file, "LOOK_INTERVAL", 0.0)
+    monkeypatch.setattr(watched_file, "LOOK_INTERVAL", 0.001)
 
 
 def until(holds: Callable[[], object]) -> None:
@@ -254,25 +254,32 @@ def until(holds: Callable[[], object]) -> None:
 def test_a_file_that_changes_is_read_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tmp_path / "targets.csv"
-    path.write_text("ra,dec\n1,2\n")
+    path, other = tmp_path / "targets.csv", tmp_path / "new"
+
+    def write(text: str) -> None:
+        other.write_text(text)
+        other.replace(path)
+
+    write("ra,dec\n1,2\n")
     targets = Watchlist(path, "2 arcsec")
     assert alert_at(1, 2) in targets
     with caplog.at_level(logging.WARNING, "alertstream"):
-        path.write_text("ra,dec\n1,2\n3,4\n")
+        write("ra,dec\n1,2\n3,4\n")
         until(lambda: alert_at(3, 4) in targets)
-        until(lambda: caplog.messages == ["targets.csv has changed, and was read again"])
+        until(lambda: caplog.messages)
+        assert caplog.messages == ["targets.csv has changed, and was read again"]
         # What cannot be read leaves what was there.
-        for written, told in (("ra,dec\n5,6\n7", "cannot be read"), (None, "the file is gone")):
+        for change, told in (
+            (lambda: write("ra,dec\n5,6\n7"), "cannot be read"),
+            (path.unlink, "the file is gone"),
+        ):
             caplog.clear()
-            path.unlink() if written is None else path.write_text(written)
-            until(lambda: alert_at(3, 4) in targets and caplog.messages)
+            change()
+            until(lambda: caplog.messages)
             assert told in caplog.messages[0]
             assert caplog.messages[0].endswith("what was read of it before stays in use")
-        caplog.clear()
-        other = tmp_path / "new"
-        other.write_text("ra,dec\n9,9\n9,8\n")
-        other.replace(path)
+            assert alert_at(3, 4) in targets
+        write("ra,dec\n9,9\n9,8\n")
         until(lambda: alert_at(9, 9) in targets)
         assert alert_at(3, 4) not in targets
         assert targets.size == 2
