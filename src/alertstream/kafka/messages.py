@@ -80,6 +80,8 @@ class Message(NamedTuple):
     def matches(self) -> list[dict[str, Any]]:
         """What it matched by the filters that have passed it; what is not valid is left out."""
         content = next((content for name, content in self.headers if name == MATCH), None) or b""
+        if not content:
+            return []
         try:
             found = json.loads(content) if len(content) <= MAX_MATCH else None
         except (ValueError, RecursionError):
