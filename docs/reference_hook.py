@@ -40,7 +40,7 @@ def _rights() -> Iterator[str]:
         commands = ", ".join(f"`{command}`" for command in each.commands.split())
         operations = ", ".join(operation.capitalize() for operation in each.operations)
         about = ", ".join(["optional"] * each.optional + [each.purpose] * bool(each.purpose))
-        name = each.name.replace("CAPS", "GROUP-visit-caps")
+        name = each.name.replace("CAPS", "GROUP-visit-caps").replace("AUTO", "USER-notify-*")
         resource = f"{each.kind.replace('-', ' ')} `{name}`"
         yield f"| {commands} | `{each.kafka}` | {operations} | {resource} | {about} |"
 

@@ -38,7 +38,7 @@ class Need(NamedTuple):
 NEEDS = (
     Need("send", SOURCE, ("create",), "topic", "TOPIC", "where it does not exist yet"),
     Need("send", SOURCE, ("write",), "topic", "TOPIC"),
-    Need("filter print monitor load doctor", SOURCE, ("read",), "topic", "TOPIC"),
+    Need("filter print notify monitor load doctor", SOURCE, ("read",), "topic", "TOPIC"),
     Need("filter", TARGET, ("read",), "group", "GROUP"),
     Need("filter", TARGET, ("write",), "transactional-id", "GROUP*", "for exactly-once"),
     Need("filter", TARGET, ("create", "write"), "topic", "OUTPUT"),
@@ -49,6 +49,7 @@ NEEDS = (
         "stands for the topic in the group",
     ),
     Need("print", SOURCE, ("read",), "group", "GROUP", WITH_GROUP, True),
+    Need("notify", SOURCE, ("read",), "group", "AUTO", "its own, if --group names none"),
     Need("monitor", TARGET, ("describe",), "group", "*", "for the lag of groups", True),
     Need("doctor", TARGET, ("describe",), "group", "GROUP", WITH_GROUP, True),
 )
@@ -78,6 +79,8 @@ class Use:
     :param outputs: the filters' topics; with ``*`` at its end, all whose names begin so.
     :param source: the address of the Kafka that is read.
     :param to: that of the Kafka that is written to, if it is another one.
+    :param auto: what names of groups begin with that follow from what is read; None: ``group`` is
+        the one that all commands are given.
     """
 
     topic: str
@@ -87,12 +90,15 @@ class Use:
     to: str | None = None
     user: str = "NAME"
     to_user: str = "NAME"
+    auto: str | None = None
 
     def rights(self) -> Iterator[Right]:
         """Yield the rights, by command."""
         for command in dict.fromkeys(each for need in NEEDS for each in need.commands.split()):
             for need in NEEDS:
-                if command in need.commands.split() and (self.to or need.kafka != ELSEWHERE):
+                here = self.to or need.kafka != ELSEWHERE
+                here = here and (self.auto is None or need.purpose != WITH_GROUP)
+                if here and command in need.commands.split():
                     names = self.outputs if need.name == "OUTPUT" else [self._name(need.name)]
                     yield from (self._right(command, need, name) for name in names)
 
@@ -114,6 +120,8 @@ class Use:
         )
 
     def _name(self, name: str) -> str:
+        if name == "AUTO":
+            return self.group if self.auto is None else f"{self.auto}notify-*"
         if name == "CAPS":
             return caps_topic(self.group)
         if name.startswith("TOPIC") and is_pattern(self.topic):

@@ -24,6 +24,7 @@ COMMANDS = {
     "send": ("send", "{topic}", "--interval", 0, "--limit", 1),
     "filter": ("filter", "{topic}", *HOW, "--output", "{output}"),
     "print --group": ("print", "{topic}", "--exit-on-eof", "--group", "{group}"),
+    "notify": ("notify", "{topic}", "--exec", "true", "--exit-on-eof", "--group", "{group}"),
     "monitor": ("monitor", "{topic}", "--exit-on-eof", "--format", "json"),
     "load": ("load", "{topic}", "--exit-on-eof", "--subscribers", 1),
     "doctor": ("doctor", "{topic}"),

@@ -94,6 +94,8 @@ OTHERS = [
     ("send", "Missing argument 'BROKER'"),
     ("simulate out --alerts 0", "--alerts must be"),
     ("broker --port 99999", "99999 is not a valid --port"),
+    ("doctor h:1 --acls", "--acls needs TOPIC"),
+    ("doctor h:1 alerts --output x", "--output needs --acls"),
     ("doctor h:x", "'h:x' is not HOST:PORT"),
     ("doctor h:1 --format html", "not one of 'text', 'json'"),
     ("demo --nope", "No such option: --nope"),

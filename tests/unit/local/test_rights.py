@@ -49,6 +49,14 @@ def test_a_pattern_becomes_what_its_names_begin_with() -> None:
     assert everything == {("READ", "TOPIC", "*", "LITERAL", "b:1", "User:NAME")}
 
 
+def test_a_group_that_nobody_names_begins_with_the_user() -> None:
+    unnamed = Use("alerts", "filter-alerts", ["Own"], "b:1", user="ada", auto="ada-")
+    told = listed("notify", unnamed)
+    assert ("READ", "GROUP", "ada-notify-", "PREFIXED", "b:1", "User:ada") in told
+    kinds = {each.resource for each in unnamed.rights() if each.command in ("print", "doctor")}
+    assert kinds == {"TOPIC"}
+
+
 def test_lines_are_for_a_shell() -> None:
     use = Use("alerts", "a b'c", ["Own", "Other"], "b:1")
     lines = [*as_commands(use.rights())]
@@ -57,7 +65,7 @@ def test_lines_are_for_a_shell() -> None:
     [both] = [each for each in lines if "--topic Own" in each]
     assert "--operation Create --operation Write --topic Own --topic Other" in both
     assert [each for each in lines if each.startswith("#")] == [
-        *("# send", "# filter", "# print", "# monitor", "# load", "# doctor"),
+        *("# send", "# filter", "# print", "# notify", "# monitor", "# load", "# doctor"),
     ]
     assert any(each.endswith("# optional, for the lag of groups") for each in lines)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from alertstream.cli.options.own_group import AUTO
 from alertstream.cli.options.schemas import SchemaOptions
 from alertstream.cli.options.shared import (
     FormatOptions,
@@ -77,25 +78,26 @@ class Doctor(ReadingOptions, TargetOptions, SchemaOptions, FormatOptions):
     def _rights(self) -> Iterator[str]:
         """Yield the rights of each command, as lines."""
         from alertstream.filtering.filters import group_name
-        from alertstream.local.rights import WITH_GROUP, Use, as_commands
+        from alertstream.local.rights import Use, as_commands
 
-        if not self.acls or self.topic is None:
+        if not self.acls or not self.topic:
             option, needed = ("--acls", "TOPIC") if self.acls else ("--output", "--acls")
             raise UsageError(f"{option} needs {needed}", todo="add it")
-        to = self.target() or self.connection()
+        to, prefix, user = self.target(), self.group_prefix, self.username or "NAME"
+        own = prefix + f"{user}-".removeprefix(prefix)
         use = Use(
             topic=self.topic,
             group=self.group_or(group_name(self.topic)) or "",
             outputs=self.output or ["Filter*"],
             source=self.broker,
-            to=to.bootstrap if self.to else None,
-            user=self.username or "NAME",
-            to_user=to.username or "NAME",
+            to=to.bootstrap if to else None,
+            user=user,
+            to_user=(to and to.username) or "NAME",
+            auto=own if self.group in (None, AUTO) else None,
         )
-        rights = [each for each in use.rights() if self.group or each.purpose != WITH_GROUP]
         if self.format == "json":
-            return (as_json(asdict(each)) for each in rights)
-        return as_commands(rights)
+            return (as_json(asdict(each)) for each in use.rights())
+        return as_commands(use.rights())
 
 
 def _filter_command() -> str:
