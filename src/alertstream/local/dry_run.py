@@ -31,36 +31,21 @@ BATCH = 16
 
 
 @dataclass
-class Timing:
-    """How many seconds it took to decode and filter alerts."""
-
-    alerts: int = 0
-    seconds: float = 0.0
-
-    @property
-    def line(self) -> str:
-        """How long an alert took, for people."""
-        each = self.seconds / max(self.alerts, 1)
-        return f"{each * 1e6:,.0f} µs per alert"
-
-
-@dataclass
 class DryRun:
     """What filters did with files.
 
     :param passing: the shares that pass.
     :param first: the first messages that pass, by the filter's topic.
     :param counts: of each filter and visit, and at the end of each filter and all messages.
-    :param setup: of each file's first alert, for which decoding is set up.
-    :param timing: of all other alerts.
+    :param timed: alerts that took ``seconds``: all but each file's first, which sets up decoding.
     :param error: why a file was not read to its end.
     """
 
     passing: Passing
     first: dict[str, list[Message]]
     counts: list[FilterCounts] = field(default_factory=list)
-    setup: Timing = field(default_factory=Timing)
-    timing: Timing = field(default_factory=Timing)
+    timed: int = 0
+    seconds: float = 0.0
     error: DataError | None = None
 
     @property
@@ -71,11 +56,10 @@ class DryRun:
     @property
     def time_line(self) -> str:
         """How long decoding an alert and running all filters took."""
-        if self.timing.alerts:
-            return f"{self.timing.line} to decode it and run all filters"
-        if self.setup.alerts:
-            return f"{self.setup.line}, mostly to set up decoding, as they are so few"
-        return "no alerts"
+        if not self.timed:
+            return "too few alerts to say how long one takes"
+        each = self.seconds / self.timed * 1e6
+        return f"{each:,.0f} µs per alert to decode it and run all filters"
 
     def first_lines(self, schemas: Schemas, lines: LineFormat) -> dict[str, list[str]]:
         """Return the first alerts that pass as lines, by the filter's topic."""
@@ -144,9 +128,9 @@ async def dry_run(
             await asyncio.sleep(0)
             if stop.is_set():
                 break
-        timing = found.timing if batch[0].offset else found.setup
-        timing.alerts += len(batch)
-        timing.seconds += time.perf_counter() - begin
+        if batch[0].offset:
+            found.timed += len(batch)
+            found.seconds += time.perf_counter() - begin
         found.passing.add(batch[:seen], copies)
         if stop.is_set():
             break
