@@ -156,6 +156,27 @@ def test_a_template_of_the_users(tmp_path: Path) -> None:
     assert told == Message("2 of alerts", "2 alerts in alerts:\n\n7 5.0 g -\n\n7 - - -")
 
 
+def test_the_template_of_the_documentation(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs/commands/notify.md").read_text(encoding="utf-8")
+    (source,) = (each for each in page.split("```") if each.startswith("text\n{{"))
+    file = tmp_path / "mine.txt"
+    file.write_text(source.removeprefix("text\n"))
+    told = Composer("alerts", file, pictures=False)
+    one = alert(snr=60.0, reliability=0.987, band="r")
+    assert told.message(Bundle([one], 1)).text.startswith("7 in r: - !\nreliability 0.99, https:")
+    assert "\nreliability -, https:" in told.message(Bundle([alert()], 1)).text
+
+
+def test_what_an_alert_lacks_is_never_greater_or_less_and_is_shown_as_such(tmp_path: Path) -> None:
+    file = tmp_path / "mine.txt"
+    file.write_text(
+        "{{ alert.no.x > 5 }} {{ 5 > alert.no }} {{ '%.1f'|format(alert.no) }} "
+        "{{ 2 * alert.no - 1 }} {{ alert.no|round(2) }} {{ alert.no|abs }}"
+    )
+    told = Composer("alerts", file, pictures=False).message(Bundle([alert()], 1))
+    assert told.text == "False False nan - - -"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +72,8 @@ class Composer:
         self._pictures = pictures
         self._report = ReportedOnce(notice)
         own = Path(__file__).with_name("alert.txt").read_text(encoding="utf-8")
-        self._own = _Template(own, "alert.txt"), _Template(TITLE, "title")
-        self._text, self._title = self._own
+        self._own = {"text": _Template(own, "alert.txt"), "title": _Template(TITLE, "title")}
+        self._templates = dict(self._own)
         self._decodes_all = template is not None or title is not None
         if template is not None:
             try:
@@ -82,11 +83,11 @@ class Composer:
                 raise UsageError(
                     f"the template cannot be read: {why}", where=f"{template}"
                 ) from error
-            self._text = _Template(source, str(template))
+            self._templates["text"] = _Template(source, str(template))
         if title is not None:
-            self._title = _Template(title, "--title")
+            self._templates["title"] = _Template(title, "--title")
         empty = ReceivedAlert({}, KafkaMessage(topic, 0, 0, 0, None, None))
-        for each in (self._text, self._title):
+        for each in self._templates.values():
             try:
                 each.render(_described(empty, topic, 1))
             except _Failed as error:
@@ -102,23 +103,19 @@ class Composer:
 
     def message(self, bundle: Bundle) -> Message:
         """Return the message that tells of alerts."""
-        texts = [self._alert_text(each, bundle.count) for each in bundle.listed]
+        texts = [self._rendered("text", each, bundle.count) for each in bundle.listed]
         more = bundle.count - len(texts)
         if bundle.count > 1:
             first = f", the first {len(texts)}" if more else ""
             texts.insert(0, f"{bundle.count:,} alerts in {self._topic}{first}:")
         if more:
             texts.append(f"and {more:,} more")
-        title = self._rendered(1, bundle.listed[0], bundle.count)
-        line = " ".join(title.split())
-        return Message(line, "\n\n".join(texts), self._picture(bundle.listed))
+        title = " ".join(self._rendered("title", bundle.listed[0], bundle.count).split())
+        return Message(title, "\n\n".join(texts), self._picture(bundle.listed))
 
-    def _alert_text(self, alert: ReceivedAlert, count: int) -> str:
-        return self._rendered(0, alert, count).strip()
-
-    def _rendered(self, which: int, alert: ReceivedAlert, count: int) -> str:
-        """Return a template of ``(text, title)`` filled in; what cannot be is not, and is told."""
-        template = (self._text, self._title)[which]
+    def _rendered(self, which: str, alert: ReceivedAlert, count: int) -> str:
+        """Return a template filled in, or where that fails our own."""
+        template = self._templates[which]
         try:
             with types_expected():
                 described = _described(alert, self._topic, count)
@@ -149,6 +146,25 @@ class Composer:
         return png(below_each_other(drawn)) if drawn else None
 
 
+class _Missing(ChainableUndefined):
+    """What an alert lacks: never greater or less, and what is calculated with it is missing."""
+
+    def _itself(self, *_: object) -> Any:
+        return self
+
+    def _no(self, _: object) -> Any:
+        return False
+
+    def _nan(self) -> Any:
+        return math.nan
+
+    # jinja2 raises an error in all of them.
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _itself
+    __truediv__ = __rtruediv__ = __neg__ = __abs__ = __round__ = _itself
+    __lt__ = __le__ = __gt__ = __ge__ = _no
+    __float__ = _nan
+
+
 class _Failed(Exception):
     """A template cannot be filled in: why, and in which line."""
 
@@ -158,9 +174,8 @@ class _Template:
         """Compile a template; :raises UsageError: it is not valid."""
         self._where = where
         environment = ImmutableSandboxedEnvironment(
-            undefined=ChainableUndefined, finalize=_shown, trim_blocks=True, lstrip_blocks=True
+            undefined=_Missing, finalize=_shown, trim_blocks=True, lstrip_blocks=True
         )
-        environment.filters["printable"] = printable
         try:
             unknown = meta.find_undeclared_variables(environment.parse(source)) - {*_VARIABLES}
             self._template = environment.from_string(source)
@@ -178,7 +193,7 @@ class _Template:
     def render(self, variables: dict[str, Any]) -> str:
         """Fill it in; :raises _Failed: its own code failed."""
         try:
-            return str(self._template.render(variables))
+            return str(self._template.render(variables)).strip()
         except Exception as error:
             frames = extract_tb(error.__traceback__)
             line = [each.lineno for each in frames if each.filename == _NAME]
@@ -187,7 +202,7 @@ class _Template:
 
 def _shown(value: Any) -> str:
     """Return a value as it stands in a message: it commands nothing."""
-    if value is None or isinstance(value, ChainableUndefined) or value != value:
+    if value is None or isinstance(value, _Missing) or value != value:
         return "-"
     return "\n".join(map(printable, str(value).split("\n")))
 
