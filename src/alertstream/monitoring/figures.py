@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from alertstream.filtering.pipeline import FilterPipeline
     from alertstream.kafka.consumer import Consumer
     from alertstream.monitoring.watch import Watch
+    from alertstream.printing.notifications.notifier import Notifier
     from alertstream.printing.printer import Printer
     from alertstream.reading.histogram import Histogram
     from alertstream.sending.delivery import SendAccount
@@ -54,6 +55,16 @@ def print_figures(printer: Printer, consumer: Consumer) -> Figures:
         "passed": {("print",): account.printed},
         "rejected": {("print",): account.skipped},
         "failed": {("print",): account.failed},
+    }
+
+
+def notify_figures(notifier: Notifier, consumer: Consumer) -> Figures:
+    """Return what ``notify`` has read and told."""
+    account = notifier.account
+    return reading_figures(consumer, notifier.undecodable, {}) | {
+        "passed": {("notify",): account["told"]},
+        "rejected": {("notify",): account["skipped"]},
+        "failed": {("notify",): account["failed"]},
     }
 
 

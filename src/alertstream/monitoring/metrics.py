@@ -120,7 +120,8 @@ class _Collector:
             "gauge": core.GaugeMetricFamily,
             "histogram": core.HistogramMetricFamily,
         }
-        for name, values in bounded(self.figures).items():
+        there = {name: values for name, values in self.figures.items() if values}
+        for name, values in bounded(there).items():
             metric = METRICS[name]
             family = kinds[metric.kind](f"{PREFIX}{name}", metric.text, labels=metric.labels)
             for labels, value in values.items():

@@ -56,9 +56,11 @@ def test_what_each_command_serves_while_it_runs(kafka: str, topic: str, visits: 
     raw_kafka.write(kafka, topic, [b"garbage"])
     port = ("--metrics-port", 0)
     how = ("-g", f"f-{topic}", "--workers", 2, "--log-format", "json")
+    earliest = ("--from", "earliest", *port)
     processes = {
         "filter": start("filter", kafka, topic, "1", *how, *port),
         "print": start("print", kafka, topic, "-g", f"p-{topic}", *port, out=Path("/dev/null")),
+        "notify": start("notify", kafka, topic, "--exec", "dd of=/dev/null status=none", *earliest),
     }
     try:
         urls = {name: url_of(each) for name, each in processes.items()}
@@ -93,7 +95,7 @@ def test_what_each_command_serves_while_it_runs(kafka: str, topic: str, visits: 
     finally:
         ended = {name: stop(each) for name, each in processes.items()}
     assert {name: each.status for name, each in ended.items()} == {
-        **dict.fromkeys(("filter", "print", "monitor"), 3),
+        **dict.fromkeys(("filter", "print", "notify", "monitor"), 3),
         "send": 1,
     }
     # A worker has written it.

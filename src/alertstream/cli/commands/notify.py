@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alertstream.cli.options.metrics import MetricsOptions
 from alertstream.cli.options.own_group import AUTO
 from alertstream.cli.options.parsing import services
 from alertstream.cli.options.schemas import DecodingOptions
@@ -14,7 +16,7 @@ from alertstream.cli.options.selection import SelectionOptions
 from alertstream.cli.options.shared import ReadingOptions, option_group, topic_argument
 from alertstream.cli.options.times import start_of
 from alertstream.cli.terminal.output import DONE, UNDECODABLE, notice, write_line
-from alertstream.errors import UsageError
+from alertstream.errors import UsageError, info
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,7 +32,7 @@ SECONDS = {"s": 1, "sec": 1, "min": 60, "h": 3600, "hour": 3600, "day": 86400}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Notify(ReadingOptions, DecodingOptions, SelectionOptions):
+class Notify(ReadingOptions, DecodingOptions, SelectionOptions, MetricsOptions):
     """Tell people of a topic's alerts, or of what filters pass.
 
     Example: alertstream notify localhost:9092 alerts --preview --from -5 --exit-on-eof
@@ -72,6 +74,7 @@ class Notify(ReadingOptions, DecodingOptions, SelectionOptions):
         from alertstream.cli.event_loop import run
         from alertstream.cli.terminal.progress import reading_progress
         from alertstream.kafka.consumer import subscribe
+        from alertstream.monitoring.figures import notify_figures
         from alertstream.printing.notifications.command import Command
         from alertstream.printing.notifications.message import Composer
         from alertstream.printing.notifications.notifier import Notifier
@@ -100,15 +103,20 @@ class Notify(ReadingOptions, DecodingOptions, SelectionOptions):
         async def main(stop: asyncio.Event) -> NotifyAccount:
             await named.notice_start(connection, subscription)
             with reading_progress() as progress:
-                async with subscribe(
-                    connection, subscription, stop=stop, notice=notice, progress=progress
-                ) as consumer:
+                async with (
+                    self.serving() as served,
+                    subscribe(
+                        connection, subscription, stop=stop, notice=notice, progress=progress
+                    ) as consumer,
+                ):
+                    served.figures = partial(notify_figures, notifier, consumer)
+                    served.unready = consumer.unready
                     return await notifier.run(consumer, stop)
 
         account = run(main)
         if not account["read"]:
             self.notice_nothing()
-        notice(account.as_line())
+        notice(info(account.as_line()))
         return UNDECODABLE if account["undecodable"] or account["failed"] else DONE
 
     def interval(self) -> float:

@@ -129,7 +129,19 @@ class Notifier:
                     await self._tell(consumer, stop)
         async with consumer.rebalance_lock:
             await self._tell(consumer, stop)
+        return self.account
+
+    @property
+    def account(self) -> NotifyAccount:
+        """What has become of what was read."""
         return NotifyAccount(self._done + self._since)
+
+    @property
+    def undecodable(self) -> Counter[str]:
+        """Messages that cannot be decoded, by topic."""
+        chooser, decoder = self._chooser, self._decoder
+        more = decoder.undecodable if decoder is not chooser else {}
+        return chooser.undecodable + Counter(more)
 
     async def _forget(self) -> None:
         """Leave what is not told to the member that gets its partitions, and reads it again."""
