@@ -289,9 +289,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def unready(self) -> str:
         """Return why nothing can be read; empty if all is well, though others have all there is."""
-        if not self.connected:
-            return "no connection to Kafka"
-        return "" if self._consumer.is_settled else "partitions are being assigned"
+        return self._consumer.unready(self.connected)
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Let the batch that is being worked on be finished before its partitions go elsewhere."""

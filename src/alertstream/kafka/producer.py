@@ -103,7 +103,7 @@ class Producer:
 
     def unready(self) -> str:
         """Return why nothing is written; empty if all is well."""
-        return "" if self.connected else "no connection to Kafka"
+        return self._client.unready(self.connected)
 
     @property
     def is_connected(self) -> bool:

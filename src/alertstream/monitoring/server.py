@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from alertstream.errors import UsageError, info
@@ -56,16 +57,19 @@ class Served:
 class _Server:
     def __init__(self, served: Served) -> None:
         self._served = served
-        self._clients = 0
+        self._clients: deque[asyncio.StreamWriter] = deque()
         self._metrics = b""
         self._until = 0.0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer a client, unless there are too many."""
-        self._clients += 1
+        """Answer a client; where there are too many, who has waited for longest is dropped.
+
+        Probes ask at once, and are answered at once.
+        """
+        self._clients.append(writer)
+        if len(self._clients) > MAX_CLIENTS:
+            self._clients.popleft().transport.abort()
         try:
-            if self._clients > MAX_CLIENTS:
-                return
             async with asyncio.timeout(REQUEST_TIMEOUT):
                 head = await reader.readuntil(b"\r\n\r\n")
                 # All of it is on its way when this returns, or the client is too slow.
@@ -78,7 +82,8 @@ class _Server:
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         finally:
-            self._clients -= 1
+            with suppress(ValueError):
+                self._clients.remove(writer)
             writer.transport.abort()
 
     async def _answer(self, head: bytes) -> bytes:

@@ -24,6 +24,8 @@ from alertstream.kafka._aiokafka.offset_requests import ConsumerGroupMetadata
 from alertstream.system.cancellation import LOST_TIMEOUT, SHUTDOWN_TIMEOUT
 
 _CLIENT_SETTINGS = frozenset(signature(AIOKafkaClient).parameters)
+MAX_SILENCE = 10.0
+"""Seconds in which a broker answers, if there is nothing wrong with it."""
 _OURS = {Fetcher: KafkaFetcher, GroupCoordinator: KafkaCoordinator}
 
 
@@ -39,6 +41,16 @@ class _Connected:
     def is_connected(self) -> bool:
         """Whether there is a connection to any broker."""
         return self._client.is_connected
+
+    def unready(self, connected: bool) -> str:
+        """Return why it does not work; empty if it does.
+
+        :param connected: whether there has been a connection lately.
+        """
+        if not connected:
+            return "no connection to Kafka"
+        silence = self._client.silence
+        return f"Kafka has not answered for {silence:.0f} s" if silence > MAX_SILENCE else ""
 
     def grace(self) -> float:
         """Return how many seconds are left to what is under way when all is to end."""
@@ -150,6 +162,11 @@ class KafkaConsumer(_Connected, AIOKafkaConsumer):  # type: ignore[misc]
         """Whether partitions are assigned, be it none, and no rebalance is under way."""
         state = self._subscription
         return self.assignment_key is not None and not state.reassignment_in_progress
+
+    def unready(self, connected: bool) -> str:
+        """Return why nothing can be read; empty if it can."""
+        moving = "" if self.is_settled else "partitions are being assigned"
+        return super().unready(connected) or moving
 
     def ends(self) -> dict[TopicPartition, int]:
         """Return where partitions ended when they were fetched last, as far as they were."""

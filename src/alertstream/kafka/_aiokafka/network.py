@@ -75,6 +75,15 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
         """Whether there is a connection to any broker."""
         return any(connection.connected() for connection in self._conns.values())
 
+    @property
+    def silence(self) -> float:
+        """Seconds for which no broker has answered, though one was asked."""
+        there = self._conns.values()
+        if not any(each._requests for each in there):
+            return 0.0
+        last: float = max(each._last_action for each in there)
+        return time.monotonic() - last
+
     async def bootstrap(self) -> None:
         """Learn from one of the bootstrap servers which brokers there are.
 
