@@ -4,10 +4,15 @@ COPY pyproject.toml README.md LICENSE ./
 COPY src src
 COPY data data
 COPY schemas schemas
-# [metrics] is for `--metrics-port`; without [broker] no Java comes along. The folder goes
-# into the image below as it is, so this stage's pip fills it from outside and leaves no pip there.
+# All that a command may need but [broker], which brings a Java. For the deployments of `deploy`,
+# `--build-arg EXTRAS=metrics` is enough, and makes the image smaller.
+ARG EXTRAS=images,metrics,notify,parquet,simulate,sky
+# What `alertstream --version` says: git, which knows it, is not there.
+ARG VERSION=
+# The folder goes into the image below as it is, so this stage's pip fills it from outside and leaves
+# no pip there.
 RUN python -m venv --without-pip /opt/alertstream \
-    && pip --python /opt/alertstream/bin/python install --no-cache-dir '.[metrics]'
+    && SETUPTOOLS_SCM_PRETEND_VERSION=$VERSION pip --python /opt/alertstream/bin/python install --no-cache-dir ".[$EXTRAS]"
 
 FROM python:3.13-slim
 COPY --from=build /opt/alertstream /opt/alertstream

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
-from tests.support.deploy.stack import DEPLOY
+from deploy.rehearsal.stack import DEPLOY
 
 FOLDER = DEPLOY / "kubernetes"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from tests.support.deploy import stack
+from deploy.rehearsal import stack
+from deploy.rehearsal.stack import mirror_settings
 from tests.support.deploy.kubernetes import (
     COMMANDS,
     container,
@@ -13,7 +14,6 @@ from tests.support.deploy.kubernetes import (
     pod,
     resources,
 )
-from tests.support.deploy.stack import mirror_settings
 
 from alertstream.filtering.filters import group_name
 from alertstream.local.broker.node import server_properties

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.deploy import stack
+from deploy.rehearsal import stack
 
 
 def test_variables_of_a_stack() -> None:

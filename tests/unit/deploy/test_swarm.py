@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.support.deploy import stack
-from tests.support.deploy.machine import HUBS
-from tests.support.deploy.stack import MIRROR, MIRROR_JARS, mirror_settings
+from deploy.rehearsal import stack
+from deploy.rehearsal.stack import MIRROR, MIRROR_JARS, mirror_settings
 
 from alertstream.local.broker.java import kafka_version
 from alertstream.local.broker.node import server_properties
@@ -19,6 +18,7 @@ from alertstream.local.broker.security import SecureListeners
 PARTNER = {"PARTNER_BROKERS": "kafka.partner.example:9092"}
 STACK = stack.services(stack.SWARM / "stack.yaml", {})
 MIRRORING = stack.services(stack.SWARM / "mirror.yaml", PARTNER)
+HUBS = ("kafka1", "kafka2", "kafka3")
 FILES = ("stack.yaml", "mirror.yaml")
 
 SECRET = re.compile(r"\$\{directory:/run/secrets:([\w-]+)\}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tests.support.deploy.arrivals import Account, Arrival, Arrivals, Row
+from deploy.rehearsal.account import Account, Arrival, Arrivals, Row
 
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.messages import ORIGIN

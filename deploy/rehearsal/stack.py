@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-DEPLOY = Path(__file__).parents[3] / "deploy"
+DEPLOY = Path(__file__).parents[1]
 SWARM = DEPLOY / "swarm"
 MIRROR = DEPLOY / "mirror"
 MIRROR_JARS = MIRROR / "connect-mirror.lock.toml"
