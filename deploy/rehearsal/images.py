@@ -16,6 +16,7 @@ from pathlib import Path
 
 from deploy.rehearsal.podman import ROOT, podman, run, say
 
+import alertstream
 from alertstream.local.broker.java import JAR_LOCK, fetch_jars, find_java, kafka_version
 
 PYTHON = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[0]
@@ -83,7 +84,8 @@ def make_alertstream() -> None:
             for key in ("cert", "find-links")
             if Path(path := settings.get(key, "")).is_absolute()
         ]
-        build(ROOT, "alertstream", *(part for each in volumes for part in ("-v", f"{each}:ro")))
+        version = f"--build-arg=VERSION={alertstream.__version__}"
+        build(ROOT, "alertstream", version, *(f"--volume={each}:ro" for each in volumes))
 
 
 def build(context: Path, name: str, *options: str) -> None:

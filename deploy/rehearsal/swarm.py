@@ -35,7 +35,16 @@ import yaml
 from deploy.rehearsal.account import Account, Arrivals, Row, alerts_in
 from deploy.rehearsal.hosts import Hosts, options
 from deploy.rehearsal.images import KAFKA
-from deploy.rehearsal.podman import ROOT, arguments, inspected, podman, rehearse, run, say
+from deploy.rehearsal.podman import (
+    ROOT,
+    arguments,
+    inspected,
+    podman,
+    rehearse,
+    run,
+    say,
+    until_healthy,
+)
 from deploy.rehearsal.stack import MIRROR, SWARM, services
 from rich.console import Console
 from rich.table import Table
@@ -228,7 +237,9 @@ class Rehearsal:
         async with self.account.central.counting(), self.account.partner.counting():
             names = await asyncio.to_thread(self._start)
             await until(lambda: MIRRORING in log("mirror1"), "the mirror copies", START_LIMIT)
-            await until(lambda: seen_by_monitor() is not None, "the monitor answers", START_LIMIT)
+            for name in names:
+                await asyncio.to_thread(until_healthy, name)
+            say(f"{len(names)} containers are healthy")
             how = ("--interval", str(plan.interval), "--no-align", "--format", "json")
             sender = swarm.start("sender", "sender", 1, *how)
             await self._sent(sender, 2)
@@ -257,7 +268,10 @@ class Rehearsal:
             begin = time.monotonic()
             await asyncio.to_thread(podman, "stop", *names)
             say(f"{len(names)} containers ended in {time.monotonic() - begin:.0f} s")
-        self.account.acknowledged = sum(each["acknowledged"] for each in visits_sent(sender))
+        visits = visits_sent(sender)
+        longest = max(each["seconds"] for each in visits)
+        say(f"the longest visit took {longest:.0f} s to be acknowledged")
+        self.account.acknowledged = sum(each["acknowledged"] for each in visits)
         well = sum(inspected(each)["State"]["ExitCode"] == 0 for each in names)
         return [
             *self.account.rows(),

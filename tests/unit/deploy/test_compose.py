@@ -104,10 +104,10 @@ def test_image_is_built_from_all_that_the_package_needs() -> None:
 
 def test_image_has_all_extras_that_users_need_but_no_java_and_a_python_that_will_do() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    [extras] = [value.partition("=")[2] for name, value in instructions() if name == "ARG"]
+    arguments = dict(value.split("=") for name, value in instructions() if name == "ARG")
     all_extras = project["optional-dependencies"].keys()
     # [fits] comes with [images], and [broker] has the Java.
-    assert {*extras.split(",")} == all_extras - DEVELOPERS - {"broker", "fits"}
+    assert {*arguments["EXTRAS"].split(",")} == all_extras - DEVELOPERS - {"broker", "fits"}
     bases = {value.split()[0] for name, value in instructions() if name == "FROM"}
     [version] = {re.fullmatch(r"python:(\d+)\.(\d+)-slim", base).groups() for base in bases}
     oldest = project["requires-python"].removeprefix(">=").split(".")
@@ -180,6 +180,24 @@ def test_a_command_waits_for_a_healthy_kafka_and_is_not_root(service: str) -> No
     assert SERVICES[service]["depends_on"] == {"kafka": {"condition": "service_healthy"}}
     assert default(SERVICES[service]["user"]) == last("USER")
     assert SERVICES[service]["build"] == "."
+
+
+@pytest.mark.parametrize("service", COMMANDS)
+def test_a_command_is_asked_whether_it_is_ready_and_can_write_nowhere(service: str) -> None:
+    port = SERVICES[service]["environment"]["ALERTSTREAM_METRICS_PORT"]
+    assert f"http://127.0.0.1:{port}/readyz" in SERVICES[service]["healthcheck"]["test"][-1]
+    assert SERVICES[service]["read_only"] is True
+    assert SERVICES[service]["cap_drop"] == ["ALL"]
+
+
+def test_every_line_of_the_page_is_typed_in_the_rehearsal() -> None:
+    page = (ROOT / "docs/containers.md").read_text(encoding="utf-8").replace("\\\n    ", "")
+    script = (ROOT / "deploy/rehearsal/compose.py").read_text(encoding="utf-8")
+    typed = re.sub(r"""['"]\n\s+['"]""", "", script)
+    lines = re.findall(r"^(?:\S+=\S+ )?(docker compose [^#\n]*)", page, re.MULTILINE)
+    assert len(lines) > 10
+    missing = [line for line in map(str.strip, lines) if line not in typed]
+    assert missing == ["docker compose build send", "docker compose logs -f filter monitor"]
 
 
 def test_folders_of_the_user_are_there_before_and_data_is_only_read() -> None:

@@ -127,6 +127,12 @@ def test_secrets_are_made_by_hand_and_none_is_forgotten(file: str) -> None:
     assert all(each == {"external": True} for each in whole(file)["secrets"].values())
 
 
+@pytest.mark.parametrize("service", ["sender", "filters", "consumers", "monitor"])
+def test_a_command_is_asked_whether_it_is_alive(service: str) -> None:
+    port = STACK[service]["environment"]["ALERTSTREAM_METRICS_PORT"]
+    assert f"http://127.0.0.1:{port}/healthz" in STACK[service]["healthcheck"]["test"][-1]
+
+
 def test_nothing_is_open_to_other_machines() -> None:
     for service in (*STACK.values(), *MIRRORING.values()):
         assert "ports" not in service

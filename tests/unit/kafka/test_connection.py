@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 from aiokafka.protocol.admin import SaslAuthenticateResponse_v1
 from aiokafka.protocol.produce import ProduceRequest_v7
 
-from alertstream.kafka._aiokafka.connection import KafkaConnection, encode_produce_request
+from alertstream.kafka._aiokafka.connection import (
+    SILENCE_TIMEOUT,
+    KafkaConnection,
+    encode_produce_request,
+)
 
 
 @pytest.mark.parametrize("transactional_id", [None, "a group"])
@@ -67,7 +72,9 @@ async def answer_sasl(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     writer.close()
 
 
-def test_credentials_are_not_logged() -> None:
+def logged_in(look: Callable[[KafkaConnection], object]) -> None:
+    """Log in, look, and close."""
+
     async def main() -> None:
         server = await asyncio.start_server(answer_sasl, "127.0.0.1", 0)
         connection = KafkaConnection(
@@ -80,12 +87,30 @@ def test_credentials_are_not_logged() -> None:
         )
         async with asyncio.timeout(10):
             await connection.connect()
+            look(connection)
             await connection.close()
         server.close()
         await server.wait_closed()
 
+    asyncio.run(main())
+
+
+def test_credentials_are_not_logged() -> None:
     with logged() as lines:
-        asyncio.run(main())
+        logged_in(lambda connection: None)
     assert any("_HiddenRequest_v1(...)" in line for line in lines)
     assert any("_HiddenResponse_v1(...)" in line for line in lines)
     assert "s3cret" not in "".join(lines)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux has it")
+def test_a_machine_that_has_gone_is_given_up_by_the_system() -> None:
+    """`deploy.rehearsal.swarm` cuts one off."""
+
+    def look(connection: KafkaConnection) -> None:
+        peer = connection._writer.get_extra_info("socket")
+        milliseconds = peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        assert milliseconds == SILENCE_TIMEOUT * 1000
+        assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+    logged_in(look)

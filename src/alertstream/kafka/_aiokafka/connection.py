@@ -8,6 +8,7 @@ request to the socket as they are; all other requests are left to aiokafka.
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -28,12 +29,31 @@ from aiokafka.util import wait_for
 
 T = TypeVar("T")
 
+SILENCE_TIMEOUT = 15.0
+"""Seconds after which a connection is broken on which the other machine acknowledges nothing."""
+
 _TEXT = String("utf-8")
 _PARTITION = struct.Struct(">ii")
 
 
 class KafkaConnection(AIOKafkaConnection):  # type: ignore[misc]
     """A connection to one broker."""
+
+    async def connect(self) -> Any:
+        """Connect, so that a machine that has gone without a word is soon noticed.
+
+        aiokafka would wait for its answer, 40 s, though others have long taken its place. A broker
+        that is slow or stopped is waited for all the same: its machine acknowledges what it gets.
+        """
+        connected = await super().connect()
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # on Linux
+            peer = connected[1].get_extra_info("socket")
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, int(SILENCE_TIMEOUT / 2))
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+            milliseconds = int(SILENCE_TIMEOUT * 1000)
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        return connected
 
     def send(self, request: Any, expect_response: bool = True) -> Any:
         """Send a request; return what waits for its response.
