@@ -262,7 +262,7 @@ def staying(clone: Clone) -> None:
 
 def coming_back(clone: Clone) -> None:
     def there() -> int:
-        ended = clone.sh("docker compose run --rm print 'alerts' --exit-on-eof --every 1000")
+        ended = clone.sh("docker compose run --rm print alerts --exit-on-eof --format json")
         return number(r"(\d+) read", ended)
 
     before = there()
