@@ -6,7 +6,7 @@ COPY data data
 COPY schemas schemas
 # All that a command may need but [broker], which brings a Java. For the deployments of `deploy`,
 # `--build-arg EXTRAS=metrics` is enough, and makes the image smaller.
-ARG EXTRAS=images,metrics,notify,parquet,simulate,sky
+ARG EXTRAS=images,metrics,notify,parquet,plot,simulate,sky
 # What `alertstream --version` says: git, which knows it, is not there.
 ARG VERSION=
 # The folder goes into the image below as it is, so this stage's pip fills it from outside and leaves

@@ -122,7 +122,8 @@ OPTIONS = {
     # Systemd asks, where it is there; here the rehearsal does.
     "healthcheck": lambda check: [f"--health-cmd={json.dumps(check['test'])}"],
     "init": lambda wanted: ["--init"] * wanted,
-    "read_only": lambda wanted: ["--read-only"] * wanted,
+    # Secrets are put below /run.
+    "read_only": lambda wanted: ["--read-only", "--tmpfs=/run"] * wanted,
     "secrets": lambda secrets: (
         f"--secret={each['source']},type=mount,uid={each['uid']},mode={each['mode']:04o}"
         for each in secrets
