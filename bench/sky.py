@@ -1,12 +1,16 @@
-"""The cost of where on the sky: loading targets, an alert's position, and the engine's rate."""
+"""The cost of where on the sky: loading targets, an alert's position, and the engine's rate.
+
+``python -m bench.sky 10000000`` loads as many targets, and nothing else.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from statistics import median
@@ -59,11 +63,8 @@ print(json.dumps({"seconds": seconds, "kept": memory("VmRSS") - before,
 def measure(folder: Path) -> dict[str, Any]:
     """Print and return seconds and MB of loading, µs of a position, and rates of the engine."""
     folder.mkdir(parents=True, exist_ok=True)
-    tables = _targets(folder)
-    figures: dict[str, Any] = {"load": {each.name: _loaded(each) for each in tables}}
-    print(f"\nsky: {TARGETS:,} targets\n{'':16} {'seconds':>8} {'MB':>6} {'at most':>8}")
-    for name, each in figures["load"].items():
-        print(f"{name:16} {each['seconds']:8.1f} {each['kept']:6.0f} {each['peak']:8.0f}")
+    tables = _targets(folder, TARGETS)
+    figures: dict[str, Any] = {"load": _loads(tables, TARGETS)}
     alerts = _alerts()
     ra, dec = (alerts[0]["diaSource"][name] for name in ("ra", "dec"))
     there, elsewhere = _sky_map(folder, ra, dec), _sky_map(folder, ra + 180, -dec)
@@ -91,14 +92,22 @@ def measure(folder: Path) -> dict[str, Any]:
     return figures
 
 
+def _loads(tables: Sequence[Path], targets: int) -> dict[str, Any]:
+    found = {each.name: _loaded(each) for each in tables}
+    print(f"\nsky: {targets:,} targets\n{'':16} {'seconds':>8} {'MB':>6} {'at most':>8}")
+    for name, each in found.items():
+        print(f"{name:16} {each['seconds']:8.1f} {each['kept']:6.0f} {each['peak']:8.0f}")
+    return found
+
+
 def _random_positions(count: int) -> tuple[Any, Any]:
     random = np.random.default_rng(1)
     return random.uniform(0, 360, count), np.degrees(np.arcsin(random.uniform(-1, 1, count)))
 
 
-def _targets(folder: Path) -> list[Path]:
-    ra, dec = _random_positions(TARGETS)
-    names = [f"target {number:07}" for number in range(TARGETS)]
+def _targets(folder: Path, count: int) -> list[Path]:
+    ra, dec = _random_positions(count)
+    names = [f"target {number:07}" for number in range(count)]
     table = pyarrow.table({"name": names, "ra": ra, "dec": dec})
     pyarrow.parquet.write_table(table, folder / "targets.parquet")
     pyarrow.csv.write_csv(table, folder / "targets.csv")
@@ -193,3 +202,8 @@ def _work(expression: str, schemas: Schemas, messages: list[Message]) -> Callabl
             engine.decide(judged)
 
     return work
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        _loads(_targets(Path(folder), int(sys.argv[1])), int(sys.argv[1]))

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import typer
 
-from alertstream.cli.commands import schema
 from alertstream.cli.commands.broker import Broker
 from alertstream.cli.commands.demo import Demo
 from alertstream.cli.commands.doctor import Doctor
@@ -23,7 +22,8 @@ from alertstream.cli.commands.monitor import Monitor
 from alertstream.cli.commands.notify import Notify
 from alertstream.cli.commands.print import Print
 from alertstream.cli.commands.send import Send
-from alertstream.cli.commands.simulate import Simulate
+from alertstream.cli.commands.without_kafka import schema, watchlist
+from alertstream.cli.commands.without_kafka.simulate import Simulate
 from alertstream.cli.options import completion
 from alertstream.cli.options.log_format import log_as
 from alertstream.cli.options.parsing import (
@@ -61,10 +61,13 @@ app = typer.Typer(
 )
 schema_app = typer.Typer(rich_markup_mode=None, help="Show, compare and register alert schemas.")
 app.add_typer(schema_app, name="schema")
+watchlist_app = typer.Typer(rich_markup_mode=None, help="Make a watchlist of tables of targets.")
+app.add_typer(watchlist_app, name="watchlist")
 for each in (Send, Filter, Print, Notify, Monitor, Load, Broker, Simulate, Doctor, Demo):
     app.command(each.__name__.lower(), cls=Command)(each)
 for below in (schema.List, schema.Show, schema.Register, schema.Diff, schema.Check):
     schema_app.command(below.__name__.lower(), cls=Command)(below)
+watchlist_app.command("build", cls=Command)(watchlist.Build)
 
 _options = option_group("Options")
 

@@ -57,12 +57,14 @@ class Targets:
     :param dec: ICRS, deg.
     :param names: names or ids, a pyarrow array; None: the table has none.
     :param radii: deg, NaN where a row has none; None: the table has none.
+    :param dropped: rows that were left out, as they have no position.
     """
 
     ra: Numbers
     dec: Numbers
     names: Any
     radii: Numbers | None
+    dropped: int = 0
 
     def radii_or(self, default: float | None) -> Numbers | float | None:
         """Return all radii, deg, or the one of all targets; None if there is one that has none."""
@@ -74,9 +76,10 @@ class Targets:
         return np.where(lacking, default, self.radii)
 
 
-def read_targets(path: Path) -> Targets:
+def read_targets(path: Path, *, drop_missing: bool = False) -> Targets:
     """Read the first table of a file that has positions.
 
+    :param drop_missing: leave out rows that have none.
     :raises UsageError: it has none, or a row has no position.
     :raises Exception: it cannot be read.
     """
@@ -85,7 +88,7 @@ def read_targets(path: Path) -> Targets:
         for table in tables:
             found = _Columns(table)
             if found.position:
-                targets = found.targets(path)
+                targets = found.targets(path, drop_missing)
                 pyarrow.default_memory_pool().release_unused()
                 return targets
             names += table.columns
@@ -117,7 +120,7 @@ class _Columns:
                     for dec in self._called(name.replace(part, other, 1)):
                         yield ra, dec
 
-    def targets(self, path: Path) -> Targets:
+    def targets(self, path: Path, drop_missing: bool) -> Targets:
         wanted = [column for column, _ in self.position or ()]
         wanted += [each for each in (self.radius[0], self.name) if each]
         columns = dict(zip(wanted, self._table.read(wanted, self.name), strict=True))
@@ -126,11 +129,17 @@ class _Columns:
         found = _Reader(path)
         right = found.degrees(ra, columns[ra], ra_unit, 15.0)
         north = found.degrees(dec, columns[dec], dec_unit, 1.0)
-        found.check(right, north)
-        radii = None
+        missing = found.missing(right, north, drop_missing)
+        radii = names = None
         if self.radius[0]:
             radii = found.radii(self.radius[0], columns[self.radius[0]], self.radius[1])
-        return Targets(right, north, found.names(columns[self.name]) if self.name else None, radii)
+        if self.name:
+            names = found.names(columns[self.name])
+        if missing.any():
+            right, north = right[~missing], north[~missing]
+            radii = None if radii is None else radii[~missing]
+            names = None if names is None else names.filter(pyarrow.array(~missing))
+        return Targets(right, north, names, radii, int(np.count_nonzero(missing)))
 
 
 class _Reader:
@@ -177,22 +186,23 @@ class _Reader:
     def _of_first(self, column: Any, of_text: float) -> float:
         return 1.0 if re.match(r"\s*[+\-−]?\d+\s*[dD°]", column[0].as_py()) else of_text
 
-    def check(self, ra: Numbers, dec: Numbers) -> None:
-        """Require that all rows have a position, and that there are any."""
+    def missing(self, ra: Numbers, dec: Numbers, allowed: bool) -> NDArray[np.bool_]:
+        """Return which rows have no position; require that, unless allowed, there are none."""
         if not len(ra):
             raise self._error("the table has no rows", "write one for each target")
         missing = np.isnan(ra) | np.isnan(dec)
-        if missing.any():
+        if missing.any() and not allowed:
             count = np.count_nonzero(missing)
             what = (
                 f"{count} of {len(ra)} rows have no position, the first is {missing.argmax() + 1}"
             )
             raise self._error(what, "remove them: such targets never match")
-        wrong = ~((np.abs(ra) <= 360) & (np.abs(dec) <= 90))
+        wrong = (np.abs(ra) > 360) | (np.abs(dec) > 90)
         if wrong.any():
             row = int(wrong.argmax())
             what = f"row {row + 1} is no position: {ra[row]:g}, {dec[row]:g}"
             raise self._error(what, "give degrees, -360 to 360 and -90 to 90")
+        return missing
 
     def names(self, column: Any) -> Any:
         """Return names as text, and ids as numbers."""

@@ -21,6 +21,8 @@ LOOK_INTERVAL = 1.0
 MAX_SHOWN = 100
 """Characters of a library's error that are shown."""
 
+TABLE_FORMATS = "a table in CSV, TSV, VOTable, FITS, Parquet or ECSV"
+
 Content = TypeVar("Content")
 _log = logging.getLogger("alertstream")
 

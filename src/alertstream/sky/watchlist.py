@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any
 from alertstream.errors import UsageError
 from alertstream.sky.region import Match, Region
 from alertstream.sky.sphere import as_separation, parse_radius
-from alertstream.sky.watched_file import WatchedFile
+from alertstream.sky.watched_file import TABLE_FORMATS, WatchedFile
 
 if TYPE_CHECKING:
     from alertstream.sky.index import TargetIndex
-
-
-TABLES = "a table in CSV, TSV, VOTable, FITS, Parquet or ECSV"
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class Watchlist(Region):
                 raise UsageError("targets have no radius", where=str(file), todo=todo)
             return _Targets(TargetIndex(found.ra, found.dec, radii), found.names)
 
-        self._file = WatchedFile(path, TABLES, read)
+        self._file = WatchedFile(path, TABLE_FORMATS, read)
 
     @property
     def size(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -18,9 +19,11 @@ from astropy.coordinates import angular_separation
 from astropy.table import MaskedColumn, Table
 from tests.support.sky import Numbers, alert_at, positions
 
+from alertstream.cli.app import status_of
 from alertstream.errors import UsageError
 from alertstream.sky import Moc, Watchlist, watched_file
 from alertstream.sky.index import TargetIndex
+from alertstream.sky.joining import join_tables
 
 RANDOM = np.random.default_rng(8)
 RADII: dict[str, Any] = {
@@ -296,3 +299,78 @@ def test_targets_are_found_in_sorted_tables(tmp_path: Path) -> None:
     # Some near the poles are within a milliarcsecond of each other.
     assert len(apart) < 20
     assert all(found)
+
+
+@pytest.mark.parametrize("radius", [0.5 / 3600, 2 / 3600, 0.3, 20.0])
+def test_duplicates_are_those_near_an_earlier_row(tmp_path: Path, radius: float) -> None:
+    ra, dec = positions(1500, seed=11)
+    ra, dec = ra.round(3), dec.round(3)
+    ra[:20], dec[700:720], ra[1000:1100] = 0.0, -90, ra[900:1000] % 360
+    dec[1000:1100] = np.clip(dec[900:1000] + RANDOM.uniform(-1, 1, 100) * 2 * radius, -90, 90)
+    as_parquet(table(ra=ra, dec=dec), tmp_path / "t.parquet")
+    joined = join_tables([tmp_path / "t.parquet"], tmp_path / "out.parquet", radius, unique=True)
+    at = map(np.radians, (ra[:, None], dec[:, None], ra[None], dec[None]))
+    near = np.degrees(angular_separation(*at)) <= radius
+    expected = np.tril(near, -1).any(axis=1)
+    assert joined.duplicates == np.count_nonzero(expected)
+    assert joined.targets == 1500 - joined.duplicates
+    kept = pyarrow.parquet.read_table(tmp_path / "out.parquet")
+    assert sorted(kept["ra"].to_pylist()) == sorted((ra[~expected] % 360).tolist())
+
+
+def test_tables_are_joined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.csv").write_text(
+        "name,ra,dec,radius\nM31,10.6847,41.2687,60\nx,,,\nM32,-350,40,\n"
+    )
+    (tmp_path / "b.csv").write_text("RAJ2000,DEJ2000\n10.6847,41.2688\n")
+    (tmp_path / "c.csv").write_text("id,ra,dec\n7,1,-2\n")
+    tables = [str(tmp_path / f"{name}.csv") for name in "abc"]
+    out = str(tmp_path / "targets.parquet")
+    assert status_of(["watchlist", "build", *tables, "-o", out]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tables[0]}  3 rows, 1 of them without a position",
+        f"{tables[1]}  1 rows, 0 of them without a position",
+        f"{tables[2]}  1 rows, 0 of them without a position",
+        "duplicates  1 within 2 arcsec of an earlier row, kept: --unique leaves them out",
+        "coverage  0.16 square degrees, 0.00% of the sky, in cells of 14 arcmin",
+        f"{out}  4 targets",
+    ]
+    found = pyarrow.parquet.read_table(out).to_pylist()
+    assert [each["name"] for each in found] == ["7", "M32", "M31", "b 1"]
+    assert [each["radius_arcsec"] for each in found] == [None, None, pytest.approx(60), None]
+    targets = Watchlist(out, "1 arcsec")
+    assert (targets.at(10.6847, 41.28) or {})["target"] == "M31"
+    assert not targets.at(1, -2.001)
+    again = ["watchlist", "build", *tables, "-o", out, "--unique", "--format", "json"]
+    assert status_of(again) == 0
+    about = json.loads(capsys.readouterr().out)
+    assert about["rows"] == [3, 1, 1]
+    assert (about["targets"], about["duplicates"]) == (3, 1)
+    assert 0 < about["sky_fraction"] < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["a.csv"], 2, "Missing option '--output'"),
+        (["-o", "x.parquet"], 2, "Missing argument 'TABLE"),
+        (["a.csv", "-o", "x.parquet", "--radius", "2"], 2, "'2' is not a valid radius · --radius"),
+        (["none.csv", "-o", "x.parquet"], 2, "cannot be read: No such file"),
+        (["empty.csv", "-o", "x.parquet"], 2, "no row has a position"),
+        (["a.csv", "-o", "a.csv/x.parquet"], 1, "the file cannot be written"),
+    ],
+)
+def test_tables_that_cannot_be_joined(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    status: int,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_text("ra,dec\n1,2\n")
+    Path("empty.csv").write_text("ra,dec\n,2\n")
+    assert status_of(["watchlist", "build", *arguments]) == status
+    assert said in capsys.readouterr().err
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.csv", "empty.csv"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from alertstream.cli.commands.schema import schema_id_of_version
+from alertstream.cli.commands.without_kafka.schema import schema_id_of_version
 from alertstream.cli.options.completion import complete_versions
 from alertstream.cli.options.schemas import FolderOptions
 from alertstream.cli.options.shared import option_group
