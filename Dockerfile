@@ -1,6 +1,8 @@
 FROM python:3.13-slim AS build
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE deploy/constraints.txt ./
+# The same versions whenever it is built.
+ENV PIP_CONSTRAINT=/src/constraints.txt
 COPY src src
 COPY data data
 COPY schemas schemas

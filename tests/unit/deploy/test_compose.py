@@ -89,6 +89,7 @@ def test_image_is_built_from_all_that_the_package_needs() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     needed = {
+        "deploy/constraints.txt",
         "pyproject.toml",
         project["project"]["readme"],
         *project["project"]["license-files"],

@@ -48,6 +48,13 @@ def test_the_image_has_versions_that_are_fixed_and_allowed(python: str) -> None:
         assert each.specifier.contains(version), each
 
 
+def test_the_image_is_built_with_them() -> None:
+    lines = (ROOT / "Dockerfile").read_text("utf-8").splitlines()
+    [copied] = [each.split() for each in lines if "deploy/constraints.txt" in each]
+    [place] = [each.partition("=")[2] for each in lines if each.startswith("ENV PIP_CONSTRAINT=")]
+    assert (copied[0], place) == ("COPY", f"/src/{Path(copied[-2]).name}")
+
+
 def test_the_changelog_has_the_kept_form() -> None:
     text = (ROOT / "CHANGELOG.md").read_text("utf-8")
     versions = re.findall(r"^## (.*)$", text, re.M)
