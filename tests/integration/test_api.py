@@ -53,6 +53,32 @@ def test_new_schema_is_kept_for_readers(kafka: str, topic: str, tmp_path: Path) 
     assert sorted(each["n"] for each in alerts) == [5, 6]
 
 
+LEAVING = """
+import asyncio, logging, sys, alertstream
+
+logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+async def first(count):
+    found = set()
+    async for alert in alertstream.read(*sys.argv[1:], group=sys.argv[2], fields=["snr"]):
+        found.add(alert.message.position)
+        if len(found) == count:
+            return found
+
+async def main():
+    print(len(await first(100) & await first(261)))
+
+asyncio.run(main())
+"""
+
+
+def test_leaving_the_loop_ends_reading(kafka: str, stream: str) -> None:
+    """Without a word, and with an alert done when the next one was asked for."""
+    command = [sys.executable, "-c", LEAVING, kafka, stream]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (ended.stdout, ended.stderr) == ("1\n", "")
+
+
 def test_reads_what_was_sent(kafka: str, stream: str) -> None:
     alerts = read(kafka, stream, fields=["snr", "visit"], exit_on_eof=True)
     messages = raw_kafka.read(kafka, stream)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from operator import attrgetter
@@ -84,7 +84,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         before_rebalance: Hook = _do_nothing,
         after_rebalance: Hook = _do_nothing,
         max_messages: int | None = None,
-    ) -> AsyncIterator[list[Message]]:
+    ) -> AsyncGenerator[list[Message], None]:
         """Yield messages as they come, in order within a partition, until ``stop`` or the end.
 
         A batch is empty when nothing has come for ``POLL_INTERVAL``; a lost connection is waited
@@ -311,7 +311,7 @@ async def subscribe(
     stop: asyncio.Event | None = None,
     notice: Notice = lambda text: None,
     progress: Progress = lambda came, left: None,
-) -> AsyncIterator[Consumer]:
+) -> AsyncGenerator[Consumer, None]:
     """Give a consumer of a subscription's messages.
 
     :param client_of: opens the client that reads, given the connection and the group's settings.

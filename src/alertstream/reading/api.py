@@ -16,17 +16,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
+from contextlib import aclosing, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from alertstream.alert.surveys import field_paths
 from alertstream.avro.registry import schemas_from
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import subscribe
-from alertstream.kafka.messages import Offsets, next_offsets
+from alertstream.kafka.messages import Message, Offsets, next_offsets
 from alertstream.kafka.subscription import Subscription
 from alertstream.reading.decoder import AlertDecoder, ReceivedAlert, decodable
 from alertstream.reading.envelope import GivenSchemas, schema_from
@@ -35,9 +36,10 @@ COMMIT_INTERVAL = 1.0
 """Seconds from one commit of a group's offsets to the next."""
 
 _log = logging.getLogger("alertstream")
+_Batches = asyncio.Queue[Iterator[ReceivedAlert] | None]
 
 
-async def read(
+def read(
     broker: str | Connection,
     topics: str | Sequence[str],
     *,
@@ -50,12 +52,14 @@ async def read(
     schemas: str | Path | Sequence[str | Path] = (),
     registry: str | None = None,
     registry_login: tuple[str, str] | None = None,
-) -> AsyncIterator[ReceivedAlert]:
-    """Yield the alerts of topics as they come, in order within a partition.
+) -> AlertStream:
+    """Return the alerts of topics as they come, in order within a partition.
 
     With a group, an alert counts as done when the next one is requested, and offsets are committed
     every second: whatever ends the program, alerts that were not done are read again, and so is the
     one at which the loop was left; after a crash or a rebalance, those of the last second, too.
+    Leaving the loop ends reading, when nothing refers to its iterator any more; ``aclose``, or
+    ``async with contextlib.aclosing(read(…)) as alerts``, also waits for that.
     Messages that cannot be decoded are skipped, and logged as a warning of ``alertstream``, once
     per cause.
 
@@ -85,32 +89,103 @@ async def read(
         known = GivenSchemas(schema_from(Path(schema)))
     decoder = AlertDecoder(known, paths, _log.warning)
     subscription = Subscription(names, group, start, until, exit_on_eof)
-    stop = asyncio.Event()
+    return AlertStream(partial(_read, Connection.to(broker), subscription, decoder))
+
+
+class AlertStream(AsyncIterator[ReceivedAlert]):
+    """Alerts, as :func:`read` returns them.
+
+    A task of its own reads, so that reading ends in order, whether the loop is left or the program.
+    """
+
+    def __init__(
+        self, reading: Callable[[_Batches, asyncio.Event], Coroutine[Any, Any, None]]
+    ) -> None:
+        self._reading = reading
+        self._task: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
+        self._batches: _Batches = asyncio.Queue()
+        self._batch: Iterator[ReceivedAlert] | None = None
+
+    async def __anext__(self) -> ReceivedAlert:
+        while True:
+            if self._batch is not None:
+                for alert in self._batch:
+                    return alert
+                self._batches.task_done()
+            self._batch = await self._next_batch()
+
+    async def _next_batch(self) -> Iterator[ReceivedAlert]:
+        self._batch = None
+        if self._task is None:
+            self._task = asyncio.create_task(self._reading(self._batches, self._stop))
+            self._task.add_done_callback(partial(_end, self._batches))
+        if (batch := await self._batches.get()) is not None:
+            return batch
+        _end(self._batches, self._task)
+        if not self._task.cancelled():
+            self._task.result()
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """End reading: commit what was done, and leave the group."""
+        self._stop.set()
+        if self._task is not None:
+            await asyncio.wait((self._task,))
+
+    def __del__(self) -> None:
+        if self._task is not None and not self._task.done():
+            with suppress(RuntimeError):  # The loop is closed.
+                self._task.get_loop().call_soon_threadsafe(self._stop.set)
+
+
+def _end(batches: _Batches, reading: asyncio.Task[None]) -> None:
+    batches.put_nowait(None)
+
+
+async def _read(
+    connection: Connection,
+    subscription: Subscription,
+    decoder: AlertDecoder,
+    handed: _Batches,
+    stop: asyncio.Event,
+) -> None:
+    """Hand over each batch's alerts, and commit what is done of them."""
     done: Offsets = {}
-    async with subscribe(Connection.to(broker), subscription, notice=_log.warning) as consumer:
+    async with subscribe(connection, subscription, stop=stop, notice=_log.warning) as consumer:
+
+        def alerts(batch: Sequence[Message]) -> Iterator[ReceivedAlert]:
+            for message in batch:
+                if consumer.is_outdated(consumer.group_metadata):
+                    return
+                alert = decoder.decode(message)
+                if isinstance(alert, ReceivedAlert):
+                    yield alert
+                done.update(next_offsets((message,)))
 
         async def commit() -> None:
             offsets = done.copy()
             done.clear()
-            await consumer.commit(offsets)
-
-        try:
-            batches = consumer.batches(stop, before_rebalance=commit)
-            async for batch in decodable(batches, decoder, stop):
-                begin = time.monotonic()
-                for message in batch:
-                    if consumer.is_outdated(consumer.group_metadata):
-                        break
-                    alert = decoder.decode(message)
-                    if isinstance(alert, ReceivedAlert):
-                        yield alert
-                    done |= next_offsets((message,))
-                    if time.monotonic() - begin > COMMIT_INTERVAL:
-                        await commit()
-                        begin = time.monotonic()
-                await commit()
-        finally:
-            # From here on, Kafka has a limited time to take the offsets.
-            stop.set()
             with suppress(TimeoutError):
+                await consumer.commit(offsets)
+
+        async with (
+            aclosing(consumer.batches(stop, before_rebalance=commit)) as batches,
+            aclosing(decodable(batches, decoder, stop)) as ready,
+        ):
+            async for batch in ready:
+                handed.put_nowait(alerts(batch))
+                while not await _is_done(handed, stop):
+                    await commit()
                 await commit()
+
+
+async def _is_done(handed: _Batches, stop: asyncio.Event) -> bool:
+    """Return whether a batch is done, or not wanted any more, when there is something to commit."""
+    ends = [asyncio.ensure_future(each) for each in (handed.join(), stop.wait())]
+    try:
+        done, _ = await asyncio.wait(ends, timeout=COMMIT_INTERVAL, return_when="FIRST_COMPLETED")
+        return bool(done)
+    finally:
+        for each in ends:
+            each.cancel()

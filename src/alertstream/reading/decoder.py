@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -187,7 +187,7 @@ class LenientDecoder(AlertDecoder):
 
 async def decodable(
     batches: AsyncIterator[list[Message]], decoder: AlertDecoder, stop: asyncio.Event
-) -> AsyncIterator[list[Message]]:
+) -> AsyncGenerator[list[Message], None]:
     """Yield a consumer's batches, each once the schemas of its messages are there, until ``stop``.
 
     Decoding is left to who takes them, message by message, since not every one may be wanted.
