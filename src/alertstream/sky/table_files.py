@@ -136,22 +136,25 @@ def _votable(path: Path, file: BinaryIO) -> Iterator[Table]:
 
 
 def _csv(path: Path, file: Any) -> Iterator[Table]:
-    """Yield the table of a CSV file, whose header may be a comment."""
+    """Yield the table of a CSV file; its header may be a comment, or have VizieR's units below."""
     head = file.peek(_HEAD)[:_HEAD].decode("utf-8-sig", "replace")
     if "\0" in head or not head.strip():
-        raise UsageError(
-            "the file is no table", where=str(path), todo="give one with names of columns"
-        )
+        todo = "give one with names of columns"
+        raise UsageError("the file is no table", where=str(path), todo=todo)
     lines = head.splitlines()
-    first = next((n for n, each in enumerate(lines) if each.strip(" \t#")), 0)
     begin = next((n for n, each in enumerate(lines) if each.strip() and each[0] != "#"), len(lines))
+    header, after = [*lines, ""][begin], begin + 1
     # Where the rows begin with numbers, the comment before them has the names.
-    in_comment = begin > first and re.match(
-        r"[\s\"]*[-+.\d]", "".join(lines[begin : begin + 1]) or "0"
-    )
-    header = lines[begin - 1].lstrip("# ") if in_comment else lines[begin]
+    if begin and lines[begin - 1][:1] == "#" and re.match(r'[\s"]*([-+.\d]|$)', header):
+        header, after = lines[begin - 1].lstrip("# "), begin
     delimiter = max(",;\t|", key=header.count)
-    names = [each.strip() for each in next(csv.reader([header], delimiter=delimiter))]
+    units: dict[str, str] = {}
+    names, below = (
+        [part.strip() for part in next(csv.reader([each], delimiter=delimiter), [])]
+        for each in (header, [*lines, "", ""][after])
+    )
+    if re.fullmatch(r"[-\s,;|]*-[-\s,;|]*", "".join(lines[after + 1 : after + 2])):
+        units, after = dict(zip(names, below, strict=False)), after + 2
 
     def read(wanted: Sequence[str], text: str) -> list[Any]:
         # By their numbers, as two may have one name.
@@ -161,12 +164,16 @@ def _csv(path: Path, file: Any) -> Iterator[Table]:
             file,
             pyarrow.csv.ReadOptions(
                 use_threads=False,
-                skip_rows=begin + (not in_comment),
+                skip_rows=after,
                 column_names=[str(n) for n in range(len(names))],
             ),
-            pyarrow.csv.ParseOptions(delimiter=delimiter),
+            pyarrow.csv.ParseOptions(delimiter=delimiter, invalid_row_handler=_comment_or_error),
             pyarrow.csv.ConvertOptions(include_columns=columns, column_types=types),
         )
         return [table[each].combine_chunks() for each in columns]
 
-    yield Table(names, lambda name: "", read)
+    yield Table(names, lambda name: units.get(name, ""), read)
+
+
+def _comment_or_error(row: Any) -> str:
+    return "skip" if row.text.startswith("#") else "error"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,15 +176,14 @@ class _Reader:
             what = f"{name} of row {row + 1} is no angle: {column[row].as_py()!r}"
             raise self._error(what, "write degrees, or as in 10:45:03.6 and -32 10 05")
         fields = [pc.struct_field(parts, each) for each in ("whole", "minutes", "seconds")]
-        empty = pc.equal(fields[2], "")
-        fields[2] = pc.if_else(empty, "0", fields[2])
+        fields[2] = pc.if_else(pc.equal(fields[2], ""), "0", fields[2])
         whole, minutes, seconds = map(_numbers, fields)
-        sign = np.where(_strings_equal(pc.struct_field(parts, "sign"), ("-", "−")), -1.0, 1.0)
-        factor = _DEGREES[unit] if unit else self._of_first(column, of_text)
-        return sign * (whole + minutes / 60 + seconds / 3600) * factor
-
-    def _of_first(self, column: Any, of_text: float) -> float:
-        return 1.0 if re.match(r"\s*[+\-−]?\d+\s*[dD°]", column[0].as_py()) else of_text
+        negative = pc.is_in(pc.struct_field(parts, "sign"), value_set=pyarrow.array(["-", "−"]))
+        sign = 1.0 - 2.0 * negative.to_numpy(zero_copy_only=False)
+        if not unit and re.match(r"[+\-−]?\d+\s*[dD°]", column[0].as_py()):
+            unit = "deg"
+        factor = _DEGREES[unit] if unit else of_text
+        return np.asarray(sign * (whole + minutes / 60 + seconds / 3600) * factor)
 
     def missing(self, ra: Numbers, dec: Numbers, allowed: bool) -> NDArray[np.bool_]:
         """Return which rows have no position; require that, unless allowed, there are none."""
@@ -193,10 +192,9 @@ class _Reader:
         missing = np.isnan(ra) | np.isnan(dec)
         if missing.any() and not allowed:
             count = np.count_nonzero(missing)
-            what = (
-                f"{count} of {len(ra)} rows have no position, the first is {missing.argmax() + 1}"
-            )
-            raise self._error(what, "remove them: such targets never match")
+            first = missing.argmax() + 1
+            what = f"{count} of {len(ra)} rows have no position, the first is {first}"
+            raise self._error(what, "remove them, or use: alertstream watchlist build")
         wrong = (np.abs(ra) > 360) | (np.abs(dec) > 90)
         if wrong.any():
             row = int(wrong.argmax())
@@ -252,9 +250,3 @@ def _numbers(column: Any) -> Numbers:
         raise pyarrow.ArrowInvalid("these are no numbers")
     values = column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
     return np.where(np.isinf(values), np.nan, values)
-
-
-def _strings_equal(column: Any, any_of: Sequence[str]) -> NDArray[np.bool_]:
-    found = pc.is_in(column, value_set=pyarrow.array(any_of))
-    equal: NDArray[np.bool_] = found.to_numpy(zero_copy_only=False)
-    return equal

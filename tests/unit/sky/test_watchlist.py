@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -133,6 +134,12 @@ def test_formats(tmp_path: Path, form: str) -> None:
         ("ra,dec", "0:42,-20:15", 1),
         ("ra,dec", "10d30m00s,-20d15m00s", 1),
         ("ra,dec", "-349.5,-20.25", 1),
+        (
+            '\n#\n#name: x\n\n_RAJ2000\tRAJ2000\tDEJ2000\ndeg\t"h:m:s"\tdeg\n---\t--\t---',
+            "10.5\t1\t-20.25\n\n#END#",
+            1,
+        ),
+        ('RAJ2000|DEJ2000\n"h:m:s"|"d:m:s"\n-----| ----', "00 42 00|-20 15 00", 1),
         ("pmra,pmdec,e_ra,ra,dec,e_dec", "1,2,3,10.5,-20.25,4", 1),
     ],
 )
@@ -196,6 +203,18 @@ def test_tables_that_are_none(tmp_path: Path, content: str, what: str) -> None:
     assert what in caught.value.what
     assert caught.value.where == str(path)
     assert caught.value.todo
+
+
+@pytest.mark.parametrize("library", ["mocpy", "cdshealpix", "astropy.io"])
+def test_a_missing_extra_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules, "alertstream.sky.maps", raising=False)
+    monkeypatch.delattr("alertstream.sky.maps", raising=False)
+    (tmp_path / "region.json").write_text('{"0": [0]}')
+    with pytest.raises(UsageError, match=r"packages that are not installed .*\[sky\]"):
+        Moc(tmp_path / "region.json")
 
 
 def test_masked_positions_are_missing(tmp_path: Path) -> None:

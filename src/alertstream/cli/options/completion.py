@@ -109,10 +109,14 @@ def complete_fields(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
 @quietly
 def complete_where(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    """Offer names of fields where an expression has begun one."""
+    """Offer names of fields, and functions of the sky, where an expression has begun one."""
+    from alertstream import sky
+
     name = re.search(r"[A-Za-z_][\w.]*$|$", incomplete)
     begun = name[0] if name else ""
-    return (f"{incomplete.removesuffix(begun)}{each}" for each in _fields(ctx, begun))
+    functions = [f"{each}(" for each in sky.FUNCTIONS if each.startswith(begun)]
+    found = [*_fields(ctx, begun), *functions]
+    return (f"{incomplete.removesuffix(begun)}{each}" for each in found)
 
 
 def _fields(ctx: typer.Context, begun: str) -> list[str]:
