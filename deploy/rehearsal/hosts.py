@@ -122,16 +122,10 @@ OPTIONS = {
     # Systemd asks, where it is there; here the rehearsal does.
     "healthcheck": lambda check: [f"--health-cmd={json.dumps(check['test'])}"],
     "init": lambda wanted: ["--init"] * wanted,
-    # Secrets are put below /run.
-    "read_only": lambda wanted: ["--read-only", "--tmpfs=/run"] * wanted,
     "secrets": lambda secrets: (
         f"--secret={each['source']},type=mount,uid={each['uid']},mode={each['mode']:04o}"
         for each in secrets
     ),
-    "security_opt": lambda names: (
-        f"--security-opt={each.removesuffix(':true')}" for each in names
-    ),
     "stop_grace_period": lambda period: [f"--stop-timeout={period.removesuffix('s')}"],
-    "tmpfs": lambda paths: (f"--tmpfs={each}" for each in paths),
     "volumes": _volumes,
 }
