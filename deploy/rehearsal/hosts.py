@@ -120,7 +120,7 @@ OPTIONS = {
     ),
     "environment": lambda values: (f"--env={key}={value}" for key, value in values.items()),
     # Systemd asks, where it is there; here the rehearsal does.
-    "healthcheck": lambda check: [f"--health-cmd={json.dumps(check['test'])}"],
+    "healthcheck": lambda check: [f"--health-cmd={json.dumps(check['test'][1:])}"],
     "init": lambda wanted: ["--init"] * wanted,
     "secrets": lambda secrets: (
         f"--secret={each['source']},type=mount,uid={each['uid']},mode={each['mode']:04o}"
