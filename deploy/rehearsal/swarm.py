@@ -61,7 +61,7 @@ MIRRORING = "topic-partitions central->partner"
 """The mirror's log line when it begins to copy."""
 SMALLER = {"KAFKA_HEAP_OPTS": "-Xms256m -Xmx768m"}
 """Five Kafkas are on one machine here."""
-START_LIMIT = 60.0
+START_LIMIT = 180.0
 """For a hub, the mirror, the monitor to start, s."""
 SEND_LIMIT = 90.0
 """For a visit to be sent, s."""
