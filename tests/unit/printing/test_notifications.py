@@ -433,6 +433,13 @@ def test_a_command_that_hangs_is_killed_and_its_alert_left(
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
+def test_a_command_need_not_read_what_it_gets() -> None:
+    uvloop = pytest.importorskip("uvloop")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        for _ in range(5):
+            assert runner.run(Command("true").take("x" * 1_000_000)) is None
+
+
 def test_a_command_that_is_not_there() -> None:
     for text in ("", "no-such-program x", "'"):
         with pytest.raises(UsageError, match="--exec"):

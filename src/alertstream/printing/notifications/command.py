@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 from contextlib import suppress
+from tempfile import TemporaryFile
 
 from alertstream.errors import UsageError
 
@@ -33,17 +34,19 @@ class Command:
 
     async def take(self, line: str) -> str | None:
         """Give it a line on its standard input; return why it was not taken, or None."""
+        # Not a pipe, since the command may end before it has read all of it, or any.
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._words,
-                stdin=asyncio.subprocess.PIPE,
+            with TemporaryFile() as file:
+                file.write(f"{line}\n".encode())
+                file.seek(0)
                 # Ctrl-C is for us: it may finish what it has begun.
-                start_new_session=True,
-            )
+                process = await asyncio.create_subprocess_exec(
+                    *self._words, stdin=file, start_new_session=True
+                )
         except OSError as error:
             return f"it cannot be run: {error.strerror}"
         try:
-            await asyncio.wait_for(process.communicate(f"{line}\n".encode()), COMMAND_TIMEOUT)
+            await asyncio.wait_for(process.wait(), COMMAND_TIMEOUT)
         except TimeoutError:
             return f"it took more than {COMMAND_TIMEOUT:.0f} s, and was killed"
         finally:
