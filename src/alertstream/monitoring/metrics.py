@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from itertools import accumulate
-from typing import Any, Literal, TypeVar
+from operator import add
+from types import SimpleNamespace
+from typing import Any, Literal
 
 from alertstream.reading.histogram import BOUNDS, Histogram
 
-T = TypeVar("T", float, Histogram)
 Values = Mapping[tuple[str, ...], Any]
 """Numbers, or histograms, by the values of their labels."""
 Figures = dict[str, Values]
@@ -27,10 +28,6 @@ SILENCE_TIMEOUT = 15.0
 PREFIX = "alertstream_"
 
 
-def _sum(one: T, other: T) -> T:
-    return one + other
-
-
 @dataclass(frozen=True)
 class Metric:
     """A metric.
@@ -41,12 +38,7 @@ class Metric:
     kind: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...]
     text: str
-    merge: Callable[[Any, Any], Any] = _sum
-
-    @property
-    def max_series(self) -> int:
-        """How many values of its labels are told apart."""
-        return MAX_HISTOGRAMS if self.kind == "histogram" else MAX_SERIES
+    merge: Callable[[Any, Any], Any] = add
 
 
 _counter = partial(Metric, "counter")
@@ -86,52 +78,41 @@ def bounded(figures: Figures) -> Figures:
     found: Figures = {}
     for name, values in figures.items():
         metric = METRICS[name]
-        if len(values) <= metric.max_series:
-            found[name] = values
-            continue
-        first, rest = [*values][: metric.max_series], [*values][metric.max_series :]
-        others = reduce(metric.merge, (values[each] for each in rest))
-        told = {each: values[each] for each in first}
-        found[name] = told | {(OTHERS,) * len(metric.labels): others}
+        most = MAX_HISTOGRAMS if metric.kind == "histogram" else MAX_SERIES
+        told, rest = dict([*values.items()][:most]), [*values.values()][most:]
+        if rest:
+            told[(OTHERS,) * len(metric.labels)] = reduce(metric.merge, rest)
+        found[name] = told
     return found
 
 
 def text_of(figures: Figures) -> bytes:
     """Return figures in Prometheus' text format."""
-    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client import generate_latest
 
-    registry = CollectorRegistry()
-    registry.register(_Collector(figures))
-    return bytes(generate_latest(registry))
+    return bytes(generate_latest(SimpleNamespace(collect=partial(_families, figures))))
 
 
-@dataclass(eq=False)
-class _Collector:
-    """Gives the library figures as it wants them."""
+def _families(figures: Figures) -> Iterator[Any]:
+    """Yield all metrics that have values, as the library wants them."""
+    from prometheus_client import core
 
-    figures: Figures
-
-    def collect(self) -> Iterator[Any]:
-        """Yield all metrics that have values."""
-        from prometheus_client import core
-
-        kinds = {
-            "counter": core.CounterMetricFamily,
-            "gauge": core.GaugeMetricFamily,
-            "histogram": core.HistogramMetricFamily,
-        }
-        there = {name: values for name, values in self.figures.items() if values}
-        for name, values in bounded(there).items():
-            metric = METRICS[name]
-            family = kinds[metric.kind](f"{PREFIX}{name}", metric.text, labels=metric.labels)
-            for labels, value in values.items():
-                if isinstance(value, Histogram):
-                    bounds = [*map(str, BOUNDS), "+Inf"]
-                    buckets = [*zip(bounds, accumulate(value.counts), strict=True)]
-                    family.add_metric(labels, buckets, value.sum)
-                else:
-                    family.add_metric(labels, value)
-            yield family
+    kinds = {
+        "counter": core.CounterMetricFamily,
+        "gauge": core.GaugeMetricFamily,
+        "histogram": core.HistogramMetricFamily,
+    }
+    for name, values in bounded({name: each for name, each in figures.items() if each}).items():
+        metric = METRICS[name]
+        family = kinds[metric.kind](f"{PREFIX}{name}", metric.text, labels=metric.labels)
+        for labels, value in values.items():
+            if isinstance(value, Histogram):
+                bounds = [*map(str, BOUNDS), "+Inf"]
+                buckets = [*zip(bounds, accumulate(value.counts), strict=True)]
+                family.add_metric(labels, buckets, value.sum)
+            else:
+                family.add_metric(labels, value)
+        yield family
 
 
 def as_json(figures: Figures) -> dict[str, Any]:

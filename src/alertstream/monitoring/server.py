@@ -30,14 +30,6 @@ _STATUS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service
 _TEXT = "text/plain; charset=utf-8"
 
 
-def _no_figures() -> Figures:
-    return {}
-
-
-def _not_begun() -> str:
-    return "not connected to Kafka yet"
-
-
 @dataclass
 class Served:
     """What is served: the command says what it is as soon as it has it.
@@ -46,8 +38,8 @@ class Served:
     :param unready: returns why it does not work now; empty if it does.
     """
 
-    figures: Callable[[], Figures] = _no_figures
-    unready: Callable[[], str] = _not_begun
+    figures: Callable[[], Figures] = dict
+    unready: Callable[[], str] = lambda: "not connected to Kafka yet"
 
     def all(self) -> Figures:
         """Return all figures."""
