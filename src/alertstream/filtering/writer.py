@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -20,7 +20,7 @@ from alertstream.kafka.consumer import Consumer
 from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
 from alertstream.kafka.producer import RETRY_INTERVAL, Producer, TopicLimitError
 from alertstream.kafka.topics import Topic, TopicLayout
-from alertstream.reading.histogram import Histogram, Latencies
+from alertstream.reading.histogram import Histogram
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless
 
 MAX_TRANSACTION = 64 * 1024 * 1024
@@ -142,8 +142,8 @@ class TransactionalWriter:
         """Bytes of copies that a transaction may have: fewer after one has timed out."""
         self.transactions = Histogram()
         """How long they took."""
-        self.latencies = Latencies()
-        """From Kafka's timestamp of an alert to its copy written."""
+        self.latencies: defaultdict[str, Histogram] = defaultdict(Histogram)
+        """From Kafka's timestamp of an alert to its copy written, by topic."""
         self._destination = destination
         self._written = written
         self._pending: deque[tuple[Decided, ConsumerGroupMetadata]] = deque()

@@ -20,8 +20,6 @@ MAX_VISITS = 1000
 MAX_LATENCY = 1e15
 """Milliseconds."""
 PERCENTILES = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99, "max_ms": 1.0}
-
-
 CLOCKS = ("kafka", "producer", "shutter")
 """Those of :class:`Times`."""
 
@@ -83,9 +81,7 @@ class VisitStats:
     ``received`` is when the last one came (s).
 
     :param past: how many of them were there before they were watched, and have no latency.
-    :param latencies: from Kafka's timestamp.
-    :param from_producer: from the header ``producer_timestamp``.
-    :param from_shutter: from the end of the exposure.
+    :param latencies: by the clock that they begin by.
     """
 
     alerts: int = 0
@@ -93,9 +89,9 @@ class VisitStats:
     first: int | None = None
     last: int | None = None
     received: float = 0.0
-    latencies: Latencies = field(default_factory=Latencies)
-    from_producer: Latencies = field(default_factory=Latencies)
-    from_shutter: Latencies = field(default_factory=Latencies)
+    latencies: dict[str, Latencies] = field(
+        default_factory=lambda: {clock: Latencies() for clock in CLOCKS}
+    )
 
     def add(self, times: Times, received: float, *, past: bool = False) -> None:
         """Count an alert received at ``received`` s."""
@@ -105,12 +101,9 @@ class VisitStats:
         self.last = timestamp if self.last is None else max(self.last, timestamp)
         self.received = max(self.received, received)
         self.past += past
-        if past:
-            return
-        now = received * 1000
-        self.latencies.add(now - timestamp)
-        self.from_producer.add(now - times.producer)
-        self.from_shutter.add(now - times.shutter)
+        if not past:
+            for latencies, began in zip(self.latencies.values(), times, strict=True):
+                latencies.add(received * 1000 - began)
 
     @property
     def seconds(self) -> float:
@@ -122,17 +115,17 @@ class VisitStats:
 
         ``seconds`` are None if any of its alerts is past.
         """
-        percentiles = self.latencies.percentiles()
+        kafka, producer, shutter = self.latencies.values()
         return {
             "alerts": self.alerts,
             "past": self.past,
             "first": self.first,
             "last": self.last,
-            **{f"latency_{name}": value for name, value in percentiles.items()},
+            **{f"latency_{name}": value for name, value in kafka.percentiles().items()},
             "seconds": round(self.seconds, 3) if not self.past else None,
-            "late": self.latencies.late,
-            "latency_from_producer": self.from_producer.figures(),
-            "latency_from_shutter": self.from_shutter.figures(),
+            "late": kafka.late,
+            "latency_from_producer": producer.figures(),
+            "latency_from_shutter": shutter.figures(),
             "complete": now - self.received > VISIT_TIMEOUT,
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ from alertstream.reading.decoder import (
     Undecodable,
     decodable,
 )
-from alertstream.reading.histogram import Latencies
+from alertstream.reading.histogram import Histogram
 from alertstream.reading.thinning import Thinning
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ class Printer:
         self.account = PrintAccount()
         self.undecodable: Counter[str] = Counter()
         """Messages that cannot be decoded, by topic."""
-        self.latencies = Latencies()
-        """From Kafka's timestamp of an alert to its lines written."""
+        self.latencies: defaultdict[str, Histogram] = defaultdict(Histogram)
+        """From Kafka's timestamp of an alert to its lines written, by topic."""
         self._options = options
         self._write = write
         self._writers = writers

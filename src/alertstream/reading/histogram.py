@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
 from dataclasses import dataclass, field
 
 BOUNDS = (
@@ -35,10 +34,3 @@ class Histogram:
     def __add__(self, other: Histogram) -> Histogram:
         counts = [one + more for one, more in zip(self.counts, other.counts, strict=True)]
         return Histogram(counts, self.sum + other.sum)
-
-
-class Latencies(defaultdict[str, Histogram]):
-    """Histograms by topic."""
-
-    def __init__(self) -> None:
-        super().__init__(Histogram)

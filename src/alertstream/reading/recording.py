@@ -7,7 +7,6 @@ either may be shorter than the other, after a crash, and none is taken for anoth
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,10 +79,6 @@ def kept_messages(path: Path, sync_marker: bytes) -> dict[int, Kept]:
             each["key"],
             tuple((header["name"], header["value"]) for header in each["headers"]),
         )
-        for each in _records(value_blocks(beside(path), KEPT, sync_marker))
+        for _, records in value_blocks(beside(path), KEPT, sync_marker)
+        for each in records
     }
-
-
-def _records(blocks: Iterable[tuple[int, list[dict]]]) -> Iterable[dict]:  # type: ignore[type-arg]
-    for _, records in blocks:
-        yield from records

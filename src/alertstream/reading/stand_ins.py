@@ -26,17 +26,16 @@ async def group_elsewhere(
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
     partitions: dict[str, int] = {}
-
-    made: dict[str, int] = {}
+    made: Mapping[str, int] = {}
 
     async def extend(there: Mapping[str, int]) -> None:
+        nonlocal made
         if there != made:
             # First, since what stands for them may be assigned at once.
             partitions.clear()
             partitions.update(there)
             await make_stand_ins(group_on, there)
-            made.clear()
-            made.update(there)
+            made = there
 
     async def follow() -> None:
         while True:

@@ -53,7 +53,7 @@ class VisitSent:
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> VisitSent:
         """Return the account that :meth:`told` gave, without its error."""
-        names = [name for name in ("visit", "file", *_COUNTS, "interrupted") if name in told]
+        names = told.keys() & {"visit", "file", *_COUNTS, "interrupted"}
         latencies = Histogram(*told["latencies"])
         return cls(**{name: told[name] for name in names}, latencies=latencies)
 

@@ -123,25 +123,20 @@ async def send(
     return account.done
 
 
+@dataclass
 class _Visit:
     """Sends the messages of one visit, each when it is due."""
 
-    def __init__(
-        self,
-        producer: Producer,
-        options: SendOptions,
-        encoders: Mapping[Path, Encoder],
-        burst: Burst,
-        clock: Clock,
-        stop: asyncio.Event,
-        progress: Progress,
-    ) -> None:
-        visit, self._start = burst
-        self._options = options
-        self._encoders = encoders
-        self._clock = clock
-        self._stop = stop
-        self._progress = progress
+    producer: Producer
+    options: SendOptions
+    encoders: Mapping[Path, Encoder]
+    burst: Burst
+    clock: Clock
+    stop: asyncio.Event
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        options, (visit, self._start) = self.options, self.burst
         self._rng = Random(f"{options.seed}/{visit.path.name}")
         if options.seed is not None:
             # The detectors whose files these are finish in any order.
@@ -150,7 +145,7 @@ class _Visit:
         self.sent = VisitSent(visit.path.stem, str(visit.path))
         late_after = options.interval or math.inf
         self._delivery = Delivery(
-            producer, options.topic, self.sent, clock.now, self._start, late_after
+            self.producer, options.topic, self.sent, self.clock.now, self._start, late_after
         )
 
     async def send(self) -> VisitSent:
@@ -161,11 +156,11 @@ class _Visit:
         if arrivals is None:
             feeds = [
                 asyncio.create_task(self._delivery.feed(messages, partial(_always, partition)))
-                for partition in range(self._options.topic.partitions)
+                for partition in range(self.options.topic.partitions)
             ]
         else:
             feeds = [asyncio.create_task(self._send_as_due(messages, arrivals))]
-        await self._delivery.finished(feeds, self._stop)
+        await self._delivery.finished(feeds, self.stop)
         messages.close()
         self.sent.seconds = time.monotonic() - begin
         return self.sent
@@ -174,7 +169,7 @@ class _Visit:
         delivery = self._delivery
         for due, count in arrivals:
             delivery.waits = True
-            await self._clock.wait_until(due, self._stop)
+            await self.clock.wait_until(due, self.stop)
             delivery.waits = False
             delivery.due = due
             await delivery.feed(islice(messages, count), self._partition)
@@ -183,19 +178,19 @@ class _Visit:
 
     def _partition(self, message: Outgoing) -> int:
         """Return where a message goes that no feed of its own takes: without a key, anywhere."""
-        partitions = self._options.topic.partitions
+        partitions = self.options.topic.partitions
         if message.recorded:
             return message.recorded.partition % partitions
         return self._rng.randrange(partitions)
 
     def _records(self) -> Sequence[Recorded] | None:
-        number, of = self._options.shard
+        number, of = self.options.shard
         records = self._visit.records
-        return records and records[: self._options.limit or None][number::of]
+        return records and records[: self.options.limit or None][number::of]
 
     def _arrivals(self) -> list[Arrival] | None:
         """Return when how many messages are due; None is all at once."""
-        options, visit, records = self._options, self._visit, self._records()
+        options, visit, records = self.options, self._visit, self._records()
         if options.speed is not None:
             return recorded_arrivals(records or (), self._start, options.speed)
         if options.seed is None:
@@ -213,27 +208,27 @@ class _Visit:
 
     def _count(self, path: Path, limit: int | None) -> int:
         with ContainerFile(path) as container:
-            return container.count(limit, self._options.shard)
+            return container.count(limit, self.options.shard)
 
     def _messages(self) -> Generator[Outgoing, None, None]:
         """Yield the messages until ``stop``; a damaged file ends them."""
-        options, sent = self._options, self.sent
+        options, sent = self.options, self.sent
         try:
             for path, body, recorded, share in self._bodies():
-                if self._stop.is_set():
+                if self.stop.is_set():
                     sent.interrupted = True
                     return
                 sent.planned += 1
                 if mover := options.movers.get(path):
                     body = self._moved(mover, body, recorded)
                 message = self._as_recorded(recorded) if options.speed is not None else None
-                yield Outgoing(self._encoders[path](body), message)
-                self._progress(sent, share)
+                yield Outgoing(self.encoders[path](body), message)
+                self.progress(sent, share)
         except DataError as error:
             sent.error = error
 
     def _moved(self, mover: Mover, body: bytes, recorded: Recorded | None) -> bytes:
-        speed, records = self._options.speed, self._records()
+        speed, records = self.options.speed, self._records()
         if speed is None or not recorded or not records:
             return mover.to(body, self._start)
         due = self._start + (recorded.time - records[0].time) / speed
@@ -242,15 +237,15 @@ class _Visit:
     def _as_recorded(self, recorded: Recorded | None) -> Kept | None:
         """Return how a message came; with times that move, without the header that has one."""
         message = recorded.message if recorded else None
-        if message is None or not self._options.movers:
+        if message is None or not self.options.movers:
             return message
         headers = tuple(each for each in message.headers if each[0] != PRODUCER_TIMESTAMP)
         return message._replace(headers=headers)
 
     def _bodies(self) -> Iterator[tuple[Path, bytes, Recorded | None, float]]:
         """Yield the records of the visit's files, each with the share that has been read."""
-        left, records = self._options.limit or None, self._records()
-        number, of = self._options.shard
+        left, records = self.options.limit or None, self._records()
+        number, of = self.options.shard
         files = self._visit.files
         for done, path in enumerate(files):
             with ContainerFile(path) as container:
