@@ -122,14 +122,15 @@ class Printer:
         self._draw = draw
         self._report = ReportedOnce(notice)
         self._selection = selection
-        self._decoder = AlertDecoder(schemas, self._paths(), self._tell)
+        # Both decoders see the same messages, of which is told once.
+        self._decoder = AlertDecoder(schemas, self._paths(), self._report)
         self._chooser: AlertDecoder | None = None
         if selection is not None or options.visit is not None:
             # Most of what is not chosen is never decoded.
             paths = selection.paths() if selection is not None else set()
             if paths is not None:
                 paths |= field_paths(["visit"])
-            self._chooser = AlertDecoder(schemas, paths, self._tell)
+            self._chooser = AlertDecoder(schemas, paths, self._report)
         self._thin = Thinning(options.without, schemas, notice)
         self._lines = options.heading()
         self._pending = 0
@@ -239,12 +240,8 @@ class Printer:
             try:
                 message = message.with_matches(encode_matches(alert.matches))
             except ValueError as error:
-                self._tell(f"what a filter appends to alert.matches is left out: {error}")
+                self._report(f"what a filter appends to alert.matches is left out: {error}")
         return message if passes else None
-
-    def _tell(self, text: str) -> None:
-        """Report what one of the decoders says, once: they see the same messages."""
-        self._report(text, text)
 
     @property
     def _draws(self) -> bool:

@@ -57,11 +57,11 @@ class ReportedOnce:
         self._notice = notice
         self._reported: set[str] = set()
 
-    def __call__(self, cause: str, text: str) -> None:
-        """Report ``text`` if its cause is new."""
+    def __call__(self, cause: str, text: str | None = None) -> None:
+        """Report ``text`` if its cause is new; without, the cause is the text."""
         if cause not in self._reported and len(self._reported) < MAX_CAUSES:
             self._reported.add(cause)
-            self._notice(text)
+            self._notice(text or cause)
 
 
 class AlertDecoder:

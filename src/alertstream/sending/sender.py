@@ -70,11 +70,6 @@ class SendOptions:
     speed: float | None = None
     movers: Mapping[Path, Mover] = field(default_factory=dict)
 
-    @property
-    def visits_overlap(self) -> bool:
-        """Whether a visit may start before the one before it has ended."""
-        return self.seed is not None or self.speed is not None
-
 
 async def send(
     producer: Producer,
@@ -105,6 +100,7 @@ async def send(
         report(sent)
         account.end(sent)
 
+    visits_overlap = options.seed is not None or options.speed is not None
     under_way: set[asyncio.Task[None]] = set()
     try:
         async for burst in bursts:
@@ -114,7 +110,7 @@ async def send(
             if not under_way:
                 await producer.recreate_after_rejection()
             under_way.add(asyncio.create_task(send_visit(burst)))
-            if not options.visits_overlap:
+            if not visits_overlap:
                 await asyncio.gather(*under_way)
         await asyncio.gather(*under_way)
     finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -23,7 +23,7 @@ from alertstream.errors import Notice
 from alertstream.kafka.messages import Message
 from alertstream.kafka.topics import UNDECODABLE_SUFFIX
 from alertstream.printing.writers import Writer
-from alertstream.printing.writers.messages_file import MessagesFile
+from alertstream.printing.writers.messages_file import MessagesFile, append
 from alertstream.reading.decoder import ReceivedAlert
 from alertstream.reading.envelope import SchemaKey, opened, schema_of
 from alertstream.reading.recording import beside
@@ -157,28 +157,18 @@ class _Appender:
                 self._file.close()
                 self._file = opened.enter_context(locked(path))
             if path.stat().st_size == 0:
-                self._begin(header)
+                append(self._file, [header])
+                # So that the disk has the file's name, too.
+                _sync_folder(path.parent)
             tail = container_tail(path)
             self._sync_marker = tail.sync_marker
-            self._end = tail.end or 0
-            if self._end < path.stat().st_size:
+            self._next = tail.end or 0
+            if self._next < path.stat().st_size:
                 notice(f"removed the file's last record, which was cut short · {path}")
-                self._file.truncate(self._end)
-            self._next = self._end
-            self._messages = MessagesFile(path, self._sync_marker, self._end, notice)
+                self._file.truncate(self._next)
+            self._messages = MessagesFile(path, self._sync_marker, self._next, notice)
             # It stays open where all went well.
             opened.pop_all()
-
-    def _begin(self, header: bytes) -> None:
-        try:
-            self._file.write(header)
-            self._sync()
-        except OSError:
-            # What has half a header would be refused from then on.
-            self._file.truncate(0)
-            raise
-        # So that the disk has the file's name, too.
-        _sync_folder(self._path.parent)
 
     def append(self, body: bytes, message: Message) -> None:
         block = (varint(1), varint(len(body)), body, self._sync_marker)
@@ -192,20 +182,9 @@ class _Appender:
         # First, so that what is saved of an alert is whole.
         self._messages.flush()
         with writing(self._path):
-            try:
-                self._file.writelines(chain.from_iterable(self._blocks))
-                self._sync()
-            except OSError:
-                with suppress(OSError):
-                    self._file.truncate(self._end)
-                raise
-        self._end = self._file.tell()
+            append(self._file, chain.from_iterable(self._blocks))
         self.written += len(self._blocks)
         self._blocks.clear()
-
-    def _sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,6 +14,22 @@ from alertstream.errors import DataError, Notice
 from alertstream.kafka.messages import Message
 from alertstream.reading.recording import KEPT, beside, kept
 from alertstream.system.files import free_name, locked, writing
+
+
+def append(file: BinaryIO, parts: Iterable[bytes]) -> None:
+    """Return when the disk has it all; or else keep what was there.
+
+    :raises OSError: it cannot be written.
+    """
+    end = os.fstat(file.fileno()).st_size
+    try:
+        file.writelines(parts)
+        file.flush()
+        os.fsync(file.fileno())
+    except OSError:
+        with suppress(OSError):
+            file.truncate(end)
+        raise
 
 
 class MessagesFile:
@@ -69,15 +86,8 @@ class MessagesFile:
             self._waiting.clear()
 
     def _write(self, content: bytes) -> None:
-        end = self._path.stat().st_size
         with writing(self._path):
-            try:
-                self._file.write(content)
-                self._file.flush()
-                os.fsync(self._file.fileno())
-            except OSError:
-                self._file.truncate(end)
-                raise
+            append(self._file, [content])
 
     def close(self) -> None:
         """Release the file."""
