@@ -30,7 +30,7 @@ from alertstream.kafka._aiokafka.acls import OPERATIONS as OPERATIONS
 from alertstream.kafka._aiokafka.acls import Acl as Acl
 from alertstream.kafka._aiokafka.acls import converge
 from alertstream.kafka._aiokafka.clients import KafkaAdminClient, KafkaConsumer
-from alertstream.kafka._aiokafka.topic_ids import MetadataWithIds
+from alertstream.kafka._aiokafka.requests.topics import MetadataWithIds
 from alertstream.kafka.clients import admin_client, mapped, open_client, patiently
 from alertstream.kafka.connection import CONNECT_TIMEOUT, POLL_INTERVAL, Connection
 from alertstream.kafka.topics import (

@@ -13,7 +13,7 @@ from aiokafka import errors as kafka_errors
 
 from alertstream.errors import Event, Notice, TopicError, info
 from alertstream.kafka._aiokafka.clients import KafkaConsumer
-from alertstream.kafka._aiokafka.offset_requests import id_and_text
+from alertstream.kafka._aiokafka.requests.offsets import id_and_text
 from alertstream.kafka.clients import ClientOf, connection_reports, consumer_client, patiently
 from alertstream.kafka.connection import POLL_INTERVAL, Connection
 from alertstream.kafka.messages import ConsumerGroupMetadata, Message, Offsets, Positions

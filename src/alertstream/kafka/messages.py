@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from aiokafka import TopicPartition
 
 from alertstream.kafka._aiokafka.fetcher import Unreadable as Unreadable
-from alertstream.kafka._aiokafka.offset_requests import (
+from alertstream.kafka._aiokafka.requests.offsets import (
     ConsumerGroupMetadata as ConsumerGroupMetadata,
 )
 

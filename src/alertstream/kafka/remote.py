@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from alertstream.kafka._aiokafka.clients import Failures, KafkaConsumer
-from alertstream.kafka._aiokafka.offset_requests import ConsumerGroupMetadata
+from alertstream.kafka._aiokafka.requests.offsets import ConsumerGroupMetadata
 from alertstream.kafka.clients import GROUP, READING, mapped_errors, open_client
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.topics import STAND_IN_SUFFIX

@@ -8,7 +8,7 @@ import pytest
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.transaction import TxnOffsetCommitRequest
 
-from alertstream.kafka._aiokafka.offset_requests import FencedOffsetCommit, StableOffsetFetch
+from alertstream.kafka._aiokafka.requests.offsets import FencedOffsetCommit, StableOffsetFetch
 from alertstream.kafka.messages import ConsumerGroupMetadata
 
 

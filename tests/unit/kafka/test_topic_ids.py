@@ -9,8 +9,8 @@ import pytest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
-from alertstream.kafka._aiokafka.offset_requests import id_and_text, with_id
-from alertstream.kafka._aiokafka.topic_ids import (
+from alertstream.kafka._aiokafka.requests.offsets import id_and_text, with_id
+from alertstream.kafka._aiokafka.requests.topics import (
     ClusterMetadataWithIds,
     FetchById,
     MetadataWithIds,

@@ -20,7 +20,7 @@ from alertstream.kafka._aiokafka.batches import KafkaSender
 from alertstream.kafka._aiokafka.fetcher import KafkaFetcher
 from alertstream.kafka._aiokafka.network import Failures as Failures
 from alertstream.kafka._aiokafka.network import KafkaClient as KafkaClient
-from alertstream.kafka._aiokafka.offset_requests import ConsumerGroupMetadata
+from alertstream.kafka._aiokafka.requests.offsets import ConsumerGroupMetadata
 from alertstream.system.cancellation import LOST_TIMEOUT, SHUTDOWN_TIMEOUT
 
 _CLIENT_SETTINGS = frozenset(signature(AIOKafkaClient).parameters)

@@ -20,12 +20,16 @@ from aiokafka.protocol.transaction import TxnOffsetCommitRequest
 from aiokafka.util import create_task
 
 from alertstream.kafka._aiokafka.connection import KafkaConnection, first_answer
-from alertstream.kafka._aiokafka.offset_requests import (
+from alertstream.kafka._aiokafka.requests.offsets import (
     ConsumerGroupMetadata,
     FencedOffsetCommit,
     StableOffsetFetch,
 )
-from alertstream.kafka._aiokafka.topic_ids import ClusterMetadataWithIds, FetchById, MetadataWithIds
+from alertstream.kafka._aiokafka.requests.topics import (
+    ClusterMetadataWithIds,
+    FetchById,
+    MetadataWithIds,
+)
 
 Failures = dict[tuple[str, int], BaseException]
 """By host and port: why the last attempt to connect has failed, the latest last."""

@@ -1,4 +1,4 @@
-"""Requests about a consumer group's offsets as KIP-447 has them, which aiokafka does not know yet.
+"""Requests about a consumer group's offsets as KIP-447 has them.
 
 aiokafka commits a transaction's offsets without saying who commits, so that a member which has
 lost its partitions unnoticed could still write; and it fetches offsets that an unfinished
@@ -17,19 +17,9 @@ from aiokafka import TopicPartition
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.transaction import TxnOffsetCommitRequest
-from aiokafka.protocol.types import (
-    Boolean,
-    CompactArray,
-    CompactString,
-    Int16,
-    Int32,
-    Int64,
-    Schema,
-    TaggedFields,
-)
 
-_TEXT = CompactString("utf-8")
-_TAGS = ("tags", TaggedFields)
+from alertstream.kafka._aiokafka.requests.protocol import Records, schema
+
 _COORDINATOR_LOADING, _NOT_AVAILABLE, _NOT_COORDINATOR, _UNSTABLE = 14, 15, 16, 88
 _ILLEGAL_GENERATION, _UNKNOWN_MEMBER, _INVALID_EPOCH, _FENCED_INSTANCE = 22, 25, 47, 82
 _RETRIED = {_UNSTABLE: _COORDINATOR_LOADING, _NOT_AVAILABLE: _NOT_COORDINATOR}
@@ -83,22 +73,23 @@ def id_and_text(kept: str) -> tuple[bytes | None, str]:
     return (bytes.fromhex(found[1]), found[2]) if found else (None, kept)
 
 
-def _topics(*of_partition: tuple[str, Any]) -> CompactArray:
-    partitions = CompactArray(("partition", Int32), *of_partition, _TAGS)
-    return CompactArray(("topic", _TEXT), ("partitions", partitions), _TAGS)
+def _topics(fields: str) -> Records:
+    return Records("topic text, partitions partitions", partitions=Records(fields))
 
 
 class _TxnOffsetCommitResponse(Response):  # type: ignore[misc]
     API_KEY = 28
     API_VERSION = 3
-    SCHEMA = Schema(("throttle_time_ms", Int32), ("topics", _topics(("error_code", Int16))), _TAGS)
+    SCHEMA = schema(
+        "throttle_time_ms int32, topics topics", topics=_topics("number int32, error_code int16")
+    )
 
     @property
     def errors(self) -> list[tuple[str, list[tuple[int, int]]]]:
         """The error codes by topic and partition."""
         return [
-            (topic, [(partition, _FENCED.get(code, code)) for partition, code, _ in partitions])
-            for topic, partitions, _ in self.topics
+            (topic, [(number, _FENCED.get(code, code)) for number, code in partitions])
+            for topic, partitions in self.topics
         ]
 
 
@@ -107,16 +98,10 @@ class _TxnOffsetCommit(RequestStruct):  # type: ignore[misc]
     API_VERSION = 3
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = _TxnOffsetCommitResponse
-    SCHEMA = Schema(
-        ("transactional_id", _TEXT),
-        ("group_id", _TEXT),
-        ("producer_id", Int64),
-        ("producer_epoch", Int16),
-        ("generation_id", Int32),
-        ("member_id", _TEXT),
-        ("group_instance_id", _TEXT),
-        ("topics", _topics(("offset", Int64), ("leader_epoch", Int32), ("metadata", _TEXT))),
-        _TAGS,
+    SCHEMA = schema(
+        "transactional_id text, group_id text, producer_id int64, producer_epoch int16,"
+        "generation_id int32, member_id text, group_instance_id text, topics topics",
+        topics=_topics("number int32, offset int64, leader_epoch int32, metadata text"),
     )
 
 
@@ -131,61 +116,41 @@ class FencedOffsetCommit(Request[_TxnOffsetCommit]):  # type: ignore[misc]
 
     def build(self, request_struct_class: type[_TxnOffsetCommit]) -> _TxnOffsetCommit:
         """Return the request as it goes to the broker."""
-        request, metadata = self._request, self._metadata
-        topics: list[Any] = [
-            (
-                topic,
-                [(number, offset, -1, text, {}) for number, offset, text in partitions],
-                {},
-            )
+        request, who = self._request, self._metadata
+        topics = [
+            (topic, [(number, offset, -1, text) for number, offset, text in partitions])
             for topic, partitions in request._topics
         ]
+        producer = (request._producer_id, request._producer_epoch)
+        member = (who.generation_id, who.member_id, who.group_instance_id)
         return request_struct_class(
-            request._transactional_id,
-            metadata.group_id,
-            request._producer_id,
-            request._producer_epoch,
-            metadata.generation_id,
-            metadata.member_id,
-            metadata.group_instance_id,
-            topics,
-            {},
+            request._transactional_id, who.group_id, *producer, *member, topics, {}
         )
 
 
 class _OffsetFetchResponse(Response):  # type: ignore[misc]
     API_KEY = 9
     API_VERSION = 7
-    SCHEMA = Schema(
-        ("throttle_time_ms", Int32),
-        (
-            "found",
-            _topics(
-                ("offset", Int64),
-                ("leader_epoch", Int32),
-                ("metadata", _TEXT),
-                ("error_code", Int16),
-            ),
+    SCHEMA = schema(
+        "throttle_time_ms int32, found topics, error_code int16",
+        topics=_topics(
+            "number int32, offset int64, leader_epoch int32, metadata text, error_code int16"
         ),
-        ("error_code", Int16),
-        _TAGS,
     )
 
     @property
-    def topics(self) -> list[tuple[str, list[tuple[int, int, str | None, int]]]]:
+    def topics(self) -> list[tuple[str, list[Any]]]:
         """Offset, metadata, error code by topic and partition; a refusal is one of the latter."""
-        refusal = int(self.error_code)
-        if refusal:
-            return [("", [(-1, -1, "", _RETRIED.get(refusal, refusal))])]
+        found = [("", [(-1, -1, -1, "", self.error_code)])] if self.error_code else self.found
         return [
             (
                 topic,
                 [
-                    (partition, offset, metadata, _RETRIED.get(code, code))
-                    for partition, offset, _, metadata, code, _ in partitions
+                    (number, offset, text, _RETRIED.get(code, code))
+                    for number, offset, _, text, code in partitions
                 ],
             )
-            for topic, partitions, _ in self.found
+            for topic, partitions in found
         ]
 
 
@@ -194,14 +159,9 @@ class _OffsetFetch(RequestStruct):  # type: ignore[misc]
     API_VERSION = 7
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = _OffsetFetchResponse
-    SCHEMA = Schema(
-        ("group_id", _TEXT),
-        (
-            "topics",
-            CompactArray(("topic", _TEXT), ("partitions", CompactArray(Int32)), _TAGS),
-        ),
-        ("require_stable", Boolean),
-        _TAGS,
+    SCHEMA = schema(
+        "group_id text, topics topics, require_stable bool",
+        topics=Records("topic text, partitions numbers"),
     )
 
 
@@ -216,5 +176,4 @@ class StableOffsetFetch(Request[_OffsetFetch]):  # type: ignore[misc]
     def build(self, request_struct_class: type[_OffsetFetch]) -> _OffsetFetch:
         """Return the request as it goes to the broker."""
         request = self._request
-        topics: list[Any] = [(topic, numbers, {}) for topic, numbers in request._partitions]
-        return request_struct_class(request._consumer_group, topics, True, {})
+        return request_struct_class(request._consumer_group, request._partitions, True, {})

@@ -1,0 +1,1 @@
+"""Requests in versions of Kafka's protocol that aiokafka does not know yet."""
