@@ -141,18 +141,14 @@ async def stop_client(client: KafkaAdminClient | KafkaConsumer | KafkaProducer) 
             await client.stop()
 
 
-@asynccontextmanager
-async def consumer_client(
+def consumer_client(
     connection: Connection, group: Mapping[str, Any]
-) -> AsyncIterator[KafkaConsumer]:
+) -> AbstractAsyncContextManager[KafkaConsumer]:
     """Give a client that reads committed messages; it is to be started.
 
     :param group: aiokafka's settings of its group.
     """
-    async with open_client(
-        connection, KafkaConsumer, start=False, **READING, **GROUP, **group
-    ) as client:
-        yield client
+    return open_client(connection, KafkaConsumer, start=False, **READING, **GROUP, **group)
 
 
 def admin_client(connection: Connection) -> AbstractAsyncContextManager[KafkaAdminClient]:

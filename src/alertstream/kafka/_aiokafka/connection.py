@@ -15,14 +15,7 @@ from typing import Any, TypeVar
 
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError
-from aiokafka.protocol.admin import (
-    SaslAuthenticateRequest,
-    SaslAuthenticateRequest_v0,
-    SaslAuthenticateRequest_v1,
-    SaslAuthenticateResponse_v0,
-    SaslAuthenticateResponse_v1,
-)
-from aiokafka.protocol.api import Request
+from aiokafka.protocol.admin import SaslAuthenticateRequest
 from aiokafka.protocol.produce import ProduceRequest, ProduceRequest_v7
 from aiokafka.protocol.types import Int16, Int32, String
 from aiokafka.util import wait_for
@@ -130,32 +123,11 @@ class _Hidden:
         return f"{type(self).__name__}(...)"
 
 
-class _HiddenResponse_v0(_Hidden, SaslAuthenticateResponse_v0):  # type: ignore[misc]
-    pass
-
-
-class _HiddenResponse_v1(_Hidden, SaslAuthenticateResponse_v1):  # type: ignore[misc]
-    pass
-
-
-class _HiddenRequest_v0(_Hidden, SaslAuthenticateRequest_v0):  # type: ignore[misc]
-    RESPONSE_TYPE = _HiddenResponse_v0
-
-
-class _HiddenRequest_v1(_Hidden, SaslAuthenticateRequest_v1):  # type: ignore[misc]
-    RESPONSE_TYPE = _HiddenResponse_v1
-
-
-class _HiddenAuthenticate(Request[_HiddenRequest_v0 | _HiddenRequest_v1]):  # type: ignore[misc]
-    API_KEY = SaslAuthenticateRequest.API_KEY
-
-    def __init__(self, payload: bytes) -> None:
-        self._payload = payload
-
-    def build(
-        self, request_struct_class: type[_HiddenRequest_v0 | _HiddenRequest_v1]
-    ) -> _HiddenRequest_v0 | _HiddenRequest_v1:
-        return request_struct_class(self._payload)
+class _HiddenAuthenticate(SaslAuthenticateRequest):  # type: ignore[misc]
+    def build(self, request_struct_class: Any) -> Any:
+        answer = type("HiddenResponse", (_Hidden, request_struct_class.RESPONSE_TYPE), {})
+        hidden = type("HiddenRequest", (_Hidden, request_struct_class), {"RESPONSE_TYPE": answer})
+        return hidden(self._payload)
 
 
 def encode_produce_request(request: ProduceRequest_v7) -> list[bytes]:
