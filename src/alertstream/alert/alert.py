@@ -23,6 +23,13 @@ _ECLIPTIC_POLE = (-1.0207044725484355e-07, -0.39777699944404304, 0.9174821299149
 _NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
 
+class Measured(cached_property[float]):
+    """A number as the survey states it."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda alert: number(alert._stated(self.attrname)))
+
+
 class Alert(dict[str, Any]):
     """An alert's decoded fields, and as attributes the quantities that all surveys have.
 
@@ -108,25 +115,14 @@ class Alert(dict[str, Any]):
         """The Solar System object's name, as in 2014 QX12."""
         return cast("str | None", self._stated("designation"))
 
-    @cached_property
-    def heliocentric_distance(self) -> float:
-        """The Solar System object's distance from the Sun, au."""
-        return self._measured("heliocentric_distance")
-
-    @cached_property
-    def topocentric_distance(self) -> float:
-        """The Solar System object's distance from the telescope, au."""
-        return self._measured("topocentric_distance")
-
-    @cached_property
-    def phase_angle(self) -> float:
-        """The angle between Sun and observer as the Solar System object sees them, deg."""
-        return self._measured("phase_angle")
-
-    @cached_property
-    def reliability(self) -> float:
-        """From 0, surely an artefact, to 1, surely real."""
-        return self._measured("reliability")
+    heliocentric_distance = Measured()
+    """The Solar System object's distance from the Sun, au."""
+    topocentric_distance = Measured()
+    """The Solar System object's distance from the telescope, au."""
+    phase_angle = Measured()
+    """The angle between Sun and observer as the Solar System object sees them, deg."""
+    reliability = Measured()
+    """From 0, surely an artefact, to 1, surely real."""
 
     @cached_property
     def visit(self) -> int | None:
@@ -144,10 +140,8 @@ class Alert(dict[str, Any]):
         """The middle of the exposure, MJD, in the survey's :attr:`time_scale`."""
         return self.survey.middle(self._stated)
 
-    @cached_property
-    def exposure_time(self) -> float:
-        """How long the exposure took, s."""
-        return self._measured("exposure_time")
+    exposure_time = Measured()
+    """How long the exposure took, s."""
 
     @property
     def shutter(self) -> float:
@@ -164,15 +158,10 @@ class Alert(dict[str, Any]):
         """The scale of its times: TAI for LSST, UTC for ZTF."""
         return self.survey.time_scale
 
-    @cached_property
-    def ra(self) -> float:
-        """Right ascension, ICRS, deg."""
-        return self._measured("ra")
-
-    @cached_property
-    def dec(self) -> float:
-        """Declination, ICRS, deg."""
-        return self._measured("dec")
+    ra = Measured()
+    """Right ascension, ICRS, deg."""
+    dec = Measured()
+    """Declination, ICRS, deg."""
 
     @cached_property
     def galactic_latitude(self) -> float:
