@@ -127,14 +127,8 @@ class DeliveryError(AlertStreamError):
     """
 
     def __init__(
-        self,
-        what: str,
-        *,
-        where: str | None = None,
-        todo: str | None = None,
-        retriable: bool = False,
-        refused: bool = False,
+        self, what: str, *, retriable: bool = False, refused: bool = False, **more: str | None
     ) -> None:
-        super().__init__(what, where=where, todo=todo)
+        super().__init__(what, **more)
         self.retriable = retriable
         self.refused = refused

@@ -1,4 +1,7 @@
-"""What Kafka tells of topics and consumer groups, and topics made that are missing."""
+"""What Kafka tells of topics and consumer groups, and topics made that are missing.
+
+All raise :class:`BrokerError` if Kafka cannot be reached within ``CONNECT_TIMEOUT``, or refuses.
+"""
 
 from __future__ import annotations
 
@@ -71,10 +74,7 @@ async def _answer(admin: KafkaAdminClient, ask: Callable[[], Awaitable[T]]) -> T
 
 
 async def topics(connection: Connection) -> dict[str, int]:
-    """Return how many partitions each topic has.
-
-    :raises BrokerError: Kafka cannot be reached within ``CONNECT_TIMEOUT``, or refuses.
-    """
+    """Return how many partitions each topic has."""
     async with admin_client(connection) as admin:
         return await _partitions(admin)
 
@@ -86,10 +86,7 @@ async def _partitions(admin: KafkaAdminClient) -> dict[str, int]:
 
 
 async def is_same_cluster(one: Connection, other: Connection) -> bool:
-    """Return whether two addresses are of one Kafka cluster.
-
-    :raises BrokerError: Kafka cannot be reached, or refuses.
-    """
+    """Return whether two addresses are of one Kafka cluster."""
     ids = []
     for connection in (one, other):
         async with admin_client(connection) as admin:
@@ -132,8 +129,6 @@ async def writable_topics(connection: Connection, wanted: str) -> set[str]:
     """Return the topics that the user may write to: those there, and ``wanted``, if it can be made.
 
     Nothing is made, or written.
-
-    :raises BrokerError: Kafka cannot be reached, or refuses.
     """
     request = MetadataWithIds(MetadataRequest(None), rights=True)
     new = [NewTopic(wanted, 1, 1)]
@@ -150,7 +145,6 @@ async def make_stand_ins(connection: Connection, partitions: Mapping[str, int]) 
     """Make or extend the topics that stand for others, which have so many partitions.
 
     :raises TopicError: one cannot be made.
-    :raises BrokerError: Kafka cannot be reached, or refuses.
     """
     async with admin_client(connection) as admin:
         there = await _partitions(admin)
@@ -208,19 +202,13 @@ def _check_made(connection: Connection, response: Any) -> None:
 
 
 async def set_acls(connection: Connection, acls: Collection[Acl]) -> None:
-    """Make these the only rights that there are.
-
-    :raises BrokerError: Kafka cannot be reached, or refuses.
-    """
+    """Make these the only rights that there are."""
     async with admin_client(connection) as admin:
         await _answer(admin, lambda: converge(admin, acls))
 
 
 async def has_committed(connection: Connection, group: str, names: Iterable[str]) -> bool:
-    """Return whether a group remembers where to go on with one of the topics, names or patterns.
-
-    :raises BrokerError: Kafka cannot be reached, or refuses.
-    """
+    """Return whether a group remembers where to go on with one of the topics, names or patterns."""
     async with admin_client(connection) as admin:
         offsets = await _answer(admin, lambda: admin.list_consumer_group_offsets(group))
     pattern = topic_pattern(names)
@@ -232,8 +220,6 @@ async def may_use_group(connection: Connection, group: str) -> bool:
 
     Any broker is asked, not the one that coordinates it: to look for that makes Kafka's own topic
     for offsets where there is none yet.
-
-    :raises BrokerError: Kafka cannot be reached, or refuses.
     """
     async with admin_client(connection) as admin:
         node = admin._client.get_random_node()
@@ -330,7 +316,6 @@ async def groups(connection: Connection, to: Connection | None = None) -> AsyncI
     """Give what tells of consumer groups.
 
     :param to: another cluster, on which groups are that read from this one.
-    :raises BrokerError: Kafka cannot be reached, or refuses.
     """
     async with AsyncExitStack() as stack:
         elsewhere = await stack.enter_async_context(admin_client(to)) if to else None

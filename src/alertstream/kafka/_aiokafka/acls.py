@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from aiokafka import errors as kafka_errors
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest
 
 KINDS = {"topic": 2, "group": 3, "transactional-id": 5}
@@ -43,13 +44,7 @@ class Acl(NamedTuple):
         return (KINDS[self.kind], name, pattern, user, "*", operation, _ALLOW)
 
 
-class Admin(Protocol):
-    """What is needed of an admin client."""
-
-    async def _send_request(self, request: Any) -> Any: ...
-
-
-async def converge(admin: Admin, acls: Collection[Acl]) -> None:
+async def converge(admin: AIOKafkaAdminClient, acls: Collection[Acl]) -> None:
     """Make these the only rights that there are, and return when a broker knows of them.
 
     :raises KafkaError: Kafka refuses.
