@@ -6,15 +6,21 @@ pip install atheris; python -m tests.faults.coverage_fuzz decoder --minutes 10
 from __future__ import annotations
 
 import argparse
+import gzip
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import atheris
+import numpy as np
 
-with atheris.instrument_imports(include=["alertstream", "fastavro"]):
+with atheris.instrument_imports(include=["alertstream"]):
+    from tests.support.fuzzing import MESSAGES
+    from tests.support.images import fits_file, header
+    from tests.support.samples import official_schema, sample_alert, write_container
+
     from alertstream.alert.alert import Alert
     from alertstream.alert.stamps import read_stamp
     from alertstream.avro.container.file import ContainerFile
@@ -44,27 +50,60 @@ def where(data: bytes) -> None:
     WhereFilter(data.decode(errors="replace"), "x").passes(ALERT)
 
 
-TARGETS: dict[str, Callable[[bytes], object]] = {
-    "decoder": decode,
-    "container": read_file,
-    "where": where,
-    "picture": read_stamp,
+EXPRESSIONS = (
+    "diaSource.snr > 5 and not band in ('g', 'r')",
+    "abs(diaSource.snr - 3) / 2 < min(1, 2.5) or len(prvDiaSources) == 0",
+    "cone(150.1, 2.2, '30 arcsec') and -90 < galactic_latitude <= 90",
+    "diaSource.band is not None and max(snr, 7) != [1, None]",
+)
+
+
+def expressions() -> Iterator[bytes]:
+    yield from (each.encode() for each in EXPRESSIONS)
+
+
+def files() -> Iterator[bytes]:
+    for codec in ("null", "deflate", "snappy"):
+        write_container(FILE, official_schema("10.0"), [sample_alert("10.0")] * 2, codec=codec)
+        yield FILE.read_bytes()
+    schema = {"type": "record", "name": "a", "fields": [{"name": "n", "type": "long"}]}
+    write_container(FILE, schema, [{"n": 5}, {"n": 6}])
+    yield FILE.read_bytes()
+
+
+def pictures() -> Iterator[bytes]:
+    for kind in ("float32", "int16", "uint8"):
+        made = fits_file(np.arange(64, dtype=kind).reshape(8, 8), CRVAL1=10.0, CTYPE1="RA---TAN")
+        yield made
+        yield gzip.compress(made)
+    yield header(BSCALE=2.0, CD1_1=0.1)
+
+
+TARGETS: dict[str, tuple[Callable[[bytes], object], Callable[[], Iterable[bytes]]]] = {
+    "decoder": (decode, lambda: MESSAGES),
+    "container": (read_file, files),
+    "where": (where, expressions),
+    "picture": (read_stamp, pictures),
 }
+"""What each does with bytes, and what to begin with."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--seeds", default=tempfile.mkdtemp(), help="Folder to begin with.")
     given = parser.parse_args()
+    target, seeds = TARGETS[given.target]
+    folder = Path(tempfile.mkdtemp())
+    for number, seed in enumerate(seeds()):
+        (folder / str(number)).write_bytes(seed)
 
     def once(data: bytes) -> None:
         with suppress(AlertStreamError):
-            TARGETS[given.target](data)
+            target(data)
 
     limits = [f"-max_total_time={60 * given.minutes:.0f}", "-timeout=2", "-rss_limit_mb=1000"]
-    atheris.Setup([sys.argv[0], *limits, "-max_len=65536", given.seeds], once)
+    atheris.Setup([sys.argv[0], *limits, "-max_len=65536", str(folder)], once)
     atheris.Fuzz()
 
 
