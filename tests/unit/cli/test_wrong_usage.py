@@ -52,7 +52,7 @@ OTHERS = [
     ("notify h:1 alerts --preview --title {{nmae}}", "names what is not there: nmae"),
     ("notify h:1 alerts --exec no-such-program", "there is no command no-such-program"),
     ("notify h:1 alerts --to phone", "there is no service phone in the configuration file"),
-    ("notify h:1 alerts --to nowhere://x", "nowhere://… is no service that apprise knows"),
+    ("notify h:1 alerts --to nowhere://x", "nowhere://… is not a service that apprise knows"),
     ("notify h:1 alerts --to slack://x", "the URL is not valid for Slack"),
     ("filter h:1 alerts nothing", "there is no filter nothing · give the file"),
     ("filter h:1 alerts 1-200", "give a number from 1 to 100"),

@@ -82,7 +82,7 @@ class Filter(
         help="Numbers (1), ranges (1-100), class names; default: all of --filters.",
         autocompletion=complete_filters,
     )
-    output: str | None = _filters(None, "The topic of what --where or --all passes.", "TOPIC")
+    output: str | None = _filters(None, "Topic that gets what --where or --all passes.", "TOPIC")
     cap: int | None = _filters(
         None,
         "Maximum alerts per visit and filter; 0: no limit. Default: 20 for the numbered filters, "
@@ -107,7 +107,7 @@ class Filter(
         None, "With --dry-run: exit 1 if more than this passes, as in 5% or 0.05.", "SHARE"
     )
     picture: Path | None = _without_kafka(
-        None, "With --dry-run: draw where on the sky what passes is, and how bright.", "FILE.png"
+        None, "With --dry-run: draw what passes on the sky, and how bright it is.", "FILE.png"
     )
     new: str | None = _without_kafka(None, "Write a template for a filter of this name.", "CLASS")
 

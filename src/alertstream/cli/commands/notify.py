@@ -41,8 +41,8 @@ class Notify(ReadingOptions, DecodingOptions, SelectionOptions, MetricsOptions):
     topic: str = topic_argument()
     to: list[str] | None = _whom(
         None,
-        "Service that is told: its name in the configuration file's [services], or apprise's URL "
-        "of it; repeatable.",
+        "Service to send to: its name in the configuration file's [services], or its apprise "
+        "URL; repeatable.",
         "NAME",
     )
     exec_: str | None = _whom(
@@ -56,13 +56,13 @@ class Notify(ReadingOptions, DecodingOptions, SelectionOptions, MetricsOptions):
     )
     at_most: str = _messages(
         "10/min",
-        "Messages in a time: /s, /min, /h or /day; alerts that come together share one.",
+        "Maximum rate of messages: /s, /min, /h or /day; alerts that come together share one.",
         "N/TIME",
     )
     template: Path | None = _messages(
-        None, "File with the text of an alert in a message, for jinja2.", "FILE"
+        None, "File with the jinja2 template of an alert's text in a message.", "FILE"
     )
-    title: str | None = _messages(None, "Title of a message, for jinja2.", "TEXT")
+    title: str | None = _messages(None, "Title of a message, a jinja2 template.", "TEXT")
 
     def run(self) -> int:
         """Tell until the end or a signal."""

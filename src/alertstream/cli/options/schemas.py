@@ -56,7 +56,7 @@ class SchemaOptions(FolderOptions):
         None, "File with its password; or set ALERTSTREAM_REGISTRY_PASSWORD.", "FILE"
     )
     registry_ca_file: Path | None = _schemas(
-        None, "Only certificates to trust for it, PEM.", "FILE"
+        None, "Certificates to trust for it, and no others, PEM.", "FILE"
     )
 
     def known_schemas(self) -> "Schemas":

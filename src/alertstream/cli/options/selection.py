@@ -26,11 +26,11 @@ class SelectionOptions(Options):
     """Which alerts."""
 
     filters: list[Path] | None = _filters(
-        None, "What the filters in this Python file pass; its code is run; repeatable.", "FILE"
+        None, "Alerts that this Python file's filters pass; its code is run; repeatable.", "FILE"
     )
     where: str | None = _filters(
         None,
-        "What this is true of, as in: diaSource.snr > 5 and band == 'g'",
+        "Alerts of which this is true, as in: diaSource.snr > 5 and band == 'g'",
         "EXPRESSION",
         autocompletion=complete_where,
     )

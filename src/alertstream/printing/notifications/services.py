@@ -67,7 +67,7 @@ class Service:
         scheme = url.partition("://")[0].lower()
         self.label = label or f"{printable(scheme, 20)}://…"
         if scheme not in PLUGINS:
-            what = f"{self.label} is no service that apprise knows"
+            what = f"{self.label} is not a service that apprise knows"
             raise UsageError(what, todo="see its list of services: https://appriseit.com/services")
         self._parts = sorted(
             {part for text in (url, unquote(url)) for part in re.split(r"[\s/?&=@:;,+#]+", text)}
