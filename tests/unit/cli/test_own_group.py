@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from alertstream.cli.options.own_group import own_group
+from alertstream.cli.options.reading import own_group
 
 
 def test_same_name_for_the_same_selection() -> None:

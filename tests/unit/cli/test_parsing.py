@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from alertstream.cli.app import app
 from alertstream.cli.options.parsing import GROUPS, root_options_apart
-from alertstream.cli.options.times import start_of
+from alertstream.cli.options.reading import start_of
 from alertstream.errors import UsageError
 
 PROGRAM: Any = get_command(app)

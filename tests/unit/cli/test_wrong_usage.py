@@ -13,7 +13,7 @@ import pytest
 from typer.main import get_command
 
 from alertstream.cli.app import app, status_of
-from alertstream.cli.options.times import end_of, observed, start_of
+from alertstream.cli.options.reading import end_of, observed, start_of
 
 PROGRAM = get_command(app)
 NOWHERE = "127.0.0.1:1"

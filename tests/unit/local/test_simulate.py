@@ -7,7 +7,6 @@ import json
 import math
 from collections import Counter
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -264,12 +263,6 @@ def test_same_seed_same_bytes(tmp_path) -> None:
     assert made("b") == two
     assert made("c", visits=3)[:2] == two
     assert not set(made("d", seed=2)) & set(two)
-
-
-def test_starts_when_told(tmp_path) -> None:
-    options = replace(SMALL, folder=tmp_path, alerts=1, start=datetime(2025, 5, 2, 3, 0))
-    names = [path.name for path in simulate(options, schema())]
-    assert names == ["visit-2025050101384.avro", "visit-2025050101385.avro"]
 
 
 def test_reports_progress(tmp_path) -> None:

@@ -122,7 +122,8 @@ def test_what_follows_a_flipped_bit_is_kept(tmp_path: Path) -> None:
     second = content.index(varint(1) + varint(len(LONG) + 3), content.index(LONG.encode()))
     # Its count, its size, what it holds, and what ends it.
     for place in (*range(second, second + 6), second + 9000, second + 4 + len(LONG) + 3):
-        for bit in range(8):
+        # Sign, value and continuation of a number.
+        for bit in (0, 1, 6, 7):
             damaged = bytearray(content)
             damaged[place] ^= 1 << bit
             path.write_bytes(damaged)

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from alertstream.cli.options.own_group import AUTO
+from alertstream.cli.options.reading import AUTO, ReadingOptions
 from alertstream.cli.options.schemas import SchemaOptions
 from alertstream.cli.options.shared import (
     FormatOptions,
-    ReadingOptions,
     TargetOptions,
     broker_argument,
     option_group,

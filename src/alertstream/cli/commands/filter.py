@@ -20,11 +20,11 @@ from alertstream.cli.commands.filter_without_kafka import (
 from alertstream.cli.options.completion import complete_filters
 from alertstream.cli.options.metrics import MetricsOptions
 from alertstream.cli.options.mirror import MirrorOptions
+from alertstream.cli.options.reading import ReadingOptions
 from alertstream.cli.options.schemas import ThinOptions
 from alertstream.cli.options.selection import SelectionOptions, require_declared
 from alertstream.cli.options.shared import (
     FormatOptions,
-    ReadingOptions,
     WorkerOptions,
     broker_argument,
     option_group,

@@ -8,9 +8,9 @@ from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from alertstream.cli.options.reading import ReadingOptions
 from alertstream.cli.options.shared import (
     FormatOptions,
-    ReadingOptions,
     WorkerOptions,
     option_group,
     topic_argument,

@@ -11,10 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from alertstream.cli.options.metrics import MetricsOptions
+from alertstream.cli.options.reading import ReadingOptions
 from alertstream.cli.options.schemas import DecodingOptions
 from alertstream.cli.options.selection import SelectionOptions
 from alertstream.cli.options.shared import (
-    ReadingOptions,
     TargetOptions,
     option_group,
     topic_argument,

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alertstream.cli.options.metrics import MetricsOptions
-from alertstream.cli.options.own_group import AUTO
 from alertstream.cli.options.parsing import services
+from alertstream.cli.options.reading import AUTO, ReadingOptions, start_of
 from alertstream.cli.options.schemas import DecodingOptions
 from alertstream.cli.options.selection import SelectionOptions
-from alertstream.cli.options.shared import ReadingOptions, option_group, topic_argument
-from alertstream.cli.options.times import start_of
+from alertstream.cli.options.shared import option_group, topic_argument
 from alertstream.cli.terminal.output import DONE, UNDECODABLE, notice, write_line
 from alertstream.errors import UsageError, info
 

@@ -13,9 +13,10 @@ import typer
 
 from alertstream.cli.options.completion import complete_fields
 from alertstream.cli.options.metrics import MetricsOptions
+from alertstream.cli.options.reading import ReadingOptions
 from alertstream.cli.options.schemas import ThinOptions
 from alertstream.cli.options.selection import SelectionOptions
-from alertstream.cli.options.shared import ReadingOptions, option_group, topic_argument
+from alertstream.cli.options.shared import option_group, topic_argument
 from alertstream.cli.terminal.output import DONE, UNDECODABLE, ReaderGone, notice, write_lines
 from alertstream.errors import UsageError, info
 

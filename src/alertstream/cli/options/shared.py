@@ -16,14 +16,11 @@ import typer
 
 from alertstream.cli.options.completion import quietly
 from alertstream.cli.options.log_format import log_as
-from alertstream.cli.options.own_group import AUTO, own_group
 from alertstream.cli.options.parsing import profile, warn_if_open
-from alertstream.cli.options.times import end_of, observed, start_of
-from alertstream.errors import UsageError, info
+from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
     from alertstream.kafka.connection import Connection
-    from alertstream.kafka.subscription import Subscription
 
 _log = logging.getLogger("alertstream")
 
@@ -49,7 +46,6 @@ _processes = option_group("Processes", allow_from_autoenv=False)
 _general = option_group("General")
 _output = option_group("Output")
 _connection = option_group("Connection")
-_what_to_read = option_group("What to read")
 
 _SECURITY = (
     *("security_protocol", "sasl_mechanism", "username", "password_file"),
@@ -253,88 +249,3 @@ class TargetOptions(KafkaOptions):
         except UsageError as error:
             where, todo = f"the profile {self.to}", "write it there"
             raise UsageError(error.what, where=where, todo=todo) from error
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadingOptions(KafkaOptions):
-    """How topics are read: as which group, where from, and how far."""
-
-    group: str | None = _what_to_read(
-        None,
-        "Consumer group that remembers what was read (filter always has one); auto: a name "
-        "that follows from user, topics and selection.",
-        "NAME",
-        names=("--group", "-g"),
-    )
-    from_: str | None = _what_to_read(
-        None,
-        "Where to start: earliest (default), latest (notify's), a time, or an offset; -100: "
-        "the last 100 offsets of each partition.",
-        "WHERE",
-        names=("--from",),
-    )
-    until: str | None = _what_to_read(None, "Stop before this time or offset.", "WHERE")
-    exit_on_eof: bool = _what_to_read(
-        False, "Stop at the current end of the topic.", names=("--exit-on-eof",)
-    )
-    group_prefix: str = _what_to_read("", "What group names must begin with on this Kafka.", "TEXT")
-
-    def group_or(self, default: str | None) -> str | None:
-        """Return the group's name, or ``default`` with the prefix that names must have here.
-
-        :raises UsageError: the name lacks the prefix.
-        """
-        prefix = self.group_prefix
-        if self.group == AUTO:
-            return prefix + (default or "").removeprefix(prefix)
-        if self.group and not self.group.startswith(prefix):
-            raise UsageError(
-                f"the group {self.group} does not begin with {prefix}",
-                todo=f"choose one that does, as in --group {prefix}{self.group}",
-            )
-        return self.group or (default and f"{prefix}{default}")
-
-    def subscription(
-        self,
-        *topics: str,
-        group: str | None = None,
-        instance: str | None = None,
-        more: Sequence[str] = (),
-    ) -> "Subscription":
-        """Return what is read, as ``group`` unless the user has named one.
-
-        :param more: makes a difference to the group ``auto``, besides what is selected.
-
-        :raises UsageError: an option is invalid.
-        """
-        from alertstream.kafka.subscription import Subscription
-
-        if self.group == AUTO and group is None:
-            group = own_group(self.username, str(self.context.command.name), topics, self, more)
-        start, end = start_of(self.from_), end_of(self.until)
-        return Subscription(topics, self.group_or(group), start, end, self.exit_on_eof, instance)
-
-    def notice_nothing(self) -> None:
-        """Say which times ``--from`` and ``--until`` mean, if they are times: nothing has come."""
-        if said := observed(start_of(self.from_), end_of(self.until)):
-            _log.warning(said)
-
-    async def notice_start(
-        self,
-        connection: "Connection",
-        subscription: "Subscription",
-        to: "Connection | None" = None,
-    ) -> None:
-        """Say which group ``auto`` is, and if ``--from`` has no effect as the group goes on.
-
-        :param to: the cluster that keeps the group, if it is another one.
-        """
-        from alertstream.kafka.admin import has_committed
-        from alertstream.kafka.topics import STAND_IN_SUFFIX
-
-        group, topics = subscription.group, subscription.topics
-        if self.group == AUTO:
-            _log.warning(info(f"the group is {group}: the same command goes on where it stopped"))
-        kept = [f"{topic}{STAND_IN_SUFFIX}" for topic in topics] if to else topics
-        if self.from_ and group and await has_committed(to or connection, group, kept):
-            _log.warning(f"the group {group} continues where it stopped: --from has no effect")

@@ -26,7 +26,7 @@ from alertstream.local.simulate.sky import SLOT, Field, Object, visit_id
 from alertstream.system.files import Part, writing
 
 NIGHT = datetime(2026, 11, 25, 7, 4, tzinfo=UTC)
-"""Middle of the first visit, unless told otherwise."""
+"""Middle of the first visit; the others follow every 39 s."""
 UNDECODABLE = ("truncated", "trailing", "unknown-id", "no-header", "garbage", "empty")
 """Kinds of faults that nobody can decode."""
 FAULTS = (*UNDECODABLE, "oversize", "duplicate", "schema-change")
@@ -46,7 +46,6 @@ class SimulateOptions:
 
     :param history: fewest and most earlier sources of an object.
     :param cutout_size: edge length of a cutout, pixel.
-    :param start: middle of the first visit (naive: UTC); the others follow every 39 s.
     :raises UsageError: an option is out of bounds.
     """
 
@@ -56,7 +55,6 @@ class SimulateOptions:
     history: tuple[int, int] = (0, 100)
     cutout_size: int = 91
     seed: int = 1
-    start: datetime = NIGHT
 
     def __post_init__(self) -> None:
         least, most = self.history
@@ -66,20 +64,9 @@ class SimulateOptions:
             ("--cutout-size", self.cutout_size, 15, 999),
             ("the longest --history", most, 0, 1000),
             ("the shortest --history", least, 0, most),
-            ("the year of the start", self.start.year, 2014, 2050),
         ):
             if not low <= value <= high:
                 raise UsageError(f"{name} must be {low} to {high}, not {value}")
-
-    def middle(self, index: int) -> datetime:
-        """Return the middle of the visit ``index`` (from 0), UTC."""
-        naive = self.start.tzinfo is None
-        start = self.start.replace(tzinfo=UTC) if naive else self.start.astimezone(UTC)
-        return start + index * SLOT
-
-    def visit_id(self, index: int) -> int:
-        """Return the id of the visit ``index`` (from 0)."""
-        return visit_id(self.middle(index))[0]
 
 
 @dataclass(frozen=True)
@@ -124,7 +111,7 @@ def simulate(
         options.folder.mkdir(parents=True, exist_ok=True)
         manifest.unlink(missing_ok=True)
         for index in range(options.visits):
-            path = options.folder / f"visit-{options.visit_id(index)}.avro"
+            path = options.folder / f"visit-{_visit(index)}.avro"
             marker = Random(f"{options.seed}/{index}/marker").randbytes(16)
             records: Iterable[Any] = (
                 _messages(options, checked, index, faults, found)
@@ -152,7 +139,7 @@ def visit_alerts(
     rng = Random(f"{options.seed}/{index}")
     image_rng = np.random.default_rng(rng.getrandbits(64))
     least, most = options.history
-    field = Field.drawn(rng, options.middle(index), most)
+    field = Field.drawn(rng, NIGHT + index * SLOT, most)
     noise = Noise(image_rng, field.visit, options.cutout_size)
     for number in range(options.alerts):
         # Most objects are new or nearly so; few have been seen all year.
@@ -166,6 +153,11 @@ def visit_alerts(
             drawn.fluxes["Difference"],
             drawn.fits(field, place),
         )
+
+
+def _visit(index: int) -> int:
+    """Return the id of the visit ``index`` (from 0)."""
+    return visit_id(NIGHT + index * SLOT)[0]
 
 
 def _write(path: Path, schema: Schema | str, records: Iterable[Any], marker: bytes) -> None:
@@ -193,7 +185,7 @@ def _messages(
     places = rng.sample(range(options.alerts), len(faults.kinds))
     kinds = dict(zip(places, faults.kinds, strict=True))
     others = {number: faults.other[0] for number, kind in kinds.items() if kind == "schema-change"}
-    visit, shift = options.visit_id(index), 0
+    visit, shift = _visit(index), 0
     for number, alert in enumerate(visit_alerts(options, schema, index, others)):
         kind = kinds.get(number)
         own, schema_id = faults.other if kind == "schema-change" else (schema, faults.schema_id)
