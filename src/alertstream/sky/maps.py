@@ -49,14 +49,14 @@ def read_sky_map(path: Path, probability: float) -> Cells:
     with fits.open(path, memmap=False) as hdus:
         tables = [each for each in hdus if isinstance(each, fits.BinTableHDU)]
         if not tables:
-            raise UsageError("the file has no map", where=str(path), todo=MAPS)
-        orders, cells, density = _map(_Map(tables[0], path))
+            raise _error("the file has no map")
+        orders, cells, density = _map(_Map(tables[0]))
     areas = 0.25 ** orders.astype(float)
     shares = np.where(density > 0, density * areas, 0.0)
     shares[~np.isfinite(shares)] = 0.0
     total = shares.sum()
     if not total > 0:
-        raise UsageError("the map has no probability", where=str(path), todo=MAPS)
+        raise _error("the map has no probability")
     densest = np.argsort(-shares / areas, kind="stable")
     levels = np.cumsum(shares[densest]) / total
     # The cell that makes up what is missing belongs to it, too.
@@ -70,15 +70,16 @@ def read_sky_map(path: Path, probability: float) -> Cells:
     return _cells(order, starts[in_order], ends[in_order], np.minimum(levels[:size], 1)[in_order])
 
 
+def _error(what: str) -> UsageError:
+    return UsageError(what, todo=MAPS)
+
+
 class _Map:
     """A table of a map: its columns and what its header says."""
 
-    def __init__(self, table: Any, path: Path) -> None:
+    def __init__(self, table: Any) -> None:
         self._columns = {name.upper(): name for name in table.columns.names}
-        self._table, self._path = table, path
-
-    def error(self, what: str) -> UsageError:
-        return UsageError(what, where=str(self._path), todo=MAPS)
+        self._table = table
 
     def says(self, key: str) -> str:
         return str(self._table.header.get(key, "")).strip().upper()
@@ -95,19 +96,17 @@ class _Map:
 def _map(table: _Map) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Return each cell's order, number and density of probability, in whichever unit."""
     if table.says("COORDSYS")[:1] not in ("", "C", "I", "E") or "GAL" in table.says("COORDSYS"):
-        raise table.error(f"the map has other coordinates than ICRS: {table.says('COORDSYS')}")
+        raise _error(f"the map has other coordinates than ICRS: {table.says('COORDSYS')}")
     unique, density = table.column("UNIQ"), table.column(*_DENSITY)
     probability = table.column(*_PROBABILITY)
     if density is None and probability is None:
-        raise table.error(
-            f"the map has no column of probability: it has {', '.join(table._columns)}"
-        )
+        raise _error(f"the map has no column of probability: it has {', '.join(table._columns)}")
     if unique is not None:
         unique = unique.astype(np.int64)
         bounds = 4 ** np.arange(1, MAX_ORDER + 2)
         orders = np.searchsorted(bounds, unique, side="right") - 1
         if len(unique) == 0 or orders.min() < 0 or unique.max() >= 4 * bounds[-1]:
-            raise table.error("a UNIQ of the map is not the number of a cell")
+            raise _error("a UNIQ of the map is not the number of a cell")
         cells = unique - bounds[orders]
     else:
         values = density if probability is None else probability
@@ -115,7 +114,7 @@ def _map(table: _Map) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.
     if density is None:
         density = probability * 4.0**orders
     if len(density) != len(cells):
-        raise table.error("the columns of the map have different lengths")
+        raise _error("the columns of the map have different lengths")
     return orders, cells, density.astype(float)
 
 
@@ -123,15 +122,15 @@ def _flat(table: _Map, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]
     """Return the orders and nested numbers of cells that are all of one order."""
     ordering, pixels = table.says("ORDERING"), table.column("PIXEL", "IPIX", "PIX")
     if ordering not in ("NESTED", "NEST", "RING"):
-        raise table.error(f"the map's ORDERING is {ordering or 'missing'}, not NESTED or RING")
+        raise _error(f"the map's ORDERING is {ordering or 'missing'}, not NESTED or RING")
     partial = pixels is not None and table.says("INDXSCHM") == "EXPLICIT"
     sides = int(table.says("NSIDE") or round((size / 12) ** 0.5))
     order = sides.bit_length() - 1
     if sides != 1 << order or order > MAX_ORDER or not (partial or size == 12 * sides**2):
-        raise table.error(f"the map has {size} pixels and NSIDE {sides}, which is no HEALPix map")
+        raise _error(f"the map has {size} pixels and NSIDE {sides}, which is no HEALPix map")
     cells = pixels.astype(np.int64) if partial else np.arange(size)
     if size and not 0 <= cells.min() <= cells.max() < 12 * sides**2:
-        raise table.error("a PIXEL of the map is not the number of a cell")
+        raise _error("a PIXEL of the map is not the number of a cell")
     if ordering == "RING":
         cells = cdshealpix.from_ring(cells, order).astype(np.int64)
     return np.full(size, order), cells

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from alertstream.errors import UsageError
-from alertstream.sky.healpix import Cells
 from alertstream.sky.region import Match, Region
 from alertstream.sky.sphere import (
     angle,
@@ -54,12 +54,9 @@ class Moc(Region):
     """
 
     def __init__(self, path: str | Path) -> None:
-        def read(file: Path) -> Cells:
-            from alertstream.sky.maps import read_moc
+        from alertstream.sky.maps import read_moc
 
-            return read_moc(file)
-
-        self._file = WatchedFile(path, "a MOC of the sky, in FITS, JSON or ASCII", read)
+        self._file = WatchedFile(path, "a MOC of the sky, in FITS, JSON or ASCII", read_moc)
 
     def at(self, ra: float, dec: float) -> Match | None:
         """Return that a position is in it, or None."""
@@ -84,12 +81,9 @@ class SkyMap(Region):
                 where=f"skymap of {path}",
                 todo="give one above 0, up to 1, such as 0.9",
             )
+        from alertstream.sky.maps import read_sky_map
 
-        def read(file: Path) -> Cells:
-            from alertstream.sky.maps import read_sky_map
-
-            return read_sky_map(file, probability)
-
+        read = partial(read_sky_map, probability=probability)
         self._file = WatchedFile(path, "a HEALPix map of probability, in FITS", read)
 
     def at(self, ra: float, dec: float) -> Match | None:

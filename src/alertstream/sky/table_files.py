@@ -51,22 +51,22 @@ def open_tables(path: Path) -> Iterator[Iterator[Table]]:
     """
     with io.BufferedReader(io.FileIO(path), _HEAD) as raw:
         is_gzip = raw.peek(2)[:2] == b"\x1f\x8b"
-        yield _tables(path, gzip.GzipFile(fileobj=raw) if is_gzip else raw)
+        yield _tables(gzip.GzipFile(fileobj=raw) if is_gzip else raw)
 
 
-def _tables(path: Path, file: Any) -> Iterator[Table]:
+def _tables(file: Any) -> Iterator[Table]:
     head = file.peek(_HEAD)[:_HEAD].removeprefix(b"\xef\xbb\xbf").lstrip()
     if head.startswith(b"SIMPLE  ="):
         return _fits(file)
     if head.startswith(b"PAR1"):
         return _parquet(file)
     if head.startswith(b"<"):
-        return _votable(path, file)
+        return _votable(file)
     if head.startswith(b"# %ECSV"):
         from astropy.table import Table as Read
 
-        return iter([_of_astropy(Read.read(_content(path, file).decode(), format="ascii.ecsv"))])
-    return _csv(path, file)
+        return iter([_of_astropy(Read.read(_content(file).decode(), format="ascii.ecsv"))])
+    return _csv(file)
 
 
 def _fits(file: BinaryIO) -> Iterator[Table]:
@@ -116,31 +116,31 @@ def _parquet(file: BinaryIO) -> Iterator[Table]:
     yield Table(found.schema_arrow.names, lambda name: "", read)
 
 
-def _content(path: Path, file: BinaryIO) -> bytes:
+def _content(file: BinaryIO) -> bytes:
     content = file.read(MAX_TEXT + 1)
     if len(content) > MAX_TEXT:
-        raise UsageError("the table is too large", where=str(path), todo="convert it to Parquet")
+        raise UsageError("the table is too large", todo="convert it to Parquet")
     return content
 
 
-def _votable(path: Path, file: BinaryIO) -> Iterator[Table]:
+def _votable(file: BinaryIO) -> Iterator[Table]:
     """Yield the tables of a VOTable, which may be anybody's: it may name no other files."""
     from astropy.io import votable
 
-    content = _content(path, file)
+    content = _content(file)
     if re.search(rb"\0|<!ENTITY|<(?:[\w.-]+:)?STREAM\b[^>]*\shref\s*=", content):
         what = "the VOTable has entities, or its data elsewhere"
-        raise UsageError(what, where=str(path), todo="save it as UTF-8, with its data in it")
+        raise UsageError(what, todo="save it as UTF-8, with its data in it")
     found = votable.parse(io.BytesIO(content), verify="ignore")
     return (_of_astropy(each.to_table()) for each in found.iter_tables())
 
 
-def _csv(path: Path, file: Any) -> Iterator[Table]:
+def _csv(file: Any) -> Iterator[Table]:
     """Yield the table of a CSV file; its header may be a comment, or have VizieR's units below."""
     head = file.peek(_HEAD)[:_HEAD].decode("utf-8-sig", "replace")
     if "\0" in head or not head.strip():
         todo = "give one with names of columns"
-        raise UsageError("the file is no table", where=str(path), todo=todo)
+        raise UsageError("the file is no table", todo=todo)
     lines = head.splitlines()
     begin = next((n for n, each in enumerate(lines) if each.strip() and each[0] != "#"), len(lines))
     header, after = [*lines, ""][begin], begin + 1

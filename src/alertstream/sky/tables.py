@@ -88,12 +88,11 @@ def read_targets(path: Path, *, drop_missing: bool = False) -> Targets:
         for table in tables:
             found = _Columns(table)
             if found.position:
-                targets = found.targets(path, drop_missing)
+                targets = found.targets(drop_missing)
                 pyarrow.default_memory_pool().release_unused()
                 return targets
             names += table.columns
-        what = f"no columns of positions among {', '.join(names[:12]) or 'none'}"
-        raise UsageError(what, where=str(path), todo=_POSITIONS)
+        raise _error(f"no columns of positions among {', '.join(names[:12]) or 'none'}")
 
 
 class _Columns:
@@ -120,21 +119,20 @@ class _Columns:
                     for dec in self._called(name.replace(part, other, 1)):
                         yield ra, dec
 
-    def targets(self, path: Path, drop_missing: bool) -> Targets:
+    def targets(self, drop_missing: bool) -> Targets:
         wanted = [column for column, _ in self.position or ()]
         wanted += [each for each in (self.radius[0], self.name) if each]
         columns = dict(zip(wanted, self._table.read(wanted, self.name), strict=True))
         assert self.position is not None
         (ra, ra_unit), (dec, dec_unit) = self.position
-        found = _Reader(path)
-        right = found.degrees(ra, columns[ra], ra_unit, 15.0)
-        north = found.degrees(dec, columns[dec], dec_unit, 1.0)
-        missing = found.missing(right, north, drop_missing)
+        right = _degrees(ra, columns[ra], ra_unit, 15.0)
+        north = _degrees(dec, columns[dec], dec_unit, 1.0)
+        missing = _missing(right, north, drop_missing)
         radii = names = None
         if self.radius[0]:
-            radii = found.radii(self.radius[0], columns[self.radius[0]], self.radius[1])
+            radii = _radii(self.radius[0], columns[self.radius[0]], self.radius[1])
         if self.name:
-            names = found.names(columns[self.name])
+            names = _names(columns[self.name])
         if missing.any():
             right, north = right[~missing], north[~missing]
             radii = None if radii is None else radii[~missing]
@@ -142,98 +140,96 @@ class _Columns:
         return Targets(right, north, names, radii, int(np.count_nonzero(missing)))
 
 
-class _Reader:
-    """Makes of a file's columns what they mean."""
+def _error(what: str, todo: str = _POSITIONS) -> UsageError:
+    return UsageError(what, todo=todo)
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
 
-    def _error(self, what: str, todo: str = _POSITIONS) -> UsageError:
-        return UsageError(what, where=str(self._path), todo=todo)
+def _degrees(name: str, column: Any, unit: str, of_text: float) -> Numbers:
+    """Return a coordinate in degrees.
 
-    def degrees(self, name: str, column: Any, unit: str, of_text: float) -> Numbers:
-        """Return a coordinate in degrees.
+    :param of_text: degrees in the first part of what is in three: right ascensions are hours.
+    """
+    if unit and unit not in _DEGREES:
+        raise _error(f"the unit {unit} of {name} is not one of a position")
+    if pyarrow.types.is_time(column.type):
+        column = column.cast(pyarrow.string())
+    if _is_text(column):
+        column = pc.utf8_trim_whitespace(column)
+    try:
+        return _numbers(column) * _DEGREES.get(unit, 1.0)
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
+        pass
+    if not _is_text(column):
+        raise _error(f"{name} is neither numbers nor text")
+    parts = pc.extract_regex(column, _SEXAGESIMAL)
+    if parts.null_count:
+        # One that is a number is not what is wrong, where others are none.
+        odd = pc.invert(pc.match_substring_regex(pc.fill_null(column, ""), r"^[-+.\d]+$"))
+        row = max(pc.index(pc.and_(pc.is_null(parts), odd), True).as_py(), 0)
+        what = f"{name} of row {row + 1} is no angle: {column[row].as_py()!r}"
+        raise _error(what, "write degrees, or as in 10:45:03.6 and -32 10 05")
+    fields = [pc.struct_field(parts, each) for each in ("whole", "minutes", "seconds")]
+    fields[2] = pc.if_else(pc.equal(fields[2], ""), "0", fields[2])
+    whole, minutes, seconds = map(_numbers, fields)
+    negative = pc.is_in(pc.struct_field(parts, "sign"), value_set=pyarrow.array(["-", "−"]))
+    sign = 1.0 - 2.0 * negative.to_numpy(zero_copy_only=False)
+    if not unit and re.match(r"[+\-−]?\d+\s*[dD°]", column[0].as_py()):
+        unit = "deg"
+    factor = _DEGREES[unit] if unit else of_text
+    return np.asarray(sign * (whole + minutes / 60 + seconds / 3600) * factor)
 
-        :param of_text: degrees in the first part of what is in three: right ascensions are hours.
-        """
-        if unit and unit not in _DEGREES:
-            raise self._error(f"the unit {unit} of {name} is not one of a position")
-        if pyarrow.types.is_time(column.type):
-            column = column.cast(pyarrow.string())
-        if _is_text(column):
-            column = pc.utf8_trim_whitespace(column)
-        try:
-            return _numbers(column) * _DEGREES.get(unit, 1.0)
-        except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
-            pass
-        if not _is_text(column):
-            raise self._error(f"{name} is neither numbers nor text")
-        parts = pc.extract_regex(column, _SEXAGESIMAL)
-        if parts.null_count:
-            # One that is a number is not what is wrong, where others are none.
-            odd = pc.invert(pc.match_substring_regex(pc.fill_null(column, ""), r"^[-+.\d]+$"))
-            row = max(pc.index(pc.and_(pc.is_null(parts), odd), True).as_py(), 0)
-            what = f"{name} of row {row + 1} is no angle: {column[row].as_py()!r}"
-            raise self._error(what, "write degrees, or as in 10:45:03.6 and -32 10 05")
-        fields = [pc.struct_field(parts, each) for each in ("whole", "minutes", "seconds")]
-        fields[2] = pc.if_else(pc.equal(fields[2], ""), "0", fields[2])
-        whole, minutes, seconds = map(_numbers, fields)
-        negative = pc.is_in(pc.struct_field(parts, "sign"), value_set=pyarrow.array(["-", "−"]))
-        sign = 1.0 - 2.0 * negative.to_numpy(zero_copy_only=False)
-        if not unit and re.match(r"[+\-−]?\d+\s*[dD°]", column[0].as_py()):
-            unit = "deg"
-        factor = _DEGREES[unit] if unit else of_text
-        return np.asarray(sign * (whole + minutes / 60 + seconds / 3600) * factor)
 
-    def missing(self, ra: Numbers, dec: Numbers, allowed: bool) -> NDArray[np.bool_]:
-        """Return which rows have no position; require that, unless allowed, there are none."""
-        if not len(ra):
-            raise self._error("the table has no rows", "write one for each target")
-        missing = np.isnan(ra) | np.isnan(dec)
-        if missing.any() and not allowed:
-            count = np.count_nonzero(missing)
-            first = missing.argmax() + 1
-            what = f"{count} of {len(ra)} rows have no position, the first is {first}"
-            raise self._error(what, "remove them, or use: alertstream watchlist build")
-        wrong = (np.abs(ra) > 360) | (np.abs(dec) > 90)
-        if wrong.any():
-            row = int(wrong.argmax())
-            what = f"row {row + 1} is no position: {ra[row]:g}, {dec[row]:g}"
-            raise self._error(what, "give degrees, -360 to 360 and -90 to 90")
-        return missing
+def _missing(ra: Numbers, dec: Numbers, allowed: bool) -> NDArray[np.bool_]:
+    """Return which rows have no position; require that, unless allowed, there are none."""
+    if not len(ra):
+        raise _error("the table has no rows", "write one for each target")
+    missing = np.isnan(ra) | np.isnan(dec)
+    if missing.any() and not allowed:
+        count = np.count_nonzero(missing)
+        first = missing.argmax() + 1
+        what = f"{count} of {len(ra)} rows have no position, the first is {first}"
+        raise _error(what, "remove them, or use: alertstream watchlist build")
+    wrong = (np.abs(ra) > 360) | (np.abs(dec) > 90)
+    if wrong.any():
+        row = int(wrong.argmax())
+        what = f"row {row + 1} is no position: {ra[row]:g}, {dec[row]:g}"
+        raise _error(what, "give degrees, -360 to 360 and -90 to 90")
+    return missing
 
-    def names(self, column: Any) -> Any:
-        """Return names as text, and ids as numbers."""
-        if pyarrow.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        if pyarrow.types.is_integer(column.type):
-            return column
-        try:
-            text = column.cast(pyarrow.string())
-        except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
-            return None
-        text = pc.utf8_trim_whitespace(text)
-        try:
-            ids = text.cast(pyarrow.int64())
-        except pyarrow.ArrowInvalid:
-            return text
-        # What is written otherwise is a name, such as 007.
-        return ids if ids.cast(pyarrow.string()).equals(text) else text
 
-    def radii(self, name: str, column: Any, unit: str) -> Numbers:
-        """Return radii in degrees; those of rows that have none are NaN."""
-        todo = "give arcsec, or name the column as in radius_deg, radius_arcmin"
-        if unit and unit not in UNITS:
-            raise self._error(f"the unit {unit} of {name} is not one of a radius", todo)
-        try:
-            radii = _numbers(column) / (UNITS[unit] if unit else ARCSEC)
-        except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
-            raise self._error(f"{name} is not numbers", todo) from None
-        wrong = ~(np.isnan(radii) | (radii > 0) & (radii <= 180))
-        if wrong.any():
-            what = f"{name} of row {wrong.argmax() + 1} is not between 0 and 180 degrees"
-            raise self._error(what, todo)
-        return radii
+def _names(column: Any) -> Any:
+    """Return names as text, and ids as numbers."""
+    if pyarrow.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pyarrow.types.is_integer(column.type):
+        return column
+    try:
+        text = column.cast(pyarrow.string())
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
+        return None
+    text = pc.utf8_trim_whitespace(text)
+    try:
+        ids = text.cast(pyarrow.int64())
+    except pyarrow.ArrowInvalid:
+        return text
+    # What is written otherwise is a name, such as 007.
+    return ids if ids.cast(pyarrow.string()).equals(text) else text
+
+
+def _radii(name: str, column: Any, unit: str) -> Numbers:
+    """Return radii in degrees; those of rows that have none are NaN."""
+    todo = "give arcsec, or name the column as in radius_deg, radius_arcmin"
+    if unit and unit not in UNITS:
+        raise _error(f"the unit {unit} of {name} is not one of a radius", todo)
+    try:
+        radii = _numbers(column) / (UNITS[unit] if unit else ARCSEC)
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
+        raise _error(f"{name} is not numbers", todo) from None
+    wrong = ~(np.isnan(radii) | (radii > 0) & (radii <= 180))
+    if wrong.any():
+        what = f"{name} of row {wrong.argmax() + 1} is not between 0 and 180 degrees"
+        raise _error(what, todo)
+    return radii
 
 
 def _is_text(column: Any) -> bool:

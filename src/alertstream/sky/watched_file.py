@@ -29,7 +29,7 @@ _log = logging.getLogger("alertstream")
 
 @contextmanager
 def readable(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever a library raises about a file into one of our errors.
+    """Turn whatever is raised about a file into one of our errors, which names it.
 
     :raises UsageError: it cannot be read.
     """
@@ -38,7 +38,9 @@ def readable(path: Path, what: str) -> Iterator[None]:
             # astropy has many, of files that it reads all the same.
             warnings.simplefilter("ignore")
             yield
-    except (AlertStreamError, KeyboardInterrupt, SystemExit):
+    except UsageError as error:
+        raise UsageError(error.what, where=error.where or str(path), todo=error.todo) from error
+    except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
         # A panic of a library in Rust is no Exception.

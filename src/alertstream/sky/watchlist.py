@@ -36,16 +36,15 @@ class Watchlist(Region):
 
     def __init__(self, path: str | Path, radius: str | None = None) -> None:
         default = None if radius is None else parse_radius(radius, f"watchlist of {path}")
+        from alertstream.sky.index import TargetIndex
+        from alertstream.sky.tables import read_targets
 
         def read(file: Path) -> _Targets:
-            from alertstream.sky.index import TargetIndex
-            from alertstream.sky.tables import read_targets
-
             found = read_targets(file)
             radii: Any = found.radii_or(default)
             if radii is None:
                 todo = 'give one, as in watchlist("FILE", "2 arcsec")'
-                raise UsageError("targets have no radius", where=str(file), todo=todo)
+                raise UsageError("targets have no radius", todo=todo)
             return _Targets(TargetIndex(found.ra, found.dec, radii), found.names)
 
         self._file = WatchedFile(path, TABLE_FORMATS, read)
