@@ -168,7 +168,7 @@ def light_curve_text(alert: Alert) -> str:
 
 
 def links(alert: Alert) -> tuple[str, str] | None:
-    """Return where Aladin Lite and SIMBAD show an alert's place; None if it is none."""
+    """Return where Aladin Lite and SIMBAD show an alert's place; None if it has none."""
     if not (0 <= alert.ra <= 360 and -90 <= alert.dec <= 90):
         return None
     target = f"{alert.ra:.6f}%20{alert.dec:+.6f}".replace("+", "%2B")

@@ -138,7 +138,7 @@ def _read(stream: BytesIO, writer: Schema, reader: Schema | None, size: int) -> 
     except UndecodableError:
         raise
     except Exception as error:
-        # What fastavro raises on bytes that are no alert is of any type.
+        # What fastavro raises on bytes that are not an alert is of any type.
         cause = "cut short" if stream.tell() >= size else "not as its schema says"
         raise UndecodableError(cause) from error
     return alert

@@ -163,7 +163,7 @@ class VisitCaps:
         return passed is not None and passed != self._source_ids.place_of(claim)
 
     def granted(self, claim: Claim) -> int:
-        """Return the bits of the filters for which a claim is granted, if it is no duplicate's."""
+        """Return the bits of the filters for which a claim is granted, unless it is a duplicate."""
         if self.cap == 0:
             return claim.filters
         claimed = self._visits.get(claim.visit)

@@ -30,7 +30,7 @@ NOT_DUE = (0, _is_not_for)
 
 
 class FilterTimeout(BaseException):
-    """A filter takes too long. It is no :class:`Exception`, so that filters let it pass."""
+    """A filter takes too long. It is not an :class:`Exception`, so that filters let it pass."""
 
 
 class Watchdog:

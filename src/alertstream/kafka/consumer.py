@@ -230,7 +230,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def committed(self) -> Offsets:
         """Return the group's offsets of all partitions, and the text kept with each.
 
-        Those of a topic that was deleted and made anew are no offsets of this one, which is read
+        Those of a topic that was deleted and made anew are not offsets of this one, which is read
         from its beginning.
         """
         if self.subscription.group is None:

@@ -26,7 +26,7 @@ MAPS = "give a multi-order map (UNIQ, PROBDENSITY), or a flat one (PROB, ORDERIN
 def read_moc(path: Path) -> Cells:
     """Read a region of the sky: a MOC in FITS, JSON or ASCII.
 
-    :raises Exception: it is none, or cannot be read.
+    :raises Exception: it is not a MOC, or cannot be read.
     """
     with path.open("rb") as file:
         start = file.read(80).lstrip()
@@ -43,7 +43,7 @@ def read_sky_map(path: Path, probability: float) -> Cells:
     The level of each cell is how much the smallest area holds that has it.
 
     :param probability: above 0, to 1.
-    :raises UsageError: it is no map of probability.
+    :raises UsageError: it is not a map of probability.
     :raises Exception: it cannot be read.
     """
     with fits.open(path, memmap=False) as hdus:
@@ -127,7 +127,7 @@ def _flat(table: _Map, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]
     sides = int(table.says("NSIDE") or round((size / 12) ** 0.5))
     order = sides.bit_length() - 1
     if sides != 1 << order or order > MAX_ORDER or not (partial or size == 12 * sides**2):
-        raise _error(f"the map has {size} pixels and NSIDE {sides}, which is no HEALPix map")
+        raise _error(f"the map has {size} pixels and NSIDE {sides}, which is not a HEALPix map")
     cells = pixels.astype(np.int64) if partial else np.arange(size)
     if size and not 0 <= cells.min() <= cells.max() < 12 * sides**2:
         raise _error("a PIXEL of the map is not the number of a cell")

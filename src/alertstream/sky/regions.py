@@ -31,7 +31,7 @@ class Cone(Region):
         self._name = f"cone({ra}, {dec}, {radius})"
         if not is_position(ra, dec):
             todo = "give right ascension and declination in degrees, the latter from -90 to 90"
-            raise UsageError("that is no position", where=self._name, todo=todo)
+            raise UsageError("that is not a position", where=self._name, todo=todo)
         self._dec, self._radius = dec, parse_radius(radius, self._name)
         self._nearly = self._radius * (1 + 1e-9)
         self._center = unit_vector(ra, dec)
@@ -50,7 +50,7 @@ class Moc(Region):
     """The region that a file has as a MOC, which is read again when it changes.
 
     :param path: FITS, JSON or ASCII.
-    :raises UsageError: there is no such file, it is no MOC, or the extra ``sky`` is missing.
+    :raises UsageError: there is no such file, it is not a MOC, or the extra ``sky`` is missing.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -71,7 +71,7 @@ class SkyMap(Region):
 
     :param path: a HEALPix map in FITS, also gzipped: multi-order, or flat, nested or ring; ICRS.
     :param probability: as a part of all of the map's, above 0 and up to 1.
-    :raises UsageError: there is no such file, it is no such map, or the extra ``sky`` is missing.
+    :raises UsageError: there is no such file, it is another, or the extra ``sky`` is missing.
     """
 
     def __init__(self, path: str | Path, probability: float) -> None:

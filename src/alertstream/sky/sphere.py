@@ -40,7 +40,7 @@ def as_separation(degrees: float) -> float:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Return whether a constant is a number; True and False are none."""
+    """Return whether a constant is a number; not True or False."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

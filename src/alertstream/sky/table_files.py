@@ -46,8 +46,7 @@ class Table:
 def open_tables(path: Path) -> Iterator[Iterator[Table]]:
     """Give the tables of a file, as long as the context lasts.
 
-    :raises UsageError: it is none.
-    :raises Exception: it cannot be read.
+    :raises Exception: it is not a table, or cannot be read.
     """
     with io.BufferedReader(io.FileIO(path), _HEAD) as raw:
         is_gzip = raw.peek(2)[:2] == b"\x1f\x8b"
@@ -140,7 +139,7 @@ def _csv(file: Any) -> Iterator[Table]:
     head = file.peek(_HEAD)[:_HEAD].decode("utf-8-sig", "replace")
     if "\0" in head or not head.strip():
         todo = "give one with names of columns"
-        raise UsageError("the file is no table", todo=todo)
+        raise UsageError("the file is not a table", todo=todo)
     lines = head.splitlines()
     begin = next((n for n, each in enumerate(lines) if each.strip() and each[0] != "#"), len(lines))
     header, after = [*lines, ""][begin], begin + 1

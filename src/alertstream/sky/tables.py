@@ -163,10 +163,10 @@ def _degrees(name: str, column: Any, unit: str, of_text: float) -> Numbers:
         raise _error(f"{name} is neither numbers nor text")
     parts = pc.extract_regex(column, _SEXAGESIMAL)
     if parts.null_count:
-        # One that is a number is not what is wrong, where others are none.
+        # A number is not what is wrong in a column of angles as text.
         odd = pc.invert(pc.match_substring_regex(pc.fill_null(column, ""), r"^[-+.\d]+$"))
         row = max(pc.index(pc.and_(pc.is_null(parts), odd), True).as_py(), 0)
-        what = f"{name} of row {row + 1} is no angle: {column[row].as_py()!r}"
+        what = f"{name} of row {row + 1} is not an angle: {column[row].as_py()!r}"
         raise _error(what, "write degrees, or as in 10:45:03.6 and -32 10 05")
     fields = [pc.struct_field(parts, each) for each in ("whole", "minutes", "seconds")]
     fields[2] = pc.if_else(pc.equal(fields[2], ""), "0", fields[2])
@@ -192,7 +192,7 @@ def _missing(ra: Numbers, dec: Numbers, allowed: bool) -> NDArray[np.bool_]:
     wrong = (np.abs(ra) > 360) | (np.abs(dec) > 90)
     if wrong.any():
         row = int(wrong.argmax())
-        what = f"row {row + 1} is no position: {ra[row]:g}, {dec[row]:g}"
+        what = f"row {row + 1} is not a position: {ra[row]:g}, {dec[row]:g}"
         raise _error(what, "give degrees, -360 to 360 and -90 to 90")
     return missing
 
@@ -240,9 +240,9 @@ def _is_text(column: Any) -> bool:
 def _numbers(column: Any) -> Numbers:
     """Return a column as numbers, NaN where it has none.
 
-    :raises pyarrow.ArrowInvalid: it is no column of numbers.
+    :raises pyarrow.ArrowInvalid: it is not a column of numbers.
     """
     if pyarrow.types.is_boolean(column.type) or pyarrow.types.is_temporal(column.type):
-        raise pyarrow.ArrowInvalid("these are no numbers")
+        raise pyarrow.ArrowInvalid("not numbers")
     values = column.cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
     return np.where(np.isinf(values), np.nan, values)

@@ -43,7 +43,7 @@ def readable(path: Path, what: str) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
-        # A panic of a library in Rust is no Exception.
+        # A panic of a library in Rust is not an Exception.
         text = str(error).strip() or type(error).__name__
         cause = (isinstance(error, OSError) and error.strerror) or text.splitlines()[0][:MAX_SHOWN]
         raise UsageError(

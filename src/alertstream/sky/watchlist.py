@@ -30,7 +30,7 @@ class Watchlist(Region):
     :param path: CSV, TSV, VOTable, FITS, Parquet or ECSV, with right ascension and declination.
     :param radius: with its unit, as in ``"2 arcsec"``. A radius in the table goes before it, so it
         may be left out where each row has one.
-    :raises UsageError: the radius is not valid, there is no such file, it is no table with
+    :raises UsageError: the radius is not valid, there is no such file, it is not a table with
         positions, or the extra ``sky`` is missing.
     """
 

@@ -118,7 +118,7 @@ def test_where_on_the_sky(
         ("cone(ra=1, dec=2, radius='3 deg')", "is not allowed"),
         ("cone(1, 2, '3')", "'3' is not a valid radius"),
         ("cone(1, 2 + 3, '3')", "it takes constants only"),
-        ("cone(1, 92, '3 deg')", "that is no position"),
+        ("cone(1, 92, '3 deg')", "that is not a position"),
         ("moc()", "it takes path"),
         ("moc(5)", "5 is not a file's name"),
         ("moc('none.fits')", "there is no such file"),

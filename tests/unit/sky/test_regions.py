@@ -92,11 +92,11 @@ def test_alerts_tell_what_matched() -> None:
 @pytest.mark.parametrize(
     ("ra", "dec", "radius", "what"),
     [
-        (150, 91, "1 deg", "no position"),
-        (math.nan, 0, "1 deg", "no position"),
-        ("150", 0, "1 deg", "no position"),
-        (True, 0, "1 deg", "no position"),
-        (0, None, "1 deg", "no position"),
+        (150, 91, "1 deg", "not a position"),
+        (math.nan, 0, "1 deg", "not a position"),
+        ("150", 0, "1 deg", "not a position"),
+        (True, 0, "1 deg", "not a position"),
+        (0, None, "1 deg", "not a position"),
         (1, 2, 30, "30 is not a valid radius"),
         (1, 2, "30", "'30' is not a valid radius"),
         (1, 2, "30 parsec", "'30 parsec' is not a valid radius"),

@@ -174,15 +174,15 @@ def test_each_row_may_have_a_radius(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ("", "the file is no table"),
+        ("", "the file is not a table"),
         ("name,x\nM31,1\n", "no columns of positions among name, x"),
         ("10.5,41.2\n", "no columns of positions among 10.5, 41.2"),
         ("ra,dec\n", "the table has no rows"),
         ("ra,dec\n1,2\n3,\nnan,2\n", "2 of 3 rows have no position, the first is 2"),
         ("ra,dec\n1,2\n3,inf\n", "1 of 2 rows have no position, the first is 2"),
-        ("ra,dec\n1,2\n3,95\n", "row 2 is no position: 3, 95"),
-        ("ra,dec\n1,2\nM31,3\n", "ra of row 2 is no angle: 'M31'"),
-        ("ra,dec\n1:70:00,2\n", "ra of row 1 is no angle"),
+        ("ra,dec\n1,2\n3,95\n", "row 2 is not a position: 3, 95"),
+        ("ra,dec\n1,2\nM31,3\n", "ra of row 2 is not an angle: 'M31'"),
+        ("ra,dec\n1:70:00,2\n", "ra of row 1 is not an angle"),
         ("ra,dec\ntrue,2\n", "ra is neither numbers nor text"),
         ("ra,dec,radius\n1,2,-1\n", "radius of row 1 is not between 0 and 180 degrees"),
         ("ra,dec,radius\n1,2,wide\n", "radius is not numbers"),
@@ -191,7 +191,7 @@ def test_each_row_may_have_a_radius(tmp_path: Path) -> None:
         ("SIMPLE  = ", "cannot be read"),
         ("PAR1", "cannot be read"),
         ("\x1f\x8b", "cannot be read"),
-        ("a\0b", "the file is no table"),
+        ("a\0b", "the file is not a table"),
         ("# %ECSV 1.0\n# ---\n# junk", "cannot be read"),
     ],
 )

@@ -43,7 +43,7 @@ _FOLLOWS_FROM = {
     "ecliptic_latitude": ("ra", "dec"),
 }
 _SIGN = ("positive", "negative")
-# What is needed of it besides, as the table has it; these are no quantities.
+# What is needed of it besides, as the table has it; these are not quantities.
 _BESIDES = {"mjd": ("exposure_time",)} | dict.fromkeys(
     ("flux", "magnitude", "magnitude_error", "snr"), _SIGN
 )

@@ -1,4 +1,4 @@
-"""Files and messages that are no container files: told for what they are, or made into one."""
+"""Files and messages that are not container files: told for what they are, or made into one."""
 
 from __future__ import annotations
 
