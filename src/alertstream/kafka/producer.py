@@ -98,7 +98,8 @@ class Producer:
         )
         self._client = self._new_client()
         self._window = _Window()
-        self._broken = False
+        self.is_broken = False
+        """Whether Kafka has rejected a batch, and rejects all after it until it starts anew."""
         self.connected = True
 
     def unready(self) -> str:
@@ -132,20 +133,7 @@ class Producer:
         self._client = self._new_client()
         self._window = _Window()
         await self.start()
-        self._broken = False
-
-    @property
-    def is_broken(self) -> bool:
-        """Whether Kafka has rejected a batch, and would reject all after it."""
-        return self._broken
-
-    async def recreate_after_rejection(self) -> None:
-        """Start anew if Kafka has rejected a batch, while none is in flight.
-
-        A rejected batch breaks an idempotent producer's sequence: Kafka would reject all after it.
-        """
-        if self._broken:
-            await self.restart()
+        self.is_broken = False
 
     async def restart_when_possible(self) -> None:
         """Start anew as soon as Kafka can be reached, however long that takes."""
@@ -194,7 +182,7 @@ class Producer:
     def _answered(self, done: asyncio.Future[Any], window: _Window, size: int) -> None:
         window.leave(size)
         if not done.cancelled() and (error := done.exception()) and window is self._window:
-            self._broken |= not isinstance(error, TOO_LARGE)
+            self.is_broken |= not isinstance(error, TOO_LARGE)
 
     async def send_copies(self, copies: Iterable[Copy], topics: Mapping[str, Topic]) -> None:
         """Write copies, and return when all are acknowledged.

@@ -107,8 +107,8 @@ async def send(
             if producer.is_broken:
                 await asyncio.gather(*under_way)
             under_way = {each for each in under_way if not each.done()}
-            if not under_way:
-                await producer.recreate_after_rejection()
+            if producer.is_broken and not under_way:
+                await producer.restart()
             under_way.add(asyncio.create_task(send_visit(burst)))
             if not visits_overlap:
                 await asyncio.gather(*under_way)

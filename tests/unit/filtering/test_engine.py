@@ -8,7 +8,7 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -276,40 +276,48 @@ class Member:
         return found
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_a_cap_is_one_over_members_that_crash_and_read_again(seed: int) -> None:
-    rng = random.Random(seed)
-    filters, cap, log = [Bright(), Everything(), Fails()], rng.randint(1, 8), list[bytes]()
-    waiting = {
-        partition: [
-            alert(offset, rng.choice([1.0, 20.0]), rng.choice([7, 8, None]), partition)
-            for offset in range(40)
-        ]
-        for partition in range(3)
-    }
-    members = [Member(filters, cap, log) for _ in range(2)]
+def written_by_members(
+    rng: random.Random,
+    filters: Sequence[AlertFilter],
+    messages: Callable[[int, int], ReceivedAlert],
+    cap: int,
+    unique: bool = False,
+) -> tuple[list[ReceivedAlert], list[Copy], FilterAccount]:
+    """What two members read, write and count of three partitions, though they read again."""
+    waiting = {each: [messages(each, offset) for offset in range(40)] for each in range(3)}
+    read, log = list(itertools.chain.from_iterable(waiting.values())), list[bytes]()
+    members = [Member(filters, cap, log, unique) for _ in range(2)]
     account = FilterAccount([each.topic for each in filters])
     written: list[Copy] = []
-    wanted = Counter(
-        (each.topic, read.visit)
-        for reads in waiting.values()
-        for read in reads
-        for each in filters[:2]
-        if each.passes(read)
-    )
     while any(waiting.values()):
         partition = rng.choice([each for each, left in waiting.items() if left])
         batch = waiting[partition][: rng.randint(1, 12)]
         member = rng.randrange(2)
         decisions = members[member].filter(batch)
-        if rng.random() < 0.3:
-            # It crashes before anything is written: another one has the partition.
-            members[member] = Member(filters, cap, log)
+        if rng.random() < 0.5:
+            # What it has claimed is not written; it may go on, or crash and be another one.
+            if rng.random() < 0.5:
+                members[member] = Member(filters, cap, log, unique)
             continue
         del waiting[partition][: len(batch)]
         for each in decisions:
             written += each.copies
             account.add(each.counts(), each.undecodable)
+    return read, written, account
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_cap_is_one_over_members_that_crash_and_read_again(seed: int) -> None:
+    rng = random.Random(seed)
+    filters, cap = [Bright(), Everything(), Fails()], rng.randint(1, 8)
+
+    def message(partition: int, offset: int) -> ReceivedAlert:
+        return alert(offset, rng.choice([1.0, 20.0]), rng.choice([7, 8, None]), partition)
+
+    read, written, account = written_by_members(rng, filters, message, cap)
+    wanted = Counter(
+        (each.topic, one.visit) for one in read for each in filters[:2] if each.passes(one)
+    )
     for each in account.close_visits(all_of_them=True):
         assert each.passed == min(cap, wanted[each.filter, each.visit])
         assert each.passed + each.capped == wanted[each.filter, each.visit]
@@ -341,34 +349,13 @@ def test_of_duplicates_one_passes_and_takes_one_place_of_the_cap(cap: int) -> No
 
 @pytest.mark.parametrize("seed", range(10))
 def test_one_of_duplicates_passes_over_members_that_crash_and_read_again(seed: int) -> None:
-    rng = random.Random(seed)
-    filters, log = [Bright(), Everything()], list[bytes]()
-    waiting = {
-        partition: [
-            alert(offset, 20.0 * (source % 2), 7, partition, source=source)
-            for offset in range(40)
-            for source in [rng.randrange(50)]
-        ]
-        for partition in range(3)
-    }
-    every = [each for of_partition in waiting.values() for each in of_partition]
-    members = [Member(filters, 0, log, unique=True) for _ in range(2)]
-    account = FilterAccount([each.topic for each in filters])
-    written: list[Copy] = []
-    while any(waiting.values()):
-        partition = rng.choice([each for each, left in waiting.items() if left])
-        batch = waiting[partition][: rng.randint(1, 12)]
-        member = rng.randrange(2)
-        decisions = members[member].filter(batch)
-        if rng.random() < 0.5:
-            # What it has claimed is not written; it may go on, or be another one.
-            if rng.random() < 0.5:
-                members[member] = Member(filters, 0, log, unique=True)
-            continue
-        del waiting[partition][: len(batch)]
-        for decided in decisions:
-            written += decided.copies
-            account.add(decided.counts(), decided.undecodable)
+    rng, filters = random.Random(seed), [Bright(), Everything()]
+
+    def message(partition: int, offset: int) -> ReceivedAlert:
+        source = rng.randrange(50)
+        return alert(offset, 20.0 * (source % 2), 7, partition, source=source)
+
+    every, written, account = written_by_members(rng, filters, message, cap=0, unique=True)
     ids = {each.message[:3]: each.source_id for each in every}
     for each, total in zip(filters, account.totals(), strict=True):
         wanted = [read.source_id for read in every if each.passes(read)]
