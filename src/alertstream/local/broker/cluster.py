@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import fcntl
 import os
 import shutil
 import signal
@@ -36,7 +35,7 @@ from alertstream.local.broker.node import (
 )
 from alertstream.local.broker.security import ListenerSecurity, secure_listeners
 from alertstream.local.broker.users import ScramUsers
-from alertstream.system.files import write_whole, writing
+from alertstream.system.files import locked, write_whole, writing
 
 
 @dataclass(frozen=True)
@@ -201,16 +200,14 @@ def _data_folder(kept: Path | None) -> Iterator[Path]:
         return
     with writing(kept, what="the data folder", option="--data-dir"):
         kept.mkdir(parents=True, exist_ok=True)
-        lock = (kept / ".lock").open("w")
-    with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = locked(kept / ".lock")
         except BlockingIOError as error:
+            what, todo = "another local Kafka uses this data folder", "choose another --data-dir"
             raise LocalBrokerError(
-                "another local Kafka uses this data folder",
-                where=str(kept),
-                todo="end that one, or choose another --data-dir",
+                what, where=str(kept), todo=f"end that one, or {todo}"
             ) from error
+    with lock:
         yield kept.absolute()
 
 
