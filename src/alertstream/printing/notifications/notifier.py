@@ -101,20 +101,17 @@ class Notifier:
         self._notice = notice
         self._report = ReportedOnce(notice)
         paths = None if command else composer.paths()
-        self._decoder = AlertDecoder(schemas, paths, self._say)
+        # Both decoders see the same messages, of which is told once.
+        self._decoder = AlertDecoder(schemas, paths, self._report)
         self._chooser = self._decoder
         if selection is not None:
-            self._chooser = AlertDecoder(schemas, selection.paths(), self._say)
+            self._chooser = AlertDecoder(schemas, selection.paths(), self._report)
         self._bundler = Bundler(interval)
         self._offsets: Offsets = {}
         self._done = NotifyAccount()
         self._since = NotifyAccount()
         self._last: Places = {}
         self._told: Places = {}
-
-    def _say(self, text: str) -> None:
-        """Report what one of the decoders says, once: they see the same messages."""
-        self._report(text, text)
 
     async def run(self, consumer: Consumer, stop: asyncio.Event) -> NotifyAccount:
         """Tell of what a consumer reads until ``stop`` or the topic's end; return the account.
