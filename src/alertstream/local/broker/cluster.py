@@ -203,10 +203,9 @@ def _data_folder(kept: Path | None) -> Iterator[Path]:
         try:
             lock = locked(kept / ".lock")
         except BlockingIOError as error:
-            what, todo = "another local Kafka uses this data folder", "choose another --data-dir"
-            raise LocalBrokerError(
-                what, where=str(kept), todo=f"end that one, or {todo}"
-            ) from error
+            what = "another local Kafka uses this data folder"
+            todo = "end that one, or choose another --data-dir"
+            raise LocalBrokerError(what, where=str(kept), todo=todo) from error
     with lock:
         yield kept.absolute()
 
