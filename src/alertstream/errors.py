@@ -7,11 +7,15 @@ Errors of other libraries are turned into these by the package that owns the lib
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 Notice = Callable[[str], None]
 """Takes a line for the user about what goes wrong without ending the work; it may be an Event."""
+LOG = logging.getLogger("alertstream")
+notice: Notice = LOG.warning
+"""Tells who runs the program: the command line writes it to standard error."""
 
 
 class Event(str):

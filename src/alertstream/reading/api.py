@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime
@@ -25,6 +24,7 @@ from typing import Any
 
 from alertstream.alert.surveys import field_paths
 from alertstream.avro.registry import schemas_from
+from alertstream.errors import notice
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.messages import Message, Offsets, next_offsets
@@ -35,7 +35,6 @@ from alertstream.reading.envelope import GivenSchemas, schema_from
 COMMIT_INTERVAL = 1.0
 """Seconds from one commit of a group's offsets to the next."""
 
-_log = logging.getLogger("alertstream")
 _Batches = asyncio.Queue[Iterator[ReceivedAlert] | None]
 
 
@@ -87,7 +86,7 @@ def read(
     known = schemas_from(schemas, registry, registry_login)
     if schema is not None:
         known = GivenSchemas(schema_from(Path(schema)))
-    decoder = AlertDecoder(known, paths, _log.warning)
+    decoder = AlertDecoder(known, paths, notice)
     subscription = Subscription(names, group, start, until, exit_on_eof)
     return AlertStream(partial(_read, Connection.to(broker), subscription, decoder))
 
@@ -152,7 +151,7 @@ async def _read(
 ) -> None:
     """Hand over each batch's alerts, and commit what is done of them."""
     done: Offsets = {}
-    async with subscribe(connection, subscription, stop=stop, notice=_log.warning) as consumer:
+    async with subscribe(connection, subscription, stop=stop, notice=notice) as consumer:
 
         def alerts(batch: Sequence[Message]) -> Iterator[ReceivedAlert]:
             for message in batch:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from alertstream.avro.registry import schemas_from
+from alertstream.errors import notice
 from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.producer import producer
@@ -18,8 +18,6 @@ from alertstream.sending.sender import send as send_visits
 from alertstream.sending.visits.encoders import message_encoders
 from alertstream.sending.visits.schedule import Cadence, Clock, bursts, files_of, visits_in
 from alertstream.system.files import paths_of
-
-_log = logging.getLogger("alertstream")
 
 
 async def send(
@@ -65,11 +63,11 @@ async def send(
         schema_id=schema_id,
         topic=topic,
         subject=subject,
-        notice=_log.warning,
+        notice=notice,
     )
     target = (await make_topics(connection, [topic], TopicLayout(partitions, replication)))[topic]
     options = SendOptions(target, interval, limit)
     clock, stop = Clock(), asyncio.Event()
     due = bursts(visits, Cadence(interval, align=False), clock, stop)
-    async with producer(connection, notice=_log.warning) as writing:
+    async with producer(connection, notice=notice) as writing:
         return await send_visits(writing, options, encoders, due, clock=clock, stop=stop)

@@ -6,9 +6,7 @@ import json
 import logging
 from datetime import UTC, datetime
 
-from alertstream.errors import Event
-
-LOG = logging.getLogger("alertstream")
+from alertstream.errors import LOG, Event
 
 
 class JsonFormatter(logging.Formatter):

@@ -4,17 +4,16 @@ There is no ``from __future__ import annotations``, as typer evaluates these whe
 defined, not here.
 """
 
-import logging
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from alertstream.cli.options.shared import Options, option_group
+from alertstream.errors import notice
 
 if TYPE_CHECKING:
     from alertstream.monitoring.server import Served
 
-_log = logging.getLogger("alertstream")
 _watching = option_group("Watching")
 
 
@@ -43,4 +42,4 @@ class MetricsOptions(Options):
 
         if worker or self.metrics_port is None:
             return nullcontext(Served())
-        return serving(self.metrics_port, self.metrics_address, _log.warning)
+        return serving(self.metrics_port, self.metrics_address, notice)

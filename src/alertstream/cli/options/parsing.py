@@ -16,7 +16,6 @@ the configuration file::
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import tomllib
@@ -29,7 +28,7 @@ from typing import Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from alertstream.errors import AlertStreamError, UsageError
+from alertstream.errors import AlertStreamError, UsageError, notice
 
 Settings = dict[str, Any]
 
@@ -41,8 +40,6 @@ GROUPS = (
     *("Schemas", "Processes", "Output", "Watching", "General"),
 )
 """The headings in a command's help (typer's ``rich_help_panel``), in their order."""
-
-_log = logging.getLogger("alertstream")
 
 
 class Root(TyperGroup):
@@ -293,4 +290,4 @@ def _require_known(given: Iterable[str], known: Collection[str], file: Path) -> 
 def warn_if_open(file: Path) -> None:
     """Warn the user if others may read a file that has a password in it."""
     if file.stat().st_mode & 0o044:
-        _log.warning(f"warning: others can read the secrets in it · {file} · chmod 600 {file}")
+        notice(f"warning: others can read the secrets in it · {file} · chmod 600 {file}")

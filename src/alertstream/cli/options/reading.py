@@ -6,7 +6,6 @@ defined, not here.
 
 import getpass
 import json
-import logging
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,13 +15,12 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from alertstream.cli.options.shared import KafkaOptions, option_group
-from alertstream.errors import UsageError, info
+from alertstream.errors import UsageError, info, notice
 
 if TYPE_CHECKING:
     from alertstream.kafka.connection import Connection
     from alertstream.kafka.subscription import Subscription
 
-_log = logging.getLogger("alertstream")
 _what_to_read = option_group("What to read")
 
 AUTO = "auto"
@@ -97,7 +95,7 @@ class ReadingOptions(KafkaOptions):
     def notice_nothing(self) -> None:
         """Say which times ``--from`` and ``--until`` mean, if they are times: nothing has come."""
         if said := observed(start_of(self.from_), end_of(self.until)):
-            _log.warning(said)
+            notice(said)
 
     async def notice_start(
         self,
@@ -114,10 +112,10 @@ class ReadingOptions(KafkaOptions):
 
         group, topics = subscription.group, subscription.topics
         if self.group == AUTO:
-            _log.warning(info(f"the group is {group}: the same command goes on where it stopped"))
+            notice(info(f"the group is {group}: the same command goes on where it stopped"))
         kept = [f"{topic}{STAND_IN_SUFFIX}" for topic in topics] if to else topics
         if self.from_ and group and await has_committed(to or connection, group, kept):
-            _log.warning(f"the group {group} continues where it stopped: --from has no effect")
+            notice(f"the group {group} continues where it stopped: --from has no effect")
 
 
 def own_group(

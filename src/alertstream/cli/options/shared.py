@@ -5,7 +5,6 @@ heavy is imported here, so that help comes at once. There is no ``from __future_
 annotations``, as typer evaluates these where a command is defined, not here.
 """
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -17,12 +16,10 @@ import typer
 from alertstream.cli.options.completion import quietly
 from alertstream.cli.options.log_format import log_as
 from alertstream.cli.options.parsing import profile, warn_if_open
-from alertstream.errors import UsageError
+from alertstream.errors import UsageError, notice
 
 if TYPE_CHECKING:
     from alertstream.kafka.connection import Connection
-
-_log = logging.getLogger("alertstream")
 
 
 def option_group(heading: str, **always: Any) -> Callable[..., Any]:
@@ -182,7 +179,7 @@ class KafkaOptions(Options):
 
 
 def _notice_unused(protocol: str, what: str, needed: str) -> None:
-    _log.warning(
+    notice(
         f"notice: {what} not used with {protocol} · to use them, add --security-protocol {needed}"
     )
 

@@ -17,7 +17,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from alertstream.errors import AlertStreamError, DataError, Event, Notice, printable
+from alertstream.errors import LOG as LOG
+from alertstream.errors import AlertStreamError, DataError, Event, printable
+from alertstream.errors import notice as notice
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,16 +30,12 @@ SHOWN_AFTER = 1.0
 """Seconds of silence after which people want to know what is waited for."""
 DEFAULT_WIDTH = 40
 """Columns of a terminal that does not say how many it has."""
-LOG = logging.getLogger("alertstream")
 _IN_ASCII = str.maketrans(
     dict(zip("▁▂▃▄▅▆▇█▀░▒▓━─│╸╺", "_.-:=+*##.:%--|--", strict=True))
     | {"±": "+-", "°": " deg", "µ": "u", "·": "-", "–": "-", "→": "->", "↓": "v", "…": "~"}
     | {"\N{REPLACEMENT CHARACTER}": "?"}
 )
 """What stands for a character where the terminal does not have it."""
-
-notice: Notice = LOG.warning
-"""Write a line to standard error, for people who want to know."""
 
 
 class ReaderGone(Exception):
