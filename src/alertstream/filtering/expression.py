@@ -171,14 +171,11 @@ def _compare(comparisons: Sequence[_Operation], values: Sequence[Any]) -> bool:
     try:
         return all(compare(first, second) for compare, first, second in pairs)
     except TypeError:
-        if any(isinstance(each, list) for each in values[: -1 if _ends_in(comparisons) else None]):
+        in_last = comparisons[-1] in (_COMPARISON[ast.In], _COMPARISON[ast.NotIn])
+        if any(isinstance(each, list) for each in values[: -1 if in_last else None]):
             todo = "use len(…), min(…) or max(…), or: 5 in …"
             raise FilterError("a list is not compared with a value", todo=todo) from None
         return False
-
-
-def _ends_in(comparisons: Sequence[_Operation]) -> bool:
-    return comparisons[-1] in (_COMPARISON[ast.In], _COMPARISON[ast.NotIn])
 
 
 def _absolute(value: Any) -> Any:

@@ -20,13 +20,7 @@ FILTER_TIMEOUT = 2.0
 TICK = 0.1
 MAX_SHOWN = 40
 ALL = -1
-
-
-def _is_not_for(alert: Alert) -> bool:
-    return False
-
-
-NOT_DUE = (0, _is_not_for)
+NOT_DUE: tuple[int, Callable[[Alert], bool]] = (0, lambda alert: False)
 
 
 class FilterTimeout(BaseException):

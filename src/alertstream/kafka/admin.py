@@ -16,7 +16,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -154,12 +154,12 @@ async def make_stand_ins(connection: Connection, partitions: Mapping[str, int]) 
                 await _make(connection, admin, [name], TopicLayout(count))
             elif there[name] < count:
                 more = {name: NewPartitions(count)}
-                # Another member may have done so.
-                with suppress(kafka_errors.InvalidPartitionsError):
-                    try:
-                        await _answer(admin, partial(admin.create_partitions, more))
-                    except kafka_errors.TopicAuthorizationFailedError as error:
-                        raise mapped(connection, type(error)(name), "Alter") from error
+                try:
+                    await _answer(admin, partial(admin.create_partitions, more))
+                except kafka_errors.InvalidPartitionsError:
+                    pass  # Another member may have done so.
+                except kafka_errors.TopicAuthorizationFailedError as error:
+                    raise mapped(connection, type(error)(name), "Alter") from error
 
 
 async def _make(

@@ -27,6 +27,13 @@ MAX_NORTH = 89.99
 Numbers = NDArray[np.float64]
 
 
+def unit_vectors(ra: Numbers, dec: Numbers) -> Numbers:
+    """Return the directions to positions, deg, as vectors of length 1, one a row."""
+    ra, dec = np.radians(ra), np.radians(dec)
+    cos = np.cos(dec)
+    return np.column_stack((cos * np.cos(ra), cos * np.sin(ra), np.sin(dec)))
+
+
 class TargetIndex:
     """Finds the nearest of those targets whose radius has a position.
 
@@ -78,9 +85,7 @@ class _Strips:
         counts = np.bincount(strips, minlength=self._last + 1)
         self._firsts = array("q", np.concatenate(([0], np.cumsum(counts))).tobytes())
         self._ra = array("d", ra[order].tobytes())
-        ra, dec = np.radians(ra[order]), np.radians(dec[order])
-        cos = np.cos(dec)
-        self._vectors = np.column_stack((cos * np.cos(ra), cos * np.sin(ra), np.sin(dec)))
+        self._vectors = unit_vectors(ra[order], dec[order])
         self._rows = (order if rows is None else rows[order]).astype(np.int32)
         self._radii = None if isinstance(radii, float) else radii[order]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alertstream.errors import UsageError
+from alertstream.sky.index import unit_vectors
 from alertstream.sky.sphere import ARCSEC
 from alertstream.sky.tables import Targets, read_targets
 from alertstream.sky.watched_file import TABLE_FORMATS, readable
@@ -149,10 +150,9 @@ def _duplicates(ra: Any, dec: Any, radius: float) -> NDArray[np.bool_]:
     height = max(radius, 1 / ARCSEC) * 1.01
     strips = ((dec + 90.0) / height).astype(np.int64)
     order = np.lexsort((ra, strips))
-    strips, ra, dec = strips[order] * _APART, ra[order], np.radians(dec[order])
-    lon, cos = np.radians(ra), np.cos(dec)
-    vectors = np.column_stack((cos * np.cos(lon), cos * np.sin(lon), np.sin(dec)))
-    north = np.abs(dec) + np.radians(height)
+    strips, ra, dec = strips[order] * _APART, ra[order], dec[order]
+    vectors = unit_vectors(ra, dec)
+    north = np.radians(np.abs(dec) + height)
     half = np.where(north < 1.57, height / np.cos(np.minimum(north, 1.57)), 360.0)
     limit = (2 * np.sin(np.radians(radius) / 2)) ** 2
     places, found = strips + ra, np.zeros(len(ra), bool)

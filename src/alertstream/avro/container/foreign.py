@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import zlib
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -93,22 +93,21 @@ _NO_CONTAINER = "not an Avro container file"
 
 
 def _unpacked(file: BinaryIO, path: Path) -> BinaryIO:
-    unpacked: IO[bytes] = TemporaryFile()  # noqa: SIM115 - it is handed out
-    try:
-        with gzip.GzipFile(fileobj=file) as packed:
-            while content := packed.read(MAX_READ):
-                unpacked.write(content)
-                if unpacked.tell() > MAX_UNPACKED:
-                    what = f"it unpacks to more than {MAX_UNPACKED // 1024**3} GiB"
-                    raise DataError(what, where=str(path), todo="unpack it, and send its parts")
+    with ExitStack() as opened:
+        unpacked: IO[bytes] = opened.enter_context(TemporaryFile())
+        try:
+            with gzip.GzipFile(fileobj=file) as packed:
+                while content := packed.read(MAX_READ):
+                    unpacked.write(content)
+                    if unpacked.tell() > MAX_UNPACKED:
+                        what = f"it unpacks to more than {MAX_UNPACKED // 1024**3} GiB"
+                        raise DataError(what, where=str(path), todo="unpack it, and send its parts")
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            todo = "fetch the file again"
+            raise DataError("the gzip file is damaged", where=str(path), todo=todo) from error
         unpacked.seek(0)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        unpacked.close()
-        todo = "fetch the file again"
-        raise DataError("the gzip file is damaged", where=str(path), todo=todo) from error
-    except BaseException:
-        unpacked.close()
-        raise
+        # It stays open where all went well.
+        opened.pop_all()
     return unpacked  # type: ignore[return-value]
 
 
