@@ -96,8 +96,9 @@ def join_tables(
     if names is not None:
         columns = {"name": names.take(pyarrow.array(order)), **columns}
     if any(each.radii is not None for each in tables):
-        none = (np.full(len(each.ra), np.nan) for each in tables)
-        radii = [each.radii if each.radii is not None else next(none) for each in tables]
+        radii = [
+            np.full(len(each.ra), np.nan) if each.radii is None else each.radii for each in tables
+        ]
         columns["radius_arcsec"] = pyarrow.array(
             np.concatenate(radii)[order] * ARCSEC, from_pandas=True
         )

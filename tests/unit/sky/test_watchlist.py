@@ -368,6 +368,16 @@ def test_tables_are_joined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert 0 < about["sky_fraction"] < 1e-5
 
 
+def test_targets_keep_their_radii_whichever_table_has_none(tmp_path: Path) -> None:
+    texts = ("ra,dec,radius\n1,1,60\n", "ra,dec\n2,2\n3,3\n", "ra,dec,radius\n4,4,5\n")
+    paths = [tmp_path / f"{number}.csv" for number in range(3)]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text)
+    join_tables(paths, tmp_path / "out.parquet", 1.0)
+    found = pyarrow.parquet.read_table(tmp_path / "out.parquet")
+    assert found["radius_arcsec"].to_pylist() == [60, None, None, 5]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
