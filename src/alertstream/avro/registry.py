@@ -276,9 +276,7 @@ class RegistrySchemas(Schemas):
 
 
 def schemas_from(
-    folders: str | Path | Sequence[str | Path],
-    registry: str | None,
-    login: tuple[str, str] | None,
+    folders: str | Path | Sequence[str | Path], registry: str | None, login: tuple[str, str] | None
 ) -> Schemas:
     """Return the schemas that a Python program names by folders and a registry's URL.
 

@@ -253,12 +253,7 @@ async def open_pipeline(
             consumer,
             alert_decoder(options.filters, schemas, notice, unique=options.unique),
             FilterEngine(
-                options.filters,
-                caps,
-                notice,
-                limits=destination.limits,
-                thin=thin,
-                offsets=offsets,
+                options.filters, caps, notice, limits=destination.limits, thin=thin, offsets=offsets
             ),
             shared,
             writer,

@@ -36,11 +36,7 @@ class SharedCaps:
     """
 
     def __init__(
-        self,
-        caps: VisitCaps,
-        log: Log,
-        offsets: FilterOffsets,
-        notice: Notice = lambda text: None,
+        self, caps: VisitCaps, log: Log, offsets: FilterOffsets, notice: Notice = lambda text: None
     ) -> None:
         self._caps = caps
         self._offsets = offsets

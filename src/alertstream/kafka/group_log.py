@@ -16,11 +16,7 @@ from aiokafka import errors as kafka_errors
 from alertstream.errors import DeliveryError
 from alertstream.kafka._aiokafka.clients import KafkaConsumer, KafkaProducer
 from alertstream.kafka.clients import GROUP, failed_delivery, open_client
-from alertstream.kafka.connection import (
-    POLL_INTERVAL,
-    TRANSACTION_TIMEOUT,
-    Connection,
-)
+from alertstream.kafka.connection import POLL_INTERVAL, TRANSACTION_TIMEOUT, Connection
 from alertstream.kafka.topics import MAX_MESSAGE
 
 

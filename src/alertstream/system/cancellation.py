@@ -17,9 +17,7 @@ LOST_TIMEOUT = 2.0
 
 
 async def unless(
-    stop: asyncio.Event,
-    work: Awaitable[T],
-    grace: float | Callable[[], float] = SHUTDOWN_TIMEOUT,
+    stop: asyncio.Event, work: Awaitable[T], grace: float | Callable[[], float] = SHUTDOWN_TIMEOUT
 ) -> T:
     """Return what ``work`` gives; once ``stop`` is set, it has ``grace`` seconds more.
 

@@ -69,9 +69,7 @@ class KafkaProducer(_Connected, AIOKafkaProducer):  # type: ignore[misc]
         self._message_accumulator._batch_ttl = math.inf
 
     async def commit_offsets(
-        self,
-        offsets: Mapping[TopicPartition, tuple[int, str]],
-        metadata: ConsumerGroupMetadata,
+        self, offsets: Mapping[TopicPartition, tuple[int, str]], metadata: ConsumerGroupMetadata
     ) -> None:
         """Commit offsets in the transaction, if ``metadata`` is still that of a member.
 
