@@ -162,15 +162,9 @@ class TopicStats:
                 if began == began:
                     self.histograms.setdefault(clock, Histogram()).add(received - began / 1000)
 
-    def add_other(self, size: int, *, failed: bool) -> None:
-        """Count an alert that is not watched, or on which a filter failed."""
-        self.failed += failed
-        self.skipped += not failed
-        self.bytes += size
-
-    def add_undecodable(self, size: int) -> None:
-        """Count a message that cannot be decoded."""
-        self.undecodable += 1
+    def add_other(self, what: str, size: int) -> None:
+        """Count a message that is not watched: ``undecodable``, ``skipped`` or ``failed``."""
+        setattr(self, what, getattr(self, what) + 1)
         self.bytes += size
 
     def rate(self, now: float) -> float:

@@ -68,14 +68,14 @@ class Watch:
         stats = self.stats.setdefault(message.topic, TopicStats())
         size = len(message.value or b"")
         if isinstance(alert, Undecodable):
-            stats.add_undecodable(size)
+            stats.add_other("undecodable", size)
             return
         passes = self.selection.passes(alert) if self.selection is not None else True
         if passes:
             past = message.offset < self.ends.get((message.topic, message.partition), 0)
             stats.add(alert.visit, size, times_of(alert), received, past=past)
         else:
-            stats.add_other(size, failed=passes is None)
+            stats.add_other("failed" if passes is None else "skipped", size)
 
     def paths(self) -> set[str] | None:
         """Return the dotted paths to decode; None is all."""

@@ -41,7 +41,7 @@ def test_topic_by_visit() -> None:
     stats.add(7, 100, Times(10_000, 9_900, -60_000), received=10.5)
     stats.add(7, 100, Times(9_000), received=11.0)
     stats.add(None, 50, Times(12_000), received=12.0)
-    stats.add_undecodable(3)
+    stats.add_other("undecodable", 3)
     figures = stats.snapshot(13.0)
     assert (figures["alerts"], figures["bytes"], figures["undecodable"]) == (3, 253, 1)
     assert figures["visits"]["7"] == {

@@ -127,20 +127,14 @@ def _lines(figures: dict[str, Any]) -> Iterator[str]:
         line += "".join(f"  {count:,} {name}" for count, name in others if count)
         for visit, of_visit in list(stats["visits"].items())[-1:]:
             line += f"  visit {visit}: {of_visit['alerts']} alerts"
-            if of_visit["latency_p50_ms"] is not None:
-                line += (
-                    f", latency {_milliseconds(of_visit['latency_p50_ms'])} median,"
-                    f" {_milliseconds(of_visit['latency_p99_ms'])} p99"
-                )
-            if shutter := of_visit["latency_from_shutter"]:
-                line += (
-                    f", from the shutter {_milliseconds(shutter['p50_ms'])} median,"
-                    f" {_milliseconds(shutter['p99_ms'])} p99"
-                )
+            kafka = {name: of_visit[f"latency_{name}"] for name in ("p50_ms", "p99_ms")}
+            shutter = of_visit["latency_from_shutter"] or {"p50_ms": None}
+            for name, each in (("latency", kafka), ("from the shutter", shutter)):
+                if each["p50_ms"] is not None:
+                    median, p99 = map(_milliseconds, (each["p50_ms"], each["p99_ms"]))
+                    line += f", {name} {median} median, {p99} p99"
         yield line
 
 
-def _milliseconds(value: int | None) -> str:
-    if value is None:
-        return "-"
+def _milliseconds(value: int) -> str:
     return f"{value} ms" if value < 10_000 else f"{value / 1000:,.0f} s"

@@ -224,12 +224,9 @@ def _help() -> Table:
 
 
 def _visit_cells(stats: Figures, clock: str | None) -> dict[str, str]:
-    if clock is None:
-        latency = {name: stats[f"latency_{name}"] for name in PERCENTILES}
-        late = _alarming(stats["late"], "red") if latency["max_ms"] is not None else "-"
-    else:
-        latency = stats[clock] or dict.fromkeys(PERCENTILES)
-        late = _alarming(latency["late"], "red") if stats[clock] else "-"
+    latency = stats[clock] if clock else {name: stats[f"latency_{name}"] for name in PERCENTILES}
+    latency = {"late": stats["late"]} | (latency or dict.fromkeys(PERCENTILES))
+    late = _alarming(latency["late"], "red") if latency["max_ms"] is not None else "-"
     return {
         "alerts": f"{stats['alerts']:,}{'' if stats['complete'] else ' …'}",
         "took": "-" if stats["seconds"] is None else f"{stats['seconds']:,.1f} s",
