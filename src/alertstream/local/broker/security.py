@@ -56,13 +56,11 @@ class ListenerSecurity:
                 f"{self.protocol} has no certificates",
                 todo="choose --security-protocol SSL or SASL_SSL",
             )
+        todo = "give --users, with --security-protocol SASL_SSL or SASL_PLAINTEXT"
         if has_users != (self.users_file is not None):
-            raise UsageError(
-                f"{self.protocol} {'needs' if has_users else 'has no'} users",
-                todo="give --users, with --security-protocol SASL_SSL or SASL_PLAINTEXT",
-            )
+            what = f"{self.protocol} {'needs' if has_users else 'has no'} users"
+            raise UsageError(what, todo=todo)
         if self.acl_file and not has_users:
-            todo = "give --users, with --security-protocol SASL_SSL or SASL_PLAINTEXT"
             raise UsageError("--acl needs users, whose rights it says", todo=todo)
 
 
