@@ -68,10 +68,9 @@ class Passing:
         found = counts.as_json() | {"share": None if math.isnan(counts.share) else counts.share}
         if counts.final:
             passed = self._passed[counts.filter]
-            each = {
+            found["bands"] = {
                 band: {"seen": self.seen[band], "passed": passed[band]} for band in self.bands()
             }
-            found["bands"] = each
         return found
 
     def lines(self, counts: Sequence[FilterCounts]) -> list[str]:

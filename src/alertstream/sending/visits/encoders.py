@@ -70,11 +70,8 @@ async def message_encoders(
     for path in files:
         with ContainerFile(path) as container:
             schema, stated = container.schema, container.schema_id
-        if path in keyed:
-            found[path] = unchanged
-            continue
-        if container.holds_messages:
-            if schema_id is not None:
+        if path in keyed or container.holds_messages:
+            if schema_id is not None and path not in keyed:
                 what = "the file holds whole messages, with their ids"
                 raise UsageError(what, where=str(path), todo="leave out --schema-id")
             found[path] = unchanged
