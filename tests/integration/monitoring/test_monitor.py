@@ -16,7 +16,16 @@ from typing import Any
 
 import pytest
 from tests.support import raw_kafka
-from tests.support.commands import COMMAND, clean_environment, run, send_visits, start, stop, until
+from tests.support.commands import (
+    COMMAND,
+    clean_environment,
+    finish,
+    run,
+    send_visits,
+    start,
+    stop,
+    until,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -205,8 +214,9 @@ def test_screen_and_its_keys(kafka: str, stream: str, columns: int) -> None:
 
 
 def test_names_of_groups_are_shown_as_they_are(kafka: str, stream: str) -> None:
-    for group in (f"evil[/x]{stream}", f"[bold]{stream}", f"esc\x1b[31m{stream}"):
-        assert run("print", kafka, stream, "--group", group, "-n", 3).status == 0
+    groups = (f"evil[/x]{stream}", f"[bold]{stream}", f"esc\x1b[31m{stream}")
+    members = [start("print", kafka, stream, "--group", each, "-n", 3) for each in groups]
+    assert [finish(each).status for each in members] == [0, 0, 0]
     terminal = Terminal("monitor", kafka, stream, columns=140)
     try:
         until(lambda: terminal.shows("evil[/x]") and terminal.shows("[bold]"), "their names")

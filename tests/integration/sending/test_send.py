@@ -137,13 +137,6 @@ def test_burst_that_outlasts_the_interval_is_late(kafka: str, topic: str, visits
     assert 0 < visit["late"] <= 120
 
 
-def test_no_align_starts_at_once(kafka: str, topic: str) -> None:
-    begin = time.monotonic()
-    path = samples.sample_file("10.0")
-    assert run("send", kafka, topic, "--data", path, "--interval", 3600, "--no-align").status == 0
-    assert time.monotonic() - begin < 30
-
-
 @pytest.mark.parametrize("repeat", [0, 1])
 def test_ctrl_c_between_bursts_ends_with_an_account(
     kafka: str, topic: str, visits: Path, repeat: int
