@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ def read_moc(path: Path) -> Cells:
     with path.open("rb") as file:
         start = file.read(80).lstrip()
     kind = next(name for magic, name in _FORMATS if start.startswith(magic))
+    if kind == "fits":
+        # What is cut short, mocpy would read as far as it is.
+        fits.getdata(path, 1)
     moc: Any = mocpy.MOC.load(path, kind)
     order = int(moc.max_order)
     ranges = moc.to_depth29_ranges.astype(np.int64) >> 2 * (MAX_ORDER - order)
@@ -95,8 +99,9 @@ class _Map:
 
 def _map(table: _Map) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Return each cell's order, number and density of probability, in whichever unit."""
-    if table.says("COORDSYS")[:1] not in ("", "C", "I", "E") or "GAL" in table.says("COORDSYS"):
-        raise _error(f"the map has other coordinates than ICRS: {table.says('COORDSYS')}")
+    # HEALPix's E is for ecliptic.
+    if not re.fullmatch("(C|I|EQU|FK5|J2000).*|", coordinates := table.says("COORDSYS")):
+        raise _error(f"the map has other coordinates than ICRS: {coordinates}")
     unique, density = table.column("UNIQ"), table.column(*_DENSITY)
     probability = table.column(*_PROBABILITY)
     if density is None and probability is None:

@@ -19,12 +19,16 @@ from alertstream.system.extras import extra
 with extra("sky", "watchlists"):
     import numpy as np
     import pyarrow
+    import pyarrow.compute as pc
     import pyarrow.csv
     import pyarrow.parquet
 
 MAX_TEXT = 512 * 1024 * 1024
 """Bytes of a VOTable or an ECSV file, decompressed, which are read into memory."""
 _HEAD = 64 * 1024
+_COMMENTS = re.compile(rb"^(?:\xef\xbb\xbf)?#[^\r\n]*(?:\r\n?|\n|\Z)", re.MULTILINE)
+_HAS_NUMBER = re.compile(r"(?:^|[,;\t|])[\s\"]*[-+.\d][-+.:\d\s]*\"?\s*(?:$|[,;\t|])")
+"""What a row of values has, and one of names has not."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +112,20 @@ def _of_astropy(table: Any) -> Table:
 def _parquet(file: BinaryIO) -> Iterator[Table]:
     found = pyarrow.parquet.ParquetFile(file)
 
-    def read(names: Sequence[str], text: str) -> list[Any]:
-        table = found.read(columns=[*names])
-        return [table[each].combine_chunks() for each in names]
+    columns = found.schema_arrow.names
 
-    yield Table(found.schema_arrow.names, lambda name: "", read)
+    def read(names: Sequence[str], text: str) -> list[Any]:
+        # astropy writes what is masked all the same, and a column more that says it is.
+        masks = {each: f"{each}.mask" for each in names if f"{each}.mask" in columns}
+        table = found.read(columns=[*names, *masks.values()]).combine_chunks()
+        return [
+            pc.if_else(table[masks[each]], None, table[each]).combine_chunks()
+            if each in masks
+            else table[each].combine_chunks()
+            for each in names
+        ]
+
+    yield Table(columns, lambda name: "", read)
 
 
 def _content(file: BinaryIO) -> bytes:
@@ -143,8 +156,8 @@ def _csv(file: Any) -> Iterator[Table]:
     lines = head.splitlines()
     begin = next((n for n, each in enumerate(lines) if each.strip() and each[0] != "#"), len(lines))
     header, after = [*lines, ""][begin], begin + 1
-    # Where the rows begin with numbers, the comment before them has the names.
-    if begin and lines[begin - 1][:1] == "#" and re.match(r'[\s"]*([-+.\d]|$)', header):
+    # Where rows follow at once, the comment before them has the names.
+    if begin and lines[begin - 1][:1] == "#" and (not header or _HAS_NUMBER.search(header)):
         header, after = lines[begin - 1].lstrip("# "), begin
     delimiter = max(",;\t|", key=header.count)
     units: dict[str, str] = {}
@@ -160,13 +173,13 @@ def _csv(file: Any) -> Iterator[Table]:
         columns = [str(names.index(each)) for each in wanted]
         types = {str(names.index(text)): pyarrow.string()} if text else {}
         table = pyarrow.csv.read_csv(
-            file,
+            _WithoutComments(file),
             pyarrow.csv.ReadOptions(
                 use_threads=False,
-                skip_rows=after,
+                skip_rows=sum(each[:1] != "#" for each in lines[:after]),
                 column_names=[str(n) for n in range(len(names))],
             ),
-            pyarrow.csv.ParseOptions(delimiter=delimiter, invalid_row_handler=_comment_or_error),
+            pyarrow.csv.ParseOptions(delimiter=delimiter),
             pyarrow.csv.ConvertOptions(include_columns=columns, column_types=types),
         )
         return [table[each].combine_chunks() for each in columns]
@@ -174,5 +187,19 @@ def _csv(file: Any) -> Iterator[Table]:
     yield Table(names, lambda name: units.get(name, ""), read)
 
 
-def _comment_or_error(row: Any) -> str:
-    return "skip" if row.text.startswith("#") else "error"
+class _WithoutComments(io.RawIOBase):
+    """A text file without the lines that begin with ``#``, and with an end of its last line."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while chunk := self._file.read(size) + self._file.readline():
+            if b"#" in chunk:
+                chunk = _COMMENTS.sub(b"", chunk)
+            if chunk:
+                return chunk if chunk.endswith((b"\n", b"\r")) else chunk + b"\n"
+        return b""

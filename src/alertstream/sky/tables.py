@@ -25,7 +25,11 @@ _RA = (
     *("ra", "raj2000", "raicrs", "ra2000", "ramean", "meanra", "sra", "coordra", "targetra"),
     *("raobj", "objra", "alpha", "alphaj2000", "rightascension"),
 )
-_DEC = (("ra", ("dec", "de", "decl")), ("alpha", ("delta",)), ("rightascension", ("declination",)))
+_DEC = (
+    ("ra", ("dec", "de", "decl", "declination")),
+    ("alpha", ("delta",)),
+    ("rightascension", ("declination",)),
+)
 """What stands in a declination's name where a right ascension's has something else."""
 _NAMES = (
     *("name", "target", "targetname", "mainid", "objectname", "objname", "object", "designation"),
@@ -46,6 +50,8 @@ _SEXAGESIMAL = (
     r"^\s*(?P<sign>[+\-−]?)\s*(?P<whole>\d{1,3})\s*[:hHdD°\s]\s*(?P<minutes>[0-5]?\d)"
     r"\s*(?:[:mM'′\s]\s*(?P<seconds>[0-5]?\d(?:\.\d*)?)?)?\s*[sS\"″]?\s*$"
 )
+_NO_POSITION = pyarrow.array(["", "nan", "null", "none", "-", "--", "---", "n/a", "na"])
+"""Text for a position that is not known."""
 _POSITIONS = "it needs columns such as ra and dec, RAJ2000 and DEJ2000, or _RA and _DE, in degrees"
 
 
@@ -155,6 +161,7 @@ def _degrees(name: str, column: Any, unit: str, of_text: float) -> Numbers:
         column = column.cast(pyarrow.string())
     if _is_text(column):
         column = pc.utf8_trim_whitespace(column)
+        column = pc.if_else(pc.is_in(pc.utf8_lower(column), _NO_POSITION), None, column)
     try:
         return _numbers(column) * _DEGREES.get(unit, 1.0)
     except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
@@ -162,10 +169,11 @@ def _degrees(name: str, column: Any, unit: str, of_text: float) -> Numbers:
     if not _is_text(column):
         raise _error(f"{name} is neither numbers nor text")
     parts = pc.extract_regex(column, _SEXAGESIMAL)
-    if parts.null_count:
+    if parts.null_count > column.null_count:
         # A number is not what is wrong in a column of angles as text.
         odd = pc.invert(pc.match_substring_regex(pc.fill_null(column, ""), r"^[-+.\d]+$"))
-        row = max(pc.index(pc.and_(pc.is_null(parts), odd), True).as_py(), 0)
+        odd = pc.and_(pc.and_(pc.is_null(parts), pc.is_valid(column)), odd)
+        row = max(pc.index(odd, True).as_py(), 0)
         what = f"{name} of row {row + 1} is not an angle: {column[row].as_py()!r}"
         raise _error(what, "write degrees, or as in 10:45:03.6 and -32 10 05")
     fields = [pc.struct_field(parts, each) for each in ("whole", "minutes", "seconds")]
@@ -173,7 +181,7 @@ def _degrees(name: str, column: Any, unit: str, of_text: float) -> Numbers:
     whole, minutes, seconds = map(_numbers, fields)
     negative = pc.is_in(pc.struct_field(parts, "sign"), value_set=pyarrow.array(["-", "−"]))
     sign = 1.0 - 2.0 * negative.to_numpy(zero_copy_only=False)
-    if not unit and re.match(r"[+\-−]?\d+\s*[dD°]", column[0].as_py()):
+    if not unit and re.match(r"[+\-−]?\d+\s*[dD°]", column.drop_null()[0].as_py()):
         unit = "deg"
     factor = _DEGREES[unit] if unit else of_text
     return np.asarray(sign * (whole + minutes / 60 + seconds / 3600) * factor)

@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import math
-import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -424,13 +424,19 @@ def test_an_alert_that_a_command_never_takes_fails_and_the_next_is_given(tmp_pat
 def test_a_command_that_hangs_is_killed_and_its_alert_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alertstream.printing.notifications.command.COMMAND_TIMEOUT", 0.3)
-    taker = command(tmp_path, "(folder / 'pid').write_text(str(os.getpid())); time.sleep(99)")
-    cause = asyncio.run(taker.take("{}"))
+    monkeypatch.setattr("alertstream.printing.notifications.command.COMMAND_TIMEOUT", 0.1)
+    started: list[asyncio.subprocess.Process] = []
+    start = asyncio.create_subprocess_exec
+
+    async def starting(*words: str, **options: Any) -> asyncio.subprocess.Process:
+        started.append(await start(*words, **options))
+        return started[-1]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", starting)
+    cause = asyncio.run(command(tmp_path, "time.sleep(99)").take("{}"))
     assert cause is not None
     assert "was killed" in cause
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+    assert [each.returncode for each in started] == [-signal.SIGKILL]
 
 
 def test_a_command_need_not_read_what_it_gets() -> None:

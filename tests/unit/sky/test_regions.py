@@ -137,6 +137,14 @@ def test_moc(tmp_path: Path, form: str, kind: str) -> None:
     assert {each["in"] for each in found if each} <= {f"region.{form}"}
 
 
+def test_a_moc_that_is_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "region.fits"
+    region_of("both").save(path, "fits")
+    path.write_bytes(path.read_bytes()[:-2880])
+    with pytest.raises(UsageError, match="cannot be read"):
+        Moc(path)
+
+
 ORDER = 5
 CELLS = 12 * 4**ORDER
 
@@ -238,6 +246,7 @@ ONE = np.ones(12)
         ({"ORDERING": "RING"}, {"T": ONE}, "no column of probability: it has T"),
         ({"ORDERING": "RING"}, {"PROB": ONE[:9]}, "9 pixels and NSIDE"),
         ({"ORDERING": "RING", "COORDSYS": "G"}, {"PROB": ONE}, "other coordinates than ICRS: G"),
+        ({"ORDERING": "RING", "COORDSYS": "E"}, {"PROB": ONE}, "other coordinates than ICRS: E"),
         ({"ORDERING": "RING"}, {"PROB": ONE * 0}, "the map has no probability"),
         ({"ORDERING": "RING"}, {"PROB": ONE * np.nan}, "the map has no probability"),
         ({}, {"UNIQ": np.array([1]), "PROBDENSITY": ONE[:1]}, "a UNIQ of the map is not"),

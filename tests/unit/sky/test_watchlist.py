@@ -121,6 +121,9 @@ def test_formats(tmp_path: Path, form: str) -> None:
         ("ra,dec", "10.5,-20.25", 1),
         ("RA,DEC,id", "10.5,-20.25,7", 7),
         ("# ra, dec, name", "10.5,-20.25,007", "007"),
+        ("name,ra,dec\n# old,10.5,-20.25", "new,10.5,-20.25\n# more,1,2\n#", "new"),
+        ("# hers\n#name,ra,dec", "M31,10.5,-20.25", "M31"),
+        ('"objid","name","ra","declination"', '"1","2024abc","10.5","-20.25"', "2024abc"),
         ("# made by hand\nra;decl;Name", "10.5;-20.25; x y ", "x y"),
         ("RA (deg),Dec (deg),main_id", '10.5,-20.25,"a, b"', "a, b"),
         ("RAJ2000,DEJ2000,_RA,_DE", "00:42:00,-20:15:00,10.5,-20.25", 1),
@@ -181,6 +184,9 @@ def test_each_row_may_have_a_radius(tmp_path: Path) -> None:
         ("ra,dec\n1,2\n3,\nnan,2\n", "2 of 3 rows have no position, the first is 2"),
         ("ra,dec\n1,2\n3,inf\n", "1 of 2 rows have no position, the first is 2"),
         ("ra,dec\n1,2\n3,95\n", "row 2 is not a position: 3, 95"),
+        ("ra,dec", "the table has no rows"),
+        ("ra,dec\n,--\n0:42:00,-20:15:00\n", "1 of 2 rows have no position, the first is 1"),
+        ("ra,dec\n1,2\nNaN,3\nM31,3\n", "ra of row 3 is not an angle: 'M31'"),
         ("ra,dec\n1,2\nM31,3\n", "ra of row 2 is not an angle: 'M31'"),
         ("ra,dec\n1:70:00,2\n", "ra of row 1 is not an angle"),
         ("ra,dec\ntrue,2\n", "ra is neither numbers nor text"),
@@ -219,9 +225,11 @@ def test_a_missing_extra_is_said(
 
 def test_masked_positions_are_missing(tmp_path: Path) -> None:
     ra = MaskedColumn([1.0, 2.0], mask=[False, True])
-    for form in ("ecsv", "vot"):
+    for form in ("ecsv", "vot", "parquet"):
         path = tmp_path / f"targets.{form}"
-        FORMATS[form](table(ra=ra, dec=[1.0, 2.0]), path)
+        as_format({"ecsv": "ascii.ecsv", "vot": "votable"}.get(form, form))(
+            table(ra=ra, dec=[1.0, 2.0]), path
+        )
         with pytest.raises(UsageError, match="1 of 2 rows have no position, the first is 2"):
             Watchlist(path, "2 arcsec")
 
