@@ -61,7 +61,7 @@ def print_figures(printer: Printer, consumer: Consumer) -> Figures:
 def notify_figures(notifier: Notifier, consumer: Consumer) -> Figures:
     """Return what ``notify`` has read and told."""
     account = notifier.account
-    return reading_figures(consumer, notifier.undecodable, {}) | {
+    return reading_figures(consumer, notifier.undecodable, notifier.latencies) | {
         "passed": {("notify",): account["told"]},
         "rejected": {("notify",): account["skipped"]},
         "failed": {("notify",): account["failed"]},

@@ -34,6 +34,7 @@ from alertstream.printing.notifications.message import Composer, Message
 from alertstream.printing.notifications.notifier import Notifier, NotifyAccount
 from alertstream.printing.notifications.services import Service
 from alertstream.reading.decoder import ReceivedAlert
+from alertstream.reading.histogram import Histogram
 from alertstream.system import cancellation
 
 
@@ -217,6 +218,7 @@ class Batches:
 
     def __init__(self, *batches: list[KafkaMessage], rebalance_after: int = 0) -> None:
         self.committed: list[int] = []
+        self.latencies: dict[str, Histogram] = {}
         self.rebalance_lock = asyncio.Lock()
         self._batches = batches
         self._rebalance_after = rebalance_after
@@ -265,6 +267,7 @@ def told(batches: Batches, *phones: Phone, **more: Any) -> tuple[NotifyAccount, 
         options["selection"] = Selection(chosen_by, notices.append)
     composer = Composer("alerts", pictures=False)
     teller = Notifier(Schemas(), composer, phones, notice=notices.append, **options)
+    batches.latencies = teller.latencies
     return asyncio.run(teller.run(batches, stop)), notices  # type: ignore[arg-type]
 
 
@@ -286,6 +289,7 @@ def test_thousands_at_once_are_few_messages() -> None:
     assert batches.committed == [100, 2_000]
     assert account.as_line() == "2,000 read = 2,000 told in 2 messages + 0 skipped + 0 undecodable"
     assert notices == []
+    assert sum(batches.latencies["alerts"].counts) == 2 * MAX_LISTED
 
 
 def test_what_is_chosen_is_told_and_all_is_committed() -> None:

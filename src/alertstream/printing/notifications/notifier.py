@@ -29,6 +29,7 @@ from alertstream.reading.decoder import (
     Undecodable,
     decodable,
 )
+from alertstream.reading.histogram import Latencies
 from alertstream.system.cancellation import in_thread, unless
 
 SEND_TIMEOUT = 60.0
@@ -107,6 +108,8 @@ class Notifier:
         if selection is not None:
             self._chooser = AlertDecoder(schemas, selection.paths(), self._report)
         self._bundler = Bundler(interval)
+        self.latencies = Latencies()
+        """From Kafka's timestamp of an alert, of those that a message lists, to being told."""
         self._offsets: Offsets = {}
         self._done = NotifyAccount()
         self._since = NotifyAccount()
@@ -215,6 +218,7 @@ class Notifier:
             except TimeoutError:
                 return None
             if cause is None:
+                self._count_latencies(alert)
                 return "told"
         what = f"{command.label} does not take an alert, {MAX_TRIES} times: {cause}"
         self._report(f"{cause}", f"{what} · {alert.message.position}")
@@ -230,11 +234,16 @@ class Notifier:
                 self._offsets, self._last = {}, {}
                 return
             self._since.update(told=bundle.count, messages=1)
+            self._count_latencies(*bundle.listed)
         offsets, self._offsets = self._offsets, {}
         self._told |= self._last
         self._done.update(self._since)
         self._since = NotifyAccount()
         await consumer.commit(offsets)
+
+    def _count_latencies(self, *told: ReceivedAlert) -> None:
+        for each in told:
+            self.latencies[each.message.topic].add(time.time() - each.message.timestamp / 1000)
 
     async def _deliver(
         self, destination: Destination, message: Message, stop: asyncio.Event
