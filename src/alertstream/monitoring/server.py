@@ -130,7 +130,8 @@ async def serving(
             todo="choose another --metrics-port or --metrics-address",
         ) from error
     if not port:
-        told(info(f"metrics: http://{address}:{server.sockets[0].getsockname()[1]}/metrics"))
+        host, free = server.sockets[0].getsockname()[:2]
+        told(info(f"metrics: http://{f'[{host}]' if ':' in host else host}:{free}/metrics"))
     try:
         yield served
     finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -38,6 +40,19 @@ def serve(work: Callable[[Served, Ask, int], Awaitable[Any]]) -> Any:
 
 def get(path: str, method: str = "GET") -> bytes:
     return f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+
+
+def test_an_address_of_ipv6_is_told_as_urls_have_it() -> None:
+    async def main() -> list[str]:
+        told: list[str] = []
+        async with serving(0, "::1", told.append):
+            return told
+
+    with socket.socket(socket.AF_INET6) as there, suppress(OSError):
+        there.bind(("::1", 0))
+        assert re.fullmatch(r"metrics: http://\[::1\]:\d+/metrics", asyncio.run(main())[0])
+        return
+    pytest.skip("this machine has no IPv6")
 
 
 def test_pages() -> None:
