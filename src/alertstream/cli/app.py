@@ -25,7 +25,7 @@ from alertstream.cli.commands.send import Send
 from alertstream.cli.commands.without_kafka import schema, watchlist
 from alertstream.cli.commands.without_kafka.simulate import Simulate
 from alertstream.cli.options import completion
-from alertstream.cli.options.log_format import log_as
+from alertstream.cli.options.log_format import log_as_asked
 from alertstream.cli.options.parsing import (
     Command,
     Root,
@@ -131,6 +131,7 @@ def status_of(arguments: list[str]) -> int:
         return DONE
     debug = "--debug" in arguments
     _set_up_logging(debug)
+    log_as_asked(arguments)
     try:
         with to_output():
             parsed = command.main(arguments or ["--help"], "alertstream", standalone_mode=False)
@@ -141,6 +142,8 @@ def status_of(arguments: list[str]) -> int:
         write_error(error)
         return error.exit_status
     except typer.TyperException as error:
+        if context := getattr(error, "ctx", None):
+            log_as_asked(arguments, context.lookup_default("log_format"))
         write_error(f"{usage_message(error)} · {usage_hint(error)}")
         return UsageError.exit_status
     except ReaderGone:
@@ -172,8 +175,6 @@ def _set_up_logging(debug: bool) -> None:
         logging.lastResort.setFormatter(HarmlessFormatter())
     LOG.handlers = [NoticeHandler()]
     LOG.propagate = False
-    # Also of a command line that cannot be parsed.
-    log_as(os.environ.get("ALERTSTREAM_LOG_FORMAT", "text"))
 
 
 def _run(parsed: Options | int) -> int:

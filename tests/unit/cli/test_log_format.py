@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,12 +86,26 @@ def test_what_a_filter_logs_itself() -> None:
         ["print", "localhost:1", "--log-format", "json"],
         ["--broker", "localhost:1", "monitor", "x", "--refresh", "0", "--log-format", "json"],
         ["filter", "127.0.0.1:1", "x", "Filter0x1", "--log-format=JSON"],
+        ["print", "localhost:1", "x", "--no-such-option", "--log-format", "json"],
+        ["pritn", "localhost:1", "--log-format=json"],
     ],
 )
 def test_errors_are_events_too(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert status_of(arguments) in (1, 2)
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["level"] == "error"
+
+
+def test_the_configuration_file_may_ask_for_json(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('log_format = "json"')
+    asked = ["--config", str(file), "print", "localhost:1", "x", "--no-such-option"]
+    assert status_of(asked) == 2
+    assert json.loads(capsys.readouterr().err)["level"] == "error"
+    assert status_of([*asked, "--log-format", "text"]) == 2
+    assert capsys.readouterr().err.startswith("error: No such option")
 
 
 def test_a_format_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:

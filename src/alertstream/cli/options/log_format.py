@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from alertstream.errors import LOG, Event
@@ -38,3 +41,14 @@ def log_as(format: str) -> str:
         # It writes what a filter of a user's logs.
         logging.lastResort.setFormatter(formatter)
     return format
+
+
+def log_as_asked(arguments: Sequence[str], configured: str | None = None) -> None:
+    """Log as the options or the environment ask for, also if the command line cannot be parsed.
+
+    :param configured: what the configuration file says.
+    """
+    asked = re.search(r"--log-format[ =](\w+)", " ".join(arguments))
+    format = asked[1] if asked else os.environ.get("ALERTSTREAM_LOG_FORMAT", configured)
+    if format:
+        log_as(format.lower())
