@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -29,7 +29,7 @@ from alertstream.reading.decoder import (
     Undecodable,
     decodable,
 )
-from alertstream.reading.histogram import Latencies
+from alertstream.reading.histogram import Histogram
 from alertstream.system.cancellation import in_thread, unless
 
 SEND_TIMEOUT = 60.0
@@ -108,7 +108,7 @@ class Notifier:
         if selection is not None:
             self._chooser = AlertDecoder(schemas, selection.paths(), self._report)
         self._bundler = Bundler(interval)
-        self.latencies = Latencies()
+        self.latencies: defaultdict[str, Histogram] = defaultdict(Histogram)
         """From Kafka's timestamp of an alert, of those that a message lists, to being told."""
         self._offsets: Offsets = {}
         self._done = NotifyAccount()
