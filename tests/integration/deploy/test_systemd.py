@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -69,6 +70,22 @@ def test_systemd_takes_the_units(wrong: bool, tmp_path: Path) -> None:
 def test_a_command_is_one_that_alertstream_takes(name: str, tmp_path: Path) -> None:
     (tmp_path / "alertstream-print-Filter001").mkdir()
     one_error(run(*line_of(name, tmp_path, "127.0.0.1:1")), "Kafka cannot be reached")
+
+
+@pytest.mark.slow
+def test_the_broker_keeps_what_it_has_over_restarts(tmp_path: Path, visits: Path) -> None:
+    (tmp_path / "alertstream-broker-9092").mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    line = [{"9092": port}.get(each, each) for each in line_of("broker", tmp_path, "")]
+    for words in (("send", "--data", visits, "--interval", 0), ("print", "--exit-on-eof")):
+        out = tmp_path / words[0]
+        process = start(*line, out=out)
+        until(lambda out=out: "ready" in out.read_text(), "Kafka is ready", 60)
+        assert run(words[0], f"127.0.0.1:{port}", "alerts", *words[1:]).status == 0
+        process.send_signal(signal.SIGTERM)
+        assert finish(process, 30).status == 0
 
 
 def test_a_filter_runs_until_it_is_stopped(

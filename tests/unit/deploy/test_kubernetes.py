@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+import yaml
 from deploy.rehearsal import stack
-from deploy.rehearsal.stack import mirror_settings
+from deploy.rehearsal.stack import DEPLOY, mirror_settings
 from tests.support.deploy.kubernetes import (
     COMMANDS,
     container,
@@ -86,7 +87,7 @@ def test_filters_may_do_what_doctor_lists_and_no_more() -> None:
 
 
 def test_filters_are_as_many_as_alerts_wait_for_and_no_more_than_partitions() -> None:
-    scaled, login, _ = resources("operators")
+    scaled, login, *_ = resources("operators")
     spec = scaled["spec"]
     assert spec["scaleTargetRef"]["name"] == named("Deployment", "filters")["metadata"]["name"]
     assert spec["maxReplicaCount"] == named("KafkaTopic", "alerts")["spec"]["partitions"]
@@ -109,6 +110,7 @@ def test_what_selects_pods_finds_them() -> None:
     for selector in (metrics["spec"]["selector"], network["spec"]["podSelector"]):
         [wanted] = selector["matchExpressions"]
         assert (wanted["key"], wanted["operator"], {*wanted["values"]}) == ("app", "In", apps)
+    assert metrics["spec"]["jobLabel"] == wanted["key"], "what the rules tell apart"
     [endpoint] = metrics["spec"]["podMetricsEndpoints"]
     [allowed] = network["spec"]["ingress"]
     assert {endpoint["port"]} == {each["port"] for each in allowed["ports"]}
@@ -116,6 +118,11 @@ def test_what_selects_pods_finds_them() -> None:
         [port] = container(name)["ports"]
         assert port["name"] == endpoint["port"]
         assert f"--metrics-port {port['containerPort']}" in " ".join(container(name)["args"])
+
+
+def test_alert_rules_are_those_of_prometheus() -> None:
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "rules.yaml").read_text("utf-8"))
+    assert resources("operators")[-1]["spec"] == rules, "its first lines say how it is made anew"
 
 
 @pytest.mark.parametrize("name", ["filters", "consumers", "monitor"])
