@@ -15,7 +15,7 @@ from typing import Any
 
 from alertstream.alert.text import Look
 from alertstream.avro.schemas import Schemas
-from alertstream.errors import DeliveryError
+from alertstream.errors import DeliveryError, info
 from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.filters import AlertFilter, choose_filters, group_name
 from alertstream.filtering.pipeline import FilterOptions, open_pipeline
@@ -89,12 +89,12 @@ async def demo(
     :param fetching, simulating: called with the progress of what takes long.
     :raises AlertStreamError: a part of it fails, or the counts do not add up.
     """
-    notice("starting a local Kafka")
+    notice(info("starting a local Kafka"))
     broker = local_broker(BrokerOptions(port=0), notice=notice, progress=fetching)
     with tempfile.TemporaryDirectory(prefix="alertstream-demo-") as name:
         folder, schemas, filters = Path(name), Schemas(), choose_filters(["1-3"])
         async with broker as running:
-            notice(f"simulating {visits} visits of {alerts} alerts")
+            notice(info(f"simulating {visits} visits of {alerts} alerts"))
             wanted = SimulateOptions(folder, visits, alerts, history=(0, 20))
             await asyncio.to_thread(simulate, wanted, schemas.by_id(SCHEMA_ID), simulating)
             connection = Connection(running.bootstrap)

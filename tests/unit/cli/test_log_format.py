@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from alertstream.errors import Event, UsageError, info
 
 @pytest.fixture(autouse=True)
 def _as_it_was() -> Any:
+    logging.captureWarnings(False)
     last = logging.lastResort
     before = LOG.handlers, LOG.level, LOG.propagate, last and last.formatter
     yield
+    logging.captureWarnings(False)
     LOG.handlers, LOG.propagate = before[0], before[2]
     LOG.setLevel(before[1])
     if last:
@@ -72,6 +75,19 @@ def test_json_is_an_object_a_line(
         **{"level": "error", "message": "it is wrong", "where": "--here", "todo": "right it"}
     }
     assert unexpected["message"].startswith("ValueError: oh")
+
+
+def test_what_python_warns_of(capsys: pytest.CaptureFixture[str]) -> None:
+    status_of(["schema", "list", "--quiet", "--log-format", "json"])
+    capsys.readouterr()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        # As where nothing else, such as pytest, listens to all that is logged.
+        assert logging.lastResort
+        logging.getLogger("py.warnings").handlers = [logging.lastResort]
+        warnings.warn("old\nthing", stacklevel=1)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "old\nthing" in json.loads(line)["message"]
 
 
 def test_what_a_filter_logs_itself() -> None:

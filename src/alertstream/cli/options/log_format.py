@@ -38,8 +38,9 @@ def log_as(format: str) -> str:
     for each in LOG.handlers:
         each.setFormatter(formatter)
     if formatter and logging.lastResort:
-        # It writes what a filter of a user's logs.
+        # It writes what a filter of a user's logs, or has Python warn of.
         logging.lastResort.setFormatter(formatter)
+        logging.captureWarnings(True)
     return format
 
 
