@@ -10,19 +10,9 @@ import pytest
 from tests.support.commands import finish, help_example, run, start
 
 COMMANDS = (
-    *(
-        "send",
-        "filter",
-        "print",
-        "notify",
-        "monitor",
-        "load",
-        "broker",
-        "simulate",
-        "doctor",
-        "demo",
-    ),
-    *("schema list", "schema show", "schema register", "schema diff", "schema check"),
+    *("send", "filter", "print", "notify", "monitor", "load", "broker", "simulate", "doctor"),
+    *("demo", "schema list", "schema show", "schema register", "schema diff", "schema check"),
+    "watchlist build",
 )
 ENDLESS = ("monitor", "load", "broker")
 
@@ -55,6 +45,9 @@ def test_example_of_the_help_works(
     given = [each.replace("localhost:9092", broker) for each in help_example(command)]
     assert given[: len(command.split())] == command.split()
     monkeypatch.chdir(tmp_path)
+    for table in ("mine.csv", "vizier.vot"):
+        # What is in it says what it is.
+        Path(table).write_text("name,ra,dec\nM31,10.6847,41.2687\n", encoding="utf-8")
     if command in ENDLESS:
         more = ("--port", 0) if command == "broker" else ()
         process = start(*given, *more)

@@ -135,7 +135,9 @@ def test_page_has_what_was_printed(
     assert {sum(map(int, re.findall(r"\d+", each))) for each in curves} >= lengths
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_page_is_written_when_stopped(
     kafka: str, stream: str, tmp_path: Path, how: signal.Signals
 ) -> None:

@@ -38,8 +38,8 @@ def test_a_command_is_one_that_alertstream_takes(service: str) -> None:
 
 
 def test_what_is_sent_is_what_the_user_mounts(kafka: str, topic: str, visits: Path) -> None:
-    [(variable, folder)] = SERVICES["send"]["environment"].items()
-    assert folder == mount("send")["target"]
+    variable = "ALERTSTREAM_SEND_DATA"
+    assert SERVICES["send"]["environment"][variable] == mount("send")["target"]
     options = ("--interval", 0, "--format", "json")
     sent = run("send", kafka, topic, *options, **{variable: str(visits)})
     assert sent.status == 0, sent.err

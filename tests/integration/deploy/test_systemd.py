@@ -88,6 +88,7 @@ def test_the_broker_keeps_what_it_has_over_restarts(tmp_path: Path, visits: Path
         assert finish(process, 30).status == 0
 
 
+@pytest.mark.slow
 def test_a_filter_runs_until_it_is_stopped(
     kafka: str, topic: str, visits: Path, tmp_path: Path
 ) -> None:

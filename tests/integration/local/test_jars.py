@@ -88,6 +88,7 @@ def send_stored(request: BaseHTTPRequestHandler) -> None:
         request.send_error(404)
 
 
+@pytest.mark.slow
 def test_the_first_start_fetches_all_and_shows_it(
     jars: list[Path], temporary: Path, tmp_path: Path
 ) -> None:
