@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from alertstream.cli.commands.filter_without_kafka import (
+from alertstream.cli.commands.without_kafka.filter import (
     list_filters,
     parse_guard,
     try_filters,
