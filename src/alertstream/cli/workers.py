@@ -28,7 +28,7 @@ from alertstream.monitoring.server import Served
 from alertstream.sending.delivery import SendAccount, VisitSent
 from alertstream.sending.sender import Progress
 from alertstream.sending.visits.schedule import Burst, VisitFiles
-from alertstream.system.cancellation import unless
+from alertstream.system.cancellation import stopped_within, unless
 from alertstream.system.process import end_process
 
 Command = Sequence[str]
@@ -167,8 +167,7 @@ async def filter_with_workers(
             error = WorkerError(number, status)
             text = f"{error.what} and is restarted; what it counted after its last report is lost"
             notice(Event(text, worker=number, cause=error.what))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), RETRY_INTERVAL)
+            await stopped_within(stop, RETRY_INTERVAL)
         if status not in went_well and not stop.is_set():
             raise WorkerError(number, status)
 

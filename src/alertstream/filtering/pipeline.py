@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -38,6 +38,7 @@ from alertstream.kafka.topics import TopicLayout, is_pattern
 from alertstream.reading.decoder import AlertDecoder, LenientDecoder, ReportedOnce, decodable
 from alertstream.reading.stand_ins import group_elsewhere
 from alertstream.reading.thinning import Thinning
+from alertstream.system.cancellation import stopped_within
 
 FLUSH_INTERVAL = 5.0
 """Seconds that offsets may wait to be committed while alerts come and none passes."""
@@ -106,8 +107,7 @@ class Pace:
         if self._rate and messages:
             now = time.monotonic()
             self._next = max(self._next, now - PACE_INTERVAL) + messages / self._rate
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), max(self._next - now, 0))
+            await stopped_within(stop, self._next - now)
 
 
 @dataclass(frozen=True)

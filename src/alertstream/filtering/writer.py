@@ -20,7 +20,7 @@ from alertstream.kafka.consumer import Consumer
 from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
 from alertstream.kafka.producer import RETRY_INTERVAL, Producer, TopicLimitError
 from alertstream.kafka.topics import Topic, TopicLayout
-from alertstream.reading.histogram import Histogram
+from alertstream.reading.histogram import Histogram, add_latencies
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless
 
 MAX_TRANSACTION = 64 * 1024 * 1024
@@ -229,10 +229,8 @@ class TransactionalWriter:
                     return
                 self._rejections = 0
                 self.transactions.add(time.monotonic() - begin)
-                now = time.time()
-                for copy in copies:
-                    message = copy.message
-                    self.latencies[message.topic].add(now - message.timestamp / 1000)
+                written = (copy.message for copy in copies)
+                add_latencies(self.latencies, ((each.topic, each.timestamp) for each in written))
                 self.max_size = min(2 * self.max_size, MAX_TRANSACTION)
                 for each in decisions:
                     self._pending.popleft()

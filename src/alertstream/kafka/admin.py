@@ -178,7 +178,7 @@ async def _make(
         if set(names) <= (await _partitions(admin)).keys():
             return
         if connection.has_rights:
-            # Who asks for all topics is not told of those that are hidden.
+            # A list of all topics leaves out those that are hidden from the user.
             for each in await _answer(admin, partial(admin.describe_topics, [*names])):
                 hidden = kafka_errors.TopicAuthorizationFailedError
                 if each["error_code"] == hidden.errno:

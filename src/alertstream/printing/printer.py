@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from alertstream.reading.decoder import (
     Undecodable,
     decodable,
 )
-from alertstream.reading.histogram import Histogram
+from alertstream.reading.histogram import Histogram, add_latencies
 from alertstream.reading.thinning import Thinning
 
 if TYPE_CHECKING:
@@ -171,9 +170,8 @@ class Printer:
         return self.account
 
     def _count_latencies(self) -> None:
-        now, shown, self._shown = time.time(), self._shown, []
-        for topic, timestamp in shown:
-            self.latencies[topic].add(now - timestamp / 1000)
+        add_latencies(self.latencies, self._shown)
+        self._shown = []
 
     async def _commit(self, consumer: Consumer) -> None:
         offsets, self._offsets = self._offsets, {}

@@ -118,10 +118,12 @@ class AlertStream(AsyncIterator[ReceivedAlert]):
         self._batch = None
         if self._task is None:
             self._task = asyncio.create_task(self._reading(self._batches, self._stop))
-            self._task.add_done_callback(partial(_end, self._batches))
+            batches = self._batches
+            self._task.add_done_callback(lambda reading: batches.put_nowait(None))
         if (batch := await self._batches.get()) is not None:
             return batch
-        _end(self._batches, self._task)
+        # Asked again, it is at its end again.
+        self._batches.put_nowait(None)
         if not self._task.cancelled():
             self._task.result()
         raise StopAsyncIteration
@@ -136,10 +138,6 @@ class AlertStream(AsyncIterator[ReceivedAlert]):
         if self._task is not None and not self._task.done():
             with suppress(RuntimeError):  # The loop is closed.
                 self._task.get_loop().call_soon_threadsafe(self._stop.set)
-
-
-def _end(batches: _Batches, reading: asyncio.Task[None]) -> None:
-    batches.put_nowait(None)
 
 
 async def _read(

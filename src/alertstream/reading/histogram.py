@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 BOUNDS = (
@@ -34,3 +37,16 @@ class Histogram:
     def __add__(self, other: Histogram) -> Histogram:
         counts = [one + more for one, more in zip(self.counts, other.counts, strict=True)]
         return Histogram(counts, self.sum + other.sum)
+
+
+def add_latencies(
+    latencies: defaultdict[str, Histogram], done: Iterable[tuple[str, float]]
+) -> None:
+    """Count how late messages are, with whatever has just been done with them.
+
+    :param latencies: by topic.
+    :param done: each message's topic and timestamp, ms since 1970.
+    """
+    now = time.time()
+    for topic, timestamp in done:
+        latencies[topic].add(now - timestamp / 1000)

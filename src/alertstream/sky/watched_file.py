@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from alertstream.errors import AlertStreamError, UsageError, info
+from alertstream.errors import LOG, AlertStreamError, UsageError, info
 
 LOOK_INTERVAL = 1.0
 """Seconds between two looks at a file. It has to be the same in two of them to be read."""
@@ -24,7 +23,6 @@ MAX_SHOWN = 100
 TABLE_FORMATS = "a table in CSV, TSV, VOTable, FITS, Parquet or ECSV"
 
 Content = TypeVar("Content")
-_log = logging.getLogger("alertstream")
 
 
 @contextmanager
@@ -96,12 +94,12 @@ class WatchedFile(Generic[Content]):
                 raise UsageError("the file is gone", where=str(self._path))
             content = self._read_now()
         except AlertStreamError as error:
-            _log.warning("%s; what was read of it before stays in use", error)
+            LOG.warning("%s; what was read of it before stays in use", error)
         else:
             # One that was written meanwhile is read once more.
             if self._look() == seen:
                 self.content = content
-                _log.warning(info(f"{self.name} has changed, and was read again"))
+                LOG.warning(info(f"{self.name} has changed, and was read again"))
 
 
 def _watch(reference: weakref.ref[WatchedFile[Any]]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -34,6 +35,14 @@ async def unless(
     finally:
         stopping.cancel()
         task.cancel()
+
+
+async def stopped_within(stop: asyncio.Event, seconds: float) -> bool:
+    """Wait for ``stop``, for so long at most; return whether it is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(max(seconds, 0.0)):
+            await stop.wait()
+    return stop.is_set()
 
 
 async def in_thread(work: Callable[[], T]) -> T:

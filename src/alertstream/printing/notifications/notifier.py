@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -29,8 +28,8 @@ from alertstream.reading.decoder import (
     Undecodable,
     decodable,
 )
-from alertstream.reading.histogram import Histogram
-from alertstream.system.cancellation import in_thread, unless
+from alertstream.reading.histogram import Histogram, add_latencies
+from alertstream.system.cancellation import in_thread, stopped_within, unless
 
 SEND_TIMEOUT = 60.0
 """Seconds that a service may take for a message."""
@@ -242,8 +241,8 @@ class Notifier:
         await consumer.commit(offsets)
 
     def _count_latencies(self, *told: ReceivedAlert) -> None:
-        for each in told:
-            self.latencies[each.message.topic].add(time.time() - each.message.timestamp / 1000)
+        messages = (each.message for each in told)
+        add_latencies(self.latencies, ((each.topic, each.timestamp) for each in messages))
 
     async def _deliver(
         self, destination: Destination, message: Message, stop: asyncio.Event
@@ -276,6 +275,4 @@ class Notifier:
 async def _paused(attempt: int, stop: asyncio.Event) -> bool:
     """Wait before trying once more; return False if there is to be a stop instead."""
     pause = min(FIRST_PAUSE * 2 ** (attempt - 1), MAX_PAUSE)
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), pause)
-    return not stop.is_set()
+    return not await stopped_within(stop, pause)

@@ -11,7 +11,6 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, pairwise, repeat
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import NamedTuple
 
 from alertstream.errors import DataError
 from alertstream.reading.recording import Kept
+from alertstream.system.cancellation import stopped_within
 
 DETECTORS = 189
 """Of LSST's camera; a process for each sends its alerts."""
@@ -40,9 +40,7 @@ class Clock:
 
     async def wait_until(self, when: float, stop: asyncio.Event) -> None:
         """Return at ``when``, or earlier once ``stop`` is set."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(when - self.now(), 0)):
-                await stop.wait()
+        await stopped_within(stop, when - self.now())
 
 
 @dataclass(frozen=True)
