@@ -8,22 +8,31 @@ request to the socket as they are; all other requests are left to aiokafka.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
-from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.conn import READER_LIMIT, AIOKafkaConnection, AIOKafkaProtocol, CloseReason
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.admin import SaslAuthenticateRequest
 from aiokafka.protocol.produce import ProduceRequest, ProduceRequest_v7
 from aiokafka.protocol.types import Int16, Int32, String
-from aiokafka.util import wait_for
+from aiokafka.util import create_future, wait_for
+
+from alertstream.system.resolver import RESOLVER, Address
 
 T = TypeVar("T")
 
 SILENCE_TIMEOUT = 15.0
 """Seconds after which a connection is broken on which the other machine acknowledges nothing."""
+CONNECTION_TIMEOUT = 4.0
+"""Seconds for one attempt to connect to a broker, which may be up and yet not answer."""
+NEXT_ADDRESS_TIMEOUT = 0.5
+"""Seconds without an answer from one of a broker's addresses after which the next is tried, too."""
 
 _TEXT = String("utf-8")
 _PARTITION = struct.Struct(">ii")
@@ -33,20 +42,43 @@ class KafkaConnection(AIOKafkaConnection):  # type: ignore[misc]
     """A connection to one broker."""
 
     async def connect(self) -> Any:
-        """Connect, so that a machine that has gone without a word is soon noticed.
+        """Connect to the first of the broker's addresses that answers, and log in.
 
-        aiokafka would wait for its answer, 40 s, though others have long taken its place. A broker
-        that is slow or stopped is waited for all the same: its machine acknowledges what it gets.
+        aiokafka would look up the broker's name within the time it has to connect; and would wait
+        for a machine that has gone without a word, 40 s, though others have long taken its place.
+
+        :raises OSError: there is no such host, or nothing answers at its port.
+        :raises TimeoutError: nothing answers within ``CONNECTION_TIMEOUT``.
         """
-        connected = await super().connect()
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # on Linux
-            peer = connected[1].get_extra_info("socket")
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, int(SILENCE_TIMEOUT / 2))
-            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
-            milliseconds = int(SILENCE_TIMEOUT * 1000)
-            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-        return connected
+        addresses = await RESOLVER.addresses(self._host, self._port)
+        async with asyncio.timeout(CONNECTION_TIMEOUT):
+            asking = [partial(_connected, each) for each in addresses]
+            await self._open(await first_answer(asking, NEXT_ADDRESS_TIMEOUT))
+            try:
+                await self._do_version_lookup()
+                if self._security_protocol.startswith("SASL"):
+                    await self._do_sasl_handshake()
+            except BaseException:
+                self.close()
+                raise
+        return self._reader, self._writer
+
+    async def _open(self, peer: socket.socket) -> None:
+        loop, self._closed_fut = self._loop, create_future()
+        reader = asyncio.StreamReader(limit=READER_LIMIT, loop=loop)
+        protocol = AIOKafkaProtocol(self._closed_fut, reader, loop=loop)
+        is_encrypted = self._security_protocol.endswith("SSL")
+        tls = {"ssl": self._ssl_context, "server_hostname": self._host} if is_encrypted else {}
+        try:
+            transport, _ = await loop.create_connection(lambda: protocol, sock=peer, **tls)
+        except BaseException:
+            peer.close()
+            raise
+        self._reader, self._protocol = reader, protocol
+        self._writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        self._read_task = self._create_reader_task()
+        if self._max_idle_ms is not None:
+            self._idle_handle = loop.call_soon(self._idle_check, weakref.ref(self))
 
     def send(self, request: Any, expect_response: bool = True) -> Any:
         """Send a request; return what waits for its response.
@@ -88,6 +120,29 @@ class KafkaConnection(AIOKafkaConnection):  # type: ignore[misc]
         if encrypted:
             encrypted.abort()
         return closed
+
+
+async def _connected(address: Address) -> socket.socket:
+    peer = socket.socket(*address[:3])
+    try:
+        peer.setblocking(False)
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # on Linux
+            # A broker that is slow or stopped is waited for all the same: its machine acknowledges
+            # what it gets.
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, int(SILENCE_TIMEOUT / 2))
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+            milliseconds = int(SILENCE_TIMEOUT * 1000)
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        await asyncio.get_running_loop().sock_connect(peer, address.sockaddr)
+    except BaseException as error:
+        peer.close()
+        if isinstance(error, OSError) and error.errno:
+            # Loops put the address into their text.
+            raise OSError(error.errno, os.strerror(error.errno)) from error
+        raise
+    return peer
 
 
 async def first_answer(asking: Sequence[Callable[[], Awaitable[T]]], interval: float) -> T:

@@ -19,7 +19,11 @@ from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.transaction import TxnOffsetCommitRequest
 from aiokafka.util import create_task
 
-from alertstream.kafka._aiokafka.connection import KafkaConnection, first_answer
+from alertstream.kafka._aiokafka.connection import (
+    CONNECTION_TIMEOUT,
+    KafkaConnection,
+    first_answer,
+)
 from alertstream.kafka._aiokafka.requests.offsets import (
     ConsumerGroupMetadata,
     FencedOffsetCommit,
@@ -34,8 +38,6 @@ from alertstream.kafka._aiokafka.requests.topics import (
 Failures = dict[tuple[str, int], BaseException]
 """By host and port: why the last attempt to connect has failed, the latest last."""
 
-CONNECTION_TIMEOUT = 4.0
-"""Seconds for one attempt to connect to a broker, which may be up and yet not answer."""
 NEXT_SERVER_TIMEOUT = 1.0
 """Seconds without an answer from bootstrap servers after which another one is asked, too."""
 
@@ -214,8 +216,7 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
             sasl_plain_password=self._sasl_plain_password,
         )
         try:
-            async with asyncio.timeout(CONNECTION_TIMEOUT):
-                await connection.connect()
+            await connection.connect()
         except _FAILURES as error:
             self._failures.pop((host, port), None)
             self._failures[host, port] = error
