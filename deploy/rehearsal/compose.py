@@ -263,6 +263,31 @@ def staying(clone: Clone) -> None:
     expect(seen + rest == sent, f"the filter saw {seen} of them, and the next one the other {rest}")
 
 
+def without_names(clone: Clone) -> None:
+    clone.sh("docker compose up -d --wait filter")
+    [name] = clone.containers("filter")
+    until_healthy(name)
+    # It loses all questions now, as one does while it is busy or starts anew.
+    run("pkill", "-STOP", "aardvark-dns")
+    try:
+        sent = run("alertstream", "send", "localhost:9094", "alerts", "--interval", "0")
+        count = number(r"sent: (\d+) of \1 alerts", sent.stderr)
+        until(
+            lambda: (
+                podman("logs", name).count("rejected +") >= len([*(ROOT / "data").glob("*.avro")])
+            ),
+            "the filter has seen what was sent",
+        )
+        podman("kill", "--signal", "TERM", name)
+        until(lambda: not inspected(name)["State"]["Running"], "the filter stops", GRACE)
+    finally:
+        run("pkill", "-CONT", "aardvark-dns")
+    status = inspected(name)["State"]["ExitCode"]
+    expect(not status, "the filter, whose name server is silent, ends well")
+    account = clone.sh("docker compose logs filter")
+    expect(number(r"all visits: (\d+) seen", account) == count, f"it saw all {count}")
+
+
 def coming_back(clone: Clone) -> None:
     def there() -> int:
         ended = clone.sh("docker compose run --rm print alerts --exit-on-eof --format json")
@@ -305,6 +330,8 @@ def work(folder: Path) -> int:
         monitoring(clone)
     with step("filter and monitor in the background"):
         staying(clone)
+    with step("filter while no name is looked up"):
+        without_names(clone)
     with step("stop everything, start again, remove"):
         coming_back(clone)
     say(f"all as docs/containers.md says; {time.monotonic() - begin:.0f} s")
