@@ -15,9 +15,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         from alertstream.cli.app import status_of
-        from alertstream.cli.terminal.output import fit_encoding
+        from alertstream.cli.terminal.output import fit_encoding, log_uncaught
 
         fit_encoding()
+        log_uncaught()
         sys.exit(status_of(sys.argv[1:]))
     except KeyboardInterrupt:
         sys.exit(0 if CONSUMERS & {*sys.argv[1:]} else 130)

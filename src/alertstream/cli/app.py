@@ -25,7 +25,7 @@ from alertstream.cli.commands.send import Send
 from alertstream.cli.commands.without_kafka import schema, watchlist
 from alertstream.cli.commands.without_kafka.simulate import Simulate
 from alertstream.cli.options import completion
-from alertstream.cli.options.log_format import log_as_asked
+from alertstream.cli.options.log_format import LogFormatter, log_as_asked
 from alertstream.cli.options.parsing import (
     Command,
     Root,
@@ -40,7 +40,6 @@ from alertstream.cli.terminal.output import (
     FAILED,
     INTERRUPTED,
     LOG,
-    HarmlessFormatter,
     NoticeHandler,
     ReaderGone,
     end_waiting,
@@ -137,9 +136,7 @@ def status_of(arguments: list[str]) -> int:
             parsed = command.main(arguments or ["--help"], "alertstream", standalone_mode=False)
         return _run(parsed)
     except AlertStreamError as error:
-        if debug:
-            raise
-        write_error(error)
+        write_error(error, traceback=debug)
         return error.exit_status
     except typer.TyperException as error:
         if context := getattr(error, "ctx", None):
@@ -151,29 +148,21 @@ def status_of(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as error:
-        if debug:
-            raise
-        write_error(
-            f"{type(error).__name__}: {error} · this should not happen · "
-            "please report it with what --debug shows"
-        )
+        write_error(error, traceback=debug)
         return FAILED
 
 
 def _set_up_logging(debug: bool) -> None:
-    """Show what this package logs as notices, and what libraries log for debugging only."""
+    """Show what this package and filters log, and what libraries log for debugging only."""
     if debug:
-        shown = logging.StreamHandler(sys.stderr)
-        shown.setFormatter(HarmlessFormatter(logging.BASIC_FORMAT))
-        logging.basicConfig(level=logging.DEBUG, handlers=[shown])
+        others, level = LogFormatter(logging.BASIC_FORMAT), logging.DEBUG
     else:
+        others, level = LogFormatter(), logging.WARNING
         for library in ("aiokafka", "asyncio"):
             logging.getLogger(library).addHandler(logging.NullHandler())
             logging.getLogger(library).propagate = False
-    if logging.lastResort:
-        # It writes what a filter of a user's logs.
-        logging.lastResort.setFormatter(HarmlessFormatter())
-    LOG.handlers = [NoticeHandler()]
+    logging.basicConfig(level=level, handlers=[NoticeHandler(others)])
+    LOG.handlers = [NoticeHandler(LogFormatter())]
     LOG.propagate = False
 
 

@@ -118,8 +118,16 @@ def test_debug_shows_the_traceback() -> None:
     for arguments in (["--debug", "send", "127.0.0.1:1", "x"], ["send", "h:1", "x", "--debug"]):
         shown = subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=False)
         assert shown.returncode == 1
+        assert shown.stderr.startswith("DEBUG:aiokafka")
+        assert "\nerror: Kafka cannot be reached" in shown.stderr
         assert "Traceback" in shown.stderr
         assert "BrokerError" in shown.stderr
+    asked = [COMMAND, "send", "h:1", "x", "--debug", "--log-format", "json"]
+    shown = subprocess.run(asked, capture_output=True, text=True, check=False)
+    *debug, error = [json.loads(line) for line in shown.stderr.splitlines()]
+    assert debug[0]["logger"].startswith("aiokafka")
+    assert (error["level"], error["where"]) == ("error", "h:1")
+    assert "Traceback" in error["exception"]
 
 
 @pytest.mark.parametrize(

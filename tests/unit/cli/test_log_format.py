@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
+import threading
 import warnings
 from datetime import datetime
 from pathlib import Path
@@ -14,22 +16,22 @@ import pytest
 from tests.support.hostile_text import COMMANDS
 
 from alertstream.cli.app import status_of
-from alertstream.cli.options.log_format import JsonFormatter
-from alertstream.cli.terminal.output import LOG, notice, write_error
+from alertstream.cli.options.log_format import log_as
+from alertstream.cli.terminal.output import LOG, log_uncaught, notice, write_error
 from alertstream.errors import Event, UsageError, info
 
 
 @pytest.fixture(autouse=True)
-def _as_it_was() -> Any:
-    logging.captureWarnings(False)
-    last = logging.lastResort
-    before = LOG.handlers, LOG.level, LOG.propagate, last and last.formatter
+def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(threading, "excepthook", None)
+    for hook in ("excepthook", "unraisablehook"):
+        monkeypatch.setattr(sys, hook, getattr(sys, hook))
+    before = LOG.handlers, LOG.level, LOG.propagate, logging.root.level
     yield
-    logging.captureWarnings(False)
+    log_as("text")
     LOG.handlers, LOG.propagate = before[0], before[2]
     LOG.setLevel(before[1])
-    if last:
-        last.setFormatter(before[3])
+    logging.root.setLevel(before[3])
 
 
 def logged(capsys: pytest.CaptureFixture[str], *format: str) -> list[Any]:
@@ -77,23 +79,31 @@ def test_json_is_an_object_a_line(
     assert unexpected["message"].startswith("ValueError: oh")
 
 
-def test_what_python_warns_of(capsys: pytest.CaptureFixture[str]) -> None:
-    status_of(["schema", "list", "--quiet", "--log-format", "json"])
+def test_what_others_log_and_python_warns_of(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing else, such as pytest, listens to what is logged.
+    monkeypatch.setattr(logging.root, "handlers", [])
+    log_uncaught()
+    status_of(["schema", "list", "--quiet", "--debug", "--log-format", "json"])
     capsys.readouterr()
+    logging.getLogger("urllib3.pool").debug("asked\n%d", 3)
+    logging.getLogger("mine").error("oh %d", "no")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        # As where nothing else, such as pytest, listens to all that is logged.
-        assert logging.lastResort
-        logging.getLogger("py.warnings").handlers = [logging.lastResort]
         warnings.warn("old\nthing", stacklevel=1)
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "old\nthing" in json.loads(line)["message"]
-
-
-def test_what_a_filter_logs_itself() -> None:
-    what = {"msg": "oh %s", "args": ("no",), "name": "mine", "levelname": "ERROR"}
-    found = json.loads(JsonFormatter().format(logging.makeLogRecord(what)))
-    assert (found["message"], found["level"], found["logger"]) == ("oh no", "error", "mine")
+    thread = threading.Thread(target=lambda: [][0])
+    thread.start()
+    thread.join()
+    found = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    debug, wrong, warned, uncaught = found
+    assert (debug["message"], debug["level"], debug["logger"]) == (
+        *("asked\n3", "debug", "urllib3.pool"),
+    )
+    assert wrong["message"].startswith("oh %d (")
+    assert "old\nthing" in warned["message"]
+    assert uncaught["message"] == "IndexError: list index out of range"
+    assert "Traceback" in uncaught["exception"]
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,24 @@ from datetime import UTC, datetime
 from alertstream.errors import LOG, Event
 
 
-class JsonFormatter(logging.Formatter):
-    """Makes an object of one line of what is logged, by this package or by others."""
+class LogFormatter(logging.Formatter):
+    """Makes text for people of what is logged, or an object of one line for programs."""
+
+    json = False
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the object: time (UTC), level, message, pid, and what else is known."""
+        """Return the text, or time (UTC), level, message, pid, and what else is known."""
+        if not self.json:
+            return super().format(record)
         event = record.msg if isinstance(record.msg, Event) else Event("", record.levelname.lower())
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError) as error:
+            message = f"{record.msg} ({error})"
         found = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": event.level,
-            "message": record.getMessage(),
+            "message": message,
             "pid": record.process,
         }
         if record.name != LOG.name:
@@ -34,13 +42,8 @@ class JsonFormatter(logging.Formatter):
 
 def log_as(format: str) -> str:
     """Have everything logged in a format from now on: text or json."""
-    formatter = JsonFormatter() if format == "json" else None
-    for each in LOG.handlers:
-        each.setFormatter(formatter)
-    if formatter and logging.lastResort:
-        # It writes what a filter of a user's logs, or has Python warn of.
-        logging.lastResort.setFormatter(formatter)
-        logging.captureWarnings(True)
+    LogFormatter.json = format == "json"
+    logging.captureWarnings(LogFormatter.json)
     return format
 
 

@@ -192,33 +192,45 @@ def as_json(value: dict[str, Any]) -> str:
 
 
 class NoticeHandler(logging.Handler):
-    """Writes what the package logs."""
+    """Writes what is logged, by this package or by others."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line, or what a formatter makes of it."""
-        text = self.format(record) if self.formatter else record.getMessage()
+        """Write what the formatter makes of it."""
+        text = self.format(record)
         # Nothing else would tell that this cannot be told.
         with suppress(OSError):
             end_waiting()
             print(_harmless(text), file=sys.stderr, flush=True)
 
 
-def write_error(error: AlertStreamError | str) -> None:
+def write_error(error: BaseException | str, *, traceback: bool = False) -> None:
     """Write what went wrong to standard error."""
-    details: dict[str, Any] = {"message": error}
+    text = f"{error}"
+    details: dict[str, Any] = {"message": text}
     if isinstance(error, AlertStreamError):
         details = {"message": error.what, "where": error.where, "todo": error.todo}
-    LOG.error(Event(f"error: {error}", "error", **details))
+    elif isinstance(error, BaseException):
+        what, todo = f"{type(error).__name__}: {text}", "please report it with what --debug shows"
+        text, details = f"{what} · this should not happen · {todo}", {"message": what, "todo": todo}
+    shown = error if traceback and isinstance(error, BaseException) else None
+    LOG.error(Event(f"error: {text}", "error", **details), exc_info=shown)
+
+
+def log_uncaught() -> None:
+    """Write what nothing catches, in any thread, as everything else that goes wrong."""
+
+    def log(found: Any) -> None:
+        if not isinstance(found.exc_value, SystemExit | None):
+            write_error(found.exc_value, traceback=True)
+
+    threading.excepthook = sys.unraisablehook = log
+    sys.excepthook = lambda _, error, __: write_error(error, traceback=True)
 
 
 def _harmless(text: str) -> str:
     """Return lines that no terminal takes for commands: all that is written goes through here."""
     return "\n".join(map(printable, text.split("\n")))
-
-
-class HarmlessFormatter(logging.Formatter):
-    """Makes text of what libraries and users' filters log."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return lines for a terminal."""
-        return _harmless(super().format(record))
