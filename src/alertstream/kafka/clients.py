@@ -90,8 +90,8 @@ async def mapped_errors(
         kafka_errors.KafkaConnectionError,
         kafka_errors.KafkaTimeoutError,
     ) as error:
-        reasons = list(failures.values())
-        raise await _unreachable(connection, reasons[-1] if reasons else error) from error
+        address, reason = next(reversed(failures.items()), (None, error))
+        raise await _unreachable(connection, address, reason) from error
     except kafka_errors.KafkaError as error:
         raise mapped(connection, error, right) from error
 
@@ -187,7 +187,9 @@ async def connection_reports(
         watching.cancel()
 
 
-async def _unreachable(connection: Connection, reason: BaseException) -> BrokerError:
+async def _unreachable(
+    connection: Connection, address: tuple[str, int] | None, reason: BaseException
+) -> BrokerError:
     while isinstance(reason, kafka_errors.KafkaConnectionError) and reason.__cause__:
         reason = reason.__cause__
     if isinstance(reason, kafka_errors.BrokerResponseError):
@@ -200,11 +202,16 @@ async def _unreachable(connection: Connection, reason: BaseException) -> BrokerE
         text = "no answer"
     elif isinstance(reason, OSError):
         text = reason.strerror or text
-    return BrokerError(
-        f"Kafka cannot be reached ({text})",
-        where=connection.bootstrap,
-        todo="check the address and try again, or start a local Kafka: alertstream broker",
-    )
+    what = f"Kafka cannot be reached ({text})"
+    todo = "check the address and try again, or start a local Kafka: alertstream broker"
+    if address and address not in connection.addresses():
+        host, port = address
+        what = f"Kafka says that a broker is at {host}:{port}, which cannot be reached ({text})"
+        todo = (
+            "see that it is up, and that the broker's advertised.listeners has a name that this "
+            "machine knows and a port that it can connect to"
+        )
+    return BrokerError(what, where=connection.bootstrap, todo=todo)
 
 
 async def _refusal(connection: Connection, reason: BaseException) -> tuple[str, str] | None:

@@ -22,6 +22,7 @@ from alertstream.kafka.clients import (
 from alertstream.kafka.connection import Connection
 
 LOCAL = Connection("localhost:9092")
+HERE, THERE = ("localhost", 9092), ("kafka-1.example", 9092)
 
 
 def raised(error: BaseException, failures: Failures) -> AlertStreamError:
@@ -35,10 +36,20 @@ def raised(error: BaseException, failures: Failures) -> AlertStreamError:
 
 
 def test_the_last_failure_says_why_there_is_no_connection() -> None:
-    failures: Failures = {("a", 1): OSError(111, "Connection refused"), ("b", 1): TimeoutError()}
-    assert raised(TimeoutError(), failures).what == "Kafka cannot be reached (no answer)"
-    failures = dict(reversed(failures.items()))
+    refused = OSError(111, "Connection refused")
+    failures: Failures = {THERE: TimeoutError(), HERE: refused}
     assert raised(TimeoutError(), failures).what == "Kafka cannot be reached (Connection refused)"
+
+
+def test_an_address_that_the_cluster_gives_and_that_cannot_be_reached() -> None:
+    """Its `advertised.listeners`, the setting of Kafka that is wrong most often."""
+    unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    found = raised(TimeoutError(), {HERE: TimeoutError(), THERE: unknown})
+    assert found.what == (
+        "Kafka says that a broker is at kafka-1.example:9092, which cannot be reached "
+        "(Name or service not known)"
+    )
+    assert "advertised.listeners" in (found.todo or "")
 
 
 def test_without_a_failure_there_was_no_answer() -> None:
