@@ -277,7 +277,7 @@ async def read_ours(stop: asyncio.Event, broker: str, topic: str) -> Seconds:
 async def print_ours(stop: asyncio.Event, broker: str, topic: str) -> Seconds:
     """``alertstream print --format json`` of every alert, images left out."""
 
-    async def drop(lines: list[str]) -> None:
+    async def drop(lines: list[str], stop: asyncio.Event) -> None:
         pass
 
     subscription = Subscription((topic,), exit_on_eof=True)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
+from typing import Literal
 
 from alertstream.alert.alert import Alert
 from alertstream.alert.surveys import field_paths
+from alertstream.avro.schemas import Schemas
 from alertstream.errors import Notice
 from alertstream.filtering.filters import AlertFilter, error_line, union_of_fields
 from alertstream.filtering.watchdog import Watchdog
-from alertstream.reading.decoder import ReportedOnce
+from alertstream.kafka.messages import Message, encode_matches
+from alertstream.reading.decoder import AlertDecoder, ReceivedAlert, ReportedOnce, Undecodable
 
 
 class Selection:
@@ -54,3 +58,68 @@ class Selection:
                 alert.matches[:] = [each for at, each in enumerate(said) if each not in said[:at]]
             return True
         return None if errors else False
+
+
+class SelectingDecoder(AlertDecoder):
+    """Decodes alerts that are chosen; of others, no more than is needed to choose.
+
+    :param paths: dotted paths of the fields to decode of what is chosen; None decodes everything.
+    :param selection: chooses alerts; None chooses all.
+    :param visit: chooses its alerts only; None chooses all.
+    :param thin: returns what is left of a message that is chosen.
+    """
+
+    def __init__(
+        self,
+        schemas: Schemas,
+        paths: Collection[str] | None,
+        notice: Notice,
+        selection: Selection | None = None,
+        *,
+        visit: int | None = None,
+        thin: Callable[[Message], Message] = lambda message: message,
+    ) -> None:
+        # Two decoders see the same messages, of which is told once.
+        report = ReportedOnce(notice)
+        super().__init__(schemas, paths, report)
+        self._selection = selection
+        self._visit = visit
+        self._thin = thin
+        self._chooser: AlertDecoder | None = None
+        if selection is not None or visit is not None:
+            chosen_by = selection.paths() if selection is not None else set()
+            needed = None if chosen_by is None else chosen_by | field_paths(["visit"])
+            self._chooser = AlertDecoder(schemas, needed, report)
+            self._chooser.undecodable = self.undecodable
+
+    async def ready(self, messages: Iterable[Message], stop: asyncio.Event) -> bool:
+        """Wait until the schemas of messages are there; return False if ``stop`` came first."""
+        if self._chooser is not None and not await self._chooser.ready(messages, stop):
+            return False
+        return await super().ready(messages, stop)
+
+    def select(
+        self, message: Message, *, whole: bool = True
+    ) -> ReceivedAlert | Undecodable | Literal["skipped", "failed"]:
+        """Return a message's alert with what it matched, if it is chosen, or why there is none.
+
+        It has failed if a filter's code did.
+
+        :param whole: whether more of it is needed than to choose it.
+        """
+        if self._chooser is None:
+            return self.decode(self._thin(message))
+        alert = self._chooser.decode(message)
+        if isinstance(alert, Undecodable):
+            return alert
+        if self._visit is not None and alert.visit != self._visit:
+            return "skipped"
+        passes = self._selection.passes(alert) if self._selection is not None else True
+        if not passes:
+            return "failed" if passes is None else "skipped"
+        if alert.matches_by_turn:
+            try:
+                message = message.with_matches(encode_matches(alert.matches))
+            except ValueError as error:
+                self._report(f"what a filter appends to alert.matches is left out: {error}")
+        return self.decode(self._thin(message)) if whole else alert

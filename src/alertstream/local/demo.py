@@ -163,10 +163,10 @@ async def _printed(
     """Return a topic's alerts as lines, and how many they are."""
     lines: list[str] = []
 
-    async def keep(more: list[str]) -> None:
+    async def keep(more: list[str], stop: asyncio.Event) -> None:
         lines.extend(more)
 
     printer = Printer(schemas, PrintOptions(look=look), keep)
     async with subscribe(connection, Subscription((topic,), exit_on_eof=True)) as stream:
         account = await printer.run(stream, asyncio.Event())
-    return lines, account.printed
+    return lines, account.done

@@ -47,24 +47,13 @@ def filter_figures(pipeline: FilterPipeline) -> Figures:
     return figures | {"transaction_seconds": {(): writer.transactions}}
 
 
-def print_figures(printer: Printer, consumer: Consumer) -> Figures:
-    """Return what ``print`` has read and shown."""
-    account = printer.account
-    figures = reading_figures(consumer, printer.undecodable, printer.latencies)
-    return figures | {
-        "passed": {("print",): account.printed},
-        "rejected": {("print",): account.skipped},
-        "failed": {("print",): account.failed},
-    }
-
-
-def notify_figures(notifier: Notifier, consumer: Consumer) -> Figures:
-    """Return what ``notify`` has read and told."""
-    account = notifier.account
-    return reading_figures(consumer, notifier.undecodable, notifier.latencies) | {
-        "passed": {("notify",): account["told"]},
-        "rejected": {("notify",): account["skipped"]},
-        "failed": {("notify",): account["failed"]},
+def printing_figures(command: str, reader: Printer | Notifier, consumer: Consumer) -> Figures:
+    """Return what ``print`` or ``notify`` has read, and shown or told."""
+    account = reader.account
+    return reading_figures(consumer, reader.decoder.undecodable, reader.latencies) | {
+        "passed": {(command,): account.done},
+        "rejected": {(command,): account.skipped},
+        "failed": {(command,): account.failed},
     }
 
 

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from alertstream.alert.surveys import cutout_paths, field_paths
 from alertstream.alert.text import SHOWN
 from alertstream.avro.schemas import Schemas
 from alertstream.errors import DataError, DeliveryError, Event, Notice, UndecodableError
-from alertstream.filtering.selection import Selection
+from alertstream.filtering.selection import SelectingDecoder, Selection
 from alertstream.kafka.consumer import Consumer
-from alertstream.kafka.messages import Message, Offsets, encode_matches, next_offsets
+from alertstream.kafka.messages import Message, Offsets, next_offsets
+from alertstream.printing.account import ReadingAccount
 from alertstream.printing.lines import LineFormat, types_expected
 from alertstream.printing.writers import Writer
-from alertstream.reading.decoder import (
-    AlertDecoder,
-    ReceivedAlert,
-    ReportedOnce,
-    Undecodable,
-    decodable,
-)
+from alertstream.reading.decoder import ReceivedAlert, ReportedOnce, Undecodable, decodable
 from alertstream.reading.histogram import Histogram, add_latencies
 from alertstream.reading.thinning import Thinning
 
@@ -50,49 +45,10 @@ class PrintOptions(LineFormat):
     without: frozenset[str] = frozenset()
 
 
-@dataclass
-class PrintAccount:
-    """What became of the messages: ``read == printed + skipped + undecodable + failed``.
-
-    :param failed: alerts on which a filter's code raised an error, and so are not shown.
-    :param not_shown: cutouts that no picture shows.
-    :param files: what each writer has saved, in a line for people.
-    """
-
-    read: int = 0
-    printed: int = 0
-    undecodable: int = 0
-    failed: int = 0
-    not_shown: int = 0
-    files: list[str] = field(default_factory=list)
-
-    @property
-    def shown(self) -> int:
-        """Messages that were shown."""
-        return self.printed + self.undecodable
-
-    @property
-    def skipped(self) -> int:
-        """Messages that were not to be shown."""
-        return self.read - self.shown - self.failed
-
-    def as_lines(self) -> list[str]:
-        """Return the account for people."""
-        sums = (
-            f"{self.read} read = {self.printed} printed + {self.skipped} skipped"
-            f" + {self.undecodable} undecodable"
-        )
-        if self.failed:
-            sums += f" + {self.failed} failed"
-        if self.not_shown:
-            sums += f", {self.not_shown} cutouts cannot be shown"
-        return [sums, *self.files]
-
-
 class Printer:
     """Shows messages as lines and in files: each message in all of them, or in none.
 
-    :param write: takes lines, without their ends; it may take its time.
+    :param write: takes lines, without their ends, and the stop; it may take its time.
     :param writers: take what is shown to files; they are closed at the end.
     :param selection: chooses what is shown, besides the visit; None is everything.
     :param draw: returns cutouts as text that draws them in a terminal.
@@ -103,16 +59,14 @@ class Printer:
         self,
         schemas: Schemas,
         options: PrintOptions,
-        write: Callable[[list[str]], Awaitable[None]],
+        write: Callable[[list[str], asyncio.Event], Awaitable[None]],
         *,
         writers: Sequence[Writer] = (),
         selection: Selection | None = None,
         draw: Callable[[Triplet], str] | None = None,
         notice: Notice = lambda text: None,
     ) -> None:
-        self.account = PrintAccount()
-        self.undecodable: Counter[str] = Counter()
-        """Messages that cannot be decoded, by topic."""
+        self.account = ReadingAccount("printed")
         self.latencies: defaultdict[str, Histogram] = defaultdict(Histogram)
         """From Kafka's timestamp of an alert to its lines written, by topic."""
         self._options = options
@@ -120,17 +74,10 @@ class Printer:
         self._writers = writers
         self._draw = draw
         self._report = ReportedOnce(notice)
-        self._selection = selection
-        # Both decoders see the same messages, of which is told once.
-        self._decoder = AlertDecoder(schemas, self._paths(), self._report)
-        self._chooser: AlertDecoder | None = None
-        if selection is not None or options.visit is not None:
-            # Most of what is not chosen is never decoded.
-            paths = selection.paths() if selection is not None else set()
-            if paths is not None:
-                paths |= field_paths(["visit"])
-            self._chooser = AlertDecoder(schemas, paths, self._report)
-        self._thin = Thinning(options.without, schemas, notice)
+        thin = Thinning(options.without, schemas, notice)
+        self.decoder = SelectingDecoder(
+            schemas, self._paths(), notice, selection, visit=options.visit, thin=thin
+        )
         self._lines = options.heading()
         self._pending = 0
         self._shown: list[tuple[str, int]] = []
@@ -145,7 +92,7 @@ class Printer:
             paths |= field_paths(SHOWN) | cutout_paths()
         return paths.union(*(writer.paths() for writer in self._writers))
 
-    async def run(self, consumer: Consumer, stop: asyncio.Event) -> PrintAccount:
+    async def run(self, consumer: Consumer, stop: asyncio.Event) -> ReadingAccount:
         """Show what a consumer reads, until ``stop`` or the topic's end.
 
         The group's offsets move when what they stand for is written.
@@ -156,10 +103,10 @@ class Printer:
         # What is flushed is saved, or else only what is closed.
         durable = all(writer.durable for writer in self._writers)
         batches = consumer.batches(stop, after_rebalance=self._require_saved)
-        async for batch in decodable(batches, self._chooser or self._decoder, stop):
+        async for batch in decodable(batches, self.decoder, stop):
             async with consumer.rebalance_lock:
                 await self._show(batch, stop)
-                await self._flush()
+                await self._flush(stop)
                 self._count_latencies()
                 if durable:
                     await self._commit(consumer)
@@ -186,8 +133,12 @@ class Printer:
             )
 
     @property
+    def _shown_so_far(self) -> int:
+        return self.account.done + self.account.undecodable
+
+    @property
     def _is_done(self) -> bool:
-        return 0 < self._options.count <= self.account.shown
+        return 0 < self._options.count <= self._shown_so_far
 
     async def _show(self, batch: Sequence[Message], stop: asyncio.Event) -> None:
         done = 0
@@ -195,18 +146,20 @@ class Printer:
             done += 1
             if self.account.read % self._options.interval == 0:
                 await self._show_message(message)
+            else:
+                self.account.skipped += 1
             self.account.read += 1
             if self._is_done or stop.is_set():
                 break
             if self._pending > MAX_PENDING:
-                await self._flush()
+                await self._flush(stop)
         self._offsets |= next_offsets(batch[:done])
 
     async def _show_message(self, message: Message) -> None:
-        chosen = self._chosen(message)
-        if chosen is None:
+        alert = self.decoder.select(message)
+        if isinstance(alert, str):
+            self.account.count(alert)
             return
-        alert = self._decoder.decode(self._thin(chosen))
         if isinstance(alert, Undecodable):
             self._show_undecodable(alert)
             return
@@ -217,29 +170,7 @@ class Printer:
             else:
                 self._show_alert(alert)
         except UndecodableError as error:
-            self._show_undecodable(self._decoder.reject(message, error.what))
-
-    def _chosen(self, message: Message) -> Message | None:
-        """Return a message if it is to be shown, with what its alert matched.
-
-        What is no alert is shown at once.
-        """
-        if self._chooser is None:
-            return message
-        alert, visit = self._chooser.decode(message), self._options.visit
-        if isinstance(alert, Undecodable):
-            self._show_undecodable(alert)
-            return None
-        if visit is not None and alert.visit != visit:
-            return None
-        passes = self._selection.passes(alert) if self._selection is not None else True
-        self.account.failed += passes is None
-        if passes and alert.matches_by_turn:
-            try:
-                message = message.with_matches(encode_matches(alert.matches))
-            except ValueError as error:
-                self._report(f"what a filter appends to alert.matches is left out: {error}")
-        return message if passes else None
+            self._show_undecodable(self.decoder.reject(message, error.what))
 
     @property
     def _draws(self) -> bool:
@@ -261,7 +192,7 @@ class Printer:
             self._report_hidden(alert.message, images)
             if self._draw:
                 self._add(self._draw(images))
-        self.account.printed += 1
+        self.account.done += 1
         self._shown.append((alert.message.topic, alert.message.timestamp))
 
     def _report_hidden(self, message: Message, triplet: Triplet) -> None:
@@ -274,7 +205,6 @@ class Printer:
 
     def _show_undecodable(self, undecodable: Undecodable) -> None:
         self.account.undecodable += 1
-        self.undecodable[undecodable.message.topic] += 1
         self._add(*self._options.undecodable_lines(*undecodable))
         for writer in self._writers:
             writer.add_undecodable(undecodable.message)
@@ -283,10 +213,10 @@ class Printer:
         self._lines += lines
         self._pending += sum(map(len, lines))
 
-    async def _flush(self) -> None:
+    async def _flush(self, stop: asyncio.Event) -> None:
         if self._lines:
             lines, self._lines, self._pending = self._lines, [], 0
-            await self._write(lines)
+            await self._write(lines, stop)
         for writer in self._writers:
             await asyncio.to_thread(writer.flush)
 
@@ -294,7 +224,7 @@ class Printer:
         for writer in self._writers:
             files = await asyncio.to_thread(writer.close)
             self.account.files.append(writer.summary(files))
-            expected = self.account.shown if writer.keeps_undecodable else self.account.printed
+            expected = self._shown_so_far if writer.keeps_undecodable else self.account.done
             if writer.saved != expected:
                 raise DeliveryError(
                     f"{expected} were to be saved, but {writer.saved} were",

@@ -27,11 +27,12 @@ from alertstream.filtering.expression import WhereFilter
 from alertstream.filtering.selection import Selection
 from alertstream.kafka.messages import MATCH, Offsets
 from alertstream.kafka.messages import Message as KafkaMessage
+from alertstream.printing.account import ReadingAccount
 from alertstream.printing.notifications import notifier as notifier_module
 from alertstream.printing.notifications.bundling import MAX_LISTED, Bundle, Bundler
 from alertstream.printing.notifications.command import Command
 from alertstream.printing.notifications.message import Composer, Message
-from alertstream.printing.notifications.notifier import Notifier, NotifyAccount
+from alertstream.printing.notifications.notifier import Notifier
 from alertstream.printing.notifications.services import Service
 from alertstream.reading.decoder import ReceivedAlert
 from alertstream.reading.histogram import Histogram
@@ -257,7 +258,7 @@ class Phone:
         return cause
 
 
-def told(batches: Batches, *phones: Phone, **more: Any) -> tuple[NotifyAccount, list[str]]:
+def told(batches: Batches, *phones: Phone, **more: Any) -> tuple[ReadingAccount, list[str]]:
     notices: list[str] = []
     options = {"interval": 60.0} | more
     where = options.pop("where", None)
@@ -287,7 +288,8 @@ def test_thousands_at_once_are_few_messages() -> None:
         "1,900 alerts in alerts",
     ]
     assert batches.committed == [100, 2_000]
-    assert account.as_line() == "2,000 read = 2,000 told in 2 messages + 0 skipped + 0 undecodable"
+    (line,) = account.as_lines()
+    assert line == "2000 read = 2000 told in 2 messages + 0 skipped + 0 undecodable"
     assert notices == []
     assert sum(batches.latencies["alerts"].counts) == 2 * MAX_LISTED
 
@@ -299,7 +301,8 @@ def test_what_is_chosen_is_told_and_all_is_committed() -> None:
     account, notices = told(batches, phone, where="source_id == 2")
     assert [each.text.split("\n")[0].split()[-1] for each in phone.taken] == ["2"]
     assert batches.committed == [4, 5, 6]
-    assert account.as_line() == "6 read = 1 told in 1 message + 4 skipped + 1 undecodable"
+    (line,) = account.as_lines()
+    assert line == "6 read = 1 told in 1 message + 4 skipped + 1 undecodable"
     assert len(notices) == 1
     assert "undecodable" in notices[0]
 
@@ -329,7 +332,7 @@ def test_what_a_stop_leaves_is_not_committed() -> None:
     phone = Phone(*["down"] * 99)
     batches = Batches(numbered(0, 3))
 
-    async def stopped() -> NotifyAccount:
+    async def stopped() -> ReadingAccount:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         phone.on_try = lambda: loop.call_soon_threadsafe(stop.set)
@@ -339,7 +342,8 @@ def test_what_a_stop_leaves_is_not_committed() -> None:
 
     account = asyncio.run(stopped())
     assert batches.committed == []
-    assert account.as_line() == (
+    (line,) = account.as_lines()
+    assert line == (
         "3 read = 0 told + 0 skipped + 0 undecodable + 3 not told, and read again next time"
     )
 
@@ -350,7 +354,7 @@ def test_a_service_that_hangs_is_given_up_after_a_stop(monkeypatch: pytest.Monke
     phone = Phone()
     batches = Batches(numbered(0, 1))
 
-    async def stopped() -> NotifyAccount:
+    async def stopped() -> ReadingAccount:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -375,7 +379,7 @@ def test_what_waits_goes_to_the_member_that_gets_its_partition() -> None:
     account, _ = told(batches, phone)
     assert [each.title for each in phone.taken][1:] == ["3 alerts in alerts"]
     assert batches.committed == [1, 4]
-    assert (account["read"], account["told"]) == (4, 4)
+    assert (account.read, account.done) == (4, 4)
 
 
 def test_what_was_told_and_is_read_again_is_not_told_twice() -> None:
@@ -383,11 +387,11 @@ def test_what_was_told_and_is_read_again_is_not_told_twice() -> None:
     batches = Batches(numbered(0, 2), numbered(0, 3))
     account, _ = told(batches, phone)
     assert phone.taken[0].title == "2 alerts in alerts"
-    assert (len(phone.taken), account["told"], batches.committed) == (2, 3, [2, 3])
+    assert (len(phone.taken), account.done, batches.committed) == (2, 3, [2, 3])
     # As in a topic that was made anew.
     again = [each._replace(timestamp=9_000) for each in numbered(0, 2)]
     account, _ = told(Batches(numbered(0, 2), again), Phone())
-    assert account["told"] == 4
+    assert account.done == 4
 
 
 # Commands
@@ -411,7 +415,8 @@ def test_a_command_gets_each_alert(tmp_path: Path) -> None:
         (0, 0),
         (2, 2),
     ]
-    assert account.as_line() == "3 read = 2 told + 1 skipped + 0 undecodable"
+    (line,) = account.as_lines()
+    assert line == "3 read = 2 told + 1 skipped + 0 undecodable"
     assert batches.committed == [3]
 
 
@@ -419,7 +424,7 @@ def test_an_alert_that_a_command_never_takes_fails_and_the_next_is_given(tmp_pat
     code = "open(folder / 'tries', 'a').write('x'); sys.exit('\"offset\": 0,' in sys.stdin.read())"
     batches = Batches(numbered(0, 2))
     account, notices = told(batches, command=command(tmp_path, code))
-    assert (account["told"], account["failed"], batches.committed) == (1, 1, [2])
+    assert (account.done, account.failed, batches.committed) == (1, 1, [2])
     assert len((tmp_path / "tries").read_text()) == notifier_module.MAX_TRIES + 1
     (notice,) = notices
     assert "5 times: exit status 1 · alerts[0]@0" in notice

@@ -27,7 +27,8 @@ from alertstream.filtering.expression import WhereFilter
 from alertstream.filtering.filters import AlertFilter
 from alertstream.filtering.selection import Selection
 from alertstream.kafka.messages import Message, Offsets, encode_matches
-from alertstream.printing.printer import PrintAccount, Printer, PrintOptions
+from alertstream.printing.account import ReadingAccount
+from alertstream.printing.printer import Printer, PrintOptions
 from alertstream.printing.writers import Writer, writer_for
 from alertstream.printing.writers.cutout_files import CutoutFolder
 from alertstream.printing.writers.parquet import HISTORY
@@ -76,13 +77,13 @@ class Batches:
         if offsets:
             self.events.append([offset for offset, _ in offsets.values()])
 
-    async def write(self, lines: list[str]) -> None:
+    async def write(self, lines: list[str], stop: asyncio.Event) -> None:
         self.events += lines
 
 
 def printed(
     batches: Batches, writers: Sequence[Writer] = (), notices: Any = None, **options: Any
-) -> PrintAccount:
+) -> ReadingAccount:
     options = {"format": "json", "fields": ("source_id",)} | options
     notice = [].append if notices is None else notices.append
     chosen_by = options.pop("chosen_by", ())
@@ -160,7 +161,7 @@ def test_interval_count_and_visit_select() -> None:
     assert ids(two.events) == [0, 1, [2]]
     odd = Batches(numbered(0, 4))
     account = printed(odd, visit=1)
-    assert (account.printed, account.skipped) == (2, 2)
+    assert (account.done, account.skipped) == (2, 2)
     assert ids(odd.events) == [1, 3, [4]]
 
 
@@ -257,7 +258,7 @@ def test_a_field_of_many_columns_is_undecodable(tmp_path: Path) -> None:
         began = time.process_time()
         account = printed(Batches([hostile] * 3, [message(3, diaObjectId=5)]), [writer])
         assert time.process_time() - began < 2
-    assert (account.printed, account.undecodable) == (1, 3)
+    assert (account.done, account.undecodable) == (1, 3)
     assert pyarrow.parquet.read_table(tmp_path / "t.parquet").to_pylist() == [{"object_id": 5}]
 
 
@@ -274,7 +275,7 @@ def test_table_has_all_quantities_and_the_history(tmp_path: Path) -> None:
     ztf = Message("alerts", 0, 1, 0, None, ztf_alert(Science="s", Template="t", Difference="d")[1])
     for number, each in enumerate((whole, ztf)):
         with writer_for(tmp_path / f"{number}.parquet", "alerts", (), Schemas(), print) as writer:
-            assert printed(Batches([each]), [writer]).printed == 1
+            assert printed(Batches([each]), [writer]).done == 1
     (row,) = pyarrow.parquet.read_table(tmp_path / "0.parquet").to_pylist()
     assert {*row} == QUANTITIES | {*HISTORY}
     assert (row["source_id"], row["history"], row["mjd"]) == (2**63 - 5, 2, 61000.0)
@@ -295,7 +296,7 @@ def test_rows_of_odd_types_stop_no_table(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     with writer_for(path, "alerts", ("objectId",), Schemas(), print) as writer:
         account = printed(Batches([odd, record, nothing, record]), [writer], fields=("objectId",))
-    assert (account.printed, account.undecodable) == (3, 1)
+    assert (account.done, account.undecodable) == (3, 1)
     rows = pyarrow.parquet.read_table(path).column("objectId").to_pylist()
     assert rows == [{"a": 1}, {"a": None}, {"a": 1}]
 
@@ -364,7 +365,7 @@ def test_what_one_file_refuses_no_file_has(tmp_path: Path) -> None:
     fields = ("object_id",)
     writers = [writer_for(path, "alerts", fields, Schemas(), print) for path in paths]
     account = printed(Batches([message(0, diaObjectId=5), ztf]), writers, fields=fields)
-    assert (account.printed, account.undecodable) == (1, 1)
+    assert (account.done, account.undecodable) == (1, 1)
     for writer in writers:
         writer.__exit__()
     assert pyarrow.parquet.read_table(paths[2]).to_pylist() == [{"object_id": 5}]

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alertstream.cli.options.metrics import MetricsOptions
+from alertstream.cli.commands.reading import SelectedReading
 from alertstream.cli.options.parsing import services
-from alertstream.cli.options.reading import AUTO, ReadingOptions, start_of
-from alertstream.cli.options.schemas import DecodingOptions
-from alertstream.cli.options.selection import SelectionOptions
+from alertstream.cli.options.reading import AUTO, start_of
 from alertstream.cli.options.shared import option_group, topic_argument
-from alertstream.cli.terminal.output import DONE, UNDECODABLE, notice, write_line
-from alertstream.errors import UsageError, info
+from alertstream.cli.terminal.output import notice, write_line
+from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
-    import asyncio
-
     from alertstream.printing.notifications.message import Message
-    from alertstream.printing.notifications.notifier import Destination, NotifyAccount
+    from alertstream.printing.notifications.notifier import Destination
     from alertstream.printing.notifications.services import Service
 
 _whom = option_group("Whom to tell", allow_from_autoenv=False)
@@ -31,7 +26,7 @@ SECONDS = {"s": 1, "sec": 1, "min": 60, "h": 3600, "hour": 3600, "day": 86400}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Notify(ReadingOptions, DecodingOptions, SelectionOptions, MetricsOptions):
+class Notify(SelectedReading):
     """Tell people of a topic's alerts, or of what filters pass.
 
     Example: alertstream notify localhost:9092 alerts --preview --from -5 --exit-on-eof
@@ -70,10 +65,6 @@ class Notify(ReadingOptions, DecodingOptions, SelectionOptions, MetricsOptions):
             raise UsageError(what, todo="for several, run a command for each")
         interval, schemas = self.interval(), self.known_schemas()
         selection = self.selection(schemas, notice)
-        from alertstream.cli.event_loop import run
-        from alertstream.cli.terminal.progress import reading_progress
-        from alertstream.kafka.consumer import subscribe
-        from alertstream.monitoring.figures import notify_figures
         from alertstream.printing.notifications.command import Command
         from alertstream.printing.notifications.message import Composer
         from alertstream.printing.notifications.notifier import Notifier
@@ -98,25 +89,7 @@ class Notify(ReadingOptions, DecodingOptions, SelectionOptions, MetricsOptions):
         named = replace(self, group=self.group or (None if self.preview else AUTO))
         subscription = named.subscription(self.topic, more=labels)
         subscription = replace(subscription, start=start_of(self.from_ or "latest"))
-
-        async def main(stop: asyncio.Event) -> NotifyAccount:
-            await named.notice_start(connection, subscription)
-            with reading_progress() as progress:
-                async with (
-                    self.serving() as served,
-                    subscribe(
-                        connection, subscription, stop=stop, notice=notice, progress=progress
-                    ) as consumer,
-                ):
-                    served.figures = partial(notify_figures, notifier, consumer)
-                    served.unready = consumer.unready
-                    return await notifier.run(consumer, stop)
-
-        account = run(main)
-        if not account["read"]:
-            self.notice_nothing()
-        notice(info(account.as_line()))
-        return UNDECODABLE if account["undecodable"] or account["failed"] else DONE
+        return named.read_with(notifier, connection, subscription)
 
     def interval(self) -> float:
         """Return the seconds between messages, at least.

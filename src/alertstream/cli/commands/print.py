@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
+from alertstream.cli.commands.reading import SelectedReading
 from alertstream.cli.options.completion import complete_fields
-from alertstream.cli.options.metrics import MetricsOptions
-from alertstream.cli.options.reading import ReadingOptions
 from alertstream.cli.options.schemas import ThinOptions
-from alertstream.cli.options.selection import SelectionOptions
 from alertstream.cli.options.shared import option_group, topic_argument
-from alertstream.cli.terminal.output import DONE, UNDECODABLE, ReaderGone, notice, write_lines
-from alertstream.errors import UsageError, info
+from alertstream.cli.terminal.output import ReaderGone, notice, write_lines
+from alertstream.errors import UsageError
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from alertstream.alert.pictures import Triplet
@@ -34,7 +31,7 @@ _output = option_group("Output")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Print(ReadingOptions, ThinOptions, SelectionOptions, MetricsOptions):
+class Print(SelectedReading, ThinOptions):
     """Show a topic's alerts, or what filters pass, and save them.
 
     Example: alertstream print localhost:9092 alerts --fields band,magnitude -n 10
@@ -85,12 +82,8 @@ class Print(ReadingOptions, ThinOptions, SelectionOptions, MetricsOptions):
     def run(self) -> int:
         """Show, and save, until the end or a signal."""
         from alertstream.alert.fields import require_fields
-        from alertstream.cli.event_loop import run
         from alertstream.cli.terminal.look import look
-        from alertstream.cli.terminal.progress import reading_progress
-        from alertstream.kafka.consumer import subscribe
-        from alertstream.monitoring.figures import print_figures
-        from alertstream.printing.printer import PrintAccount, Printer, PrintOptions
+        from alertstream.printing.printer import Printer, PrintOptions
         from alertstream.printing.writers import writer_for
         from alertstream.printing.writers.cutout_files import CutoutFolder
 
@@ -114,52 +107,29 @@ class Print(ReadingOptions, ThinOptions, SelectionOptions, MetricsOptions):
         writers: list[Writer] = []
         if self.stamp_dir:
             writers.append(CutoutFolder(self.stamp_dir, self.stamp_format))
-
-        async def main(stop: asyncio.Event) -> PrintAccount:
-            await self.notice_start(connection, subscription)
-
-            async def write(lines: list[str]) -> None:
-                await write_lines(lines, stop, painted=True)
-
-            printer = Printer(
-                schemas,
-                printed,
-                write,
-                writers=writers,
-                selection=selection,
-                draw=draw,
-                notice=notice,
-            )
-            with reading_progress() as progress:
-                async with (
-                    self.serving() as served,
-                    subscribe(
-                        connection, subscription, stop=stop, notice=notice, progress=progress
-                    ) as consumer,
-                ):
-                    served.figures = partial(print_figures, printer, consumer)
-                    served.unready = consumer.unready
-                    return await printer.run(consumer, stop)
-
         with ExitStack() as stack:
             for path in self.save or ():
                 # A group does not read again what another file has of it.
                 keep = self.group is not None
                 writer = writer_for(path, self.topic, printed.fields, schemas, notice, keep=keep)
                 writers.append(stack.enter_context(writer))
+            printer = Printer(
+                schemas,
+                printed,
+                partial(write_lines, painted=True),
+                writers=writers,
+                selection=selection,
+                draw=draw,
+                notice=notice,
+            )
             try:
-                account = run(main)
+                return self.read_with(printer, connection, subscription)
             except ReaderGone:
                 # What is durable is so already, as far as it was shown.
                 for each in writers:
                     if not each.durable:
                         each.close()
                 raise
-        if not account.read:
-            self.notice_nothing()
-        for line in account.as_lines():
-            notice(info(line))
-        return UNDECODABLE if account.undecodable or account.failed else DONE
 
     def _drawing(self) -> Callable[[Triplet], str]:
         """Return what draws cutouts in the terminal.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,21 +13,16 @@ from typing import Protocol
 
 from alertstream.avro.schemas import Schemas
 from alertstream.errors import Notice, UndecodableError
-from alertstream.filtering.selection import Selection
+from alertstream.filtering.selection import SelectingDecoder, Selection
 from alertstream.kafka.consumer import Consumer
 from alertstream.kafka.messages import Message as KafkaMessage
 from alertstream.kafka.messages import Offsets, next_offsets
+from alertstream.printing.account import ReadingAccount
 from alertstream.printing.lines import LineFormat
 from alertstream.printing.notifications.bundling import Bundler
 from alertstream.printing.notifications.command import Command
 from alertstream.printing.notifications.message import Composer, Message
-from alertstream.reading.decoder import (
-    AlertDecoder,
-    ReceivedAlert,
-    ReportedOnce,
-    Undecodable,
-    decodable,
-)
+from alertstream.reading.decoder import ReceivedAlert, ReportedOnce, Undecodable, decodable
 from alertstream.reading.histogram import Histogram, add_latencies
 from alertstream.system.cancellation import in_thread, stopped_within, unless
 
@@ -53,28 +48,6 @@ class Destination(Protocol):
         """Send a message, which may take long; return why it was not taken, or None."""
 
 
-class NotifyAccount(Counter[str]):
-    """What became of what was read: told, skipped, undecodable, failed; and how many messages."""
-
-    @property
-    def left(self) -> int:
-        """Alerts that were read and not told."""
-        return self["read"] - sum(
-            self[each] for each in ("told", "skipped", "undecodable", "failed")
-        )
-
-    def as_line(self) -> str:
-        """Return the account for people."""
-        several = "" if self["messages"] == 1 else "s"
-        messages = f" in {self['messages']:,} message{several}" if self["messages"] else ""
-        line = (
-            f"{self['read']:,} read = {self['told']:,} told{messages} + {self['skipped']:,} skipped"
-            f" + {self['undecodable']:,} undecodable"
-        )
-        line += f" + {self['failed']:,} failed" if self["failed"] else ""
-        return line + (f" + {self.left:,} not told, and read again next time" if self.left else "")
-
-
 class Notifier:
     """Tells of alerts: several together in messages to ``destinations``, or each to a command.
 
@@ -96,32 +69,27 @@ class Notifier:
     ) -> None:
         self._composer = composer
         self._destinations = destinations
-        self._selection = selection
         self._command = command
         self._notice = notice
         self._report = ReportedOnce(notice)
         paths = None if command else composer.paths()
-        # Both decoders see the same messages, of which is told once.
-        self._decoder = AlertDecoder(schemas, paths, self._report)
-        self._chooser = self._decoder
-        if selection is not None:
-            self._chooser = AlertDecoder(schemas, selection.paths(), self._report)
+        self.decoder = SelectingDecoder(schemas, paths, notice, selection)
         self._bundler = Bundler(interval)
         self.latencies: defaultdict[str, Histogram] = defaultdict(Histogram)
         """From Kafka's timestamp of an alert, of those that a message lists, to being told."""
         self._offsets: Offsets = {}
-        self._done = NotifyAccount()
-        self._since = NotifyAccount()
+        self.account = ReadingAccount("told")
+        self._committed = replace(self.account)
         self._last: Places = {}
         self._told: Places = {}
 
-    async def run(self, consumer: Consumer, stop: asyncio.Event) -> NotifyAccount:
+    async def run(self, consumer: Consumer, stop: asyncio.Event) -> ReadingAccount:
         """Tell of what a consumer reads until ``stop`` or the topic's end; return the account.
 
         The group's offsets move when what they stand for has been taken.
         """
         batches = consumer.batches(stop, before_rebalance=self._forget)
-        async for batch in decodable(batches, self._chooser, stop):
+        async for batch in decodable(batches, self.decoder, stop):
             async with consumer.rebalance_lock:
                 await self._take(batch, stop)
                 if not self._bundler.count or self._bundler.is_due(time.monotonic()):
@@ -130,23 +98,11 @@ class Notifier:
             await self._tell(consumer, stop)
         return self.account
 
-    @property
-    def account(self) -> NotifyAccount:
-        """What has become of what was read."""
-        return NotifyAccount(self._done + self._since)
-
-    @property
-    def undecodable(self) -> Counter[str]:
-        """Messages that cannot be decoded, by topic."""
-        chooser, decoder = self._chooser, self._decoder
-        more = decoder.undecodable if decoder is not chooser else {}
-        return chooser.undecodable + Counter(more)
-
     async def _forget(self) -> None:
         """Leave what is not told to the member that gets its partitions, and reads it again."""
         self._bundler.clear()
         self._offsets, self._last = {}, {}
-        self._since = NotifyAccount()
+        self.account = replace(self._committed)
 
     async def _take(self, batch: Sequence[KafkaMessage], stop: asyncio.Event) -> None:
         done = 0
@@ -163,42 +119,24 @@ class Notifier:
         if told and message.offset <= told[0] and message.timestamp <= told[1]:
             # The group has not learned of it: it had given up on us while a service was down.
             return True
-        self._since["read"] += 1
-        alert = self._chosen(message)
-        if alert is None:
-            return True
-        if self._command is None:
+        self.account.read += 1
+        alert = self.decoder.select(message, whole=bool(self._command) or self._bundler.has_room)
+        if isinstance(alert, str):
+            self.account.count(alert)
+        elif isinstance(alert, Undecodable):
+            self.account.undecodable += 1
+        elif self._command is None:
             self._bundler.add(alert)
-            return True
-        try:
-            what = await self._give(self._command, alert, stop)
-        except UndecodableError as error:
-            self._decoder.reject(message, error.what)
-            what = "undecodable"
-        if what is not None:
-            self._since[what] += 1
-        return what is not None
-
-    def _chosen(self, message: KafkaMessage) -> ReceivedAlert | None:
-        """Return an alert that is to be told, and count any other message."""
-        alert = self._chooser.decode(message)
-        if isinstance(alert, Undecodable):
-            self._since["undecodable"] += 1
-            return None
-        if self._selection is None:
-            return alert
-        passes = self._selection.passes(alert)
-        if not passes:
-            self._since["failed" if passes is None else "skipped"] += 1
-            return None
-        if self._command is None and not self._bundler.has_room:
-            return alert
-        whole = self._decoder.decode(message)
-        if isinstance(whole, Undecodable):
-            self._since["undecodable"] += 1
-            return None
-        whole.matches[:] = alert.matches
-        return whole
+        else:
+            try:
+                what = await self._give(self._command, alert, stop)
+            except UndecodableError as error:
+                self.decoder.reject(message, error.what)
+                what = "undecodable"
+            if what is None:
+                return False
+            self.account.count(what)
+        return True
 
     async def _give(
         self, command: Command, alert: ReceivedAlert, stop: asyncio.Event
@@ -218,7 +156,7 @@ class Notifier:
                 return None
             if cause is None:
                 self._count_latencies(alert)
-                return "told"
+                return "done"
         what = f"{command.label} does not take an alert, {MAX_TRIES} times: {cause}"
         self._report(f"{cause}", f"{what} · {alert.message.position}")
         return "failed"
@@ -232,12 +170,12 @@ class Notifier:
             if not all(await asyncio.gather(*sent)):
                 self._offsets, self._last = {}, {}
                 return
-            self._since.update(told=bundle.count, messages=1)
+            self.account.done += bundle.count
+            self.account.messages += 1
             self._count_latencies(*bundle.listed)
         offsets, self._offsets = self._offsets, {}
         self._told |= self._last
-        self._done.update(self._since)
-        self._since = NotifyAccount()
+        self._committed = replace(self.account)
         await consumer.commit(offsets)
 
     def _count_latencies(self, *told: ReceivedAlert) -> None:
