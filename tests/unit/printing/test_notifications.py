@@ -31,7 +31,7 @@ from alertstream.printing.account import ReadingAccount
 from alertstream.printing.notifications import notifier as notifier_module
 from alertstream.printing.notifications.bundling import MAX_LISTED, Bundle, Bundler
 from alertstream.printing.notifications.command import Command
-from alertstream.printing.notifications.message import Composer, Message
+from alertstream.printing.notifications.message import Composer, Message, _Template
 from alertstream.printing.notifications.notifier import Notifier
 from alertstream.printing.notifications.services import Service
 from alertstream.reading.decoder import ReceivedAlert
@@ -137,14 +137,14 @@ def test_pictures_are_below_each_other() -> None:
     whole = {"diaSource": {"ra": 10.0, "dec": 2.0}, "cutoutScience": fits}
     place = KafkaMessage("alerts", 0, 5, 0, None, None)
     alerts = [ReceivedAlert(whole, place), alert(), ReceivedAlert(whole, place)]
-    told = Composer("alerts").message(Bundle(alerts, 3))
-    assert told.picture is not None
-    two = Image.open(io.BytesIO(told.picture))
-    one = Composer("alerts").message(Bundle(alerts[:1], 1)).picture
+    composer = Composer("alerts")
+    both, one = composer.picture(alerts), composer.picture(alerts[:1])
+    assert both is not None
     assert one is not None
+    two = Image.open(io.BytesIO(both))
     size = Image.open(io.BytesIO(one)).size
     assert two.size == (size[0], 2 * size[1])
-    assert Composer("alerts").message(Bundle([alert()], 1)).picture is None
+    assert composer.picture([alert()]) is None
 
 
 def test_a_template_of_the_users(tmp_path: Path) -> None:
@@ -188,6 +188,7 @@ def test_what_an_alert_lacks_is_never_greater_or_less_and_is_shown_as_such(tmp_p
         ("{{ alert.update({}) }}", ("SecurityError", "mine.txt, line 1")),
         ("{% include '/etc/passwd' %}", ("mine.txt, line 1",)),
         ("\ud800", ("it is not text", "mine.txt")),
+        ("{% for i in range(10**12) %}{% endfor %}", ("Range too big", "mine.txt, line 1", "end")),
     ],
 )
 def test_a_template_that_is_not_valid_is_told_at_the_start(
@@ -209,6 +210,28 @@ def test_an_alert_on_which_a_template_fails_has_our_own_text(tmp_path: Path) -> 
         assert composer.message(Bundle([alert(snr=5.0)], 1)).text.startswith("7\n- -")
     (notice,) = notices
     assert "mine.txt, line 1: ZeroDivisionError" in notice
+
+
+def test_a_template_that_does_not_come_to_an_end_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alertstream.printing.notifications.message.LAST_MOMENT", 0.01)
+    monkeypatch.setattr("alertstream.printing.notifications.message.TEMPLATE_TIMEOUT", 0.03)
+    monkeypatch.setattr(_Template.render, "__defaults__", (0.03,))
+    file = tmp_path / "mine.txt"
+    endless = "{% for i in range(9**5) %}\n{% for j in range(9**5) %}{% endfor %}{% endfor %}"
+    file.write_text(endless)
+    with pytest.raises(UsageError, match=r"takes more than .* line 2 · it must come to an end"):
+        Composer("alerts", file)
+    file.write_text("{% if alert.snr > 5 %}" + endless + "{% endif %}well")
+    notices: list[str] = []
+    composer = Composer("alerts", file, pictures=False, notice=notices.append)
+    listed = [alert(snr=5.2), alert(snr=6.0), alert(snr=4.0)]
+    told = composer.message(Bundle(listed, 3)).text
+    assert told.count("7\n- -") == 2
+    assert told.endswith("\n\nwell")
+    (notice,) = notices
+    assert "mine.txt, line 2: TimeoutError" in notice
 
 
 # Reading, telling, committing

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import extract_tb
+from types import FrameType
 from typing import Any
 
 from alertstream.alert.light_curve import light_curve_paths
 from alertstream.alert.surveys import cutout_paths, field_paths
 from alertstream.alert.text import SHOWN, light_curve_text, links, match_lines, sexagesimal
 from alertstream.errors import Notice, PictureError, UndecodableError, UsageError, printable
+from alertstream.filtering.watchdog import FILTER_TIMEOUT
 from alertstream.kafka.messages import Message as KafkaMessage
 from alertstream.printing.lines import types_expected
 from alertstream.printing.notifications.bundling import Bundle
 from alertstream.reading.decoder import ReceivedAlert, ReportedOnce
+from alertstream.system.alarm import every
 from alertstream.system.extras import extra
 
 with extra("notify", "messages"):
@@ -25,6 +29,9 @@ with extra("notify", "messages"):
 
 MAX_PICTURES = 5
 """Alerts of a message whose cutouts are in its picture."""
+TEMPLATE_TIMEOUT = FILTER_TIMEOUT
+"""Seconds that a template may take for a message; then what is left of it gets a last moment."""
+LAST_MOMENT = 0.1
 MAX_NAME = 100
 """Characters of a name that a stream gives."""
 TITLE = (
@@ -92,6 +99,8 @@ class Composer:
                 each.render(_described(empty, topic, 1))
             except _Failed as error:
                 todo = "it must do with alerts that lack values, as in {% if alert.snr > 5 %}"
+                if isinstance(error.__cause__, TimeoutError | OverflowError):
+                    todo = "it must come to an end: see its loops"
                 raise UsageError(f"{error.args[0]}", where=each.at(error), todo=todo) from error
 
     def paths(self) -> set[str] | None:
@@ -102,18 +111,22 @@ class Composer:
         return field_paths([*SHOWN, "designation"]) | light_curve_paths() | images
 
     def message(self, bundle: Bundle) -> Message:
-        """Return the message that tells of alerts."""
-        texts = [self._rendered("text", each, bundle.count) for each in bundle.listed]
+        """Return the message that tells of alerts, without a picture.
+
+        Only in the main thread is a template stopped that takes too long.
+        """
+        until = time.monotonic() + TEMPLATE_TIMEOUT
+        texts = [self._rendered("text", each, bundle.count, until) for each in bundle.listed]
         more = bundle.count - len(texts)
         if bundle.count > 1:
             first = f", the first {len(texts)}" if more else ""
             texts.insert(0, f"{bundle.count:,} alerts in {self._topic}{first}:")
         if more:
             texts.append(f"and {more:,} more")
-        title = " ".join(self._rendered("title", bundle.listed[0], bundle.count).split())
-        return Message(title, "\n\n".join(texts), self._picture(bundle.listed))
+        title = self._rendered("title", bundle.listed[0], bundle.count, until)
+        return Message(" ".join(title.split()), "\n\n".join(texts))
 
-    def _rendered(self, which: str, alert: ReceivedAlert, count: int) -> str:
+    def _rendered(self, which: str, alert: ReceivedAlert, count: int, until: float) -> str:
         """Return a template filled in, or where that fails our own."""
         template = self._templates[which]
         try:
@@ -122,13 +135,13 @@ class Composer:
         except UndecodableError as error:
             return f"{alert.message.position}: {error.what}"
         try:
-            return template.render(described)
+            return template.render(described, until - time.monotonic())
         except _Failed as error:
             cause = f"{template.at(error)}: {error.args[0]}"
             self._report(cause, f"a template fails on alerts, which have our own · {cause}")
             return self._own[which].render(described)
 
-    def _picture(self, alerts: Sequence[ReceivedAlert]) -> bytes | None:
+    def picture(self, alerts: Sequence[ReceivedAlert]) -> bytes | None:
         """Return the cutouts of the first alerts; None if there are none."""
         if not self._pictures:
             return None
@@ -190,10 +203,15 @@ class _Template:
     def at(self, error: _Failed) -> str:
         return f"{self._where}, line {error.args[1]}"
 
-    def render(self, variables: dict[str, Any]) -> str:
-        """Fill it in; :raises _Failed: its own code failed."""
+    def render(self, variables: dict[str, Any], timeout: float = TEMPLATE_TIMEOUT) -> str:
+        """Fill it in; :raises _Failed: its own code failed, or took longer than ``timeout``."""
+
+        def stop(_: FrameType | None) -> None:
+            raise TimeoutError(f"it takes more than {TEMPLATE_TIMEOUT:.0f} s")
+
         try:
-            return str(self._template.render(variables)).strip()
+            with every(max(timeout, LAST_MOMENT), stop):
+                return str(self._template.render(variables)).strip()
         except Exception as error:
             frames = extract_tb(error.__traceback__)
             line = [each.lineno for each in frames if each.filename == _NAME]

@@ -165,7 +165,9 @@ class Notifier:
         """Send what is bundled, if anything, and then move the group's offsets."""
         if self._bundler.count:
             bundle = self._bundler.take(time.monotonic())
-            message = await in_thread(partial(self._composer.message, bundle))
+            message = self._composer.message(bundle)
+            picture = await in_thread(partial(self._composer.picture, bundle.listed))
+            message = replace(message, picture=picture)
             sent = (self._deliver(each, message, stop) for each in self._destinations)
             if not all(await asyncio.gather(*sent)):
                 self._offsets, self._last = {}, {}
