@@ -6,6 +6,7 @@ import errno
 import io
 import logging
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,11 +103,21 @@ OTHERS = [
     ("schema nope", "No such command 'nope'"),
     ("schema show", "Missing argument"),
     ("nope", "No such command 'nope'"),
+    ("doctor h:1 t --acls --output ''", "the value of --output is empty · give one"),
+    ("print h:1 t --save ''", "the value of --save is empty"),
+    ("send h:1 t --ca-file=", "the value of --ca-file is empty"),
+    ("filter h:1 t 1 -g ''", "the value of -g is empty"),
+    ("schema list --schemas ''", "the value of --schemas is empty"),
+    ("watchlist build ''", "an argument is empty"),
+    ("--config '' print h:1 t", "the value of --config is empty"),
+    ("print h:1 t --group-prefix '' -n x", "'-n'"),
+    ("--config empty.toml print h:1 t", "save is empty · empty.toml · give a value, or remove it"),
     ("--config none.toml print h:1 t", "the file cannot be read: No such file or directory · none"),
     ("--config wrong.toml --profile x print h:1 t", "there is no profile x · wrong.toml"),
 ]
 FILES = {
     "empty.py": "",
+    "empty.toml": "group_prefix = ''\n[print]\nsave = ['']\n",
     "broken.py": "1 / 0",
     "wrong.toml": "[monitor]\nrefresh = 'abc'\n[print]\nsave = [3]\nfrom = 'noon'\n"
     "[send]\nlimit = [1]\n",
@@ -153,7 +164,7 @@ def test_all_that_read(
 
 @pytest.mark.parametrize(("line", "said"), OTHERS)
 def test_others(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert said in error_of(line.split(), capsys)
+    assert said in error_of(shlex.split(line), capsys)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ Settings = dict[str, Any]
 
 ROOT_OPTIONS = ("--config", "--profile", "--broker")
 """Options of the program itself that take a value; they may stand after the command, too."""
+EMPTY_MEANS_NONE = "--group-prefix"
+"""The option whose value may be empty: a profile may have one that is not."""
 GROUPS = (
     *("Arguments", "Options", "Visits", "Filters", "Rights", "Without Kafka", "What to read"),
     *("What to show", "Whom to tell", "Messages", "Files to write", "Topic", "Connection"),
@@ -46,7 +48,12 @@ class Root(TyperGroup):
     """The program: reads the configuration file, so that commands have their defaults."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the program's own options, wherever they stand, and then the file."""
+        """Parse the program's own options, wherever they stand, and then the file.
+
+        :raises UsageError: a value is empty, as that of a variable of the shell that is not set.
+        """
+        if not ctx.resilient_parsing:
+            _require_values(args)
         own, rest = root_options_apart(args)
         # While one of their values is being typed, a shell completes nothing else.
         typing_value = ctx.resilient_parsing and own[-1:] and own[-1] in ROOT_OPTIONS
@@ -103,6 +110,15 @@ def root_options_apart(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         is_own = before in ROOT_OPTIONS or name in ROOT_OPTIONS or argument == "--debug"
         (own if is_own else rest).append(argument)
     return own, rest
+
+
+def _require_values(arguments: Sequence[str]) -> None:
+    for before, argument in pairwise(["", *arguments]):
+        empty = re.fullmatch(r"(?:(--[\w-]+)=)?", argument)
+        option = empty and (empty[1] or before)
+        if option is not None and option != EMPTY_MEANS_NONE:
+            what = f"the value of {option}" if option.startswith("-") else "an argument"
+            raise UsageError(f"{what} is empty", todo="give one, or leave it out")
 
 
 def said_elsewhere(context: Any, text: str) -> str | None:
@@ -272,6 +288,8 @@ def _defaults(
             value, option = settings[name], options[name]
             # The file may state one value where an option takes several.
             value = [value] if option.multiple and isinstance(value, str) else value
+            if value in ("", [""]) and EMPTY_MEANS_NONE not in option.opts:
+                raise UsageError(f"{name} is empty", todo="give a value, or remove it")
             if (isinstance(value, list) and not option.multiple) or isinstance(value, dict):
                 raise UsageError(f"{name} takes one value", todo="write it without brackets")
             found[name if name == "password" else option.name] = value
