@@ -126,7 +126,7 @@ def test_new_filter_works_as_it_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("", "my-filter", "myfilter", "class", "1st", "Größe", "../X", "A B", "X\n", "A" * 300),
+        *("my-filter", "myfilter", "class", "1st", "Größe", "../X", "A B", "X\n", "A" * 300),
         *("Alert", "AlertFilter", "Filter007", "None"),
     ],
 )

@@ -87,7 +87,7 @@ def test_what_others_log_and_python_warns_of(
     log_uncaught()
     status_of(["schema", "list", "--quiet", "--debug", "--log-format", "json"])
     capsys.readouterr()
-    logging.getLogger("urllib3.pool").debug("asked\n%d", 3)
+    logging.getLogger("library.pool").debug("asked\n%d", 3)
     logging.getLogger("mine").error("oh %d", "no")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -98,7 +98,7 @@ def test_what_others_log_and_python_warns_of(
     found = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     debug, wrong, warned, uncaught = found
     assert (debug["message"], debug["level"], debug["logger"]) == (
-        *("asked\n3", "debug", "urllib3.pool"),
+        *("asked\n3", "debug", "library.pool"),
     )
     assert wrong["message"].startswith("oh %d (")
     assert "old\nthing" in warned["message"]
