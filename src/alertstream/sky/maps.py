@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from array import array
 from pathlib import Path
@@ -18,6 +19,8 @@ with extra("sky", "maps of the sky"):
     from astropy.io import fits
     from numpy.typing import NDArray
 
+END = 12 * 4**MAX_ORDER
+MAX_NAME = 40
 _FORMATS = ((b"SIMPLE", "fits"), (b"{", "json"), (b"", "ascii"))
 _DENSITY = ("PROBDENSITY", "PROB_DENSITY")
 _PROBABILITY = ("PROB", "PROBABILITY")
@@ -36,9 +39,20 @@ def read_moc(path: Path) -> Cells:
         # What is cut short, mocpy would read as far as it is.
         fits.getdata(path, 1)
     moc: Any = mocpy.MOC.load(path, kind)
+    if kind == "json":
+        # Those that are impossible, mocpy would leave out.
+        for depth, cells in json.loads(path.read_bytes()).items():
+            size = 12 * 4 ** int(depth) if re.fullmatch("[12]?[0-9]", depth) else 0
+            for cell in cells if isinstance(cells, list) else [f"{cells}"]:
+                if type(cell) is not int or not 0 <= cell < size:
+                    raise _no_cell(f"{depth}/{cell}")
     order = int(moc.max_order)
-    ranges = moc.to_depth29_ranges.astype(np.int64) >> 2 * (MAX_ORDER - order)
-    return _cells(order, ranges[:, 0], ranges[:, 1])
+    starts, ends = moc.to_depth29_ranges.astype(np.int64).T
+    wrong = (starts < 0) | (ends <= starts) | (ends > END)
+    if wrong.any():
+        raise _no_cell(f"{MAX_ORDER}/{starts[wrong][0]}")
+    shift = 2 * (MAX_ORDER - order)
+    return _cells(order, starts >> shift, ends >> shift)
 
 
 def read_sky_map(path: Path, probability: float) -> Cells:
@@ -72,6 +86,11 @@ def read_sky_map(path: Path, probability: float) -> Cells:
     in_order = np.argsort(starts)
     ends = (cells[inside] + 1) << shift
     return _cells(order, starts[in_order], ends[in_order], np.minimum(levels[:size], 1)[in_order])
+
+
+def _no_cell(name: str) -> UsageError:
+    todo = 'give orders 0 to 29 and cells from 0 to 12 * 4^order - 1, as in {"8": [4, 5]}'
+    return UsageError(f"{name[:MAX_NAME]} is not a HEALPix cell", todo=todo)
 
 
 def _error(what: str) -> UsageError:

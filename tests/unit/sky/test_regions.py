@@ -145,6 +145,29 @@ def test_a_moc_that_is_cut_short(tmp_path: Path) -> None:
         Moc(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ('{"30": [1]}', "30/1"),
+        ('{"29": [], "2": [0, 191, 192]}', "2/192"),
+        ('{"29": [3458764513820540928]}', "29/3458764513820540928"),
+        ('{"2": [-1]}', "2/-1"),
+        ('{"2": [1.5]}', "2/1.5"),
+        ('{"2": [true]}', "2/True"),
+        ('{"2": 3}', "2/3"),
+        ('{"two": ["a"]}', "two/a"),
+        ("30/1", "29/4611686018427387904"),
+        ("3/5-2", "29/22517998136852480"),
+    ],
+)
+def test_a_moc_of_cells_that_are_none(tmp_path: Path, text: str, cell: str) -> None:
+    path = tmp_path / "region.json"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        Moc(path)
+    assert str(caught.value).startswith(f"{cell} is not a HEALPix cell · {path} · give orders 0 to")
+
+
 ORDER = 5
 CELLS = 12 * 4**ORDER
 
