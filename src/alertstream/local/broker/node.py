@@ -76,6 +76,9 @@ def server_properties(
         "message.max.bytes": str(MAX_BATCH_BYTES),
         "replica.fetch.max.bytes": str(MAX_BATCH_BYTES),
         "group.initial.rebalance.delay.ms": "0",
+        # Brokers ask the controller that they know for so long, though there is another one by now:
+        # by default half a minute, in which no topic is made, and no producer starts.
+        "controller.socket.timeout.ms": "3000",
     }
 
 
