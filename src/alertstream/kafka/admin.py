@@ -62,7 +62,7 @@ async def _answer(admin: KafkaAdminClient, ask: Callable[[], Awaitable[T]]) -> T
         while True:
             try:
                 return await ask()
-            except TimeoutError:
+            except (TimeoutError, kafka_errors.NotControllerError):
                 # The controller may be another one by now.
                 await admin._client.force_metadata_update()
             except kafka_errors.KafkaError as error:

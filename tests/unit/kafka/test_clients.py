@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from types import SimpleNamespace
 
 import pytest
 from aiokafka import errors as kafka_errors
+from aiokafka.admin import NewTopic
+from aiokafka.protocol.metadata import MetadataResponse_v1
 
 from alertstream.errors import AlertStreamError, BrokerError, SecurityError
 from alertstream.kafka import clients
-from alertstream.kafka._aiokafka.clients import Failures, KafkaClient
+from alertstream.kafka._aiokafka.clients import Failures, KafkaAdminClient, KafkaClient
 from alertstream.kafka._aiokafka.network import RETRY_INTERVAL
 from alertstream.kafka.clients import (
     LOST,
@@ -133,3 +136,67 @@ def test_loss_and_return_are_reported_once(monkeypatch: pytest.MonkeyPatch) -> N
 
     asyncio.run(main())
     assert told == [False, LOST, True, RESTORED]
+
+
+class SilentBroker(KafkaClient):
+    """A client of two brokers, of which the one that metadata call the controller is silent."""
+
+    async def send(self, node_id: object, request: object, **how: object) -> object:
+        if node_id == 1:
+            await asyncio.Event().wait()
+        return SimpleNamespace(topic_errors=[("alerts", self.code, None)])
+
+    code = 0
+
+
+def with_two_brokers() -> KafkaAdminClient:
+    admin = KafkaAdminClient({})
+    admin._client.__class__ = SilentBroker
+    found = MetadataResponse_v1(
+        brokers=[(1, "one", 9092, None), (2, "two", 9092, None)], controller_id=1, topics=[]
+    )
+    admin._client.cluster.update_metadata(found)
+    return admin
+
+
+def test_another_broker_is_asked_where_one_waits_for_the_controller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("alertstream.kafka._aiokafka.clients.NEXT_SERVER_TIMEOUT", 0.001)
+
+    async def main() -> None:
+        admin = with_two_brokers()
+        made = await admin.create_topics([NewTopic("alerts", 1, 1)])
+        assert made.topic_errors == [("alerts", 0, None)]
+        # Without KRaft, only the controller makes topics.
+        monkeypatch.setattr(SilentBroker, "code", kafka_errors.NotControllerError.errno)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await admin.create_topics([NewTopic("alerts", 1, 1)])
+
+    asyncio.run(main())
+
+
+def test_a_silent_broker_is_left_alone_by_all_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alertstream.kafka._aiokafka.connection.CONNECTION_TIMEOUT", 0.01)
+
+    async def main(address: str) -> None:
+        for _ in range(2):
+            with pytest.raises(kafka_errors.KafkaConnectionError):
+                await KafkaClient({}, bootstrap_servers=address).bootstrap()
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        asyncio.run(main("{}:{}".format(*silent.getsockname())))
+        silent.setblocking(False)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+
+
+def test_who_did_not_answer_is_asked_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> list[object]:
+        return [with_two_brokers()._client.nodes_to_ask() for _ in range(20)]
+
+    assert [1, 2] in asyncio.run(main())
+    monkeypatch.setattr("alertstream.kafka._aiokafka.network._silent", {("one", 9092): 0.0})
+    assert asyncio.run(main()) == [[2, 1]] * 20

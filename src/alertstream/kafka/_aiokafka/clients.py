@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from inspect import signature
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.client import AIOKafkaClient
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, NotControllerError
 from aiokafka.structs import OffsetAndMetadata
 
 from alertstream.kafka._aiokafka.assignor import KafkaCoordinator
 from alertstream.kafka._aiokafka.batches import KafkaSender
+from alertstream.kafka._aiokafka.connection import first_answer
 from alertstream.kafka._aiokafka.fetcher import KafkaFetcher
+from alertstream.kafka._aiokafka.network import NEXT_SERVER_TIMEOUT
 from alertstream.kafka._aiokafka.network import Failures as Failures
 from alertstream.kafka._aiokafka.network import KafkaClient as KafkaClient
 from alertstream.kafka._aiokafka.requests.offsets import ConsumerGroupMetadata
@@ -214,11 +217,29 @@ class KafkaConsumer(_Connected, AIOKafkaConsumer):  # type: ignore[misc]
 
 
 class KafkaAdminClient(_Connected, AIOKafkaAdminClient):  # type: ignore[misc]
-    """An admin client, which is stopped like the others."""
+    """An admin client that needs no particular broker, and is stopped like the others."""
 
     def __init__(self, failures: Failures, **settings: Any) -> None:
         super().__init__(**settings)
         self._client = _client(failures, settings)
+
+    async def _send_to_controller(self, request: Any) -> Any:
+        """Have a broker pass a request on to the controller; the next one, too, if it is silent.
+
+        Each waits for a controller that is gone (``controller.socket.timeout.ms``, half a minute),
+        though it knows of the next; and answers nothing else on that connection.
+        """
+
+        async def ask(node: Any) -> Any:
+            response = await self._client.send(node, request, group=ConnectionGroup.COORDINATION)
+            # Without KRaft, brokers pass nothing on.
+            if NotControllerError.errno in [code for _, code, *_ in response.topic_errors]:
+                raise NotControllerError
+            return response
+
+        nodes, controller = self._client.nodes_to_ask(), self._client.cluster.controller
+        nodes.sort(key=lambda node: controller is None or node != controller.nodeId)
+        return await first_answer([partial(ask, node) for node in nodes], NEXT_SERVER_TIMEOUT)
 
     async def stop(self) -> None:
         """Disconnect."""

@@ -46,6 +46,9 @@ RETRY_INTERVAL = 0.2
 
 _FAILURES = (OSError, TimeoutError, KafkaError)
 
+_silent: dict[tuple[str, int], float] = {}
+"""By host and port that did not answer whichever client connected last: until when none tries."""
+
 
 class _Connection(KafkaConnection):
     """A connection that asks for the topics' ids, too."""
@@ -74,7 +77,6 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
         self._failures = failures
         self.cluster: Any = ClusterMetadataWithIds(metadata_max_age_ms=self._metadata_max_age_ms)
         self._connecting: defaultdict[Any, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._silent_until: defaultdict[Any, float] = defaultdict(float)
 
     @property
     def is_connected(self) -> bool:
@@ -115,6 +117,10 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
         except _FAILURES as error:
             self._failures[host, port] = error
             raise
+        except asyncio.CancelledError:
+            # Another one has answered first.
+            _silent.setdefault((host, port), 0.0)
+            raise
 
     async def _metadata_update(self, cluster: Any, topics: Any) -> bool:
         """Ask brokers which topics and brokers there are; return whether one has answered."""
@@ -124,11 +130,16 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
             await asyncio.sleep(RETRY_INTERVAL)
         return bool(updated)
 
+    def nodes_to_ask(self) -> list[Any]:
+        """Return the brokers' numbers in random order; those last that did not answer lately."""
+        brokers = [*self.cluster.brokers()]
+        random.shuffle(brokers)
+        brokers.sort(key=lambda each: (each.host, each.port) in _silent)
+        return [each.nodeId for each in brokers] or [None]
+
     def get_random_node(self) -> Any:
-        """Return a broker to ask, if possible one that could be reached when it was last tried."""
-        brokers = self.cluster.brokers()
-        reached = [each for each in brokers if (each.host, each.port) not in self._failures]
-        return random.choice([each.nodeId for each in reached or brokers] or [None])
+        """Return a broker to ask."""
+        return self.nodes_to_ask()[0]
 
     async def send(
         self, node_id: Any, request: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT
@@ -177,8 +188,6 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
         connection: KafkaConnection | None = self._conns.get(key)
         if connection is not None and connection.connected():
             return connection
-        if time.monotonic() < self._silent_until[key]:
-            return None
         try:
             # Who connects to one broker does not wait for another one, which may not answer.
             async with self._connecting[key]:
@@ -192,9 +201,7 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
                     connection = await self._connect(broker.host, broker.port, closed)
                 self._conns[key] = connection
                 return connection
-        except _FAILURES as error:
-            if isinstance(error, TimeoutError):
-                self._silent_until[key] = time.monotonic() + CONNECTION_TIMEOUT
+        except _FAILURES:
             # The broker may be another one by now.
             self.force_metadata_update()
             return None
@@ -202,6 +209,7 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
     async def _connect(
         self, host: str, port: int, on_close: Callable[..., None] | None = None
     ) -> KafkaConnection:
+        at = host, port
         connection = _Connection(
             host,
             port,
@@ -216,10 +224,15 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
             sasl_plain_password=self._sasl_plain_password,
         )
         try:
+            if time.monotonic() < _silent.get(at, 0.0):
+                raise TimeoutError
             await connection.connect()
         except _FAILURES as error:
-            self._failures.pop((host, port), None)
-            self._failures[host, port] = error
+            self._failures.pop(at, None)
+            self._failures[at] = error
+            if (now := time.monotonic()) >= _silent.get(at, 0.0):
+                _silent[at] = now + CONNECTION_TIMEOUT * isinstance(error, TimeoutError)
             raise
-        self._failures.pop((host, port), None)
+        self._failures.pop(at, None)
+        _silent.pop(at, None)
         return connection
