@@ -10,6 +10,7 @@ from operator import length_hint
 from types import MappingProxyType
 from typing import Any, cast
 
+from alertstream.alert.directions import Vector, angle, unit_vector
 from alertstream.alert.surveys import QUANTITIES, survey_with
 from alertstream.alert.surveys.survey import AB_ZERO, DAY, MAGNITUDE_OF_E, Survey, number
 
@@ -278,15 +279,11 @@ class Alert(dict[str, Any]):
         return "-"
 
 
-def _latitude(ra: float, dec: float, pole: tuple[float, float, float]) -> float:
+def _latitude(ra: float, dec: float, pole: Vector) -> float:
     """Return the angle from the great circle that belongs to a pole, deg."""
     if not (math.isfinite(ra) and math.isfinite(dec)):
         return math.nan
-    ra, dec = math.radians(ra), math.radians(dec)
-    x, y, z = math.cos(dec) * math.cos(ra), math.cos(dec) * math.sin(ra), math.sin(dec)
-    a, b, c = pole
-    across = math.hypot(y * c - z * b, z * a - x * c, x * b - y * a)
-    return math.degrees(math.atan2(x * a + y * b + z * c, across))
+    return 90.0 - angle(pole, unit_vector(ra, dec))
 
 
 def _magnitude(flux: float) -> float:

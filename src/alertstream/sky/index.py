@@ -10,7 +10,8 @@ import math
 from array import array
 from bisect import bisect_left, bisect_right
 
-from alertstream.sky.sphere import ARCSEC, Vector, angle, unit_vector
+from alertstream.alert.directions import Vector, angle, unit_vector
+from alertstream.sky.sphere import ARCSEC
 from alertstream.system.extras import extra
 
 with extra("sky", "watchlists"):

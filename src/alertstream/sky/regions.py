@@ -5,15 +5,14 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from alertstream.alert.directions import angle, unit_vector
 from alertstream.errors import UsageError
 from alertstream.sky.region import Match, Region
 from alertstream.sky.sphere import (
-    angle,
     as_separation,
     is_number,
     is_position,
     parse_radius,
-    unit_vector,
 )
 from alertstream.sky.watched_file import WatchedFile
 

@@ -1,8 +1,7 @@
-"""Positions on the sphere and the angles between them, exact from 0 to 180 degrees."""
+"""Positions, radii and separations as people write and read them."""
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TypeGuard
 
@@ -13,25 +12,6 @@ ARCSEC = 3600.0
 UNITS = {"mas": ARCSEC * 1000, "arcsec": ARCSEC, "arcmin": 60.0, "deg": 1.0}
 """Of radii, by how many of each are in a degree."""
 _RADIUS = re.compile(rf"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*({'|'.join(UNITS)})\s*", re.IGNORECASE)
-
-Vector = tuple[float, float, float]
-
-
-def unit_vector(ra: float, dec: float) -> Vector:
-    """Return the direction to a position, deg, as a vector of length 1."""
-    ra, dec = math.radians(ra), math.radians(dec)
-    cos = math.cos(dec)
-    return cos * math.cos(ra), cos * math.sin(ra), math.sin(dec)
-
-
-def angle(one: Vector, other: Vector) -> float:
-    """Return the angle between two unit vectors, deg.
-
-    It is accurate everywhere, as one of sum and difference is: an arc cosine is not near 0.
-    """
-    (a, b, c), (x, y, z) = one, other
-    apart = math.hypot(a - x, b - y, c - z)
-    return math.degrees(2 * math.atan2(apart, math.hypot(a + x, b + y, c + z)))
 
 
 def as_separation(degrees: float) -> float:

@@ -16,10 +16,10 @@ from astropy.coordinates import Angle, Latitude, Longitude, SkyCoord, angular_se
 from astropy.io import fits
 from tests.support.sky import Numbers, alert_at, positions
 
+from alertstream.alert.directions import angle, unit_vector
 from alertstream.alert.surveys import field_paths
 from alertstream.errors import UsageError
 from alertstream.sky import Cone, Moc, SkyMap
-from alertstream.sky.sphere import angle, unit_vector
 
 
 def skycoord(ra: Numbers | float, dec: Numbers | float) -> SkyCoord:
