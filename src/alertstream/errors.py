@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from traceback import extract_tb
 from typing import Any
 
 Notice = Callable[[str], None]
@@ -136,3 +137,16 @@ class DeliveryError(AlertStreamError):
         super().__init__(what, **more)
         self.retriable = retriable
         self.refused = refused
+
+
+def error_line(error: BaseException) -> str:
+    """Return an error of a user's code in one line, with the place in that code."""
+    name = type(error).__name__
+    if isinstance(error, AlertStreamError):
+        return str(error)
+    if isinstance(error, SyntaxError):
+        return f"{name}: {error.msg} (line {error.lineno}: {(error.text or '').strip()})"
+    frames = extract_tb(error.__traceback__)
+    if not frames:
+        return f"{name}: {error}"
+    return f"{name}: {error} (line {frames[-1].lineno}: {frames[-1].line})"

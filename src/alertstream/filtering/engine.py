@@ -19,7 +19,7 @@ from alertstream.errors import Event, Notice
 from alertstream.filtering.account import Decided, FilterCounts
 from alertstream.filtering.caps import Claim, VisitCaps, bits, source_key, visit_or_minute
 from alertstream.filtering.filter_offsets import FilterOffsets
-from alertstream.filtering.filters import AlertFilter, error_line
+from alertstream.filtering.filters import AlertFilter
 from alertstream.filtering.watchdog import Watchdog
 from alertstream.kafka.messages import MAX_ADDED, MAX_MATCH, Copy, Message, encode_matches
 from alertstream.kafka.topics import UNDECODABLE_SUFFIX, is_pattern
@@ -129,7 +129,9 @@ class FilterEngine:
     def _judge(self, alert: ReceivedAlert, due: int, judged: Judged) -> None:
         visit, message = alert.visit, alert.message
         judged.seen[visit, due] += 1
-        wanted = self._passed(alert, due, judged)
+        wanted, failed = self._watchdog.passed(alert, due)
+        if failed:
+            judged.failed[visit, failed] += 1
         if not wanted:
             return
         matched = self._matched(alert, wanted) if alert.matches_by_turn else {}
@@ -146,17 +148,6 @@ class FilterEngine:
         if claimed:
             judged.claims.append(claim._replace(filters=claimed))
         judged.size += (self._caps.granted(claim) | claimed).bit_count() * message.size
-
-    def _passed(self, alert: ReceivedAlert, due: int, judged: Judged) -> int:
-        """Return the bits of the filters that an alert passes, of those that it is for."""
-        passed, errors = self._watchdog.passed(alert, due)
-        for bit, raised in errors:
-            judged.failed[alert.visit, bit] += 1
-            topic, cause = self._topics[bit.bit_length() - 1], error_line(raised)
-            text = f"{topic} raised an error on an alert; it failed: {cause}"
-            event = Event(text, filter=topic, **alert.message.place, cause=cause)
-            self._report(f"{topic} {cause}", event)
-        return passed
 
     def _matched(self, alert: ReceivedAlert, wanted: int) -> Matched:
         """Return the header of what an alert matched, for those filters that changed it."""

@@ -21,7 +21,6 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import re
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -29,7 +28,7 @@ from typing import ClassVar
 
 from alertstream.alert.alert import Alert
 from alertstream.alert.surveys.survey import AB_ZERO
-from alertstream.errors import AlertStreamError, FilterError, UsageError
+from alertstream.errors import AlertStreamError, FilterError, UsageError, error_line
 
 TEMPLATES = 100
 SNR_CUT = 5.0
@@ -213,19 +212,6 @@ def _code_failed(error: BaseException, where: str | None = None) -> FilterError:
         return FilterError(error.what, where=" in ".join(places) or None, todo=error.todo)
     what = f"the filter's code raised {error_line(error)}"
     return FilterError(what, where=where, todo="fix it and rerun")
-
-
-def error_line(error: BaseException) -> str:
-    """Return an error of a user's code in one line, with the place in that code."""
-    name = type(error).__name__
-    if isinstance(error, AlertStreamError):
-        return str(error)
-    if isinstance(error, SyntaxError):
-        return f"{name}: {error.msg} (line {error.lineno}: {(error.text or '').strip()})"
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return f"{name}: {error}"
-    return f"{name}: {error} (line {frames[-1].lineno}: {frames[-1].line})"
 
 
 def union_of_fields(filters: Iterable[AlertFilter]) -> set[str] | None:

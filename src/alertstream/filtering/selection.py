@@ -7,11 +7,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
 from typing import Literal
 
-from alertstream.alert.alert import Alert
 from alertstream.alert.surveys import field_paths
 from alertstream.avro.schemas import Schemas
 from alertstream.errors import Notice
-from alertstream.filtering.filters import AlertFilter, error_line, union_of_fields
+from alertstream.filtering.filters import AlertFilter, union_of_fields
 from alertstream.filtering.watchdog import Watchdog
 from alertstream.kafka.messages import Message, encode_matches
 from alertstream.reading.decoder import AlertDecoder, ReceivedAlert, ReportedOnce, Undecodable
@@ -33,31 +32,27 @@ class Selection:
             first += len(group)
         passes = [each.passes for each in self._filters]
         self._watchdog = Watchdog([each.topic for each in self._filters], passes, notice)
-        self._report = ReportedOnce(notice)
 
     def paths(self) -> set[str] | None:
         """Return the dotted paths to decode; None is all."""
         fields = union_of_fields(self._filters)
         return None if fields is None else field_paths(fields)
 
-    def passes(self, alert: Alert) -> bool | None:
+    def passes(self, alert: ReceivedAlert) -> bool | None:
         """Return whether an alert is chosen; None if that is not known, as a filter's code failed.
 
         What others pass all the same is chosen. Its ``matches`` are those of all filters that pass
         it.
         """
         with self._watchdog.watching():
-            passed, errors = self._watchdog.passed(alert)
-        for bit, error in errors:
-            name, cause = self._filters[bit.bit_length() - 1].topic, error_line(error)
-            self._report(f"{name} {cause}", f"{name} raised an error on an alert: {cause}")
+            passed, failed = self._watchdog.passed(alert)
         if all(passed & group for group in self._groups):
             if alert.matches_by_turn:
                 said = [*chain.from_iterable(self._watchdog.matched(alert, passed).values())]
                 alert.turns = ()
                 alert.matches[:] = [each for at, each in enumerate(said) if each not in said[:at]]
             return True
-        return None if errors else False
+        return None if failed else False
 
 
 class SelectingDecoder(AlertDecoder):

@@ -10,7 +10,8 @@ from types import FrameType
 from typing import Any
 
 from alertstream.alert.alert import Alert
-from alertstream.errors import Notice
+from alertstream.errors import Event, Notice, error_line
+from alertstream.reading.decoder import ReceivedAlert, ReportedOnce
 from alertstream.system.alarm import every
 
 SLOW_TIMEOUT = 1.0
@@ -44,14 +45,14 @@ class Watchdog:
         self._given = {ALL: self._filters, (1 << len(filters)) - 1: self._filters}
         self._turns: Iterator[object] | None = None
         self._notice = notice
+        self._report = ReportedOnce(notice)
         self._turn: tuple[object, int] = (None, 0)
         self._since = 0.0
         self._told: set[str] = set()
-        self._odd: set[tuple[str, type]] = set()
         self._stopped: set[str] = set()
 
-    def passed(self, alert: Alert, due: int = ALL) -> tuple[int, list[tuple[int, BaseException]]]:
-        """Return the bits of the filters that an alert passes, and of those that raise, what.
+    def passed(self, alert: ReceivedAlert, due: int = ALL) -> tuple[int, int]:
+        """Return the bits of the filters that an alert passes, and of those that raise an error.
 
         :param due: bits of the filters that it is for.
         """
@@ -69,7 +70,19 @@ class Watchdog:
             except (Exception, FilterTimeout) as error:
                 errors.append((bit, error))
         self._turns = None
-        return passed, errors
+        return passed, self._reported(alert, errors) if errors else 0
+
+    def _reported(self, alert: ReceivedAlert, errors: list[tuple[int, BaseException]]) -> int:
+        """Report each kind of error that filters have raised; return their bits."""
+        for bit, raised in errors:
+            name, cause = self._name(bit), error_line(raised)
+            text = f"{name} raised an error on an alert; it failed: {cause}"
+            event = Event(text, filter=name, **alert.message.place, cause=cause)
+            self._report(f"{name} {cause}", event)
+        return sum(bit for bit, _ in errors)
+
+    def _name(self, bit: int) -> str:
+        return self._names[bit.bit_length() - 1]
 
     def matched(self, alert: Alert, passed: int) -> dict[int, list[dict[str, Any]]]:
         """Return what filters have for what an alert matches, by their places, of those it passes.
@@ -83,11 +96,10 @@ class Watchdog:
     def _is_true(self, bit: int, answer: object) -> bool:
         """Return whether an answer counts as true that is neither True nor False."""
         if answer is None or isinstance(answer, str):
-            name, what = self._names[bit.bit_length() - 1], repr(answer)[:MAX_SHOWN]
-            if (name, type(answer)) not in self._odd:
-                self._odd.add((name, type(answer)))
-                counts = f"counts as {bool(answer)}".lower()
-                self._notice(f"{name}.passes returned {what}, which {counts}: return True or False")
+            name, what = self._name(bit), repr(answer)[:MAX_SHOWN]
+            counts = f"counts as {bool(answer)}".lower()
+            text = f"{name}.passes returned {what}, which {counts}: return True or False"
+            self._report(f"{name} {type(answer)}", text)
         return bool(answer)
 
     def watching(self) -> AbstractContextManager[None]:

@@ -183,7 +183,9 @@ def test_filters_select() -> None:
     assert ids([each for each in batches.events if '"alert": {' in str(each)]) == [1, 3]
     assert account.as_lines() == ["8 read = 2 printed + 2 skipped + 2 undecodable + 2 failed"]
     assert len(notices) == 2
-    assert notices[0].startswith("Breaks raised an error on an alert: RuntimeError: four or five")
+    assert notices[0].startswith(
+        "Breaks raised an error on an alert; it failed: RuntimeError: four"
+    )
     assert batches.events[-1] == [8]
 
 
