@@ -142,18 +142,18 @@ def test_page_is_written_when_stopped(
     kafka: str, stream: str, tmp_path: Path, how: signal.Signals
 ) -> None:
     path, out = tmp_path / "page.html", tmp_path / "out"
-    process = start("print", kafka, stream, "--html", path, out=out)
-    until(lambda: out.read_text().count("\n") == 121, "all is printed")
+    process = start("print", kafka, stream, 4, "--html", path, out=out)
+    until(lambda: out.read_text().count("\n") == 31, "all is printed")
     assert not path.exists()
     ended = stop(process, how)
     assert ended.status == 0
-    assert Loaded(path.read_text()).tags.count("img") == 120
+    assert Loaded(path.read_text()).tags.count("img") == 30
     assert sorted(tmp_path.iterdir()) == [out, path]
 
 
 def test_page_is_written_when_the_reader_leaves(kafka: str, stream: str, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
-    process = start("print", kafka, stream, "--html", path, "--exit-on-eof")
+    process = start("print", kafka, stream, 4, "--html", path, "--exit-on-eof")
     assert process.stdout is not None
     process.stdout.close()
     process.stdout = None

@@ -57,7 +57,7 @@ def test_commands_and_options() -> None:
 
 
 def test_topics_of_the_broker(kafka: str, topics: list[str]) -> None:
-    for command in ("print", "send", "monitor", "filter", "doctor"):
+    for command in ("print", "send", "filter", "doctor"):
         assert ask(f"alertstream {command} {kafka} completed") == topics
     assert ask(f"alertstream print --format json {kafka} completed-a") == ["completed-alerts"]
     assert ask(f"alertstream print {kafka} nothing-like-that") == []
