@@ -20,17 +20,17 @@ notice: Notice = LOG.warning
 
 
 class Event(str):
-    """A line for the user, with what a program wants to know of it.
-
-    :param level: ``info`` where nothing is wrong, else ``warning`` or ``error``.
-    :param details: such as topic, partition, offset and cause.
-    """
+    """A line for the user, with its details for programs."""
 
     level: str
     details: dict[str, Any]
 
     def __new__(cls, text: str, level: str = "warning", **details: Any) -> Event:
-        """Return the line."""
+        """Return the line.
+
+        :param level: ``info`` if nothing is wrong, else ``warning`` or ``error``.
+        :param details: such as topic, partition, offset and cause.
+        """
         event = super().__new__(cls, text)
         event.level, event.details = level, details
         return event
