@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -20,7 +20,7 @@ from alertstream.kafka.consumer import Consumer
 from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
 from alertstream.kafka.producer import RETRY_INTERVAL, Producer, TopicLimitError
 from alertstream.kafka.topics import Topic, TopicLayout
-from alertstream.reading.histogram import Histogram, add_latencies
+from alertstream.reading.histogram import Histogram, TopicLatencies
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless
 
 MAX_TRANSACTION = 64 * 1024 * 1024
@@ -142,8 +142,7 @@ class TransactionalWriter:
         """Bytes of copies that a transaction may have: fewer after one has timed out."""
         self.transactions = Histogram()
         """How long they took."""
-        self.latencies: defaultdict[str, Histogram] = defaultdict(Histogram)
-        """From Kafka's timestamp of an alert to its copy written, by topic."""
+        self.latencies = TopicLatencies()
         self._destination = destination
         self._written = written
         self._pending: deque[tuple[Decided, ConsumerGroupMetadata]] = deque()
@@ -229,8 +228,7 @@ class TransactionalWriter:
                     return
                 self._rejections = 0
                 self.transactions.add(time.monotonic() - begin)
-                written = (copy.message for copy in copies)
-                add_latencies(self.latencies, ((each.topic, each.timestamp) for each in written))
+                self.latencies.add(copy.message for copy in copies)
                 self.max_size = min(2 * self.max_size, MAX_TRANSACTION)
                 for each in decisions:
                     self._pending.popleft()

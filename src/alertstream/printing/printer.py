@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from alertstream.printing.account import ReadingAccount
 from alertstream.printing.lines import LineFormat, types_expected
 from alertstream.printing.writers import Writer
 from alertstream.reading.decoder import ReceivedAlert, ReportedOnce, Undecodable, decodable
-from alertstream.reading.histogram import Histogram, add_latencies
+from alertstream.reading.histogram import TopicLatencies
 from alertstream.reading.thinning import Thinning
 
 if TYPE_CHECKING:
@@ -67,8 +66,7 @@ class Printer:
         notice: Notice = lambda text: None,
     ) -> None:
         self.account = ReadingAccount("printed")
-        self.latencies: defaultdict[str, Histogram] = defaultdict(Histogram)
-        """From Kafka's timestamp of an alert to its lines written, by topic."""
+        self.latencies = TopicLatencies()
         self._options = options
         self._write = write
         self._writers = writers
@@ -80,7 +78,7 @@ class Printer:
         )
         self._lines = options.heading()
         self._pending = 0
-        self._shown: list[tuple[str, int]] = []
+        self._shown: list[Message] = []
         self._offsets: Offsets = {}
 
     def _paths(self) -> set[str] | None:
@@ -107,7 +105,8 @@ class Printer:
             async with consumer.rebalance_lock:
                 await self._show(batch, stop)
                 await self._flush(stop)
-                self._count_latencies()
+                self.latencies.add(self._shown)
+                self._shown.clear()
                 if durable:
                     await self._commit(consumer)
             if self._is_done:
@@ -115,10 +114,6 @@ class Printer:
         await self._close()
         await self._commit(consumer)
         return self.account
-
-    def _count_latencies(self) -> None:
-        add_latencies(self.latencies, self._shown)
-        self._shown = []
 
     async def _commit(self, consumer: Consumer) -> None:
         offsets, self._offsets = self._offsets, {}
@@ -193,7 +188,7 @@ class Printer:
             if self._draw:
                 self._add(self._draw(images))
         self.account.done += 1
-        self._shown.append((alert.message.topic, alert.message.timestamp))
+        self._shown.append(alert.message)
 
     def _report_hidden(self, message: Message, triplet: Triplet) -> None:
         kept = any(writer.keeps_cutouts for writer in self._writers)

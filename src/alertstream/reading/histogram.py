@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from alertstream.kafka.messages import Message
+
 BOUNDS = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 40.0, 60.0, 90.0, 120.0, 300.0, 600.0, 3600.0),
@@ -39,14 +41,14 @@ class Histogram:
         return Histogram(counts, self.sum + other.sum)
 
 
-def add_latencies(
-    latencies: defaultdict[str, Histogram], done: Iterable[tuple[str, float]]
-) -> None:
-    """Count how late messages are, with whatever has just been done with them.
+class TopicLatencies(defaultdict[str, Histogram]):
+    """How late messages are, from Kafka's timestamp to what is done with them, by topic."""
 
-    :param latencies: by topic.
-    :param done: each message's topic and timestamp, ms since 1970.
-    """
-    now = time.time()
-    for topic, timestamp in done:
-        latencies[topic].add(now - timestamp / 1000)
+    def __init__(self) -> None:
+        super().__init__(Histogram)
+
+    def add(self, done: Iterable[Message]) -> None:
+        """Count messages with which it has just been done."""
+        now = time.time()
+        for message in done:
+            self[message.topic].add(now - message.timestamp / 1000)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,7 +22,7 @@ from alertstream.printing.notifications.bundling import Bundler
 from alertstream.printing.notifications.command import Command
 from alertstream.printing.notifications.message import Composer, Message
 from alertstream.reading.decoder import ReceivedAlert, ReportedOnce, Undecodable, decodable
-from alertstream.reading.histogram import Histogram, add_latencies
+from alertstream.reading.histogram import TopicLatencies
 from alertstream.system.cancellation import in_thread, stopped_within, unless
 
 SEND_TIMEOUT = 60.0
@@ -75,8 +74,8 @@ class Notifier:
         paths = None if command else composer.paths()
         self.decoder = SelectingDecoder(schemas, paths, notice, selection)
         self._bundler = Bundler(interval)
-        self.latencies: defaultdict[str, Histogram] = defaultdict(Histogram)
-        """From Kafka's timestamp of an alert, of those that a message lists, to being told."""
+        self.latencies = TopicLatencies()
+        """Of those alerts that a message lists, or that a command has taken."""
         self._offsets: Offsets = {}
         self.account = ReadingAccount("told")
         self._committed = replace(self.account)
@@ -155,7 +154,7 @@ class Notifier:
             except TimeoutError:
                 return None
             if cause is None:
-                self._count_latencies(alert)
+                self.latencies.add([alert.message])
                 return "done"
         what = f"{command.label} does not take an alert, {MAX_TRIES} times: {cause}"
         self._report(f"{cause}", f"{what} · {alert.message.position}")
@@ -174,15 +173,11 @@ class Notifier:
                 return
             self.account.done += bundle.count
             self.account.messages += 1
-            self._count_latencies(*bundle.listed)
+            self.latencies.add(each.message for each in bundle.listed)
         offsets, self._offsets = self._offsets, {}
         self._told |= self._last
         self._committed = replace(self.account)
         await consumer.commit(offsets)
-
-    def _count_latencies(self, *told: ReceivedAlert) -> None:
-        messages = (each.message for each in told)
-        add_latencies(self.latencies, ((each.topic, each.timestamp) for each in messages))
 
     async def _deliver(
         self, destination: Destination, message: Message, stop: asyncio.Event
