@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.commands import finish, run, start, stop, until
+from tests.support.commands import finish, run, send_visits, start, stop, until
 
 if TYPE_CHECKING:
     from tests.support.registry_service import RegistryService
@@ -58,6 +58,13 @@ def visits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = run("simulate", folder, "--visits", 3, "--alerts", 120, *size)
     assert made.status == 0, made.err
     return folder
+
+
+@pytest.fixture(scope="session")
+def stream(kafka: str, visits: Path) -> str:
+    """A topic of one partition with a visit's 120 alerts, which tests only read."""
+    send_visits(kafka, "only-read", sorted(visits.iterdir())[0], partitions=1)
+    return "only-read"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

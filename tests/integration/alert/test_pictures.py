@@ -20,14 +20,6 @@ from tests.support.terminal import in_a_terminal
 from tests.support.ztf import ztf_alert
 
 
-@pytest.fixture
-def stream(kafka: str, topic: str, visits: Path) -> str:
-    """A topic with 120 alerts."""
-    path = sorted(visits.iterdir())[0]
-    send_visits(kafka, topic, path)
-    return topic
-
-
 def test_pictures_become_files(kafka: str, stream: str, tmp_path: Path) -> None:
     how = ("--stampDir", tmp_path, "--exit-on-eof")
     printed = run("print", kafka, stream, 30, *how, "--stampFormat", "png")

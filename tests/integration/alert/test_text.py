@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-import pytest
-from tests.support.commands import run, send_visits
+from tests.support.commands import run
 from tests.support.terminal import ASCII, in_a_terminal
 
 from alertstream.alert.text import (
     BARS,
 )
 
-TOPIC = "shown-as-text"
-
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-@pytest.fixture(scope="module")
-def stream(kafka: str, visits: Path) -> str:
-    """A topic with 120 alerts, which tests only read."""
-    path = sorted(visits.iterdir())[0]
-    send_visits(kafka, TOPIC, path, partitions=1)
-    return TOPIC
 
 
 def test_colours_on_a_terminal_that_has_them(kafka: str, stream: str) -> None:

@@ -8,22 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.commands import run, send_visits
+from tests.support.commands import run
 from tests.support.terminal import ASCII, in_a_terminal
 
-TOPIC = "shown-on-terminals"
 BAR = "━"
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def stream(kafka: str, visits: Path) -> str:
-    """A topic with 120 alerts, which tests only read."""
-    path = sorted(visits.iterdir())[0]
-    send_visits(kafka, TOPIC, path, partitions=1)
-    return TOPIC
 
 
 def test_quiet_leaves_errors_and_statuses(kafka: str, stream: str, tmp_path: Path) -> None:

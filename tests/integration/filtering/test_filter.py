@@ -346,33 +346,6 @@ def test_garbage_is_counted_and_set_aside(kafka: str, stream: str, tmp_path: Pat
     assert f"from {stream}[0]@361" in shown.out
 
 
-def test_filter_that_fails_on_an_alert_does_not_stop_the_others(
-    kafka: str, stream: str, tmp_path: Path
-) -> None:
-    number = stream.split("-")[-1]
-    code = f"""
-class Fails{number}(AlertFilter):
-    \"\"\"Asks for what is not there.\"\"\"
-    fields = ("snr",)
-    def passes(self, alert):
-        return alert["diaSource"]["brightness"] > 3
-
-class Works{number}(AlertFilter):
-    \"\"\"Takes all.\"\"\"
-    fields = ()
-    def passes(self, alert):
-        return True
-"""
-    path = own_filters(tmp_path, code)
-    how = ("--filters", path, "--cap", 0, "--exit-on-eof", "--format", "json")
-    filtered = run("filter", kafka, stream, *how)
-    assert filtered.status == 3
-    assert totals(filtered)[f"Fails{number}"]["failed"] == 360
-    assert totals(filtered)[f"Works{number}"]["passed"] == 360
-    line = 'KeyError: \'brightness\' (line 7: return alert["diaSource"]["brightness"] > 3)'
-    assert filtered.err.count(line) == 1
-
-
 def test_missing_topic_and_missing_broker(kafka: str) -> None:
     filtered = run("filter", kafka, "nowhere", "1")
     assert filtered.status == 1

@@ -47,8 +47,8 @@ def test_filter_that_loops_ends_on_ctrl_c(
     assert 1 <= counts["failed"] == counts["seen"] < 10
 
 
-@pytest.mark.hostile("6: a filter that does not return for one alert")
-def test_one_alert_that_hangs_is_counted_as_failed(
+@pytest.mark.hostile("6: a filter that does not return for one alert, and one that always fails")
+def test_alerts_on_which_filters_hang_or_fail_are_counted(
     kafka: str, topic: str, visits: Path, tmp_path: Path
 ) -> None:
     send_visits(kafka, topic, visits, partitions=1)
@@ -68,14 +68,20 @@ class NeverHangs(AlertFilter):
     fields = ()
     def passes(self, alert):
         return True
+
+class AlwaysFails(AlertFilter):
+    fields = ("snr",)
+    def passes(self, alert):
+        return alert["diaSource"]["brightness"] > 3
 """
     path = own_filters(tmp_path, code)
     how = ("--filters", path, "--cap", 0, "--exit-on-eof", "--format", "json")
     ended = run("filter", kafka, topic, *how)
     assert ended.status == 3, ended.err
-    once, other = totals(ended)["HangsOnce"], totals(ended)["NeverHangs"]
-    assert (once["failed"], once["passed"]) == (1, once["seen"] - 1)
-    assert (other["failed"], other["passed"]) == (0, other["seen"])
+    found = {name: (each["failed"], each["passed"]) for name, each in totals(ended).items()}
+    assert found == {"HangsOnce": (1, 359), "NeverHangs": (0, 360), "AlwaysFails": (360, 0)}
+    assert ended.err.count("KeyError: 'brightness' (line ") == 1
+    assert ': return alert["diaSource"]["brightness"] > 3)' in ended.err
 
 
 @pytest.mark.hostile("1h: poison messages between alerts, in every command that reads")

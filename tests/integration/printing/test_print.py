@@ -38,8 +38,8 @@ def jsonable(value: Any) -> Any:
 
 
 @pytest.fixture
-def stream(kafka: str, topic: str, visits: Path) -> str:
-    """A topic with 120 alerts."""
+def fresh(kafka: str, topic: str, visits: Path) -> str:
+    """A topic of a test's own with 120 alerts."""
     path = sorted(visits.iterdir())[0]
     send_visits(kafka, topic, path)
     return topic
@@ -162,10 +162,10 @@ def test_stops_after_n(kafka: str, stream: str) -> None:
     assert len(printed.lines) == 6
 
 
-def test_group_goes_on_after_what_was_printed(kafka: str, stream: str) -> None:
-    how = ("--group", f"group-{stream}", "--format", "json")
+def test_group_goes_on_after_what_was_printed(kafka: str, stream: str, topic: str) -> None:
+    how = ("--group", f"group-{topic}", "--format", "json")
     first = run("print", kafka, stream, "-n", 50, *how)
-    assert sum(raw_kafka.committed(kafka, f"group-{stream}").values()) == 50
+    assert sum(raw_kafka.committed(kafka, f"group-{topic}").values()) == 50
     second = run("print", kafka, stream, "--exit-on-eof", "--from", "earliest", *how)
     assert "continues where it stopped" in second.err
     places = Counter((e["partition"], e["offset"]) for e in first.objects + second.objects)
@@ -175,22 +175,17 @@ def test_group_goes_on_after_what_was_printed(kafka: str, stream: str) -> None:
     assert (again.status, again.out) == (0, "")
 
 
-def test_without_a_group_all_is_printed_each_time(kafka: str, stream: str) -> None:
-    for _ in range(2):
-        assert len(run("print", kafka, stream, "--exit-on-eof").lines) == 121
-
-
-def test_from_latest_and_from_a_time(kafka: str, stream: str, visits: Path) -> None:
-    latest = run("print", kafka, stream, "--from", "latest", "--exit-on-eof", "--format", "json")
+def test_from_latest_and_from_a_time(kafka: str, fresh: str, visits: Path) -> None:
+    latest = run("print", kafka, fresh, "--from", "latest", "--exit-on-eof", "--format", "json")
     assert (latest.status, latest.out) == (0, "")
-    times = [message.timestamp for message in raw_kafka.read(kafka, stream)]
+    times = [message.timestamp for message in raw_kafka.read(kafka, fresh)]
     between = datetime.fromtimestamp((max(times) + 1) / 1000, UTC).isoformat()
     path = sorted(visits.iterdir())[1]
-    send_visits(kafka, stream, path)
+    send_visits(kafka, fresh, path)
     how = ("--exit-on-eof", "--format", "json", "--from")
-    assert len(run("print", kafka, stream, *how, between).objects) == 120
-    assert len(run("print", kafka, stream, *how, "2001-01-01").objects) == 240
-    none = run("print", kafka, stream, *how, "2099-01-01")
+    assert len(run("print", kafka, fresh, *how, between).objects) == 120
+    assert len(run("print", kafka, fresh, *how, "2001-01-01").objects) == 240
+    none = run("print", kafka, fresh, *how, "2099-01-01")
     assert (none.status, none.out) == (0, "")
     assert "nothing was sent to Kafka in this time" in none.err
     assert "--where 'mjd >= 87704.00000'" in none.err
@@ -198,29 +193,29 @@ def test_from_latest_and_from_a_time(kafka: str, stream: str, visits: Path) -> N
 
 @pytest.mark.parametrize("origin", ["latest", "2099-01-01"])
 def test_group_knows_where_it_began_before_anything_came(
-    kafka: str, stream: str, visits: Path, origin: str
+    kafka: str, fresh: str, visits: Path, origin: str
 ) -> None:
-    how = ("--group", f"group-{stream}", "--from", origin, "--format", "json")
-    killed = start("print", kafka, stream, *how)
-    until(lambda: len(raw_kafka.committed(kafka, f"group-{stream}")) == 4, "its start is kept")
+    how = ("--group", f"group-{fresh}", "--from", origin, "--format", "json")
+    killed = start("print", kafka, fresh, *how)
+    until(lambda: len(raw_kafka.committed(kafka, f"group-{fresh}")) == 4, "its start is kept")
     stop(killed, signal.SIGKILL)
-    raw_kafka.dismiss(kafka, f"group-{stream}")
+    raw_kafka.dismiss(kafka, f"group-{fresh}")
     path = sorted(visits.iterdir())[1]
-    send_visits(kafka, stream, path)
-    printed = run("print", kafka, stream, *how, "--exit-on-eof")
+    send_visits(kafka, fresh, path)
+    printed = run("print", kafka, fresh, *how, "--exit-on-eof")
     assert printed.status == 0
     assert len(printed.objects) == 120
 
 
-def test_follows_until_a_signal(kafka: str, stream: str, visits: Path) -> None:
-    how = ("--format", "json", "--group", f"group-{stream}")
-    process = start("print", kafka, stream, *how)
+def test_follows_until_a_signal(kafka: str, fresh: str, visits: Path) -> None:
+    how = ("--format", "json", "--group", f"group-{fresh}")
+    process = start("print", kafka, fresh, *how)
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(120)]
     path = sorted(visits.iterdir())[1]
-    send_visits(kafka, stream, path)
+    send_visits(kafka, fresh, path)
     lines += [process.stdout.readline() for _ in range(120)]
-    until(lambda: sum(raw_kafka.committed(kafka, f"group-{stream}").values()) == 240, "commit")
+    until(lambda: sum(raw_kafka.committed(kafka, f"group-{fresh}").values()) == 240, "commit")
     ended = stop(process)
     assert (ended.status, ended.out) == (0, "")
     assert "240 read = 240 printed" in ended.err
@@ -288,11 +283,11 @@ def test_ztf_alert_and_its_cutouts_stay_in_their_folder(
     assert each["alert"]["candidate"]["candid"] == 1060135832015015002
 
 
-def test_garbage_is_counted_and_the_rest_is_printed(kafka: str, stream: str) -> None:
-    raw_kafka.write(kafka, stream, [b"garbage", pack(4242, b"?"), b'{"title": "GRB"}'])
+def test_garbage_is_counted_and_the_rest_is_printed(kafka: str, fresh: str) -> None:
+    raw_kafka.write(kafka, fresh, [b"garbage", pack(4242, b"?"), b'{"title": "GRB"}'])
     of_fink = body_of(sample_alert("10.0"), "10.0")
-    raw_kafka.write(kafka, stream, [of_fink], key=json.dumps(official_schema("10.0")).encode())
-    printed = run("print", kafka, stream, "--exit-on-eof", "--format", "json")
+    raw_kafka.write(kafka, fresh, [of_fink], key=json.dumps(official_schema("10.0")).encode())
+    printed = run("print", kafka, fresh, "--exit-on-eof", "--format", "json")
     assert printed.status == 3
     wrong = [each for each in printed.objects if each["alert"] is None]
     assert len(printed.objects) == 124
@@ -301,13 +296,13 @@ def test_garbage_is_counted_and_the_rest_is_printed(kafka: str, stream: str) -> 
         ("plain text, not Avro", None, 7),
         ("unknown schema id 4242", 4242, 6),
     ]
-    assert {(each["topic"], each["origin"]) for each in wrong} == {(stream, None)}
+    assert {(each["topic"], each["origin"]) for each in wrong} == {(fresh, None)}
     assert "124 read = 121 printed + 0 skipped + 3 undecodable" in printed.err
     assert printed.err.count("undecodable message: plain text, not Avro") == 1
     assert printed.err.count("undecodable message: unknown schema id 4242") == 1
     first = next(each["alert"]["diaSourceId"] for each in printed.objects if each["alert"])
     how = ("--where", f"source_id == {first}", "--fields", "band", "--exit-on-eof")
-    chosen = run("print", kafka, stream, *how)
+    chosen = run("print", kafka, fresh, *how)
     assert chosen.status == 3
     assert len([line for line in chosen.lines if line.startswith("band=")]) == 1
     assert "124 read = 1 printed + 120 skipped + 3 undecodable\n" in chosen.err

@@ -33,9 +33,16 @@ def records(path: Path) -> list[Any]:
         return list(fastavro.reader(file))
 
 
+@pytest.fixture(scope="module")
+def stream(kafka: str, visits: Path) -> str:
+    """A topic of one partition, for one order, with two visits of 120 alerts; it is only read."""
+    send_visits(kafka, "saved", *sorted(visits.iterdir())[:2], partitions=1)
+    return "saved"
+
+
 @pytest.fixture
-def stream(kafka: str, topic: str, visits: Path) -> str:
-    """A topic of one partition, for one order, with two visits of 120 alerts."""
+def fresh(kafka: str, topic: str, visits: Path) -> str:
+    """Such a topic of a test's own."""
     send_visits(kafka, topic, *sorted(visits.iterdir())[:2], partitions=1)
     return topic
 
@@ -59,8 +66,10 @@ def test_all_versions_and_ztf_can_be_sent_again(kafka: str, topic: str, tmp_path
     assert raw_kafka.bodies(kafka, f"{topic}-again") == raw_kafka.bodies(kafka, topic)
 
 
-def test_group_appends_what_it_has_not_seen(kafka: str, stream: str, tmp_path: Path) -> None:
-    how = ("--save", tmp_path / "night.avro", "--group", f"group-{stream}", *QUIET)
+def test_group_appends_what_it_has_not_seen(
+    kafka: str, stream: str, topic: str, tmp_path: Path
+) -> None:
+    how = ("--save", tmp_path / "night.avro", "--group", f"group-{topic}", *QUIET)
     assert run("print", kafka, stream, *how, "-n", 50).status == 0
     first = bodies_in(tmp_path / "night.avro")
     assert len(first) == 50
@@ -70,8 +79,10 @@ def test_group_appends_what_it_has_not_seen(kafka: str, stream: str, tmp_path: P
     assert len(set(both)) == len(both) == 240
 
 
-def test_without_a_group_no_offsets_move(kafka: str, stream: str, tmp_path: Path) -> None:
-    group = f"group-{stream}"
+def test_without_a_group_no_offsets_move(
+    kafka: str, stream: str, topic: str, tmp_path: Path
+) -> None:
+    group = f"group-{topic}"
     assert run("print", kafka, stream, "--group", group, "-n", 10, *QUIET).status == 0
     before = raw_kafka.committed(kafka, group)
     assert run("print", kafka, stream, "--save", tmp_path / "all.avro", *QUIET).status == 0
@@ -79,16 +90,16 @@ def test_without_a_group_no_offsets_move(kafka: str, stream: str, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_killed_while_it_saves(kafka: str, stream: str, visits: Path, tmp_path: Path) -> None:
+def test_killed_while_it_saves(kafka: str, fresh: str, visits: Path, tmp_path: Path) -> None:
     path, chance = tmp_path / "night.avro", random.Random(1)
-    how = ("--save", path, "--group", f"group-{stream}", "--format", "json")
+    how = ("--save", path, "--group", f"group-{fresh}", "--format", "json")
     for _ in range(3):
-        killed = start("print", kafka, stream, *how, out=tmp_path / "out")
+        killed = start("print", kafka, fresh, *how, out=tmp_path / "out")
         until(path.exists, "it saves")
         time.sleep(chance.uniform(0, 0.3))
         stop(killed, signal.SIGKILL)
-        send_visits(kafka, stream, visits)
-    ended = run("print", kafka, stream, *how, "--exit-on-eof")
+        send_visits(kafka, fresh, visits)
+    ended = run("print", kafka, fresh, *how, "--exit-on-eof")
     assert ended.status == 0, ended.err
     saved = {each["diaSourceId"] for each in records(path)}
     sent = [each for file in visits.iterdir() for each in records(file)]
@@ -226,8 +237,10 @@ def test_table_has_the_schemas_types(kafka: str, stream: str, tmp_path: Path) ->
     assert table.column("diaSource.parentDiaSourceId").null_count == 240
 
 
-def test_table_is_there_when_it_is_whole(kafka: str, stream: str, tmp_path: Path) -> None:
-    path, group = tmp_path / "night.parquet", f"group-{stream}"
+def test_table_is_there_when_it_is_whole(
+    kafka: str, stream: str, topic: str, tmp_path: Path
+) -> None:
+    path, group = tmp_path / "night.parquet", f"group-{topic}"
     how = ("--save", path, "--group", group, "--fields", "snr")
     killed = start("print", kafka, stream, *how)
     assert killed.stdout is not None
@@ -249,25 +262,25 @@ def test_table_is_there_when_it_is_whole(kafka: str, stream: str, tmp_path: Path
 @pytest.mark.hostile("9: a group saves a page a second time")
 @pytest.mark.slow
 def test_page_of_a_group_is_there_before_its_offsets_move(
-    kafka: str, stream: str, visits: Path, tmp_path: Path
+    kafka: str, fresh: str, visits: Path, tmp_path: Path
 ) -> None:
-    path, group = tmp_path / "night.html", f"group-{stream}"
+    path, group = tmp_path / "night.html", f"group-{fresh}"
     how = ("--save", path, "--group", group, *QUIET)
-    killed = start("print", kafka, stream, "--save", path, "--group", group, "--fields", "snr")
+    killed = start("print", kafka, fresh, "--save", path, "--group", group, "--fields", "snr")
     assert killed.stdout is not None
     assert killed.stdout.readline()
     stop(killed, signal.SIGKILL)
     raw_kafka.dismiss(kafka, group)
     assert not path.exists()
     assert sum(raw_kafka.committed(kafka, group).values()) == 0
-    assert run("print", kafka, stream, *how).err.endswith(f"240 saved in {path}\n")
+    assert run("print", kafka, fresh, *how).err.endswith(f"240 saved in {path}\n")
     assert path.read_text().count("<tr>") == 241
     assert sum(raw_kafka.committed(kafka, group).values()) == 240
     page = path.read_text()
-    assert run("print", kafka, stream, *how).err.endswith("nothing matched: no file written\n")
-    send_visits(kafka, stream, visits)
+    assert run("print", kafka, fresh, *how).err.endswith("nothing matched: no file written\n")
+    send_visits(kafka, fresh, visits)
     further = tmp_path / "night-2.html"
-    assert run("print", kafka, stream, *how).err.endswith(f"360 saved in {further}\n")
+    assert run("print", kafka, fresh, *how).err.endswith(f"360 saved in {further}\n")
     assert path.read_text() == page
 
 
@@ -283,11 +296,11 @@ def test_page_without_room_counts_and_says_so(kafka: str, topic: str, tmp_path: 
     assert sum(raw_kafka.committed(kafka, group).values()) == 1005
 
 
-def test_files_of_all_kinds_at_once(kafka: str, stream: str, tmp_path: Path) -> None:
-    raw_kafka.write(kafka, stream, [b"junk"])
+def test_files_of_all_kinds_at_once(kafka: str, fresh: str, tmp_path: Path) -> None:
+    raw_kafka.write(kafka, fresh, [b"junk"])
     paths = [tmp_path / f"night.{kind}" for kind in ("avro", "parquet", "html")]
     saves = [each for path in paths for each in ("--save", path)]
-    saved = run("print", kafka, stream, *saves, *QUIET, "--from", -61)
+    saved = run("print", kafka, fresh, *saves, *QUIET, "--from", -61)
     assert saved.status == 3
     beside = tmp_path / "night-undecodable.avro"
     assert saved.err.splitlines()[-3:] == [
