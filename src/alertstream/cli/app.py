@@ -158,7 +158,7 @@ def _set_up_logging(debug: bool) -> None:
         others, level = LogFormatter(logging.BASIC_FORMAT), logging.DEBUG
     else:
         others, level = LogFormatter(), logging.WARNING
-        for library in ("aiokafka", "asyncio"):
+        for library in ("aiokafka", "asyncio", "textual_image"):
             logging.getLogger(library).addHandler(logging.NullHandler())
             logging.getLogger(library).propagate = False
     logging.basicConfig(level=level, handlers=[NoticeHandler(others)])
