@@ -31,8 +31,10 @@ Numbers = NDArray[np.float64]
 def unit_vectors(ra: Numbers, dec: Numbers) -> Numbers:
     """Return the directions to positions, deg, as vectors of length 1, one a row."""
     ra, dec = np.radians(ra), np.radians(dec)
-    cos = np.cos(dec)
-    return np.column_stack((cos * np.cos(ra), cos * np.sin(ra), np.sin(dec)))
+    vectors = np.empty((len(ra), 3))
+    vectors[:, 0], vectors[:, 1], vectors[:, 2] = np.cos(ra), np.sin(ra), np.sin(dec)
+    vectors[:, :2] *= np.cos(dec)[:, np.newaxis]
+    return vectors
 
 
 class TargetIndex:

@@ -182,6 +182,8 @@ def _csv(file: Any) -> Iterator[Table]:
             pyarrow.csv.ParseOptions(delimiter=delimiter),
             pyarrow.csv.ConvertOptions(include_columns=columns, column_types=types),
         )
+        # Reading leaves three times as much behind as it gives.
+        pyarrow.default_memory_pool().release_unused()
         return [table[each].combine_chunks() for each in columns]
 
     yield Table(names, lambda name: units.get(name, ""), read)
