@@ -42,6 +42,13 @@ ALERTS = 1_000
 POSITIONS = 20_000
 ROUNDS = 9
 SCHEMA_ID = 1000
+_ECSV = b"""# %ECSV 1.0
+# ---
+# datatype:
+# - {name: name, datatype: string}
+# - {name: ra, unit: deg, datatype: float64}
+# - {name: dec, unit: deg, datatype: float64}
+"""
 _LOAD = """
 import json, sys, time
 from pathlib import Path
@@ -111,12 +118,15 @@ def _targets(folder: Path, count: int) -> list[Path]:
     table = pyarrow.table({"name": names, "ra": ra, "dec": dec})
     pyarrow.parquet.write_table(table, folder / "targets.parquet")
     pyarrow.csv.write_csv(table, folder / "targets.csv")
+    with (folder / "targets.ecsv").open("wb") as ecsv:
+        ecsv.write(_ECSV)
+        pyarrow.csv.write_csv(table, ecsv, pyarrow.csv.WriteOptions(delimiter=" "))
     columns = [
         fits.Column("name", "14A", array=np.array(names)),
         *(fits.Column(name, "D", array=each) for name, each in (("ra", ra), ("dec", dec))),
     ]
     fits.BinTableHDU.from_columns(columns).writeto(folder / "targets.fits", overwrite=True)
-    return [folder / f"targets.{form}" for form in ("parquet", "csv", "fits")]
+    return [folder / f"targets.{form}" for form in ("parquet", "csv", "ecsv", "fits")]
 
 
 def _loaded(path: Path) -> dict[str, float]:

@@ -24,7 +24,7 @@ with extra("sky", "watchlists"):
     import pyarrow.parquet
 
 MAX_TEXT = 512 * 1024 * 1024
-"""Bytes of a VOTable or an ECSV file, decompressed, which are read into memory."""
+"""Bytes of a VOTable, decompressed, which is read into memory."""
 _HEAD = 64 * 1024
 _COMMENTS = re.compile(rb"^(?:\xef\xbb\xbf)?#[^\r\n]*(?:\r\n?|\n|\Z)", re.MULTILINE)
 _HAS_NUMBER = re.compile(r"(?:^|[,;\t|])[\s\"]*[-+.\d][-+.:\d\s]*\"?\s*(?:$|[,;\t|])")
@@ -66,9 +66,7 @@ def _tables(file: Any) -> Iterator[Table]:
     if head.startswith(b"<"):
         return _votable(file)
     if head.startswith(b"# %ECSV"):
-        from astropy.table import Table as Read
-
-        return iter([_of_astropy(Read.read(_content(file).decode(), format="ascii.ecsv"))])
+        return _ecsv(file)
     return _csv(file)
 
 
@@ -168,15 +166,36 @@ def _csv(file: Any) -> Iterator[Table]:
     if re.fullmatch(r"[-\s,;|]*-[-\s,;|]*", "".join(lines[after + 1 : after + 2])):
         units, after = dict(zip(names, below, strict=False)), after + 2
 
+    skipped = sum(each[:1] != "#" for each in lines[:after])
+    yield _text(_WithoutComments(file), names, units, delimiter, skipped)
+
+
+def _ecsv(file: Any) -> Iterator[Table]:
+    """Yield the table of an ECSV file, whose comments say more of its columns than CSV can."""
+    from astropy.table import meta
+
+    said = []
+    while (line := file.readline()).startswith(b"#"):
+        said.append(line.decode()[2:])
+    header = meta.get_header_from_yaml(said[1:])
+    units = {each["name"]: each.get("unit", "") for each in header["datatype"]}
+    yield _text(file, [*units], units, header.get("delimiter", " "), 0)
+
+
+def _text(
+    file: Any, names: list[str], units: dict[str, str], delimiter: str, skipped: int
+) -> Table:
+    """Return a table of text, whose first lines, so many of them, are no rows."""
+
     def read(wanted: Sequence[str], text: str) -> list[Any]:
         # By their numbers, as two may have one name.
         columns = [str(names.index(each)) for each in wanted]
         types = {str(names.index(text)): pyarrow.string()} if text else {}
         table = pyarrow.csv.read_csv(
-            _WithoutComments(file),
+            file,
             pyarrow.csv.ReadOptions(
                 use_threads=False,
-                skip_rows=sum(each[:1] != "#" for each in lines[:after]),
+                skip_rows=skipped,
                 column_names=[str(n) for n in range(len(names))],
             ),
             pyarrow.csv.ParseOptions(delimiter=delimiter),
@@ -186,7 +205,7 @@ def _csv(file: Any) -> Iterator[Table]:
         pyarrow.default_memory_pool().release_unused()
         return [table[each].combine_chunks() for each in columns]
 
-    yield Table(names, lambda name: units.get(name, ""), read)
+    return Table(names, lambda name: units.get(name, ""), read)
 
 
 class _WithoutComments(io.RawIOBase):

@@ -16,7 +16,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from astropy import units
-from astropy.coordinates import angular_separation
+from astropy.coordinates import SkyCoord, angular_separation
 from astropy.table import MaskedColumn, Table
 from tests.support.sky import Numbers, alert_at, positions
 
@@ -160,6 +160,10 @@ def test_units_of_the_file(tmp_path: Path) -> None:
     assert Watchlist(tmp_path / "a.ecsv").at(10.5, -20.242)
     assert not Watchlist(tmp_path / "a.ecsv").at(10.5, -20.241)
     assert Watchlist(tmp_path / "b.fits", "1 arcsec").at(10.5, -20.25)
+    coord = SkyCoord([0.0, 10.5], [0.0, -20.25], unit="deg")
+    table(name=['"a" #1', "#2 b"], coord=coord).write(tmp_path / "c.ecsv", delimiter=",")
+    found = Watchlist(tmp_path / "c.ecsv", "1 arcsec").at(10.5, -20.25)
+    assert found == {"in": "c.ecsv", "target": "#2 b", "separation": 0.0}
 
 
 def test_each_row_may_have_a_radius(tmp_path: Path) -> None:
