@@ -186,7 +186,7 @@ def test_terminal_without_colour(kafka: str, stream: str) -> None:
         (["--show-cutouts", "--format", "csv"], 2, "does not work with --format csv"),
         (["--stampFormat", "jpeg"], 2, "'jpeg' is not one of 'fits', 'png', 'both'"),
         (["--html", "/"], 2, "/ is not a known kind of file"),
-        (["--html", ""], 2, ". is not a known kind of file"),
+        (["--html", ""], 2, "the value of --html is empty"),
         (["--save", "page.htmlx"], 2, "end its name in .avro, .parquet or .html"),
         (["--html", "/dev/null/page.html"], 1, "the file cannot be written"),
     ],

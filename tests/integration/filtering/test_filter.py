@@ -150,18 +150,6 @@ class NotAsked{number}(AlertFilter):
     assert raw_kafka.describe(kafka, f"NotAsked{number}") is None
 
 
-def test_all_classes_of_a_file_run_if_none_is_named(
-    kafka: str, stream: str, tmp_path: Path
-) -> None:
-    name = f"Everything{stream.split('-')[-1]}"
-    path = own_filter(tmp_path, name, "return True")
-    filtered = run("filter", kafka, stream, "--filters", path, "--cap", 7, "--exit-on-eof")
-    assert filtered.status == 0
-    total = "360 seen = 21 passed + 0 rejected + 339 capped + 0 undecodable"
-    assert filtered.lines[-1] == f"{name}  all visits: {total}"
-    assert len(raw_kafka.read(kafka, name)) == 21
-
-
 @pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
 def test_goes_on_where_its_group_has_stopped(
     kafka: str, stream: str, visits: Path, delivery: str, tmp_path: Path

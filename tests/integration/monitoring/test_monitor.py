@@ -30,21 +30,29 @@ from tests.support.commands import (
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.fixture(scope="module")
+def stream(kafka: str, visits: Path) -> str:
+    """A topic that tests only watch."""
+    send_visits(kafka, "watched", visits)
+    return "watched"
+
+
 @pytest.fixture
-def stream(kafka: str, topic: str, visits: Path) -> str:
+def fresh(kafka: str, topic: str, visits: Path) -> str:
+    """A topic of a test's own."""
     send_visits(kafka, topic, visits)
     return topic
 
 
-def test_final_figures_are_right(kafka: str, stream: str, visits: Path) -> None:
-    raw_kafka.write(kafka, stream, [b"garbage", b"more garbage"])
-    watched = run("monitor", kafka, stream, "--exit-on-eof", "--format", "json")
+def test_final_figures_are_right(kafka: str, fresh: str, visits: Path) -> None:
+    raw_kafka.write(kafka, fresh, [b"garbage", b"more garbage"])
+    watched = run("monitor", kafka, fresh, "--exit-on-eof", "--format", "json")
     assert watched.status == 3
     final = watched.objects[-1]
     assert final["final"] is True
     assert all("final" not in each for each in watched.objects[:-1])
-    messages = raw_kafka.read(kafka, stream)
-    stats = final["topics"][stream]
+    messages = raw_kafka.read(kafka, fresh)
+    stats = final["topics"][fresh]
     assert stats["alerts"] == 360
     assert stats["undecodable"] == 2
     assert stats["bytes"] == sum(len(message.value) for message in messages)
@@ -124,24 +132,24 @@ def test_missing_broker() -> None:
     assert watched.err.startswith("error: Kafka cannot be reached (Connection refused)")
 
 
-def test_lag_of_the_groups_that_read_a_topic(kafka: str, stream: str) -> None:
-    how = ("--group", f"group-{stream}", "--exit-on-eof")
-    assert run("print", kafka, stream, *how, "-n", 100).status == 0
-    watched = run("monitor", kafka, stream, "--exit-on-eof", "--format", "json")
-    assert watched.objects[-1]["groups"][f"group-{stream}"] == {stream: 260}
-    assert run("print", kafka, stream, *how).status == 0
-    watched = run("monitor", kafka, stream, "--exit-on-eof", "--format", "json")
-    assert watched.objects[-1]["groups"][f"group-{stream}"] == {stream: 0}
+def test_lag_of_the_groups_that_read_a_topic(kafka: str, fresh: str) -> None:
+    how = ("--group", f"group-{fresh}", "--exit-on-eof")
+    assert run("print", kafka, fresh, *how, "-n", 100).status == 0
+    watched = run("monitor", kafka, fresh, "--exit-on-eof", "--format", "json")
+    assert watched.objects[-1]["groups"][f"group-{fresh}"] == {fresh: 260}
+    assert run("print", kafka, fresh, *how).status == 0
+    watched = run("monitor", kafka, fresh, "--exit-on-eof", "--format", "json")
+    assert watched.objects[-1]["groups"][f"group-{fresh}"] == {fresh: 0}
 
 
 @pytest.mark.slow
-def test_visits_are_complete_when_nothing_comes_any_more(kafka: str, stream: str) -> None:
-    process = start("monitor", kafka, stream, "--format", "json", "--refresh", 0.5)
+def test_visits_are_complete_when_nothing_comes_any_more(kafka: str, fresh: str) -> None:
+    process = start("monitor", kafka, fresh, "--format", "json", "--refresh", 0.5)
     assert process.stdout is not None
     visits: dict[str, dict[str, Any]] = {}
     seen = set()
     while len(visits) < 3 or not all(each["complete"] for each in visits.values()):
-        visits = json.loads(process.stdout.readline())["topics"][stream]["visits"]
+        visits = json.loads(process.stdout.readline())["topics"][fresh]["visits"]
         seen |= {each["complete"] for each in visits.values()}
     assert seen == {True, False}
     for each in visits.values():
@@ -213,11 +221,11 @@ def test_screen_and_its_keys(kafka: str, stream: str, columns: int) -> None:
         terminal.close()
 
 
-def test_names_of_groups_are_shown_as_they_are(kafka: str, stream: str) -> None:
-    groups = (f"evil[/x]{stream}", f"[bold]{stream}", f"esc\x1b[31m{stream}")
-    members = [start("print", kafka, stream, "--group", each, "-n", 3) for each in groups]
+def test_names_of_groups_are_shown_as_they_are(kafka: str, fresh: str) -> None:
+    groups = (f"evil[/x]{fresh}", f"[bold]{fresh}", f"esc\x1b[31m{fresh}")
+    members = [start("print", kafka, fresh, "--group", each, "-n", 3) for each in groups]
     assert [finish(each).status for each in members] == [0, 0, 0]
-    terminal = Terminal("monitor", kafka, stream, columns=140)
+    terminal = Terminal("monitor", kafka, fresh, columns=140)
     try:
         until(lambda: terminal.shows("evil[/x]") and terminal.shows("[bold]"), "their names")
         assert "\x1b[31m" not in terminal.written

@@ -18,9 +18,16 @@ def places(printed: Finished) -> list[tuple[str, int, int]]:
     return sorted((each["topic"], each["partition"], each["offset"]) for each in printed.objects)
 
 
+@pytest.fixture(scope="module")
+def stream(kafka: str, visits: Path) -> str:
+    """A topic of two partitions with 120 alerts, which tests only read."""
+    send_visits(kafka, "read-in-part", sorted(visits.iterdir())[0], partitions=2)
+    return "read-in-part"
+
+
 @pytest.fixture
-def stream(kafka: str, topic: str, visits: Path) -> str:
-    """A topic of two partitions with 120 alerts."""
+def fresh(kafka: str, topic: str, visits: Path) -> str:
+    """Such a topic of a test's own."""
     send_visits(kafka, topic, sorted(visits.iterdir())[0], partitions=2)
     return topic
 
@@ -47,22 +54,22 @@ def test_offsets_beyond_what_there_is(kafka: str, stream: str, origin: str, coun
     assert (printed.status, len(printed.objects)) == (0, count)
 
 
-def test_until_a_time_that_is_over(kafka: str, stream: str, visits: Path) -> None:
-    last = max(message.timestamp for message in raw_kafka.read(kafka, stream))
-    send_visits(kafka, stream, sorted(visits.iterdir())[1], partitions=2)
+def test_until_a_time_that_is_over(kafka: str, fresh: str, visits: Path) -> None:
+    last = max(message.timestamp for message in raw_kafka.read(kafka, fresh))
+    send_visits(kafka, fresh, sorted(visits.iterdir())[1], partitions=2)
     between = datetime.fromtimestamp((last + 1) / 1000, UTC).isoformat()
-    for group in ((), ("--group", f"group-{stream}")):
-        printed = run("print", kafka, stream, *JSON, "--until", between, *group)
+    for group in ((), ("--group", f"group-{fresh}")):
+        printed = run("print", kafka, fresh, *JSON, "--until", between, *group)
         assert (printed.status, len(printed.objects)) == (0, 120)
-    rest = run("print", kafka, stream, *JSON, "--group", f"group-{stream}", "--exit-on-eof")
+    rest = run("print", kafka, fresh, *JSON, "--group", f"group-{fresh}", "--exit-on-eof")
     assert len(rest.objects) == 120
 
 
 @pytest.mark.slow
-def test_until_a_time_to_come(kafka: str, stream: str, visits: Path) -> None:
+def test_until_a_time_to_come(kafka: str, fresh: str, visits: Path) -> None:
     end = datetime.now(UTC) + timedelta(seconds=6)
-    process = start("print", kafka, stream, *JSON, "--until", end.isoformat())
-    send_visits(kafka, stream, sorted(visits.iterdir())[1], partitions=2)
+    process = start("print", kafka, fresh, *JSON, "--until", end.isoformat())
+    send_visits(kafka, fresh, sorted(visits.iterdir())[1], partitions=2)
     process.wait(30)
     assert time.time() >= end.timestamp()
     ended = stop(process)
