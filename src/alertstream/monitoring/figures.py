@@ -90,6 +90,7 @@ def send_figures(topic: str, account: SendAccount) -> Figures:
         "send_failed": {(topic,): total.failed},
         "bytes": {(topic,): total.bytes},
         "latency_seconds": {(topic, "schedule"): total.latencies},
+        "visit_send_seconds": {(topic,): account.durations},
     }
     if (last := account.last) is not None:
         figures["visit_alerts"] = {(topic,): last.acknowledged}

@@ -65,6 +65,7 @@ METRICS = {
     "transaction_seconds": _histogram((), "from the beginning of a transaction to its end"),
     "sent": _counter(_TOPIC, "alerts sent and acknowledged"),
     "send_failed": _counter(_TOPIC, "alerts that were not acknowledged"),
+    "visit_send_seconds": _histogram(_TOPIC, "from a visit's beginning to its last alert sent"),
     "visit": _gauge(_TOPIC, "number of the latest visit", max),
     "visit_alerts": _gauge(_TOPIC, "alerts of the latest visit"),
     "visit_seconds": _gauge(_TOPIC, "from the latest visit's begin to its last alert", max),

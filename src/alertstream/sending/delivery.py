@@ -104,17 +104,20 @@ class SendAccount:
     """What became of all visits.
 
     :param done: the sum of those that are done; ``last`` is the latest of them.
+    :param durations: how long each of them took.
     """
 
     done: VisitSent = field(default_factory=VisitSent)
     under_way: list[VisitSent] = field(default_factory=list)
     last: VisitSent | None = None
+    durations: Histogram = field(default_factory=Histogram)
 
     def end(self, visit: VisitSent) -> None:
         """Take note that a visit is done."""
         self.under_way = [each for each in self.under_way if each is not visit]
         self.done.add(visit)
         self.last = visit
+        self.durations.add(visit.seconds)
 
     def total(self) -> VisitSent:
         """Return the sum of all, those that are under way included."""

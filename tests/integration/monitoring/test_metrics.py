@@ -93,6 +93,7 @@ def test_what_each_command_serves_while_it_runs(kafka: str, topic: str, visits: 
         assert counted("print", 'alertstream_passed_total{filter="print"}') == 120
         assert counted("filter", "alertstream_ready") == 1
         assert counted("send", f'alertstream_sent_total{{topic="{topic}"}}') == 120
+        assert counted("send", f'alertstream_visit_send_seconds_count{{topic="{topic}"}}') >= 1
     finally:
         ended = {name: stop(each) for name, each in processes.items()}
     assert {name: each.status for name, each in ended.items()} == {
