@@ -83,7 +83,7 @@ class FilterOptions:
         return VisitCaps(self.topics, self.cap, unique=self.unique)
 
     @property
-    def work(self) -> str:
+    def protocol(self) -> str:
         """What tells members with the same filters and cap from others, in a word."""
         named = [f"{each.topic} {each.declared_in}" for each in self.filters]
         named += ["--unique"] * self.unique
@@ -234,7 +234,7 @@ async def open_pipeline(
         _client_of(connection, subscription, to) as client_of,
         subscribe(
             connection,
-            replace(subscription, work=options.work, resumption=offsets),
+            replace(subscription, protocol=options.protocol, resumption=offsets),
             client_of=client_of,
             stop=stop,
             notice=notice,

@@ -53,7 +53,7 @@ class Subscription:
     :param exit_on_eof: end where the partitions ended when reading began.
     :param instance: name of a static member (KIP-345): when it comes back after a crash it has its
         partitions again, and the group does not wait for its session to time out.
-    :param work: what the group's members do, in a word: Kafka refuses one that does other work.
+    :param protocol: of the group, in a word: Kafka refuses a member that has another one.
     :param resumption: says where the group goes on; None is at its offsets.
     :raises UsageError: the start or the end is not valid.
     """
@@ -64,7 +64,7 @@ class Subscription:
     until: int | datetime | None = None
     exit_on_eof: bool = False
     instance: str | None = None
-    work: str = ""
+    protocol: str = ""
     resumption: Resumption | None = None
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class Subscription:
         return {
             "group_id": self.group,
             "group_instance_id": self.instance,
-            "partition_assignment_strategy": (assignor(self.work),),
+            "partition_assignment_strategy": (assignor(self.protocol),),
             "heartbeat_interval_ms": HEARTBEAT_INTERVAL_MS,
         }
 

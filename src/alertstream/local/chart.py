@@ -9,7 +9,7 @@ from alertstream.alert.light_curve import BAND_COLOURS
 from alertstream.system.extras import extra
 
 if TYPE_CHECKING:
-    from alertstream.local.passing import Passing
+    from alertstream.local.pass_rates import PassRates
 
 with extra("plot", "pictures of the sky"):
     import numpy as np
@@ -22,12 +22,12 @@ BIN, MAX_MAGNITUDE = 0.25, 40.0
 """Magnitudes; what is beyond the latter is not physical."""
 
 
-def chart(passing: Passing, title: str) -> bytes:
+def chart(rates: PassRates, title: str) -> bytes:
     """Return the picture, a PNG file: the sky at the left, magnitudes at the right."""
-    columns = np.array(passing.alerts, dtype=float).reshape(-1, 5).T
+    columns = np.array(rates.alerts, dtype=float).reshape(-1, 5).T
     bands = {
         band: (BAND_COLOURS.get(band, (OTHER,))[0], (columns[3] == number) & (columns[4] > 0))
-        for band, number in passing.bands().items()
+        for band, number in rates.bands().items()
     }
     figure: Any = Figure(figsize=(12, 5), dpi=100, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)

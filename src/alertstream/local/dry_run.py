@@ -19,7 +19,7 @@ from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.engine import FilterEngine
 from alertstream.filtering.pipeline import FilterOptions, alert_decoder
 from alertstream.kafka.messages import Copy, Message
-from alertstream.local.passing import Passing
+from alertstream.local.pass_rates import PassRates
 from alertstream.printing.lines import LineFormat
 from alertstream.reading.decoder import AlertDecoder, Undecodable
 from alertstream.sending.visits.encoders import Encoder, container_encoder, unchanged, wire_encoder
@@ -34,14 +34,14 @@ BATCH = 16
 class DryRun:
     """What filters did with files.
 
-    :param passing: the shares that pass.
+    :param rates: the shares that pass.
     :param first: the first messages that pass, by the filter's topic.
     :param counts: of each filter and visit, and at the end of each filter and all messages.
     :param timed: alerts that took ``seconds``: all but each file's first, which sets up decoding.
     :param error: why a file was not read to its end.
     """
 
-    passing: Passing
+    rates: PassRates
     first: dict[str, list[Message]]
     counts: list[FilterCounts] = field(default_factory=list)
     timed: int = 0
@@ -110,7 +110,7 @@ async def dry_run(
     caps, account = options.caps(), FilterAccount(topics)
     engine = FilterEngine(filters, caps, notice)
     decoder = alert_decoder(filters, schemas, notice, unique=options.unique)
-    found = DryRun(Passing(topics, schemas), {topic: [] for topic in topics})
+    found = DryRun(PassRates(topics, schemas), {topic: [] for topic in topics})
     for batch in _batches(files, schemas, found, progress):
         if not await decoder.ready(batch, stop):
             break
@@ -131,7 +131,7 @@ async def dry_run(
         if batch[0].offset:
             found.timed += len(batch)
             found.seconds += time.perf_counter() - begin
-        found.passing.add(batch[:seen], copies)
+        found.rates.add(batch[:seen], copies)
         if stop.is_set():
             break
     found.counts = [*account.close_visits(all_of_them=True), *account.totals()]

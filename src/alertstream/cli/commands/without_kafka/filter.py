@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from alertstream.avro.schemas import Schemas
     from alertstream.filtering.account import FilterCounts
     from alertstream.filtering.pipeline import FilterOptions
-    from alertstream.local.passing import Passing
+    from alertstream.local.pass_rates import PassRates
 
 NO_FIELDS = "decodes whole alerts: it is many times faster with fields, which names what it needs"
 """What is said of a filter that does not declare what it needs."""
@@ -97,7 +97,7 @@ def try_filters(
     from alertstream.cli.terminal.look import look, picture_drawing
     from alertstream.cli.terminal.progress import share_progress
     from alertstream.local.dry_run import dry_run, schemas_of
-    from alertstream.local.passing import alarm
+    from alertstream.local.pass_rates import guard_violation
     from alertstream.printing.lines import LineFormat
     from alertstream.sending.visits.schedule import files_of, visits_in
     from alertstream.system.files import write_whole, writing
@@ -111,15 +111,15 @@ def try_filters(
                 files, wanted, schemas, stop=stop, notice=notice, progress=progress
             )
         )
-    passing, counts = found.passing, found.counts
-    told = (as_json(passing.as_json(each)) for each in counts) if json else lines(counts)
-    for line in (*told, *(() if json else passing.lines(counts))):
+    rates, counts = found.rates, found.counts
+    told = (as_json(rates.as_json(each)) for each in counts) if json else lines(counts)
+    for line in (*told, *(() if json else rates.lines(counts))):
         write_line(line)
     if picture and draw:
         title = (
             f"what passes {wanted.topics[0] if len(wanted.topics) == 1 else 'any of the filters'}"
         )
-        png = draw(passing, title)
+        png = draw(rates, title)
         with writing(picture, what="the picture", option="--picture"):
             notice(f"{write_whole(picture, png)} shows {title}")
     if not json:
@@ -136,13 +136,13 @@ def try_filters(
     if found.error:
         write_error(found.error)
         return FAILED
-    if guard is not None and (why := alarm(found.counts, guard)):
+    if guard is not None and (why := guard_violation(found.counts, guard)):
         write_error(f"{why} · --guard {100 * guard:g}% · change the filter, or raise the guard")
         return FAILED
     return UNDECODABLE if found.incomplete else DONE
 
 
-def _drawing(path: Path) -> Callable[[Passing, str], bytes]:
+def _drawing(path: Path) -> Callable[[PassRates, str], bytes]:
     """Return what draws a picture for a file: it is known before the work is done."""
     if path.suffix.lower() != ".png":
         todo = "name it FILE.png"

@@ -24,7 +24,7 @@ MAX_BANDS, MAX_BAND = 12, 8
 MAGNITUDES = range(14, 28)
 
 
-class Passing:
+class PassRates:
     """The alerts of each band that there are, and that pass each filter."""
 
     def __init__(self, topics: Sequence[str], schemas: Schemas) -> None:
@@ -103,7 +103,7 @@ def percent(share: float) -> str:
     return "-" if math.isnan(share) else f"{100 * share:.3g} %"
 
 
-def alarm(counts: Iterable[FilterCounts], guard: float) -> str | None:
+def guard_violation(counts: Iterable[FilterCounts], guard: float) -> str | None:
     """Return what is wrong: a filter passes more than a share of the alerts, or there are none."""
     totals = [each for each in counts if each.final]
     if not any(each.share >= 0 for each in totals):

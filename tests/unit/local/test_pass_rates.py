@@ -16,7 +16,7 @@ from alertstream.avro.wire import pack
 from alertstream.filtering.account import FilterCounts
 from alertstream.kafka.messages import Copy, Message
 from alertstream.local.chart import chart
-from alertstream.local.passing import COLUMNS, MAX_BANDS, Passing, alarm
+from alertstream.local.pass_rates import COLUMNS, MAX_BANDS, PassRates, guard_violation
 
 ALERT = sample_alert("10.0")
 
@@ -26,8 +26,8 @@ def message(offset: int, **source: Any) -> Message:
     return Message("a.avro", 0, offset, 0, None, pack(1000, body_of(alert, "10.0")))
 
 
-def counted(*messages: Message, passing: dict[str, tuple[int, ...]]) -> Passing:
-    found = Passing([*passing], Schemas())
+def counted(*messages: Message, passing: dict[str, tuple[int, ...]]) -> PassRates:
+    found = PassRates([*passing], Schemas())
     copies = [Copy(topic, messages[at]) for topic, places in passing.items() for at in places]
     found.add(messages, [*copies, Copy("a.avro-undecodable", messages[-1], "junk")])
     return found
@@ -62,15 +62,18 @@ def test_shares_by_band_and_visit() -> None:
     assert math.isnan(rows[4, 2])
 
 
-def test_alarm() -> None:
+def test_guard() -> None:
     def total(name: str, passed: int, seen: int = 100) -> FilterCounts:
         return FilterCounts(name, seen=seen, passed=passed, final=True)
 
-    assert alarm([total("A", 5), total("B", 0, seen=0)], 0.05) is None
-    assert alarm([total("A", 6), total("B", 1)], 0.05) == "A passes 6 % of the alerts"
+    assert guard_violation([total("A", 5), total("B", 0, seen=0)], 0.05) is None
+    assert guard_violation([total("A", 6), total("B", 1)], 0.05) == "A passes 6 % of the alerts"
     many = [total("A", 6), total("B", 9), total("C", 7)]
-    assert alarm(many, 0.05) == "B passes 9 % of the alerts, and 2 more filters too many"
-    assert alarm([total("A", 0, seen=0)], 1.0) == "there are no alerts that could say how many pass"
+    assert guard_violation(many, 0.05) == "B passes 9 % of the alerts, and 2 more filters too many"
+    assert (
+        guard_violation([total("A", 0, seen=0)], 1.0)
+        == "there are no alerts that could say how many pass"
+    )
 
 
 @pytest.mark.hostile("18.5: a file with a band of its own for each alert")
@@ -94,7 +97,7 @@ def test_bands_are_bounded() -> None:
     ],
 )
 def test_picture_anywhere(ra: tuple[float, ...], dec: tuple[float, ...]) -> None:
-    found = Passing(["A"], Schemas())
+    found = PassRates(["A"], Schemas())
     found.seen.update(["g"])
     for at, place in enumerate(zip(ra, dec, strict=True)):
         found.alerts.extend((*place, (20.0, math.nan, 1e30)[at], 0, at % 2))
