@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
 from operator import length_hint
 from types import MappingProxyType
@@ -12,11 +12,17 @@ from typing import Any, cast
 
 from alertstream.alert.directions import Vector, angle, unit_vector
 from alertstream.alert.surveys import QUANTITIES, survey_with
-from alertstream.alert.surveys.survey import AB_ZERO, DAY, MAGNITUDE_OF_E, Survey, number
+from alertstream.alert.surveys.survey import (
+    AB_ZERO,
+    DAY,
+    MAGNITUDE_OF_E,
+    MJD_EPOCH,
+    TAI_MINUS_UTC,
+    Survey,
+    number,
+)
 
-_TAI_MINUS_UTC = timedelta(seconds=37)
 _MJD_OF_1970 = 40587
-_MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 _GALACTIC_POLE = (-0.8676661375596585, -0.19807633727300056, 0.45598381368730206)
 """In ICRS, as astropy has it: by its definition of 1958, and the frames since then."""
 _ECLIPTIC_POLE = (-1.0207044725484355e-07, -0.39777699944404304, 0.9174821299149556)
@@ -152,7 +158,7 @@ class Alert(dict[str, Any]):
         """
         length = self.survey.length(self._stated)
         end = (self.mjd - _MJD_OF_1970) * DAY + length / 2
-        return end - _TAI_MINUS_UTC.total_seconds() if self.time_scale == "TAI" else end
+        return end - TAI_MINUS_UTC.total_seconds() if self.time_scale == "TAI" else end
 
     @property
     def time_scale(self) -> str:
@@ -263,8 +269,8 @@ class Alert(dict[str, Any]):
     def utc(self) -> str:
         """The middle of the exposure, UTC, to the second; an MJD if no calendar has it."""
         try:
-            time = _MJD_EPOCH + timedelta(days=self.mjd, milliseconds=500)
-            utc = time - _TAI_MINUS_UTC if self.survey.time_scale == "TAI" else time
+            time = MJD_EPOCH + timedelta(days=self.mjd, milliseconds=500)
+            utc = time - TAI_MINUS_UTC if self.survey.time_scale == "TAI" else time
         except (OverflowError, ValueError):
             return f"MJD {self.mjd:.5f}"
         return f"{utc:%Y-%m-%d %H:%M:%S}"

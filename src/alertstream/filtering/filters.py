@@ -27,13 +27,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from alertstream.alert.alert import Alert
-from alertstream.alert.surveys.survey import AB_ZERO
+from alertstream.alert.surveys.survey import flux_of
 from alertstream.errors import AlertStreamError, FilterError, UsageError, error_line
 
 TEMPLATES = 100
 SNR_CUT = 5.0
 MAGNITUDE_CUT = 20.0
-FLUX_CUT = 10 ** (0.4 * (AB_ZERO - MAGNITUDE_CUT))
+FLUX_CUT = flux_of(MAGNITUDE_CUT)
 """nJy, 36,307.8: what is brighter than ``MAGNITUDE_CUT`` has more."""
 
 

@@ -113,13 +113,9 @@ def join_tables(
 
 
 def _write(output: Path, table: Any) -> None:
-    with writing(output, option="-o"):
-        part = Part(output)
-        try:
-            pyarrow.parquet.write_table(table, part.file, compression="zstd")
-            part.finish()
-        finally:
-            part.discard()
+    with writing(output, option="-o"), Part(output) as part:
+        pyarrow.parquet.write_table(table, part.file, compression="zstd")
+        part.finish()
 
 
 def _names(paths: Sequence[Path], tables: Sequence[Targets]) -> Any:

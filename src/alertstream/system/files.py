@@ -93,6 +93,12 @@ class Part:
         self.file.close()
         return self._whole
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
     def discard(self) -> None:
         """Remove it, unless it is finished."""
         if not self.file.closed:
@@ -105,12 +111,9 @@ def write_whole(path: Path, content: bytes) -> Path:
 
     :raises OSError: it cannot be written; nothing is left of it.
     """
-    part = Part(path, wait=True)
-    try:
+    with Part(path, wait=True) as part:
         part.file.write(content)
         return part.finish(sync=False)
-    finally:
-        part.discard()
 
 
 @contextmanager

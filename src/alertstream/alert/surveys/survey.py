@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +18,9 @@ AB_ZERO = 31.4
 MAGNITUDE_OF_E = 2.5 / math.log(10)
 DAY = 86_400.0
 """Seconds."""
+MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
+TAI_MINUS_UTC = timedelta(seconds=37)
+"""Since 2017."""
 
 STATED = frozenset(
     (

@@ -30,7 +30,6 @@ SELECTION = ("interval", "visit", "fields", "filters", "where")
 MAX_TOPICS = 100
 """Characters of topics' names in a group's name."""
 _UNSAFE = re.compile(r"[^\w.-]")
-_MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,8 +173,10 @@ def _time_or_offset(text: str, option: str, others: str = "") -> int | datetime:
 
 def observed(start: str | int | datetime, end: int | datetime | None) -> str:
     """Return how to read what was observed in a time, where nothing was sent; empty without one."""
+    from alertstream.alert.surveys.survey import MJD_EPOCH
+
     bounds = [
-        f"mjd {sign} {(time - _MJD_EPOCH) / timedelta(days=1):.5f}"
+        f"mjd {sign} {(time - MJD_EPOCH) / timedelta(days=1):.5f}"
         for sign, time in ((">=", start), ("<", end))
         if isinstance(time, datetime)
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -60,7 +59,6 @@ def cutout_drawing() -> Callable[[Triplet], str]:
 
     :raises UsageError: textual-image is not installed.
     """
-    logging.getLogger("textual_image").addHandler(logging.NullHandler())
     console = Console(file=sys.stdout, highlight=False)
     # A terminal that knows no colour would show the question, and what another program writes to
     # standard input would be taken for the answer.

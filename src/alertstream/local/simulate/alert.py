@@ -14,11 +14,11 @@ from random import Random
 from statistics import fmean
 from typing import Any
 
+from alertstream.alert.surveys.survey import AB_ZERO, DAY
 from alertstream.avro.schema_tree import Type, tree, walk
 from alertstream.avro.schemas import Schema
 from alertstream.errors import SchemaError
 from alertstream.local.simulate.sky import (
-    AB_ZERO,
     DEPTHS,
     DETECTORS,
     PIXEL,
@@ -30,7 +30,7 @@ from alertstream.local.simulate.sky import (
 
 Values = dict[str, Any]
 
-PROCESSING = 45 / 86400
+PROCESSING = 45 / DAY
 """Days from an exposure to its sources."""
 _TODAY = {
     "alertId": "diaSourceId",

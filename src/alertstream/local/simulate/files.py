@@ -161,14 +161,12 @@ def _visit(index: int) -> int:
 
 
 def _write(path: Path, schema: Schema | str, records: Iterable[Any], marker: bytes) -> None:
-    part = Part(path)
     try:
-        writer(part.file, schema, records, sync_interval=1, sync_marker=marker)
-        part.finish(sync=False)
+        with Part(path) as part:
+            writer(part.file, schema, records, sync_interval=1, sync_marker=marker)
+            part.finish(sync=False)
     except (LookupError, ValueError, TypeError) as error:
         raise SchemaError(f"the schema cannot hold a simulated alert: {error}") from error
-    finally:
-        part.discard()
 
 
 def _reported(records: Iterable[Any], index: int, report: Report) -> Iterator[Any]:

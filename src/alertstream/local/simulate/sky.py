@@ -9,6 +9,8 @@ from datetime import UTC, datetime, time, timedelta
 from random import Random
 from typing import NamedTuple
 
+from alertstream.alert.surveys.survey import MJD_EPOCH, TAI_MINUS_UTC, flux_of
+
 SLOT = timedelta(seconds=39)
 """From one visit to the next."""
 PIXEL = 0.2 / 3600
@@ -16,22 +18,12 @@ PIXEL = 0.2 / 3600
 DETECTORS = 189
 FIELD_RADIUS = 1.75
 """Degrees."""
-AB_ZERO = 31.4
-"""AB magnitude of 1 nJy."""
 DEPTHS = {"u": 23.9, "g": 25.0, "r": 24.7, "i": 24.0, "z": 23.3, "y": 22.1}
 """Five-sigma depths of a visit, AB magnitude (Ivezić et al. 2019, table 2)."""
 KINDS = {"variable": 45, "supernova": 12, "flare": 8, "moving": 10, "artefact": 25}
 """Kinds of objects, and how many of a hundred are of each."""
 ELECTRONS_PER_NJY = 1.9
 """A star of AB magnitude 20 gives some 69,000 electrons in a visit of 30 s."""
-
-_MJD_ZERO = datetime(1858, 11, 17, tzinfo=UTC) - timedelta(seconds=37)
-"""In UTC, when TAI is 37 s ahead."""
-
-
-def flux_of(magnitude: float) -> float:
-    """Return the flux of an AB magnitude, nJy."""
-    return float(10 ** (0.4 * (AB_ZERO - magnitude)))
 
 
 def visit_id(when: datetime) -> tuple[int, int]:
@@ -56,7 +48,7 @@ class Visit(NamedTuple):
     def drawn(cls, rng: Random, when: datetime) -> Visit:
         """Draw an exposure with its middle at a time."""
         band = rng.choices("ugrizy", weights=(7, 9, 22, 22, 20, 20))[0]
-        mjd = round((when - _MJD_ZERO) / timedelta(days=1), 9)
+        mjd = round((when + TAI_MINUS_UTC - MJD_EPOCH) / timedelta(days=1), 9)
         sigma, depth = rng.uniform(1.4, 2.2), DEPTHS[band] + rng.gauss(0, 0.15)
         return cls(*visit_id(when), mjd, band, sigma, flux_of(depth) / 5)
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from alertstream.alert.alert import Alert
 from alertstream.alert.surveys import field_paths, survey_of
+from alertstream.alert.surveys.survey import DAY
 from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.decoder import Decoder
 from alertstream.avro.places import DoubleField
 from alertstream.avro.schema_tree import Schema
 from alertstream.errors import SchemaError, UndecodableError, UsageError
 
-DAY = 86400
 PROCESSED = ("diaSource", "timeProcessedMjdTai")
 """When LSST made the detection: it moves along."""
 
