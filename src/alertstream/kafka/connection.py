@@ -82,8 +82,12 @@ class Connection:
 
     def addresses(self) -> list[tuple[str, int]]:
         """Return the hosts and ports to connect to at first."""
-        split = (each.strip().rpartition(":") for each in self.bootstrap.split(","))
-        return [(host, int(port)) if host else (port, DEFAULT_PORT) for host, _, port in split]
+        found = []
+        for each in self.bootstrap.split(","):
+            host, _, port = each.strip().rpartition(":")
+            # An IPv6 address stands in brackets.
+            found.append((host.strip("[]"), int(port)) if host else (port, DEFAULT_PORT))
+        return found
 
     def settings(self) -> dict[str, Any]:
         """Return what aiokafka's clients take.

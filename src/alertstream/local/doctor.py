@@ -198,7 +198,7 @@ def _java() -> Finding:
 
 
 async def _host(host: str, port: int) -> Finding:
-    name = f"{host}:{port}"
+    name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
             _, writer = await asyncio.open_connection(host, port)

@@ -60,3 +60,8 @@ def test_a_topic_that_is_missing_or_hidden() -> None:
 def test_a_batch_is_no_larger_than_its_topic_takes() -> None:
     assert Topic("alerts", 4).batch_size() + OVERHEAD == 256 * 1024
     assert Topic("alerts", 4, 1_000).batch_size() + OVERHEAD == 1_000
+
+
+def test_addresses_of_a_broker() -> None:
+    found = Connection("localhost, kafka.example:9093,[::1]:9094").addresses()
+    assert found == [("localhost", 9092), ("kafka.example", 9093), ("::1", 9094)]
