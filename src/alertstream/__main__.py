@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
-CONSUMERS = {"filter", "print", "monitor"}
+ENDED_BY_SIGNALS = {"filter", "print", "notify", "monitor", "load", "broker"}
 """Commands that a signal ends as well as anything: at once, if they have not begun."""
 
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    _open_standard_streams()
     # Until the command waits for signals itself, SIGTERM is as good as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -21,7 +23,20 @@ def main() -> None:
         log_uncaught()
         sys.exit(status_of(sys.argv[1:]))
     except KeyboardInterrupt:
-        sys.exit(0 if CONSUMERS & {*sys.argv[1:]} else 130)
+        sys.exit(0 if ENDED_BY_SIGNALS & {*sys.argv[1:]} else 130)
+
+
+def _open_standard_streams() -> None:
+    """Open those that the caller has closed: else the next file that is opened would be one.
+
+    Writing to standard output fails then, as on a full disk, and what goes to standard error is
+    nowhere.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            flags = os.O_WRONLY if name == "stderr" else os.O_RDONLY
+            # The lowest number that is free, so that of the stream.
+            setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import platform
-import sys
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,8 +30,7 @@ from alertstream.cli.options.parsing import (
     Root,
     config_file,
     said_elsewhere,
-    usage_hint,
-    usage_message,
+    usage_error,
 )
 from alertstream.cli.options.shared import Options, option_group
 from alertstream.cli.terminal.output import (
@@ -141,11 +139,9 @@ def status_of(arguments: list[str]) -> int:
     except typer.TyperException as error:
         if context := getattr(error, "ctx", None):
             log_as_asked(arguments, context.lookup_default("log_format"))
-        write_error(f"{usage_message(error)} · {usage_hint(error)}")
+        write_error(usage_error(error))
         return UsageError.exit_status
     except ReaderGone:
-        # Python must not fail on what is still buffered when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as error:
         write_error(error, traceback=debug)

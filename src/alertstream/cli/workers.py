@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from alertstream.cli.terminal.output import INTERRUPTED
 from alertstream.errors import AlertStreamError, Event, Notice
 from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.pipeline import Report
@@ -45,6 +46,13 @@ def worker_command(*more: str) -> list[str]:
     end = given.index("--") if "--" in given else len(given)
     added = ["--worker", "--workers", "1", "--format", "json", *more]
     return [sys.executable, "-m", "alertstream", *given[:end], *added, *given[end:]]
+
+
+def ended_well(status: int, stop: asyncio.Event) -> bool:
+    """Return whether a worker has done its work, or was stopped, perhaps before it was at work."""
+    return status == 0 or (
+        stop.is_set() and status in (INTERRUPTED, -signal.SIGINT, -signal.SIGTERM)
+    )
 
 
 class WorkerError(AlertStreamError):
@@ -109,7 +117,7 @@ async def reports_of(
             async for reported in _reports(process):
                 take(reported)
             status = await process.wait()
-            return WorkerError(number, status) if status else None
+            return None if ended_well(status, stop) else WorkerError(number, status)
 
     followed = (follow(number, command) for number, command in enumerate(commands, 1))
     if failed := [each for each in await asyncio.gather(*followed) if each]:
@@ -235,7 +243,7 @@ async def send_with_workers(
     total = account.done
     async with AsyncExitStack() as stack:
         workers = [
-            _Sender(await stack.enter_async_context(worker(command, stop)), number)
+            _Sender(await stack.enter_async_context(worker(command, stop)), number, stop)
             for number, command in enumerate(commands, 1)
         ]
         async for visit, start in bursts:
@@ -277,6 +285,7 @@ class _Sender:
 
     process: Process
     number: int
+    stop: asyncio.Event
     share: float = 0.0
     acknowledged: int = 0
 
@@ -293,14 +302,17 @@ class _Sender:
                 return VisitSent.from_json(report)
             self.share, self.acknowledged = report["share"], report["acknowledged"]
             show()
-        return VisitSent(error=WorkerError(self.number, await self.process.wait()))
+        status = await self.process.wait()
+        if self.stop.is_set() and ended_well(status, self.stop):
+            return VisitSent(interrupted=True)
+        return VisitSent(error=WorkerError(self.number, status))
 
     async def end(self) -> WorkerError | None:
         """Let the worker end, as nothing is left to send; return what went wrong with it."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         status = await self.process.wait()
-        return WorkerError(self.number, status) if status else None
+        return None if ended_well(status, self.stop) else WorkerError(self.number, status)
 
 
 async def ordered_bursts(

@@ -13,7 +13,8 @@ from typing import Any
 from alertstream import sky
 from alertstream.alert.alert import Alert
 from alertstream.errors import FilterError, UsageError
-from alertstream.filtering.filters import INVALID_TOPIC, VALID_TOPICS, AlertFilter, is_topic_name
+from alertstream.filtering.filters import AlertFilter
+from alertstream.kafka.topics import require_topic_name
 
 MAX_SHOWN = 200
 """Characters of an expression that an error message shows."""
@@ -34,8 +35,7 @@ class WhereFilter(AlertFilter):
     """
 
     def __init__(self, expression: str, topic: str) -> None:
-        if not is_topic_name(topic):
-            raise UsageError(f"{topic} {INVALID_TOPIC}", todo=VALID_TOPICS)
+        require_topic_name(topic)
         self._topic = topic
         self._expression = expression
         fields: set[str] = set()

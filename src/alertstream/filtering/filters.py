@@ -29,6 +29,7 @@ from typing import ClassVar
 from alertstream.alert.alert import Alert
 from alertstream.alert.surveys.survey import flux_of
 from alertstream.errors import AlertStreamError, FilterError, UsageError, error_line
+from alertstream.kafka.topics import require_topic_name
 
 TEMPLATES = 100
 SNR_CUT = 5.0
@@ -191,18 +192,8 @@ def _instance(found: Callable[[], AlertFilter]) -> AlertFilter:
             where=type(made).__name__,
             todo='write them like this: fields = ("snr", "diaSource.reliability")',
         )
-    if not is_topic_name(topic):
-        raise FilterError(f"{topic} {INVALID_TOPIC}", todo=VALID_TOPICS)
+    require_topic_name(topic)
     return made
-
-
-INVALID_TOPIC = "is not a valid name for a topic"
-VALID_TOPICS = "use letters, digits, . _ and - only"
-
-
-def is_topic_name(name: str) -> bool:
-    """Return whether Kafka lets a topic have this name."""
-    return re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) is not None
 
 
 def _code_failed(error: BaseException, where: str | None = None) -> FilterError:

@@ -17,13 +17,12 @@ from hashlib import sha256
 from alertstream.errors import BrokerError, DeliveryError, Event, Notice
 from alertstream.filtering.caps import Claim, VisitCaps, begin_of_claims
 from alertstream.filtering.filter_offsets import FilterOffsets
-from alertstream.filtering.filters import is_topic_name
 from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import Connection
 from alertstream.kafka.consumer import Consumer
 from alertstream.kafka.group_log import Log, LogReplacedError, log
 from alertstream.kafka.messages import ConsumerGroupMetadata
-from alertstream.kafka.topics import VISIT_CAPS_SUFFIX, TopicLayout
+from alertstream.kafka.topics import VISIT_CAPS_SUFFIX, TopicLayout, is_topic_name
 from alertstream.reading.decoder import ReportedOnce
 from alertstream.system.cancellation import unless
 

@@ -43,6 +43,7 @@ from alertstream.kafka.topics import (
     Topic,
     TopicLayout,
     existing_topics,
+    is_topic_name,
     topic_pattern,
 )
 
@@ -166,6 +167,11 @@ async def _make(
     connection: Connection, admin: KafkaAdminClient, names: Collection[str], layout: TopicLayout
 ) -> None:
     """Make topics, and return when the brokers know of what the controller has made."""
+    for name in names:
+        if not is_topic_name(name):
+            what = f"the topic {name or repr(name)} cannot be made (not a name for one)"
+            todo = "choose another: letters, digits, . _ and - only, 249 at most"
+            raise TopicError(what, where=connection.bootstrap, todo=todo)
     brokers = (await _answer(admin, admin.describe_cluster))["brokers"]
     replication = layout.replication or min(MAX_REPLICAS, len(brokers))
     config = {"max.message.bytes": str(MAX_MESSAGE + HEADER_ALLOWANCE)}

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import translate
 
-from alertstream.errors import TopicError
+from alertstream.errors import TopicError, UsageError
 from alertstream.kafka._aiokafka.batches import OVERHEAD
 from alertstream.kafka.connection import Connection
 
@@ -50,6 +50,21 @@ class Topic:
     def batch_size(self, wanted: int = BATCH_SIZE) -> int:
         """Return the bytes of records to collect for a batch, if they are smaller than that."""
         return min(wanted, (self.largest_batch or BATCH_SIZE) - OVERHEAD)
+
+
+def is_topic_name(name: str) -> bool:
+    """Return whether Kafka lets a topic have this name."""
+    return re.fullmatch(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}", name) is not None
+
+
+def require_topic_name(name: str) -> None:
+    """Refuse a name that no topic can have.
+
+    :raises UsageError: it is one.
+    """
+    if not is_topic_name(name):
+        todo = "use letters, digits, . _ and - only, 249 at most"
+        raise UsageError(f"{name or repr(name)} is not a valid name for a topic", todo=todo)
 
 
 def is_pattern(name: str) -> bool:

@@ -73,9 +73,14 @@ def join_tables(
     :param radius: how near a target is to an earlier one to be a duplicate, deg.
     :param unique: leave duplicates out.
     :param progress: called with how much is done, 0 to 1.
-    :raises UsageError: a table has no positions, or cannot be read.
+    :raises UsageError: a table has no positions, or cannot be read, or would be written over.
     :raises DataError: the file cannot be written.
     """
+    if output.suffix != ".parquet":
+        raise UsageError("the file is Parquet", where=str(output), todo="end its name in .parquet")
+    if any(output.exists() and path.exists() and output.samefile(path) for path in paths):
+        what, todo = "one of the tables would be written over", "choose another -o"
+        raise UsageError(what, where=str(output), todo=todo)
     tables = []
     for done, path in enumerate(paths):
         with readable(path, TABLE_FORMATS):

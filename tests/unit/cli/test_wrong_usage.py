@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import logging
 import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,6 +95,8 @@ OTHERS = [
     ("print h:1", "Missing argument 'TOPIC'"),
     ("monitor h:1 alerts --refresh 0", "'--refresh'"),
     ("send h:1 alerts --interval -1", "'--interval'"),
+    ("send h:1 alerts --interval inf", "less than or equal to 86400"),
+    ("send h:1 alerts --subject record", "--subject has no effect without --registry"),
     ("send", "Missing argument 'BROKER'"),
     ("simulate out --alerts 0", "--alerts must be"),
     ("broker --port 99999", "99999 is not a valid --port"),
@@ -165,6 +170,24 @@ def test_all_that_read(
 @pytest.mark.parametrize(("line", "said"), OTHERS)
 def test_others(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert said in error_of(shlex.split(line), capsys)
+
+
+def test_usage_errors_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of(["print", "h:1", "t", "--nope", "--log-format", "json"]) == 2
+    said = json.loads(capsys.readouterr().err)
+    assert said["message"].startswith("No such option: --nope")
+    assert (said["level"], said["todo"]) == ("error", "see alertstream print --help")
+
+
+@pytest.mark.parametrize(
+    ("closed", "status", "lines"),
+    [("<&- >&-", 1, ["error: the output cannot be written: Bad file descriptor"]), ("2>&-", 0, [])],
+)
+def test_streams_that_the_caller_has_closed(closed: str, status: int, lines: list[str]) -> None:
+    command = f"exec {sys.executable} -m alertstream schema diff 10.0 11.0 {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert done.returncode == status
+    assert [each.partition(" · ")[0] for each in done.stderr.splitlines()] == lines
 
 
 @pytest.mark.parametrize(

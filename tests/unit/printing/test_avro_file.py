@@ -177,6 +177,25 @@ def test_a_disk_that_is_full_leaves_no_half_header(
     assert appended(path, carried("first")) == []
 
 
+def test_a_disk_that_is_full_leaves_whole_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "night.avro"
+    appended(path, carried("first"))
+    whole, write = path.read_bytes(), os.write
+
+    def full(file: int, content: bytes) -> int:
+        if os.fstat(file).st_size > len(whole):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        # Of what follows, the disk takes the beginning.
+        return write(file, bytes(content[:100]))
+
+    with monkeypatch.context() as patch, pytest.raises(DataError, match="No space left"):
+        patch.setattr("os.write", full)
+        appended(path, carried("first"))
+    assert path.read_bytes() == whole
+
+
 def test_a_file_without_its_header_is_a_new_one(tmp_path: Path) -> None:
     path = tmp_path / "night.avro"
     path.touch()

@@ -398,6 +398,8 @@ def test_targets_keep_their_radii_whichever_table_has_none(tmp_path: Path) -> No
         (["a.csv", "-o", "x.parquet", "--radius", "2"], 2, "'2' is not a valid radius · --radius"),
         (["none.csv", "-o", "x.parquet"], 2, "cannot be read: No such file"),
         (["empty.csv", "-o", "x.parquet"], 2, "no row has a position"),
+        (["a.csv", "-o", "a.csv"], 2, "the file is Parquet · a.csv · end its name in .parquet"),
+        (["a.csv", "b.parquet", "-o", "./b.parquet"], 2, "would be written over · b.parquet"),
         (["a.csv", "-o", "a.csv/x.parquet"], 1, "the file cannot be written"),
     ],
 )
@@ -412,6 +414,7 @@ def test_tables_that_cannot_be_joined(
     monkeypatch.chdir(tmp_path)
     Path("a.csv").write_text("ra,dec\n1,2\n")
     Path("empty.csv").write_text("ra,dec\n,2\n")
+    Path("b.parquet").write_text("what is in it is not looked at")
     assert status_of(["watchlist", "build", *arguments]) == status
     assert said in capsys.readouterr().err
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.csv", "empty.csv"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.csv", "b.parquet", "empty.csv"]

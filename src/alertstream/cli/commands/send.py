@@ -59,7 +59,7 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions, MetricsOpt
         "PATH",
     )
     interval: float = _visits(
-        39.0, "Seconds from burst to burst; 0: as fast as possible.", "SECONDS", min=0
+        39.0, "Seconds from burst to burst; 0: as fast as possible.", "SECONDS", min=0, max=86_400
     )
     align: bool = _visits(True, "Start bursts at multiples of the interval on the clock.")
     arrival: Literal["burst", "detectors"] = _visits(
@@ -198,6 +198,10 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions, MetricsOpt
         else:
             why, todo = "--data", "it is for --replay"
             wrong = ["speed"]
+        if self.registry is None and self.subject != "topic":
+            raise UsageError(
+                "--subject has no effect without --registry", todo="add --registry URL"
+            )
         for name in wrong:
             source = self.context.get_parameter_source(name)
             if source is not None and source.name == "COMMANDLINE":

@@ -53,18 +53,14 @@ class MirrorOptions(TargetOptions):
         :param excluded: what else says what passes, by the names of options.
         :raises UsageError: there is something of it, or no topic has the output's name.
         """
-        from alertstream.filtering.filters import (
-            INVALID_TOPIC,
-            VALID_TOPICS,
-            MirrorFilter,
-            is_topic_name,
-        )
+        from alertstream.filtering.filters import MirrorFilter
+        from alertstream.kafka.topics import require_topic_name
 
         if others := [name for name, value in excluded.items() if value]:
             what = f"--all copies everything, and excludes {', '.join(others)}"
             raise UsageError(what, todo="give the one or the other")
-        if output is not None and not is_topic_name(output):
-            raise UsageError(f"{output} {INVALID_TOPIC}", todo=VALID_TOPICS)
+        if output is not None:
+            require_topic_name(output)
         return MirrorFilter(output or topic, self.visit)
 
     def mirror_group(self, topic: str, output: str | None) -> str:

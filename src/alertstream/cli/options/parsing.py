@@ -135,19 +135,14 @@ def said_elsewhere(context: Any, text: str) -> str | None:
     return None
 
 
-def usage_message(error: typer.TyperException) -> str:
-    """Return what is wrong, for people, and in which file or variable, if it is in one."""
+def usage_error(error: typer.TyperException) -> UsageError:
+    """Return typer's error as ours, with the file or variable that sets what is wrong, if any."""
     message = error.format_message().replace("Value error, ", "")
     message = re.sub(r" for <class '.*'>", "", message)
     context = getattr(error, "ctx", None)
-    where = context and said_elsewhere(context, message)
-    return f"{message} · {where}" if where else message
-
-
-def usage_hint(error: typer.TyperException) -> str:
-    """Return where a user finds the right usage."""
-    context = getattr(error, "ctx", None)
-    return f"see {context.command_path if context else 'alertstream'} --help"
+    where = said_elsewhere(context, message) if context else None
+    command = context.command_path if context else "alertstream"
+    return UsageError(message, where=where, todo=f"see {command} --help")
 
 
 def default_map(

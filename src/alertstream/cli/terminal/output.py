@@ -51,9 +51,12 @@ def to_output() -> Iterator[None]:
     """
     try:
         yield
-    except BrokenPipeError as error:
-        raise ReaderGone from error
     except OSError as error:
+        # Python must not fail on what is still buffered when it exits.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise ReaderGone from error
         what = f"the output cannot be written: {error.strerror}"
         raise DataError(what, todo="make room there, or write it elsewhere") from error
 

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -182,7 +181,7 @@ class _Appender:
         # First, so that what is saved of an alert is whole.
         self._messages.flush()
         with writing(self._path):
-            append(self._file, chain.from_iterable(self._blocks))
+            append(self._file, map(b"".join, self._blocks))
         self.written += len(self._blocks)
         self._blocks.clear()
 

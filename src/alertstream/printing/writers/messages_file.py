@@ -21,14 +21,18 @@ def append(file: BinaryIO, parts: Iterable[bytes]) -> None:
 
     :raises OSError: it cannot be written.
     """
-    end = os.fstat(file.fileno()).st_size
+    descriptor = file.fileno()
+    end = os.fstat(descriptor).st_size
     try:
-        file.writelines(parts)
-        file.flush()
-        os.fsync(file.fileno())
+        for part in parts:
+            # Not through Python's buffer, which would write again, what was refused, at the end.
+            rest = memoryview(part)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
     except OSError:
         with suppress(OSError):
-            file.truncate(end)
+            os.ftruncate(descriptor, end)
         raise
 
 
