@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from alertstream.cli.terminal.output import INTERRUPTED
 from alertstream.errors import AlertStreamError, Event, Notice
 from alertstream.filtering.account import FilterAccount, FilterCounts
 from alertstream.filtering.pipeline import Report
@@ -50,9 +49,8 @@ def worker_command(*more: str) -> list[str]:
 
 def ended_well(status: int, stop: asyncio.Event) -> bool:
     """Return whether a worker has done its work, or was stopped, perhaps before it was at work."""
-    return status == 0 or (
-        stop.is_set() and status in (INTERRUPTED, -signal.SIGINT, -signal.SIGTERM)
-    )
+    interrupted = (128 + signal.SIGINT, -signal.SIGINT, -signal.SIGTERM)
+    return status == 0 or (stop.is_set() and status in interrupted)
 
 
 class WorkerError(AlertStreamError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
 from collections.abc import (
     AsyncIterator,
@@ -133,7 +134,7 @@ class _Visit:
 
     def __post_init__(self) -> None:
         options, (visit, self._start) = self.options, self.burst
-        self._rng = Random(f"{options.seed}/{visit.path.name}")
+        self._rng = Random(f"{options.seed}/".encode() + os.fsencode(visit.path.name))
         if options.seed is not None:
             # The detectors whose files these are finish in any order.
             visit = replace(visit, files=tuple(self._rng.sample(visit.files, len(visit.files))))

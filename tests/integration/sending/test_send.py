@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from io import BytesIO
@@ -265,7 +266,8 @@ def test_damaged_file_is_sent_up_to_the_damage(
     first, second = sorted(visits.iterdir())[:2]
     content = first.read_bytes()
     (tmp_path / "a.avro").write_bytes(content[: len(content) // 2])
-    (tmp_path / "b.avro").write_bytes(second.read_bytes())
+    # Not every name is text.
+    (tmp_path / os.fsdecode(b"b\xff.avro")).write_bytes(second.read_bytes())
     sent = run("send", kafka, topic, "--data", tmp_path, "--interval", 0, "--format", "json")
     assert sent.status == 1
     damaged, whole = sent.objects

@@ -149,7 +149,7 @@ class ParquetFile(Writer):
     def _write(self) -> pyarrow.parquet.ParquetWriter:
         with writing(self._path):
             if self._writer is None:
-                self._writer = pyarrow.parquet.ParquetWriter(self._part.path, self._columns)
+                self._writer = pyarrow.parquet.ParquetWriter(self._part.file, self._columns)
             try:
                 batches = [self._batch(self._rows)]
             except pyarrow.ArrowException:
