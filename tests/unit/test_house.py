@@ -67,10 +67,16 @@ def package(path: Path) -> str:
 
 
 @cache
+def nodes(path: Path) -> list[ast.AST]:
+    """All of a module's syntax."""
+    return [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+
+
+@cache
 def imported(path: Path) -> set[str]:
     """The dotted names that a module imports."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             names |= {each.name for each in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -103,10 +109,9 @@ def test_each_level_has_a_dozen_entries_at_most() -> None:
 def test_modules_and_functions_are_short() -> None:
     for path in MODULES:
         name = path.relative_to(SOURCE).as_posix()
-        tree = ast.parse(path.read_text(encoding="utf-8"))
         functions = [
             1 + (node.end_lineno or node.lineno) - node.lineno
-            for node in ast.walk(tree)
+            for node in nodes(path)
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         ]
         assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_MODULE, name
