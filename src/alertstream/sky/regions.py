@@ -8,12 +8,7 @@ from pathlib import Path
 from alertstream.alert.directions import angle, unit_vector
 from alertstream.errors import UsageError
 from alertstream.sky.region import Match, Region
-from alertstream.sky.sphere import (
-    as_separation,
-    is_number,
-    is_position,
-    parse_radius,
-)
+from alertstream.sky.sphere import as_separation, is_number, is_position, parse_radius
 from alertstream.sky.watched_file import WatchedFile
 
 

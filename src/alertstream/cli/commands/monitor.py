@@ -10,15 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from alertstream.cli.options.metrics import MetricsOptions
-from alertstream.cli.options.reading import ReadingOptions
-from alertstream.cli.options.schemas import DecodingOptions
-from alertstream.cli.options.selection import SelectionOptions
-from alertstream.cli.options.shared import (
-    TargetOptions,
-    option_group,
-    topic_argument,
-)
+from alertstream.cli.commands.reading import SelectedReading
+from alertstream.cli.options.shared import TargetOptions, option_group, topic_argument
 from alertstream.cli.terminal.output import DONE, UNDECODABLE, as_json, notice, write_lines
 from alertstream.errors import Notice
 
@@ -34,7 +27,7 @@ _output = option_group("Output")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Monitor(ReadingOptions, TargetOptions, DecodingOptions, SelectionOptions, MetricsOptions):
+class Monitor(SelectedReading, TargetOptions):
     """Watch topics: rates, latency by visit, and lag of their groups.
 
     Example: alertstream monitor localhost:9092 alerts Filter001

@@ -1,4 +1,4 @@
-"""What ``print`` and ``notify`` share: reading what is selected, and the account at the end."""
+"""What commands share that read what is selected: options, and for two of them how they do it."""
 
 from __future__ import annotations
 
