@@ -97,10 +97,7 @@ class ReadingOptions(KafkaOptions):
             notice(said)
 
     async def notice_start(
-        self,
-        connection: "Connection",
-        subscription: "Subscription",
-        to: "Connection | None" = None,
+        self, connection: "Connection", subscription: "Subscription", to: "Connection | None" = None
     ) -> None:
         """Say which group ``auto`` is, and if ``--from`` has no effect as the group goes on.
 

@@ -48,11 +48,7 @@ ORDERS: dict[str, Callable[[tuple[str, Figures]], Any]] = {
     "by rate": lambda topic: -topic[1]["alerts_per_second"],
     "by name": lambda topic: topic[0],
 }
-CLOCKS = {
-    "Kafka": None,
-    "shutter": "latency_from_shutter",
-    "producer": "latency_from_producer",
-}
+CLOCKS = {"Kafka": None, "shutter": "latency_from_shutter", "producer": "latency_from_producer"}
 """What latencies can count from, and where the figures have them, if not at the visit itself."""
 
 

@@ -114,10 +114,7 @@ class Node(Child):
         return f"{HOST}:{self.port}"
 
     def write_files(
-        self,
-        properties: dict[str, str],
-        cluster_id: str,
-        checkpoint: bytes = BOOTSTRAP_CHECKPOINT,
+        self, properties: dict[str, str], cluster_id: str, checkpoint: bytes = BOOTSTRAP_CHECKPOINT
     ) -> None:
         """Write what Kafka reads when it starts; data that are there already stay.
 

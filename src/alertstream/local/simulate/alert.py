@@ -18,15 +18,7 @@ from alertstream.alert.surveys.survey import AB_ZERO, DAY
 from alertstream.avro.schema_tree import Type, tree, walk
 from alertstream.avro.schemas import Schema
 from alertstream.errors import SchemaError
-from alertstream.local.simulate.sky import (
-    DEPTHS,
-    DETECTORS,
-    PIXEL,
-    Field,
-    Object,
-    Place,
-    Visit,
-)
+from alertstream.local.simulate.sky import DEPTHS, DETECTORS, PIXEL, Field, Object, Place, Visit
 
 Values = dict[str, Any]
 
