@@ -150,14 +150,11 @@ def status_of(arguments: list[str]) -> int:
 
 def _set_up_logging(debug: bool) -> None:
     """Show what this package and filters log, and what libraries log for debugging only."""
-    if debug:
-        others, level = LogFormatter(logging.BASIC_FORMAT), logging.DEBUG
-    else:
-        others, level = LogFormatter(), logging.WARNING
-        for library in ("aiokafka", "asyncio", "textual_image"):
-            logging.getLogger(library).addHandler(logging.NullHandler())
-            logging.getLogger(library).propagate = False
-    logging.basicConfig(level=level, handlers=[NoticeHandler(others)])
+    level, text = (logging.DEBUG, logging.BASIC_FORMAT) if debug else (logging.WARNING, None)
+    logging.basicConfig(level=level, handlers=[NoticeHandler(LogFormatter(text))])
+    for library in () if debug else ("aiokafka", "asyncio", "textual_image"):
+        logging.getLogger(library).addHandler(logging.NullHandler())
+        logging.getLogger(library).propagate = False
     LOG.handlers = [NoticeHandler(LogFormatter())]
     LOG.propagate = False
 

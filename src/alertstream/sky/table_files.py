@@ -97,16 +97,6 @@ def _arrow(values: Any) -> Any:
     return found.cast(pyarrow.string()) if plain.dtype.kind == "S" else found
 
 
-def _of_astropy(table: Any) -> Table:
-    def unit(name: str) -> str:
-        return str(getattr(table[name], "unit", None) or "")
-
-    def read(names: Sequence[str], text: str) -> list[Any]:
-        return [_arrow(table[each]) for each in names]
-
-    return Table(table.colnames, unit, read)
-
-
 def _parquet(file: BinaryIO) -> Iterator[Table]:
     found = pyarrow.parquet.ParquetFile(file)
 
@@ -141,8 +131,13 @@ def _votable(file: BinaryIO) -> Iterator[Table]:
     if re.search(rb"\0|<!ENTITY|<(?:[\w.-]+:)?STREAM\b[^>]*\shref\s*=", content):
         what = "the VOTable has entities, or its data elsewhere"
         raise UsageError(what, todo="save it as UTF-8, with its data in it")
-    found = votable.parse(io.BytesIO(content), verify="ignore")
-    return (_of_astropy(each.to_table()) for each in found.iter_tables())
+    for each in votable.parse(io.BytesIO(content), verify="ignore").iter_tables():
+        units = {field.ID: str(field.unit or "") for field in each.fields}
+        yield Table([*units], units.__getitem__, partial(_of_votable, each.array))
+
+
+def _of_votable(data: Any, names: Sequence[str], text: str) -> list[Any]:
+    return [_arrow(data[each]) for each in names]
 
 
 def _csv(file: Any) -> Iterator[Table]:

@@ -216,7 +216,7 @@ def test_a_template_that_does_not_come_to_an_end_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("alertstream.printing.notifications.message.LAST_MOMENT", 0.01)
-    monkeypatch.setattr("alertstream.printing.notifications.message.TEMPLATE_TIMEOUT", 0.03)
+    monkeypatch.setattr("alertstream.printing.notifications.message.FILTER_TIMEOUT", 0.03)
     monkeypatch.setattr(_Template.render, "__defaults__", (0.03,))
     file = tmp_path / "mine.txt"
     endless = "{% for i in range(9**5) %}\n{% for j in range(9**5) %}{% endfor %}{% endfor %}"

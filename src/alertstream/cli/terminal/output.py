@@ -210,17 +210,14 @@ class NoticeHandler(logging.Handler):
             print(_harmless(text), file=sys.stderr, flush=True)
 
 
-def write_error(error: BaseException | str, *, traceback: bool = False) -> None:
+def write_error(error: BaseException, *, traceback: bool = False) -> None:
     """Write what went wrong to standard error."""
-    text = f"{error}"
-    details: dict[str, Any] = {"message": text}
-    if isinstance(error, AlertStreamError):
-        details = {"message": error.what, "where": error.where, "todo": error.todo}
-    elif isinstance(error, BaseException):
-        what, todo = f"{type(error).__name__}: {text}", "please report it with what --debug shows"
-        text, details = f"{what} · this should not happen · {todo}", {"message": what, "todo": todo}
-    shown = error if traceback and isinstance(error, BaseException) else None
-    LOG.error(Event(f"error: {text}", "error", **details), exc_info=shown)
+    shown = error if traceback else None
+    if not isinstance(error, AlertStreamError):
+        what = f"{type(error).__name__}: {error} · this should not happen"
+        error = AlertStreamError(what, todo="please report it with what --debug shows")
+    details = {"message": error.what, "where": error.where, "todo": error.todo}
+    LOG.error(Event(f"error: {error}", "error", **details), exc_info=shown)
 
 
 def log_uncaught() -> None:

@@ -29,9 +29,8 @@ with extra("notify", "messages"):
 
 MAX_PICTURES = 5
 """Alerts of a message whose cutouts are in its picture."""
-TEMPLATE_TIMEOUT = FILTER_TIMEOUT
-"""Seconds that a template may take for a message; then what is left of it gets a last moment."""
 LAST_MOMENT = 0.1
+"""Seconds that a template may take for an alert if those before have taken too long."""
 MAX_NAME = 100
 """Characters of a name that a stream gives."""
 TITLE = (
@@ -115,7 +114,7 @@ class Composer:
 
         Only in the main thread is a template stopped that takes too long.
         """
-        until = time.monotonic() + TEMPLATE_TIMEOUT
+        until = time.monotonic() + FILTER_TIMEOUT
         texts = [self._rendered("text", each, bundle.count, until) for each in bundle.listed]
         more = bundle.count - len(texts)
         if bundle.count > 1:
@@ -203,11 +202,11 @@ class _Template:
     def at(self, error: _Failed) -> str:
         return f"{self._where}, line {error.args[1]}"
 
-    def render(self, variables: dict[str, Any], timeout: float = TEMPLATE_TIMEOUT) -> str:
+    def render(self, variables: dict[str, Any], timeout: float = FILTER_TIMEOUT) -> str:
         """Fill it in; :raises _Failed: its own code failed, or took longer than ``timeout``."""
 
         def stop(_: FrameType | None) -> None:
-            raise TimeoutError(f"it takes more than {TEMPLATE_TIMEOUT:.0f} s")
+            raise TimeoutError(f"it takes more than {FILTER_TIMEOUT:.0f} s")
 
         try:
             with every(max(timeout, LAST_MOMENT), stop):

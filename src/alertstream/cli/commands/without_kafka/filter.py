@@ -18,7 +18,7 @@ from alertstream.cli.terminal.output import (
     write_line,
     write_lines,
 )
-from alertstream.errors import UsageError
+from alertstream.errors import AlertStreamError, UsageError
 
 if TYPE_CHECKING:
     from alertstream.avro.schemas import Schemas
@@ -137,7 +137,8 @@ def try_filters(
         write_error(found.error)
         return FAILED
     if guard is not None and (why := guard_violation(found.counts, guard)):
-        write_error(f"{why} · --guard {100 * guard:g}% · change the filter, or raise the guard")
+        todo = "change the filter, or raise the guard"
+        write_error(AlertStreamError(why, where=f"--guard {100 * guard:g}%", todo=todo))
         return FAILED
     return UNDECODABLE if found.incomplete else DONE
 
