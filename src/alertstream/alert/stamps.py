@@ -80,9 +80,8 @@ def read_stamp(content: bytes, ra: float = math.nan, dec: float = math.nan) -> S
     if not data.startswith(b"SIMPLE"):
         raise PictureError("not a FITS file")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(action="ignore"):
             # astropy's warnings are of no use to who reads a stream, and would come for each alert.
-            warnings.simplefilter("ignore")
             return _stamp(data, ra, dec)
     except PictureError:
         raise

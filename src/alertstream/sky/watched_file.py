@@ -32,9 +32,8 @@ def readable(path: Path, what: str) -> Iterator[None]:
     :raises UsageError: it cannot be read.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(action="ignore"):
             # astropy has many, of files that it reads all the same.
-            warnings.simplefilter("ignore")
             yield
     except UsageError as error:
         raise UsageError(error.what, where=error.where or str(path), todo=error.todo) from error

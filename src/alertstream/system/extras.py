@@ -17,9 +17,8 @@ def extra(name: str, purpose: str) -> Iterator[None]:
     :raises UsageError: one is not installed.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(action="ignore"):
             # Some warn when they are imported: astropy, of folders for settings that nobody needs.
-            warnings.simplefilter("ignore")
             yield
     except ImportError as error:
         missing = f" ({error.name})" if error.name else ""
