@@ -63,9 +63,6 @@ async def _answer(admin: KafkaAdminClient, ask: Callable[[], Awaitable[T]]) -> T
         while True:
             try:
                 return await ask()
-            except (TimeoutError, kafka_errors.NotControllerError):
-                # The controller may be another one by now.
-                await admin._client.force_metadata_update()
             except kafka_errors.KafkaError as error:
                 if not error.retriable:
                     raise

@@ -234,6 +234,7 @@ class KafkaAdminClient(_Connected, AIOKafkaAdminClient):  # type: ignore[misc]
             response = await self._client.send(node, request, group=ConnectionGroup.COORDINATION)
             # Without KRaft, brokers pass nothing on.
             if NotControllerError.errno in [code for _, code, *_ in response.topic_errors]:
+                self._client.force_metadata_update()
                 raise NotControllerError
             return response
 
