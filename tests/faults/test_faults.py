@@ -51,7 +51,8 @@ def healed(cluster: Cluster) -> Iterator[None]:
     for process in _launched:
         if process.returncode is None:
             process.kill()
-            process.communicate()
+            # Shown if the test has failed.
+            sys.stdout.write(f"{process.args}: {process.communicate()}\n")
     _launched.clear()
     cluster.heal()
 

@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import KafkaConnectionError, KafkaError, NotControllerError
+from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
 from aiokafka.structs import OffsetAndMetadata
 
 from alertstream.kafka._aiokafka.assignor import KafkaCoordinator
@@ -232,10 +232,11 @@ class KafkaAdminClient(_Connected, AIOKafkaAdminClient):  # type: ignore[misc]
 
         async def ask(node: Any) -> Any:
             response = await self._client.send(node, request, group=ConnectionGroup.COORDINATION)
-            # Without KRaft, brokers pass nothing on.
-            if NotControllerError.errno in [code for _, code, *_ in response.topic_errors]:
-                self._client.force_metadata_update()
-                raise NotControllerError
+            # A controller may be another one by now; and without KRaft, brokers pass nothing on.
+            for error in (for_code(code) for _, code, *_ in response.topic_errors):
+                if error.retriable:
+                    self._client.force_metadata_update()
+                    raise error
             return response
 
         nodes, controller = self._client.nodes_to_ask(), self._client.cluster.controller
