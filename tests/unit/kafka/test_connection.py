@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from aiokafka.protocol.admin import SaslAuthenticateResponse_v1
@@ -17,6 +18,7 @@ from alertstream.kafka._aiokafka.connection import (
     SILENCE_TIMEOUT,
     KafkaConnection,
     encode_produce_request,
+    first_answer,
 )
 
 
@@ -114,3 +116,19 @@ def test_a_machine_that_has_gone_is_given_up_by_the_system() -> None:
         assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
     logged_in(look)
+
+
+def test_who_answers_is_heard_though_another_one_fails_at_that_moment() -> None:
+    async def main() -> str:
+        now = asyncio.Event()
+
+        async def ask(answer: str) -> str:
+            await now.wait()
+            if not answer:
+                raise OSError
+            return answer
+
+        asyncio.get_running_loop().call_later(0.005, now.set)
+        return await first_answer([partial(ask, each) for each in ("", "yes", "")], 0.001)
+
+    assert [asyncio.run(main()) for _ in range(10)] == ["yes"] * 10

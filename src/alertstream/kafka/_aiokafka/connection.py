@@ -159,9 +159,8 @@ async def first_answer(asking: Sequence[Callable[[], Awaitable[T]]], interval: f
             timeout = interval if left else None
             wait = asyncio.wait(asked, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             answered, asked = await wait
-            failures = {each: each.exception() for each in answered}
-            for each, failure in failures.items():
-                if failure is None or not (left or asked):
+            for each in sorted(answered, key=lambda each: each.exception() is not None):
+                if each.exception() is None or not (left or asked):
                     return each.result()
     finally:
         for each in asked:
