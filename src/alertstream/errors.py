@@ -146,7 +146,10 @@ def error_line(error: BaseException) -> str:
         return str(error)
     if isinstance(error, SyntaxError):
         return f"{name}: {error.msg} (line {error.lineno}: {(error.text or '').strip()})"
+    try:
+        said = _line(str(error))
+    except Exception:
+        said = "it cannot say what is wrong"
     frames = extract_tb(error.__traceback__)
-    if not frames:
-        return f"{name}: {error}"
-    return f"{name}: {error} (line {frames[-1].lineno}: {frames[-1].line})"
+    where = f" (line {frames[-1].lineno}: {frames[-1].line})" if frames else ""
+    return f"{name}: {said}{where}"

@@ -152,7 +152,7 @@ def _set_up_logging(debug: bool) -> None:
     """Show what this package and filters log, and what libraries log for debugging only."""
     level, text = (logging.DEBUG, logging.BASIC_FORMAT) if debug else (logging.WARNING, None)
     logging.basicConfig(level=level, handlers=[NoticeHandler(LogFormatter(text))])
-    for library in () if debug else ("aiokafka", "asyncio", "textual_image"):
+    for library in () if debug else ("aiokafka", "asyncio", "matplotlib", "textual_image"):
         logging.getLogger(library).addHandler(logging.NullHandler())
         logging.getLogger(library).propagate = False
     LOG.handlers = [NoticeHandler(LogFormatter())]
