@@ -1,9 +1,8 @@
 """Send, filter, print and monitor a sky survey's alert stream on Apache Kafka.
 
-For programs there are :func:`read` and :func:`send`, and what these take and give:
-:class:`Connection`, :class:`Alert`, :class:`ReceivedAlert`; :func:`add_survey` makes a further
-survey known; filters are classes of :class:`AlertFilter`, and all errors are of the family of
-:class:`AlertStreamError`. Everything else is internal, and may move.
+Programs use :func:`read` and :func:`send`, with :class:`Connection`, :class:`Alert` and
+:class:`ReceivedAlert`; :func:`add_survey` adds a survey; filters derive from :class:`AlertFilter`,
+and errors from :class:`AlertStreamError`. Everything else is internal, and may move.
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is: ``alertstream --help`` has to answer at once."""
+    """Import public names on first use: ``alertstream --help`` has to answer at once."""
     if name == "__version__":
         from importlib.metadata import version
 

@@ -1,4 +1,4 @@
-"""The program's beginning: ``alertstream``, or ``python -m alertstream``."""
+"""The entry point: ``alertstream``, or ``python -m alertstream``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import sys
 
 ENDED_BY_SIGNALS = {"filter", "print", "notify", "monitor", "load", "broker"}
-"""Commands that a signal ends as well as anything: at once, if they have not begun."""
+"""Commands that a signal ends with success, also before they have begun."""
 
 
 def main() -> None:

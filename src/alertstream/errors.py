@@ -1,7 +1,7 @@
 """The errors that alertstream raises, all of one family.
 
-Every error is one line for people: what happened, where, and what to do about it. Whatever it
-quotes of messages, servers and files cannot command their terminal.
+Every error is one line for people: what happened, where, and what to do about it. What it quotes
+from messages, servers and files cannot control their terminal.
 Errors of other libraries are turned into these by the package that owns the library.
 """
 
@@ -13,10 +13,10 @@ from traceback import extract_tb
 from typing import Any
 
 Notice = Callable[[str], None]
-"""Takes a line for the user about what goes wrong without ending the work; it may be an Event."""
+"""Takes a line for the user, maybe an Event, about a problem that does not end the work."""
 LOG = logging.getLogger("alertstream")
 notice: Notice = LOG.warning
-"""Tells who runs the program: the command line writes it to standard error."""
+"""Tells the user; the command line writes it to standard error."""
 
 
 class Event(str):
@@ -37,12 +37,12 @@ class Event(str):
 
 
 def info(text: str) -> Event:
-    """Return a line that says that something is as it should be."""
+    """Return a line that reports that all is well."""
     return Event(text, "info")
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    """Return text from outside without anything that a terminal would take for a command.
+    """Return text from outside with its unprintable characters, which control terminals, replaced.
 
     :param limit: longer text is cut after so many characters.
     """
@@ -111,11 +111,12 @@ class RegistryError(AlertStreamError):
 
 
 class UndecodableError(AlertStreamError):
-    """A message or record is not an alert: ``what`` is the cause, the same for all of its kind."""
+    """A message or record is not an alert: ``what`` is the cause, in the same words for all
+    such."""
 
 
 class PictureError(AlertStreamError):
-    """A cutout cannot be shown as an image: ``what`` is the cause, the same for all of its kind."""
+    """A cutout cannot be shown: ``what`` is the cause, in the same words for all such."""
 
 
 class FilterError(AlertStreamError):
@@ -127,8 +128,8 @@ class FilterError(AlertStreamError):
 class DeliveryError(AlertStreamError):
     """Alerts were not acknowledged, or an account does not add up.
 
-    :param retriable: the cause may go away by itself, as when a broker is down.
-    :param refused: Kafka has rejected them, instead of not answering.
+    :param retriable: the cause may go away on its own, as when a broker is down.
+    :param refused: Kafka rejected them, rather than not answering.
     """
 
     def __init__(
@@ -140,7 +141,7 @@ class DeliveryError(AlertStreamError):
 
 
 def error_line(error: BaseException) -> str:
-    """Return an error of a user's code in one line, with the place in that code."""
+    """Return an error raised by a user's code in one line, with its place in that code."""
     name = type(error).__name__
     if isinstance(error, AlertStreamError):
         return str(error)

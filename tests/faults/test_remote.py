@@ -201,12 +201,12 @@ def kill_in_turns(
 def made_anew_at_the_source(
     stream: Source, filtering: list[str], sending: tuple[Any, ...], home: dict[str, str]
 ) -> None:
-    """A topic that was deleted and made anew meanwhile is noticed, and read whole."""
+    """A topic that was deleted and recreated meanwhile is noticed, and read whole."""
     stream.administer(lambda client: client.delete_topics([TOPIC]))
     until(lambda: TOPIC not in stream.there()[0], "it is gone")
     assert run(*sending, "--interval", 0, **home).status == 0
     again = run(*filtering, "--from", "latest", "--format", "json", **home)
-    assert f"{TOPIC} was deleted and made anew: it is read from its beginning" in again.err
+    assert f"{TOPIC} was deleted and recreated: it is read from its beginning" in again.err
     assert {each["seen"] for each in again.objects if each.get("final")} == {360}
 
 

@@ -47,9 +47,9 @@ class Alert(dict[str, Any]):
     def __init__(
         self, fields: Mapping[str, Any] = _NO_FIELDS, survey: Survey | None = None
     ) -> None:
-        """Make an alert of its fields.
+        """Make an alert from its fields.
 
-        :param survey: which it is of; None: of which its fields say so.
+        :param survey: its survey; None: the one that its fields suggest.
         """
         super().__init__(fields)
         self.survey = survey or survey_with(fields)
@@ -82,10 +82,10 @@ class Alert(dict[str, Any]):
 
     @property
     def matches(self) -> list[dict[str, Any]]:
-        """What it matched, such as a target of a watchlist, each with text and numbers by names.
+        """What it matched, such as a target of a watchlist: dicts of text and numbers.
 
-        In a filter, it is what earlier filters have said, and what this one appends; that goes
-        with the copy for its topic, if it passes the alert.
+        In a filter, it starts with what the alert matched upstream; what the filter appends goes
+        with the copy to its topic, if the alert passes.
         """
         if self.matches_by_turn is None:
             self.matches_by_turn = {}
@@ -109,7 +109,7 @@ class Alert(dict[str, Any]):
 
     @cached_property
     def object_id(self) -> int | str | None:
-        """The id of the object that was detected: of the Solar System only if of no other."""
+        """The id of the detected object; a Solar System object's only if there is no other."""
         return cast("int | str | None", self._id("object_id"))
 
     @cached_property
@@ -154,7 +154,7 @@ class Alert(dict[str, Any]):
     def shutter(self) -> float:
         """When the shutter closed, the end of the exposure: s since 1970, UTC.
 
-        An exposure whose time is not stated counts as one of its survey's usual ones.
+        If the exposure's length is not stated, the survey's usual one is assumed.
         """
         length = self.survey.length(self._stated)
         end = (self.mjd - _MJD_OF_1970) * DAY + length / 2
@@ -226,7 +226,7 @@ class Alert(dict[str, Any]):
 
     @cached_property
     def science_flux(self) -> float:
-        """Flux at the same place in the visit's own image, nJy: of a variable star, all of it."""
+        """Flux at the same place in the visit's own image, nJy: a variable star's whole flux."""
         return self._measured("science_flux") * self.survey.nano_janskys
 
     @cached_property
@@ -241,18 +241,18 @@ class Alert(dict[str, Any]):
 
     @cached_property
     def history(self) -> float:
-        """How many earlier detections of the object it carries; NaN if its survey does not."""
+        """How many earlier detections of the object it carries; NaN if its survey has none."""
         if not self.survey.detections:
             return math.nan
         earlier, name = self.get(self.survey.detections) or (), self.survey.detection_id
-        # What has null for its id is an upper limit.
+        # Upper limits have null for their id.
         return sum(each.get(name, 0) is not None for each in earlier if isinstance(each, dict))
 
     def cutouts(self) -> dict[str, tuple[str, bytes]]:
         """Return the images by their names (``Science``, …): file name and FITS bytes.
 
-        A file name of ZTF's comes from the stream, and may be anything; its bytes are gzipped.
-        Images that are null are left out.
+        ZTF's file names come from the stream and may be anything; its bytes are gzipped. Images
+        that are null are left out.
         """
         found = {}
         for name, field in self.survey.cutouts.items():
@@ -267,7 +267,7 @@ class Alert(dict[str, Any]):
 
     @property
     def utc(self) -> str:
-        """The middle of the exposure, UTC, to the second; an MJD if no calendar has it."""
+        """The middle of the exposure, UTC, to the second; an MJD if it is outside the calendar."""
         try:
             time = MJD_EPOCH + timedelta(days=self.mjd, milliseconds=500)
             utc = time - TAI_MINUS_UTC if self.survey.time_scale == "TAI" else time

@@ -26,7 +26,7 @@ def require_fields(
 ) -> None:
     """Check that names are quantities, or dotted paths that a schema has.
 
-    All passes where a registry has the schemas: they are not known beforehand.
+    With a registry, everything passes: its schemas are not known beforehand.
 
     :raises UsageError: no schema has a field.
     """
@@ -67,7 +67,7 @@ def fields_without(names: Iterable[str], schemas: Schemas) -> frozenset[str]:
 
 
 def _known_later(schemas: Schemas, more: Sequence[Schema] = ()) -> frozenset[str]:
-    """Return the top-level fields that only schemas have that come in messages."""
+    """Return top-level fields of which only the schemas in messages tell."""
     known = {field["name"] for schema in _known(schemas, more) for field in schema["fields"]}
     later = (each for each in surveys() if each.containers and each.detection not in known)
     return frozenset(name for survey in later for name in survey.top_level)

@@ -138,7 +138,7 @@ def _brightness(pixels: Pixels, values: Pixels, *, signed: bool) -> Pixels:
     """
     noise = float(mad_std(values, ignore_nan=True))
     low = 0.0 if signed else float(np.nanmedian(values)) - 2 * noise
-    # Outliers may be brighter. What has nothing but noise is not stretched as far as it goes.
+    # Outliers may be brighter. Pure noise is not stretched to full contrast.
     top = float(np.nanpercentile(np.abs(values) if signed else values, 99.8))
     height = max(top - low, (6 if signed else 12) * noise) or 1.0
     linear = max((3 if signed else 4) * noise, 1e-4 * height) if noise else height
@@ -170,7 +170,7 @@ def strip(shown: Triplet, edge: int, gap: int, marked: bool = True) -> Image.Ima
 def png(image: Image.Image) -> bytes:
     """Return an image that has the colours of pictures as a PNG file."""
     stream = io.BytesIO()
-    # A palette takes half the room and a third of the time that three colours a pixel take.
+    # A palette takes half the space and a third of the time of RGB.
     in_palette = image.quantize(palette=_palette(), dither=Image.Dither.NONE)
     in_palette.save(stream, "PNG", compress_level=4)
     return stream.getvalue()

@@ -81,12 +81,12 @@ def read_stamp(content: bytes, ra: float = math.nan, dec: float = math.nan) -> S
         raise PictureError("not a FITS file")
     try:
         with warnings.catch_warnings(action="ignore"):
-            # astropy's warnings are of no use to who reads a stream, and would come for each alert.
+            # astropy's warnings do not help a stream's reader, and would come for each alert.
             return _stamp(data, ra, dec)
     except PictureError:
         raise
     except Exception as error:
-        # astropy raises errors of any type on what nobody has written on purpose.
+        # On damaged bytes, astropy raises errors of any type.
         raise PictureError("a damaged FITS file") from error
 
 
@@ -106,7 +106,7 @@ def _stamp(data: bytes, ra: float, dec: float) -> Stamp:
     number, (header, start) = 0, _header(data, 0)
     if header.get("NAXIS") == 0 and start < len(data):
         number, (header, start) = 1, _header(data, start)
-    # Before astropy makes anything of it: it would count to whatever NAXIS says.
+    # Before astropy parses it, which would count up to whatever NAXIS says.
     _check_size(header, len(data) - start)
     pixels = _values(
         fits.getdata(io.BytesIO(data), number, memmap=False, disable_image_compression=True)

@@ -179,7 +179,7 @@ def links(alert: Alert) -> tuple[str, str] | None:
 
 
 def _sparkline(band: str | None, measured: Sequence[Measurement], draw: Paint | None) -> str:
-    """Return brightness as bars, time to the right; of several in one bar's time, the latest.
+    """Return brightness as bars, time to the right; of several within one bar, the latest.
 
     Time covers all measurements. Less than two of them to draw make no sparkline.
 
@@ -204,9 +204,9 @@ def _sparkline(band: str | None, measured: Sequence[Measurement], draw: Paint | 
 
 
 def _heights(values: Sequence[float]) -> Callable[[float], int]:
-    """Return what tells the bar of a flux among others; little variation is level."""
+    """Return a function from a flux to its bar; little variation is drawn level."""
     low, high = min(values, default=0.0), max(values, default=0.0)
     spare = max(_MIN_RANGE * max(abs(low), abs(high)) - (high - low), 0.0) / (len(BARS) - 1)
-    # What is constant has one bar's height, and is not between two.
+    # A constant flux gets one bar's height, instead of lying between two.
     low, high = low - 3 * spare, high + 4 * spare
     return lambda value: round((value - low) / ((high - low) or 1.0) * (len(BARS) - 1))

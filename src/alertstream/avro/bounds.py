@@ -1,7 +1,7 @@
-"""What decoding may take, known from the schema before a byte is read: nothing interrupts fastavro.
+"""Bounds of decoding, known from the schema before a byte is read: fastavro is uninterruptible.
 
 A few bytes of a schema can name a type that has billions of fields, and a few of an alert can make
-thousands of values: each would stop who decodes it for minutes, or take all memory.
+thousands of values: either would block a reader for minutes, or take all memory.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Type(Protocol):
 
 
 def require_shallow(node: Any, levels: int = 4 * MAX_LEVELS) -> None:
-    """Check that a schema's JSON is not nested deeper than what reads it can go.
+    """Check that a schema's JSON is not nested deeper than its parsers can recurse.
 
     :raises SchemaError: it is.
     """

@@ -1,7 +1,7 @@
 """Avro bodies to alerts, whole or in part: what is not asked for is not decoded.
 
 An alert is mostly images and history. A decoder that needs only some fields stops after the last
-of them; that nothing is missing after it is then seen from the images that end the alert.
+of them; the images at the alert's end then show that nothing is missing after it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Decoder:
             return self._read_to_the_end(message, start, self._reader)
         stream = self.stream(message, start)
         alert = _read(stream, self._writer, self._reader, len(message))
-        # Where that is not so, all has to be read to know.
+        # Otherwise, only reading everything tells.
         if images_start(message, stream.tell(), self._image_sizes) < stream.tell():
             self._read_to_the_end(message, start, self._nothing)
         return alert
@@ -78,7 +78,7 @@ class Decoder:
         return self.skip(stream, self._whole, len(block))
 
     def skip(self, stream: BytesIO, writer: Schema, size: int) -> int:
-        """Return where something ends that starts where a stream is.
+        """Return where something ends that starts at a stream's position.
 
         :param writer: the schema that it was written with.
         :param size: bytes of the stream.
@@ -99,11 +99,11 @@ class Decoder:
         return alert
 
     def stream(self, message: bytes, start: int) -> BytesIO:
-        """Return a message at a place in it, from which no more can be read than an alert may have.
+        """Return a stream of a message from a place on.
 
-        It raises :class:`UndecodableError` then.
+        Reading more values than an alert may have raises :class:`UndecodableError`.
         """
-        # Of bytes, and of nothing else, this makes no copy.
+        # BytesIO copies anything but bytes.
         if len(message) - start > self._max_reads:
             stream: BytesIO = _CountedBytes(message, self._max_reads)
         else:
@@ -138,7 +138,7 @@ def _read(stream: BytesIO, writer: Schema, reader: Schema | None, size: int) -> 
     except UndecodableError:
         raise
     except Exception as error:
-        # What fastavro raises on bytes that are not an alert is of any type.
+        # On bytes that are not an alert, fastavro may raise any type of error.
         cause = "cut short" if stream.tell() >= size else "not as its schema says"
         raise UndecodableError(cause) from error
     return alert
@@ -147,8 +147,8 @@ def _read(stream: BytesIO, writer: Schema, reader: Schema | None, size: int) -> 
 class _StrictBytes(BytesIO):
     """Bytes that cannot be read beyond their end.
 
-    fastavro skips numbers of fixed size that are not there, as many as an array claims to have;
-    from this it does not, but reads it more slowly.
+    In plain bytes, fastavro skips beyond the end over numbers of fixed size, as many as an array
+    claims to have. This is slower to read.
     """
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -159,7 +159,7 @@ class _StrictBytes(BytesIO):
 
 
 class _CountedBytes(_StrictBytes):
-    """Bytes that are read so many times at most: every value takes one read or more."""
+    """Bytes that can be read only so many times: each value takes at least one read."""
 
     def __init__(self, content: bytes, max_reads: int) -> None:
         super().__init__(content)
@@ -177,26 +177,25 @@ def _is_decimal(node: Type) -> bool:
 
 
 def _is_ambiguous(node: Type) -> bool:
-    """Whether fastavro, reading in part, may take one thing for another.
+    """Whether fastavro, reading in part, may confuse types of a union, or fields of one name.
 
-    That is a type of a union for another one, or a field for one of the same name: whole, the last
-    one counts.
+    When it reads whole records, the last field of a name counts.
     """
-    if has_twins(node):
+    if has_duplicate_fields(node):
         return True
     kinds = [each.kind for each in node.inside if node.kind == "union"]
     return any(len(alike.intersection(kinds)) > 1 for alike in _ALIKE)
 
 
-def has_twins(node: Type) -> bool:
-    """Whether a record has several fields of one name, which Avro forbids, and WINTER has."""
+def has_duplicate_fields(node: Type) -> bool:
+    """Whether a record has several fields of one name, which Avro forbids but WINTER has."""
     return len({field.name for field in node.fields}) < len(node.fields)
 
 
 def _without_decimals(schema: Any) -> Any:
-    """Return a schema by which decimal numbers are the bytes that they are written as.
+    """Return a schema that leaves decimal numbers as bytes.
 
-    No survey has any, and to make one of a megabyte of digits takes a minute.
+    No survey has any, and decoding one of a megabyte of digits takes a minute.
     """
     if isinstance(schema, list):
         return [_without_decimals(each) for each in schema]

@@ -19,7 +19,7 @@ _DOUBLE = struct.Struct("<d")
 class DoubleField:
     """A field of the type ``double``, or of a union with it, in the alerts of one schema.
 
-    :param path: to the field, by way of records.
+    :param path: to the field, through records.
     :raises SchemaError: the schema has no such field.
     """
 

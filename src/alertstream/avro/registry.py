@@ -33,7 +33,7 @@ from alertstream.avro.schemas import (
 )
 from alertstream.avro.wire import HEADER_SIZE, schema_id_of
 from alertstream.errors import Notice, RegistryError, SchemaError, info
-from alertstream.system.cancellation import unless
+from alertstream.system.cancellation import unless_stopped
 from alertstream.system.files import paths_of, write_whole
 
 T = TypeVar("T")
@@ -47,19 +47,19 @@ MAX_LOOKUPS = 16
 UNKNOWN_FOR = 30.0
 """Seconds until an id that the registry did not know is asked for again."""
 MAX_UNKNOWN = 240
-"""Ids that a registry did not know in that time: then it is asked for a batch's commonest only."""
+"""Unknown ids in that time, after which only a batch's most common ids are asked for."""
 MAX_NAMED = 8
 """Subjects that an error names."""
 MAX_ID = 2**31 - 1
-"""Of a registry's ids; some fail at larger ones, instead of not knowing them."""
+"""A registry's largest id; on larger ones, some fail instead of reporting them unknown."""
 
 
 class RegistrySchemas(Schemas):
     """Schemas by id as the registry says; memory and disk are asked first.
 
     An id that the registry definitely does not have is looked up in ``folders``, and nowhere
-    else: LSST's rule for ids is not the registry's. Nothing is called unknown because the registry
-    does not answer: it is asked again.
+    else: LSST's rule for ids is not the registry's. If the registry does not answer, it is asked
+    again.
 
     :param cache: where to keep schemas, by registry and id, or None; it need not be there, and
         what is damaged in it is fetched again.
@@ -104,8 +104,8 @@ class RegistrySchemas(Schemas):
     ) -> int:
         """Return the registry's id for a schema, which is registered there if it has none yet.
 
-        A version that reads the same bytes is as good: a file's schema may lack what readers do
-        not need, such as comments. A registry that may only be read is asked as far as it goes.
+        A version that reads the same bytes will do: a file's schema may lack what readers do not
+        need, such as comments. A read-only registry is searched, too.
 
         :param subject: under which subject; None is the schema's full name.
         :param stated: ignored: the registry says what the id is.
@@ -120,7 +120,7 @@ class RegistrySchemas(Schemas):
             except RegistryUnavailableError:
                 raise
             except RegistryError as error:
-                # Those who may only read may not ask in this way.
+                # A read-only login may not send this request.
                 refusal = error
             if found is None:
                 found = await self._same_in(key[0], schema)
@@ -137,7 +137,7 @@ class RegistrySchemas(Schemas):
         return self._registered[key]
 
     async def register(self, schema: Schema, subject: str) -> int:
-        """Register a schema under a subject, unless it is there to the letter; return its id.
+        """Register a schema under a subject, unless exactly this one is there; return its id.
 
         :raises SchemaError: the registry rejects it.
         :raises RegistryError: as for :meth:`look_up`.
@@ -150,7 +150,7 @@ class RegistrySchemas(Schemas):
         return found
 
     async def _require_same(self, schema_id: int, schema: Schema) -> None:
-        # What is known of the id may date from before the registry was set up anew.
+        # The cached schema may be from before the registry was set up again.
         self._learn(schema_id, await self._ask(self._fetch, schema_id))
         if not self.has(schema_id, schema):
             what = f"the registry gives the id {schema_id} to a schema that reads other bytes"
@@ -190,10 +190,10 @@ class RegistrySchemas(Schemas):
         stop: asyncio.Event,
         notice: Notice = lambda text: None,
     ) -> bool:
-        """Look up the schemas that ``messages`` name, as long as that takes; False: ``stop`` came.
+        """Look up the schemas that ``messages`` name, however long it takes; False if stopped.
 
-        The commonest come first. Of those that are unknown to the registry, it is asked for
-        ``MAX_UNKNOWN`` in some time, whatever strangers send.
+        The most common come first. A registry is asked for at most ``MAX_UNKNOWN`` unknown ids in
+        ``UNKNOWN_FOR`` seconds, so that hostile messages cannot stall a reader.
 
         :param notice: called when a wait for the registry begins and ends.
         :raises RegistryError: the registry refuses, or is not one.
@@ -204,7 +204,7 @@ class RegistrySchemas(Schemas):
         if ids:
             try:
                 work = _persist(partial(self._look_up, ids), math.inf, notice)
-                await unless(stop, work, grace=0)
+                await unless_stopped(stop, work, grace=0)
             except TimeoutError:
                 return False
         return True
@@ -214,7 +214,7 @@ class RegistrySchemas(Schemas):
         return schema_id in self._parsed or time.monotonic() < ask_again
 
     async def _look_up(self, ids: Sequence[int]) -> None:
-        """Learn the schemas of ids, or that there are none; lookups at the same time take turns."""
+        """Learn the schemas of ids, or that there are none; concurrent calls take turns."""
         async with self._turn, self.client.connections():
             for start in range(0, len(ids), MAX_LOOKUPS):
                 self._unknown = {
@@ -244,7 +244,7 @@ class RegistrySchemas(Schemas):
             self._set_aside(schema_id, error.what)
 
     def _set_aside(self, schema_id: int, why: str) -> None:
-        """Ask for a schema no more for a while, unless a folder has it."""
+        """Do not ask for a schema again for a while, unless a folder has it."""
         self._unknown[schema_id] = why, time.monotonic() + UNKNOWN_FOR
         with suppress(SchemaError):
             super().by_id(schema_id)
@@ -292,7 +292,7 @@ def schemas_from(
 async def _persist(
     work: Callable[[], Awaitable[T]], patience: float, notice: Notice = lambda text: None
 ) -> T:
-    """Do ``work``, again as long as the registry is unavailable, for ``patience`` seconds."""
+    """Return the result of ``work``, retried for ``patience`` seconds if the registry is down."""
     give_up = time.monotonic() + patience
     pause, waiting = MIN_PAUSE, False
     while True:

@@ -1,7 +1,7 @@
 """Asks a schema registry, through Confluent's HTTP interface; each method asks once.
 
-What a registry says is definite (it has that schema, or has no such id) or it is not (no answer,
-overloaded): the latter is :class:`RegistryUnavailableError`, and asking again may help.
+An answer is definite (it has that schema, or has no such id) or not (no answer, overloaded). The
+latter is :class:`RegistryUnavailableError`: asking again may help.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MAX_ANSWER = 4 * 1024 * 1024
 MAX_REDIRECTS = 5
 MAX_REFERENCES = 100
 READ_ONLY = 42205
-"""Confluent's error code for what a registry that may only be read refuses."""
+"""Confluent's error code for writing to a read-only registry."""
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 
 _CHECK_LOGIN = "check --registry-username and --registry-password-file"
@@ -44,7 +44,7 @@ _Ask = Callable[..., Awaitable[Any]]
 
 
 class RegistryUnavailableError(RegistryError):
-    """No answer that counts, this time; ``pause``: the seconds that the registry asks for."""
+    """No definite answer this time; ``pause``: the seconds that the registry asks to wait."""
 
     pause = 0.0
 
@@ -97,7 +97,7 @@ class RegistryClient:
 
     @asynccontextmanager
     async def connections(self) -> AsyncIterator[None]:
-        """Keep connections from one question to the next, and to others at the same time."""
+        """Keep connections open from one request to the next, also for concurrent requests."""
         async with self._connected() as self._kept:
             try:
                 yield
@@ -127,7 +127,7 @@ class RegistryClient:
         return schema, references
 
     async def known_id(self, subject: str, schema: Schema) -> int | None:
-        """Return the id that ``schema`` has under ``subject``, to the letter; None if it has none.
+        """Return the id of exactly this ``schema`` under ``subject``; None if it has none.
 
         :raises RegistryError: also if the registry may only be read: it is asked by a POST.
         """
@@ -188,7 +188,7 @@ class RegistryClient:
         except (TimeoutError, aiohttp.ClientError) as error:
             raise self._mapped(error) from error
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            # Whatever the JSON of an answer may lack.
+            # The answer's JSON has another form than expected.
             raise self._not_a_registry("its answer is not that of a registry") from error
 
     async def _ask(
@@ -229,7 +229,7 @@ class RegistryClient:
             what = f"the schema registry {'may only be read' if read_only else what} ({status})"
             kind = RegistryError if status == 401 else RefusedError
             raise kind(what, where=self.url, todo=_CHECK_LOGIN)
-        # Only a registry gives such a code: a page that is missing is not an id that is unknown.
+        # Only a registry sends such a code; a web server's missing page is not an unknown id.
         if status == 404 and said and str(answer.get("error_code")).startswith("404"):
             raise NotRegisteredError(str(said), where=self.url)
         if status in (409, 422) and said:

@@ -1,7 +1,7 @@
 """A schema as a tree of types: what contains what, fields by their paths, a schema cut to paths.
 
-Everything that is asked of a schema is asked here, so that arrays, maps, unions and named types
-mean the same everywhere. A path is a tuple of field names. An array on the way is passed through;
+All questions about a schema are answered here, so that arrays, maps, unions and named types mean
+the same everywhere. A path is a tuple of field names. An array on the way is passed through;
 a map takes one name of the path for its key.
 """
 

@@ -34,7 +34,7 @@ MAX_NAME = 256
 """Characters of a field's name or a symbol, which each of an alert's values may repeat in JSON."""
 
 FIRST_DERIVED = 10**9
-"""Of the ids that follow from schemas, of which there are as many: registries begin at 1."""
+"""The smallest derived id, and how many there are; a registry's begin at 1."""
 
 TYPE_NAMES = (*PRIMITIVES, "array", "enum", "error", "fixed", "map", "record", "union")
 """What the Avro specification names types; no schema's own type is named so."""
@@ -67,7 +67,7 @@ def canonical_fingerprint(schema: Schema) -> str:
 
 
 def derived_id(schema: Schema) -> int:
-    """Return the id that follows from what a schema reads: it is the same everywhere and always."""
+    """Return an id computed from what a schema reads: the same everywhere and always."""
     return FIRST_DERIVED + int(canonical_fingerprint(schema)[:16], 16) % FIRST_DERIVED
 
 
@@ -183,8 +183,8 @@ def read_schema(path: Path) -> Schema:
 def parsed(schema: Any) -> Schema:
     """Check a schema and return it in the form that fastavro decodes with, its name a full one.
 
-    Refused is also what Avro allows and no alert has, since a few bytes of a message could then
-    stop or crash the decoding process: types that contain themselves, and what is beyond the
+    Also refuses what Avro allows but no alert has, since a few bytes of a message could then stall
+    or crash the decoding process: types that contain themselves, and what is beyond the
     bounds of :func:`memory_per_byte`.
 
     :raises SchemaError: it is not an Avro record's, or one of those.
@@ -219,7 +219,7 @@ def _require_proper_names(node: Type) -> None:
 
 
 def with_references(schema: Any, references: Mapping[str, Any]) -> Any:
-    """Return a schema with the named types that it refers to put in where they come first.
+    """Return a schema with the named types that it refers to inlined at their first use.
 
     :param references: those types' schemas by full name.
     :raises SchemaError: one is missing, or it is not valid.
@@ -241,7 +241,7 @@ def with_references(schema: Any, references: Mapping[str, Any]) -> Any:
 
 
 def _order(root: Type) -> None:
-    """Put a schema's attributes in one order: fastavro leaves them in another at every run."""
+    """Sort a schema's attributes: fastavro's order differs from run to run."""
     for node in walk(root):
         for part in (node.schema, *(field.schema for field in node.fields)):
             if isinstance(part, dict):
@@ -250,7 +250,7 @@ def _order(root: Type) -> None:
 
 
 def plain_schema(schema: Schema) -> Schema:
-    """Return a parsed schema as it may be written: without fastavro's marks on it."""
+    """Return a parsed schema without fastavro's marks, fit to be written."""
     return {key: value for key, value in schema.items() if not key.startswith("__")}
 
 

@@ -1,6 +1,6 @@
-"""Alerts without some of their fields: those become null in the bytes, and the schema stays.
+"""Alerts without some of their fields, which become null in the bytes; the schema stays.
 
-Nothing is decoded: where the fields are is found by skipping, and all the rest is copied.
+Nothing is decoded: the fields are found by skipping, and the rest is copied.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from itertools import groupby
 
 import fastavro
 
-from alertstream.avro.decoder import FITS_MAGIC, Decoder, has_twins, images_start
+from alertstream.avro.decoder import FITS_MAGIC, Decoder, has_duplicate_fields, images_start
 from alertstream.avro.schema_tree import Schema, Type, cut, select, tree
 from alertstream.avro.wire import varint
 
@@ -29,7 +29,9 @@ class Thinner:
 
     def __init__(self, schema: Schema, names: Collection[str]) -> None:
         root, nullable = tree(schema), nullable_fields(schema)
-        self.names = () if has_twins(root) else tuple(name for name in nullable if name in names)
+        self.names = (
+            () if has_duplicate_fields(root) else tuple(name for name in nullable if name in names)
+        )
         self._decoder = Decoder(schema, ())
         self._runs: list[tuple[Schema, bytes | None]] = []
         for is_nulled, run in groupby(root.fields, lambda field: field.name in self.names):
@@ -47,7 +49,7 @@ class Thinner:
         :raises UndecodableError: it is not what the schema says.
         """
         images = -1
-        # Not where the images might hold others.
+        # With more FITS headers, an image might hold others, and its start would be ambiguous.
         if body.count(FITS_MAGIC, start) == len(self._image_sizes):
             images = images_start(body, start, self._image_sizes)
         stream, parts = self._decoder.stream(body, start), []

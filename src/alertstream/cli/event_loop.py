@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from alertstream.system.cancellation import unless
+from alertstream.system.cancellation import unless_stopped
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ async def until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) ->
     """Do ``work`` until it ends, or ``stop`` is set: then it is cancelled, and cleans up."""
     task = asyncio.create_task(work)
     with suppress(TimeoutError):
-        await unless(stop, task, grace=0)
+        await unless_stopped(stop, task, grace=0)
     with suppress(asyncio.CancelledError):
         await task
 

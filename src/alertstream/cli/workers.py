@@ -28,7 +28,7 @@ from alertstream.monitoring.server import Served
 from alertstream.sending.delivery import SendAccount, VisitSent
 from alertstream.sending.sender import Progress
 from alertstream.sending.visits.schedule import Burst, VisitFiles
-from alertstream.system.cancellation import stopped_within, unless
+from alertstream.system.cancellation import stopped_within, unless_stopped
 from alertstream.system.process import end_process
 
 Command = Sequence[str]
@@ -318,6 +318,6 @@ async def ordered_bursts(
 ) -> AsyncIterator[Burst]:
     """Yield each visit when this worker gets the order to send its part of it."""
     with suppress(TimeoutError):
-        while line := await unless(stop, anext(orders, ""), grace=0):
+        while line := await unless_stopped(stop, anext(orders, ""), grace=0):
             order = json.loads(line)
             yield visits[order["visit"]], order["start"]

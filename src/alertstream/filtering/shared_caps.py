@@ -24,7 +24,7 @@ from alertstream.kafka.group_log import Log, LogReplacedError, log
 from alertstream.kafka.messages import ConsumerGroupMetadata
 from alertstream.kafka.topics import VISIT_CAPS_SUFFIX, TopicLayout, is_topic_name
 from alertstream.reading.decoder import ReportedOnce
-from alertstream.system.cancellation import unless
+from alertstream.system.cancellation import unless_stopped
 
 
 class SharedCaps:
@@ -94,7 +94,7 @@ class SharedCaps:
         Nothing is said if the log is the first, or the same.
         """
         if logs - {self._log.id}:
-            self._notice(f"{self._topic} was deleted and made anew: caps count what is there")
+            self._notice(f"{self._topic} was deleted and recreated: caps count what is there")
         elif not logs and not self._log.is_empty:
             where = f"what was claimed in {self._topic} does not count"
             self._notice(f"the group has no offsets any more: {where}")
@@ -108,7 +108,7 @@ class SharedCaps:
         if not claims:
             return
         try:
-            found = await unless(stop, self._log.append(self._caps.encode(claims)))
+            found = await unless_stopped(stop, self._log.append(self._caps.encode(claims)))
         except TimeoutError:
             text = "no answer in time: what was not written will be read again"
             raise DeliveryError(text, where=self._topic) from None

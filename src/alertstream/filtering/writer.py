@@ -21,7 +21,7 @@ from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
 from alertstream.kafka.producer import RETRY_INTERVAL, Producer, TopicLimitError
 from alertstream.kafka.topics import Topic, TopicLayout
 from alertstream.reading.histogram import Histogram, TopicLatencies
-from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless
+from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless_stopped
 
 MAX_TRANSACTION = 64 * 1024 * 1024
 """Bytes of copies in one transaction: none is read before all are written."""
@@ -122,7 +122,7 @@ class Destination:
         """
         try:
             await asyncio.sleep(RETRY_INTERVAL)
-            await unless(self.stop, self.producer.restart_when_possible(), self.grace)
+            await unless_stopped(self.stop, self.producer.restart_when_possible(), self.grace)
             await self.consumer.rewind()
         except TimeoutError:
             text = "Kafka cannot be reached: what was not written will be read again"
@@ -202,7 +202,7 @@ class TransactionalWriter:
         if self._writing is not None:
             writing, self._writing = self._writing, None
             try:
-                await unless(self._destination.stop, writing, self._destination.grace)
+                await unless_stopped(self._destination.stop, writing, self._destination.grace)
             except TimeoutError:
                 text = "no answer in time: what was not written will be read again"
                 self._failure = DeliveryError(text, where=self._destination.connection.bootstrap)

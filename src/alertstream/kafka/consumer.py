@@ -19,7 +19,7 @@ from alertstream.kafka.connection import POLL_INTERVAL, Connection
 from alertstream.kafka.messages import ConsumerGroupMetadata, Message, Offsets, Positions
 from alertstream.kafka.subscription import EndOffsets, Subscription, start_offsets
 from alertstream.kafka.topics import existing_topics, is_pattern, topic_pattern
-from alertstream.system.cancellation import unless
+from alertstream.system.cancellation import unless_stopped
 
 JOIN_TIMEOUT = 60.0
 """Seconds to join a consumer group, which may have to wait for a member that vanished."""
@@ -99,11 +99,11 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         while not stop.is_set():
             assignment = self._assignments
             try:
-                if self._ends.exist and await unless(stop, self._ends.reached(), grace=0):
+                if self._ends.exist and await unless_stopped(stop, self._ends.reached(), grace=0):
                     return
                 # It waits for the end of a rebalance itself, longer than it is told to.
                 work = self._consumer.getmany(**wait)
-                fetched = await unless(stop, work, grace=POLL_INTERVAL)
+                fetched = await unless_stopped(stop, work, grace=POLL_INTERVAL)
                 if not self._is_accepted:
                     # What was fetched before is another member's now, or comes again.
                     fetched = {}
@@ -163,7 +163,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         """Go on where we were, without a group; in new partitions go to their start.
 
         A group must remember that start, or a rebalance before the first commit would begin them
-        elsewhere. The start of a topic that was deleted and made anew is its beginning.
+        elsewhere. The start of a topic that was deleted and recreated is its beginning.
 
         :raises IllegalStateError: a partition is another member's meanwhile.
         """
@@ -193,7 +193,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         if anew:
             await self._ends.begin(anew)
             topics = ", ".join(sorted({each.topic for each in anew}))
-            self._notice(f"{topics} was deleted and made anew: it is read from its beginning")
+            self._notice(f"{topics} was deleted and recreated: it is read from its beginning")
         self._replaced.clear()
 
     async def _report_missing(self) -> None:
@@ -230,13 +230,13 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def committed(self) -> Offsets:
         """Return the group's offsets of all partitions, and the text kept with each.
 
-        Those of a topic that was deleted and made anew are not offsets of this one, which is read
+        Those of a topic that was deleted and recreated are not offsets of this one, which is read
         from its beginning.
         """
         if self.subscription.group is None:
             return {}
         partitions = self._consumer.all_partitions()
-        found = await unless(self._stop, self._consumer.committed_offsets(partitions))
+        found = await unless_stopped(self._stop, self._consumer.committed_offsets(partitions))
         offsets: Offsets = {}
         for partition, at in found.items():
             id_, text = id_and_text(at.metadata or "")
@@ -265,7 +265,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 if each in self._starts:
                     offset = self._starts[each]
                 else:
-                    offset = await unless(self._stop, self._consumer.position(each))
+                    offset = await unless_stopped(self._stop, self._consumer.position(each))
                 at[each] = (offset, text(each, offset))
             if self.group_metadata is not None and not self.is_outdated(self.group_metadata):
                 await self.commit(at)
@@ -280,7 +280,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             assert metadata is not None
             moved = self.positions.beyond(offsets)
             with suppress(kafka_errors.CommitFailedError, kafka_errors.IllegalStateError):
-                await unless(self._stop, self._consumer.commit(metadata.kept(moved)))
+                await unless_stopped(self._stop, self._consumer.commit(metadata.kept(moved)))
                 self.positions.moved(moved)
 
     def lags(self) -> dict[TopicPartition, int]:
@@ -339,7 +339,7 @@ async def subscribe(
             client.subscribe(kept, listener=consumer)
         async with asyncio.timeout(JOIN_TIMEOUT):
             try:
-                await unless(stop, consumer.start(), grace=0)
+                await unless_stopped(stop, consumer.start(), grace=0)
             except TimeoutError:
                 if not stop.is_set():
                     raise

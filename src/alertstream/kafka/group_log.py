@@ -52,7 +52,7 @@ class Log:
     async def append(self, value: bytes) -> list[tuple[int, bytes]]:
         """Append a value; return all that is new up to it, with itself, and the offset of each.
 
-        :raises LogReplacedError: it was deleted and made anew, or has lost its end, and is at its
+        :raises LogReplacedError: it was deleted and recreated, or has lost its end, and is at its
             beginning now.
         :raises DeliveryError: it cannot be read again. It may have been written all the same.
         """
@@ -71,7 +71,7 @@ class Log:
             raise failed_delivery(self.connection, error, 1, "claims", right) from error
         self.consumer.accept_topics()
         self.seek(0)
-        text = f"{topic} was deleted and made anew, or has lost its end: caps count what is there"
+        text = f"{topic} was deleted and recreated, or has lost its end: caps count what is there"
         raise LogReplacedError(text, retriable=True)
 
     async def refresh(self) -> None:

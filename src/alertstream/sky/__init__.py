@@ -1,6 +1,6 @@
 """Where on the sky: regions, watchlists, and maps of where a gravitational wave came from.
 
-All of them need no more of an alert than its position; a filter that has them declares ``ra`` and
+All of them need no more of an alert than its position; a filter that uses them declares ``ra`` and
 ``dec`` in its ``fields``.
 """
 
@@ -18,4 +18,4 @@ FUNCTIONS: dict[str, type[Region]] = {
     "skymap": SkyMap,
     "watchlist": Watchlist,
 }
-"""What expressions call them."""
+"""Their names in expressions."""

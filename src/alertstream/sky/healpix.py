@@ -1,7 +1,7 @@
 """HEALPix, nested: the cell of a position, and sets of cells in which it is looked up.
 
-Libraries do this for millions of positions at once, and take longer for one than all the rest of an
-alert does. The projection: Górski et al. 2005, ApJ 622, 759, section 5.
+Libraries are made for millions of positions at once: for one, they take longer than all other work
+on an alert. The projection: Górski et al. 2005, ApJ 622, 759, section 5.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def cell_of(ra: float, dec: float, order: int) -> int:
         return _equatorial(rising, falling, order)
     base = min(int(quarter), 3)
     along = quarter - base
-    # By the distance from the pole, as the sine has no digits left there.
+    # By the distance from the pole, where the sine has lost its precision.
     to_pole = math.sqrt(6.0) * math.sin(math.radians(90.0 - abs(dec)) / 2)
     x, y = along * to_pole, (1.0 - along) * to_pole
     if sin > 0:

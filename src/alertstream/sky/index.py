@@ -1,7 +1,7 @@
-"""Targets by where they are: the one that is nearest to a position, of a million, at once.
+"""Targets indexed by position: the nearest of a million is found at once.
 
-They are sorted by strips of declination, and by right ascension in each. Targets with larger radii
-are in strips of their own, as they are looked for further away.
+They are sorted by strips of declination, and by right ascension within each. Targets with larger
+radii have strips of their own, since they match from further away.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STRIP = 8
 MIN_HEIGHT = 1 / ARCSEC
 """Of a strip, deg."""
 MAX_NORTH = 89.99
-"""Declination, deg, from which on a circle is taken to have all right ascensions."""
+"""Declination, deg, beyond which a circle counts as covering all right ascensions."""
 
 Numbers = NDArray[np.float64]
 
@@ -38,10 +38,10 @@ def unit_vectors(ra: Numbers, dec: Numbers) -> Numbers:
 
 
 class TargetIndex:
-    """Finds the nearest of those targets whose radius has a position.
+    """Finds the nearest of the targets within whose radius a position is.
 
     :param ra: of each target, deg.
-    :param radii: of each target, deg; one number is that of all.
+    :param radii: of each target, deg; one number applies to all.
     """
 
     def __init__(self, ra: Numbers, dec: Numbers, radii: Numbers | float) -> None:

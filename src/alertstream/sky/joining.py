@@ -1,4 +1,4 @@
-"""Tables of targets to one that is loaded quickly, with what is to be known of it."""
+"""Joins tables of targets into one that loads quickly, and summarises it."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ COVERAGE_ORDER = 8
 SKY = 129_600 / np.pi
 """Square degrees."""
 MAX_NEAR = 1_000
-"""Targets with which one is compared, of those that are next to it."""
+"""Neighbours with which a target is compared."""
 BLOCK = 500_000
 """Targets that are compared with others at a time: this bounds the memory."""
 _APART = 1024.0
-"""By how much strips are further apart than right ascensions in one."""
+"""Distance between strips in the sort key, larger than any right ascension."""
 
 
 @dataclass(frozen=True)
 class Joined:
-    """What is to be known of tables that were joined.
+    """A summary of joined tables.
 
     :param rows: of each table.
     :param without_position: rows of each table that were left out.
     :param targets: how many were written.
-    :param duplicates: targets that are near an earlier one; if they were to be left out, they are.
+    :param duplicates: targets near an earlier one, whether or not they were left out.
     :param square_degrees: of the sky, in cells of ``COVERAGE_ORDER``.
     """
 
@@ -70,7 +70,7 @@ def join_tables(
 ) -> Joined:
     """Write the targets of tables as one Parquet file, from south to north.
 
-    :param radius: how near a target is to an earlier one to be a duplicate, deg.
+    :param radius: within what distance of an earlier target one is a duplicate, deg.
     :param unique: leave duplicates out.
     :param progress: called with how much is done, 0 to 1.
     :raises UsageError: a table has no positions, or cannot be read, or would be written over.
@@ -124,7 +124,7 @@ def _write(output: Path, table: Any) -> None:
 
 
 def _names(paths: Sequence[Path], tables: Sequence[Targets]) -> Any:
-    """Return the names of all targets, those of a table without any by its own and the row."""
+    """Return the names of all targets; without names, those of the table and the row."""
     found = [each.names for each in tables]
     if all(each is None for each in found):
         return None

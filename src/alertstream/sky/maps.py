@@ -1,4 +1,4 @@
-"""Files of regions and of probability maps to HEALPix cells, each mistake to one clear error."""
+"""Reads regions and probability maps as HEALPix cells; each mistake is one clear error."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def read_moc(path: Path) -> Cells:
         start = file.read(80).lstrip()
     kind = next(name for magic, name in _FORMATS if start.startswith(magic))
     if kind == "fits":
-        # What is cut short, mocpy would read as far as it is.
+        # mocpy would accept a truncated file.
         fits.getdata(path, 1)
     moc: Any = mocpy.MOC.load(path, kind)
     if kind == "json":
-        # Those that are impossible, mocpy would leave out.
+        # mocpy would leave out impossible cells.
         for depth, cells in json.loads(path.read_bytes()).items():
             size = 12 * 4 ** int(depth) if re.fullmatch("[12]?[0-9]", depth) else 0
             for cell in cells if isinstance(cells, list) else [f"{cells}"]:
@@ -58,7 +58,7 @@ def read_moc(path: Path) -> Cells:
 def read_sky_map(path: Path, probability: float) -> Cells:
     """Read the smallest area of a map that holds a probability.
 
-    The level of each cell is how much the smallest area holds that has it.
+    The level of each cell is the probability of the smallest area that has it.
 
     :param probability: above 0, to 1.
     :raises UsageError: it is not a map of probability.
@@ -77,7 +77,7 @@ def read_sky_map(path: Path, probability: float) -> Cells:
         raise _error("the map has no probability")
     densest = np.argsort(-shares / areas, kind="stable")
     levels = np.cumsum(shares[densest]) / total
-    # The cell that makes up what is missing belongs to it, too.
+    # The cell that crosses the threshold belongs to it, too.
     size = min(int(np.searchsorted(levels, probability)) + 1, np.count_nonzero(shares))
     inside = densest[:size]
     order = int(orders.max())
@@ -108,7 +108,7 @@ class _Map:
         return str(self._table.header.get(key, "")).strip().upper()
 
     def column(self, *names: str) -> Any:
-        """Return the first of some columns that there is, in one row; None if there is none."""
+        """Return the first existing one of some columns, flattened; None if there is none."""
         for name in names:
             if name in self._columns:
                 values = np.asarray(self._table.data[self._columns[name]]).ravel()

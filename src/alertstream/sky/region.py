@@ -1,4 +1,4 @@
-"""What all regions of the sky are: they have an alert's position, or have it not."""
+"""What all regions of the sky share: they contain an alert's position, or not."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Match = dict[str, Any]
 
 
 class Region:
-    """A part of the sky: ``alert in region`` says whether it has an alert's position.
+    """A part of the sky: ``alert in region`` says whether it contains the position.
 
     An alert without a position is in none.
     """
 
     fields = ("ra", "dec")
-    """What it needs of an alert: name these in a filter's ``fields``."""
+    """The alert's fields that it needs: name these in a filter's ``fields``."""
 
     def match(self, alert: Alert) -> Match | None:
         """Return what an alert matches, or None; it is appended to the alert's ``matches``."""

@@ -41,7 +41,7 @@ class Cone(Region):
 
 
 class Moc(Region):
-    """The region that a file has as a MOC, which is read again when it changes.
+    """The region of a MOC, whose file is read again when it changes.
 
     :param path: FITS, JSON or ASCII.
     :raises UsageError: there is no such file, it is not a MOC, or the extra ``sky`` is missing.
@@ -59,13 +59,13 @@ class Moc(Region):
 
 
 class SkyMap(Region):
-    """The smallest area that holds a probability, of a map that is read again when it changes.
+    """The smallest area of a map that holds a probability; the map is read again when it changes.
 
     A match has the ``probability`` of the smallest area that has the position.
 
     :param path: a HEALPix map in FITS, also gzipped: multi-order, or flat, nested or ring; ICRS.
-    :param probability: as a part of all of the map's, above 0 and up to 1.
-    :raises UsageError: there is no such file, it is another, or the extra ``sky`` is missing.
+    :param probability: as a fraction of the map's sum, above 0 and up to 1.
+    :raises UsageError: the file is missing or not such a map, or the extra ``sky`` is missing.
     """
 
     def __init__(self, path: str | Path, probability: float) -> None:

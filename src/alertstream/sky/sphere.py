@@ -10,12 +10,12 @@ from alertstream.errors import UsageError
 ARCSEC = 3600.0
 """In a degree."""
 UNITS = {"mas": ARCSEC * 1000, "arcsec": ARCSEC, "arcmin": 60.0, "deg": 1.0}
-"""Of radii, by how many of each are in a degree."""
+"""Units of radii: how many of each make a degree."""
 _RADIUS = re.compile(rf"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*({'|'.join(UNITS)})\s*", re.IGNORECASE)
 
 
 def as_separation(degrees: float) -> float:
-    """Return an angle as people have it with what matched: arcsec, to 0.1 mas."""
+    """Return an angle as matches state it: arcsec, to 0.1 mas."""
     return round(degrees * ARCSEC, 4)
 
 

@@ -1,4 +1,4 @@
-"""Files of tables, known by how they begin: only the columns that are asked for are read."""
+"""Files of tables, recognised by their first bytes; only the columns wanted are read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_TEXT = 512 * 1024 * 1024
 _HEAD = 64 * 1024
 _COMMENTS = re.compile(rb"^(?:\xef\xbb\xbf)?#[^\r\n]*(?:\r\n?|\n|\Z)", re.MULTILINE)
 _HAS_NUMBER = re.compile(r"(?:^|[,;\t|])[\s\"]*[-+.\d][-+.:\d\s]*\"?\s*(?:$|[,;\t|])")
-"""What a row of values has, and one of names has not."""
+"""Matches a row of values, and no row of names."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _fits(file: BinaryIO) -> Iterator[Table]:
 
 def _of_fits(data: Any, names: Sequence[str], text: str) -> list[Any]:
     raw = data.view(np.ndarray)
-    # Text as bytes: as an array of Python's it would be four times as large.
+    # Text as bytes: as numpy's text it would be four times as large.
     values = [raw[each] if raw[each].dtype.kind == "S" else data[each] for each in names]
     return [_arrow(np.asarray(each)) for each in values]
 
@@ -103,7 +103,7 @@ def _parquet(file: BinaryIO) -> Iterator[Table]:
     columns = found.schema_arrow.names
 
     def read(names: Sequence[str], text: str) -> list[Any]:
-        # astropy writes what is masked all the same, and a column more that says it is.
+        # astropy also writes masked values, with a second column that marks them.
         masks = {each: f"{each}.mask" for each in names if f"{each}.mask" in columns}
         table = found.read(columns=[*names, *masks.values()]).combine_chunks()
         return [
@@ -149,7 +149,7 @@ def _csv(file: Any) -> Iterator[Table]:
     lines = head.splitlines()
     begin = next((n for n, each in enumerate(lines) if each.strip() and each[0] != "#"), len(lines))
     header, after = [*lines, ""][begin], begin + 1
-    # Where rows follow at once, the comment before them has the names.
+    # If rows follow at once, the comment before them has the names.
     if begin and lines[begin - 1][:1] == "#" and (not header or _HAS_NUMBER.search(header)):
         header, after = lines[begin - 1].lstrip("# "), begin
     delimiter = max(",;\t|", key=header.count)
@@ -204,7 +204,7 @@ def _text(
 
 
 class _WithoutComments(io.RawIOBase):
-    """A text file without the lines that begin with ``#``, and with an end of its last line."""
+    """A text file without lines that begin with ``#``, and with a newline at its end."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -63,7 +63,7 @@ class Targets:
     :param dec: ICRS, deg.
     :param names: names or ids, a pyarrow array; None: the table has none.
     :param radii: deg, NaN where a row has none; None: the table has none.
-    :param dropped: rows that were left out, as they have no position.
+    :param dropped: how many rows were left out for lack of a position.
     """
 
     ra: Numbers
@@ -73,7 +73,7 @@ class Targets:
     dropped: int = 0
 
     def radii_or(self, default: float | None) -> Numbers | float | None:
-        """Return all radii, deg, or the one of all targets; None if there is one that has none."""
+        """Return each target's radius, deg, or the one of all; None if a target has none."""
         if self.radii is None:
             return default
         lacking = np.isnan(self.radii)
@@ -153,7 +153,7 @@ def _error(what: str, todo: str = _POSITIONS) -> UsageError:
 def _degrees(name: str, column: Any, unit: str, of_text: float) -> Numbers:
     """Return a coordinate in degrees.
 
-    :param of_text: degrees in the first part of what is in three: right ascensions are hours.
+    :param of_text: degrees in a unit of sexagesimal text: right ascensions are in hours.
     """
     if unit and unit not in _DEGREES:
         raise _error(f"the unit {unit} of {name} is not one of a position")
@@ -220,7 +220,7 @@ def _names(column: Any) -> Any:
         ids = text.cast(pyarrow.int64())
     except pyarrow.ArrowInvalid:
         return text
-    # What is written otherwise is a name, such as 007.
+    # A number that is not written canonically, such as 007, is a name.
     return ids if ids.cast(pyarrow.string()).equals(text) else text
 
 

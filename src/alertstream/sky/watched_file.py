@@ -1,4 +1,4 @@
-"""A file that a thread looks at: when it has changed, it is read again while alerts go on."""
+"""A file that a thread watches, and reads again when it has changed, while alerts flow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from alertstream.errors import LOG, AlertStreamError, UsageError, info
 
 LOOK_INTERVAL = 1.0
-"""Seconds between two looks at a file. It has to be the same in two of them to be read."""
+"""Seconds between two checks of a file, which is read once two of them agree."""
 
 MAX_SHOWN = 100
 """Characters of a library's error that are shown."""
@@ -33,7 +33,7 @@ def readable(path: Path, what: str) -> Iterator[None]:
     """
     try:
         with warnings.catch_warnings(action="ignore"):
-            # astropy has many, of files that it reads all the same.
+            # astropy has many, about files that it can read.
             yield
     except UsageError as error:
         raise UsageError(error.what, where=error.where or str(path), todo=error.todo) from error
@@ -49,7 +49,7 @@ def readable(path: Path, what: str) -> Iterator[None]:
 
 
 class WatchedFile(Generic[Content]):
-    """What a file holds, as of late.
+    """A file's content, kept up to date.
 
     If it is gone, or no longer valid, what was read before stays, with a notice.
 
@@ -67,7 +67,7 @@ class WatchedFile(Generic[Content]):
             raise UsageError("there is no such file", where=str(path), todo="give another path")
         self._state = self._seen = self._look()
         self.content = self._read_now()
-        """What it holds. It is another object when it was read again."""
+        """The content: a new object whenever it is read again."""
         # The thread ends with this object.
         threading.Thread(target=_watch, args=(weakref.ref(self),), daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""A watchlist: what is near one of many targets, which a table has."""
+"""A watchlist: the positions near a table's targets."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Watchlist(Region):
     ``separation`` from it, arcsec.
 
     :param path: CSV, TSV, VOTable, FITS, Parquet or ECSV, with right ascension and declination.
-    :param radius: with its unit, as in ``"2 arcsec"``. A radius in the table goes before it, so it
-        may be left out where each row has one.
+    :param radius: with its unit, as in ``"2 arcsec"``. A radius in the table takes precedence, so
+        it may be left out if each row has one.
     :raises UsageError: the radius is not valid, there is no such file, it is not a table with
         positions, or the extra ``sky`` is missing.
     """

@@ -1,4 +1,4 @@
-"""What is called again and again while something runs that may not come to an end."""
+"""Calls a function at regular intervals while something runs that may never end."""
 
 from __future__ import annotations
 

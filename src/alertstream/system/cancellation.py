@@ -1,4 +1,4 @@
-"""Waiting for something that a stop may come before, and that may never end."""
+"""Waiting that a stop interrupts."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import TypeVar
 T = TypeVar("T")
 
 SHUTDOWN_TIMEOUT = 10.0
-"""The shutdown grace period, in seconds: what is under way may finish within it."""
+"""The shutdown grace period, in seconds, in which work in progress may finish."""
 LOST_TIMEOUT = 2.0
 """The same while there is no connection."""
 
 
-async def unless(
+async def unless_stopped(
     stop: asyncio.Event, work: Awaitable[T], grace: float | Callable[[], float] = SHUTDOWN_TIMEOUT
 ) -> T:
-    """Return what ``work`` gives; once ``stop`` is set, it has ``grace`` seconds more.
+    """Return the result of ``work``, which has ``grace`` seconds more once ``stop`` is set.
 
-    :raises TimeoutError: it was not done by then, and is cancelled.
+    :raises TimeoutError: it did not finish in time, and was cancelled.
     """
     task = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
@@ -38,7 +38,7 @@ async def unless(
 
 
 async def stopped_within(stop: asyncio.Event, seconds: float) -> bool:
-    """Wait for ``stop``, for so long at most; return whether it is set."""
+    """Wait for ``stop`` at most that long; return whether it is set."""
     with suppress(TimeoutError):
         async with asyncio.timeout(max(seconds, 0.0)):
             await stop.wait()
@@ -46,7 +46,7 @@ async def stopped_within(stop: asyncio.Event, seconds: float) -> bool:
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Return what ``work`` gives, by a thread that does not keep the process from ending."""
+    """Return the result of ``work``, run in a thread that cannot keep the process from ending."""
     done: Future[T] = Future()
     # From here on it cannot be cancelled, which the thread would not notice.
     done.set_running_or_notify_cancel()

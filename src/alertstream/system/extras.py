@@ -11,14 +11,14 @@ from alertstream.errors import UsageError
 
 @contextmanager
 def extra(name: str, purpose: str) -> Iterator[None]:
-    """Import libraries of an extra, within it.
+    """Turn a failing import in the context into an error that names the extra to install.
 
     :param purpose: what needs them, in the plural, for the user.
     :raises UsageError: one is not installed.
     """
     try:
         with warnings.catch_warnings(action="ignore"):
-            # Some warn when they are imported: astropy, of folders for settings that nobody needs.
+            # Some warn on import: astropy about missing configuration folders.
             yield
     except ImportError as error:
         missing = f" ({error.name})" if error.name else ""

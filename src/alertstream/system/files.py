@@ -1,4 +1,4 @@
-"""Files that are there only when they are whole, locks, and the error if one cannot be written."""
+"""Files that appear only when complete, file locks, and the errors of writing."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import BinaryIO, Self
 from alertstream.errors import DataError
 
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
-"""What file systems without locks say."""
+"""Error codes of file systems without locks."""
 
 
 def paths_of(given: str | Path | Sequence[str | Path]) -> list[Path]:
-    """Return the one path, or all, that a Python program has given."""
+    """Return the paths of a Python argument that may be one path or several."""
     return [Path(each) for each in ([given] if isinstance(given, str | Path) else given)]
 
 
 def locked(path: Path, *, wait: bool = False) -> BinaryIO:
-    """Open a file to append to, which no other process has locked as long as it is open.
+    """Open a file for appending, locked against other processes while it is open.
 
     The system releases the lock even of a process that is killed.
 
@@ -41,15 +41,16 @@ def locked(path: Path, *, wait: bool = False) -> BinaryIO:
 
 
 def free_name(path: Path) -> Path:
-    """Return where a file can be moved aside to: ``night.avro.bak``, ``night.avro.bak2``, …"""
+    """Return an unused name for a backup: ``night.avro.bak``, ``night.avro.bak2``, …"""
     names = (path.with_name(f"{path.name}.bak{number or ''}") for number in (0, *range(2, 10**6)))
     return next(name for name in names if not os.path.lexists(name))
 
 
 class Part:
-    """The hidden ``file`` beside ``path`` that is written until it is whole, by one process.
+    """A hidden ``file`` beside ``path``, written by one process, that becomes ``path`` when
+    complete.
 
-    What a process that was killed has left of it is written over.
+    The leftover of a killed process is overwritten.
 
     :raises BlockingIOError: another process writes it; with ``wait``, it is waited for.
     :raises OSError: it cannot be written.
@@ -72,8 +73,9 @@ class Part:
         self.file.truncate(0)
 
     @classmethod
-    def further(cls, path: Path) -> Self:
-        """Return that of the first of ``night.html``, ``night-2.html``, … that is not there yet."""
+    def first_free(cls, path: Path) -> Self:
+        """Return a part of the first of ``night.html``, ``night-2.html``, … that does not exist
+        yet."""
         number, name = 1, path
         while True:
             with suppress(BlockingIOError):
@@ -85,7 +87,7 @@ class Part:
             name = path.with_stem(f"{path.stem}-{number}")
 
     def finish(self, *, sync: bool = True) -> Path:
-        """Give the file its name, once the disk has it unless without ``sync``; return the name."""
+        """Give the file its name, and return it; with ``sync``, the disk has the content before."""
         self.file.flush()
         if sync:
             os.fsync(self.file.fileno())
@@ -107,7 +109,7 @@ class Part:
 
 
 def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file that has its name only when it is whole, and its folder.
+    """Write a file that appears only when complete, and make its folder if there is none.
 
     :raises OSError: it cannot be written; nothing is left of it.
     """

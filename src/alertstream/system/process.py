@@ -13,10 +13,10 @@ from pathlib import Path
 EXIT_TIMEOUT = 20.0
 """Seconds that a program gets to exit after a signal, before it is killed."""
 
-# If this Python is killed, only a pipe is left to end the program: its reading end sees the end of
-# file then, on Linux and macOS alike. The shell that becomes the program leaves a child behind to
-# read it, which kills the program and removes a temporary folder ($1), unless a line tells it that
-# the program has exited by itself.
+# If this Python is killed, only a pipe can tell: on Linux and macOS alike, its reader then sees the
+# end of file. Before it becomes the program, the shell starts a child that reads the pipe. At the
+# end of file, the child kills the program and removes a temporary folder ($1), unless a line has
+# told it that the program exited on its own.
 LIFELINE = """
 exec 3<&0
 (read -r ended <&3 || { kill -9 $$; sleep 1; rm -rf -- "$1"; }) >/dev/null 2>&1 &
@@ -40,7 +40,7 @@ async def end_process(process: asyncio.subprocess.Process, how: signal.Signals) 
 
 @dataclass(kw_only=True)
 class Child:
-    """A program, which can be ended and started again.
+    """A child process that can be ended and launched again.
 
     :param command: the program and its arguments.
     :param folder: where it runs.

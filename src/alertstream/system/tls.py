@@ -56,7 +56,7 @@ def client_context(ca_file: Path | None, option: str = "--ca-file") -> ssl.SSLCo
     :raises SecurityError: the file cannot be used.
     """
     if ca_file:
-        # This says what is wrong with the file, and it may be much.
+        # Only for its errors, which say what is wrong with the file.
         trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ca_file, option)
     return ssl.create_default_context(cafile=ca_file)
 

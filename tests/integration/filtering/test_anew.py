@@ -37,7 +37,7 @@ def make_anew(kafka: str, topic: str, partitions: int = 1) -> None:
 @pytest.mark.parametrize(
     "anew",
     [
-        pytest.param(True, marks=pytest.mark.hostile("3: caps' topic deleted and made anew")),
+        pytest.param(True, marks=pytest.mark.hostile("3: caps' topic deleted and recreated")),
         pytest.param(False, marks=pytest.mark.hostile("3: caps' topic deleted")),
     ],
 )
@@ -101,7 +101,7 @@ def test_caps_that_count_anew_say_so(kafka: str, topic: str, visits: Path) -> No
     assert totals(ended)[f"{topic}-out"]["passed"] == 90
 
 
-@pytest.mark.hostile("5: topic deleted and made anew, with more messages than before")
+@pytest.mark.hostile("5: topic deleted and recreated, with more messages than before")
 def test_topic_that_is_made_anew_is_filtered_from_its_beginning(
     kafka: str, topic: str, visits: Path
 ) -> None:
@@ -116,7 +116,7 @@ def test_topic_that_is_made_anew_is_filtered_from_its_beginning(
     ended = stop(process)
     (total,) = totals(ended).values()
     assert (ended.status, total["seen"], total["passed"]) == (0, 360, 360)
-    assert ended.err == f"{topic} was deleted and made anew: it is read from its beginning\n"
+    assert ended.err == f"{topic} was deleted and recreated: it is read from its beginning\n"
     assert passed(kafka, topic) == len(
         {each.value for each in raw_kafka.read(kafka, f"{topic}-out")}
     )
@@ -154,7 +154,7 @@ def test_broker_that_comes_back_empty(topic: str, visits: Path, tmp_path: Path) 
     ended = stop(process)
     (total,) = totals(ended).values()
     assert (ended.status, total["seen"], total["passed"]) == (0, 360, 60)
-    assert f"{topic} was deleted and made anew" in ended.err
+    assert f"{topic} was deleted and recreated" in ended.err
 
 
 @pytest.mark.hostile("15: two different filters with one --group")

@@ -209,7 +209,7 @@ def test_partitions_that_are_added_are_read_whole(kafka: str, topic: str, visits
     assert monitored.objects[-1]["topics"][topic]["alerts"] == 240
 
 
-@pytest.mark.hostile("5: topic deleted and made anew, without a group")
+@pytest.mark.hostile("5: topic deleted and recreated, without a group")
 @pytest.mark.slow
 def test_topic_that_is_made_anew_is_read_from_its_beginning(
     kafka: str, topic: str, visits: Path, tmp_path: Path
@@ -224,7 +224,7 @@ def test_topic_that_is_made_anew_is_read_from_its_beginning(
     send_visits(kafka, topic, *others)
     ended = finish(process, 30)
     assert (ended.status, out.read_text().count("\n")) == (0, 360)
-    assert f"{topic} was deleted and made anew: it is read from its beginning" in ended.err
+    assert f"{topic} was deleted and recreated: it is read from its beginning" in ended.err
 
 
 @pytest.mark.hostile("5: messages deleted before they are read, and a partition without its end")

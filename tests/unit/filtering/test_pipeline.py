@@ -223,7 +223,7 @@ def test_alerts_that_were_claimed_and_not_written_keep_their_places() -> None:
     assert case.copied == [0, 1, 2]
 
 
-@pytest.mark.hostile("3: caps' topic deleted and made anew under a running filter")
+@pytest.mark.hostile("3: caps' topic deleted and recreated under a running filter")
 def test_in_a_log_that_is_made_anew_alerts_are_claimed_anew() -> None:
     case = Case(alerts(9), size=3, cap=3)
     log = Log(case.caps.encode([Claim(7, "alerts", 1, 90, 1)]))
@@ -233,7 +233,7 @@ def test_in_a_log_that_is_made_anew_alerts_are_claimed_anew() -> None:
     assert (total.seen, total.passed, total.capped) == (9, 3, 6)
     assert case.copied == [0, 1, 2]
     assert case.notices == [
-        "group-visit-caps was deleted and made anew: caps count what is there",
+        "group-visit-caps was deleted and recreated: caps count what is there",
         "made anew; what was not committed is read again",
     ]
     assert case.to.transactions[-1][1] == {

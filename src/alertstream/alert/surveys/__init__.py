@@ -1,7 +1,7 @@
 """The surveys that are known: a table each, ``*.toml``, and those that a user adds.
 
-A survey is recognised by its schema's name, or by the fields that only its schemas have. What is
-asked of an alert by the names of quantities then works for all of them.
+A survey is recognised by its schema's name, or by the fields that only its schemas have. Quantities
+then have the same names for all of them.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def survey_of(schema: Schema) -> Survey:
 def survey_with(alert: Mapping[str, Any]) -> Survey:
     """Return the survey of which an alert has most fields; ``UNKNOWN`` if it has none of any.
 
-    This is for alerts that are made by hand: of others, the schema is known.
+    This is for alerts made by hand; otherwise the schema is known.
     """
 
     def fields_there(survey: Survey) -> tuple[int, bool]:
@@ -75,7 +75,7 @@ def survey_with(alert: Mapping[str, Any]) -> Survey:
 
 
 def not_in_schema(survey: Survey, schema: Schema) -> list[str]:
-    """Return the dotted paths of a user's table where it has none that a schema has."""
+    """Return a user's table's dotted paths for quantities of which a schema has no field."""
     if survey not in _added.values():
         return []
     root = tree(schema)

@@ -35,7 +35,7 @@ QUANTITIES = STATED | {"mjd", "history", "science_magnitude", "match"}
 QUANTITIES |= {"galactic_latitude", "ecliptic_latitude"}
 """The names under which an alert has what every survey's alerts have."""
 
-# What a quantity follows from where a table does not say its field.
+# What a quantity is derived from if a table names no field for it.
 _FOLLOWS_FROM = {
     "magnitude": ("flux",),
     "magnitude_error": ("flux", "flux_error"),
@@ -47,7 +47,7 @@ _FOLLOWS_FROM = {
     "ecliptic_latitude": ("ra", "dec"),
 }
 _SIGN = ("positive", "negative")
-# What is needed of it besides, as the table has it; these are not quantities.
+# What the derivation needs besides, by the table's names; these are not quantities.
 _BESIDES = {"mjd": ("exposure_time",)} | dict.fromkeys(
     ("flux", "magnitude", "magnitude_error", "snr"), _SIGN
 )
@@ -59,7 +59,7 @@ class Survey:
     """Where a survey keeps what every alert has.
 
     :param schemas: patterns of its schemas' names, such as ``lsst.v*.alert``.
-    :param fields: dotted paths that schemas of other names have if they are its own.
+    :param fields: dotted paths by which schemas of other names are recognised as its own.
     :param paths: for each quantity, where the versions keep it; the first that is there counts.
         So also ``positive`` or ``negative``: whether the source became brighter, or fainter, where
         fluxes and magnitudes do not say so.
@@ -122,7 +122,7 @@ class Survey:
         return not self.paths.keys().isdisjoint(_SIGN)
 
     def sign(self, stated: Stated) -> float:
-        """Return -1 for what became fainter, where a field of its own says so, and else 1."""
+        """Return -1 if a field says that the source became fainter, else 1."""
         if self.states_sign:
             for name, fainter in (("positive", _FALSE), ("negative", _TRUE)):
                 value = stated(name)
@@ -152,13 +152,13 @@ class Survey:
     def middle(self, stated: Stated) -> float:
         """Return the middle of a measurement's exposure, MJD.
 
-        It is the start where the survey states that, and not how long the exposure was.
+        If the survey states only the start, and no length, it is the start.
         """
         mjd = number(stated("mjd")) - self.mjd_zero
         return mjd + self.length(stated) / 2 / DAY if self.at == "start" else mjd
 
     def length(self, stated: Stated) -> float:
-        """Return how long a measurement's exposure was, s: a usual one, where it does not say."""
+        """Return the length of a measurement's exposure, s; if it is not stated, the usual one."""
         length = number(stated("exposure_time"))
         return length if 0 <= length < math.inf else self.exposure
 
@@ -185,7 +185,7 @@ class Survey:
 
     @cached_property
     def detection_id(self) -> str:
-        """The field of a detection that only what was detected has."""
+        """The id field of a detection, which upper limits lack."""
         return next(iter(self.paths.get("source_id", (("",),))))[-1]
 
     @cached_property

@@ -1,4 +1,4 @@
-"""A survey's table, a TOML file, to what it says, each mistake in it to one clear error."""
+"""Reads a survey's table from a TOML file; each mistake in it is one clear error."""
 
 from __future__ import annotations
 

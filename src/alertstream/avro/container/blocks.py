@@ -29,7 +29,7 @@ MAX_HEADER = 1024 * 1024
 MAX_BLOCK = 64 * 1024 * 1024
 """Bytes of a compressed block once it is decompressed."""
 MAX_MESSAGE_BLOCK = 16 * 1024 * 1024
-"""The same where it is a message, of which there is but one block."""
+"""The same for a message, which has only one block."""
 
 _HEADER: Schema = {
     "type": "record",
@@ -59,7 +59,7 @@ NOTHING = Shard(-1, 1)
 
 
 MAX_SEARCHED = 16 * 1024 * 1024
-"""Bytes of a file that are searched at a time for what ends a block."""
+"""Bytes of a file that are searched at a time for a sync marker."""
 
 
 class CutShortError(ValueError):
@@ -126,7 +126,7 @@ class Blocks:
             for _ in self.of_shard(NOTHING):
                 end = self._file.tell()
         except CutShortError as error:
-            # A size may be wrong, too, and then there are whole blocks behind it.
+            # If the size itself is damaged, whole blocks may follow.
             if self._is_marked_after(end):
                 raise ValueError("a block of impossible size") from error
         return end
@@ -145,7 +145,7 @@ class Blocks:
 def container_header(
     schema: Schema, schema_id: int | None = None, sync_marker: bytes | None = None
 ) -> bytes:
-    """Return what a container file begins with.
+    """Return a container file's header.
 
     :param schema_id: under which its records were sent, which a file of ours keeps.
     :param sync_marker: 16 bytes that end each block; None is random ones.

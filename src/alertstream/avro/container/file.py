@@ -32,14 +32,14 @@ from alertstream.errors import DataError, SchemaError, UndecodableError
 
 
 class ContainerFile:
-    """An Avro container file, open for reading, or what :func:`open_container` makes one of.
+    """An open Avro container file, or what :func:`open_container` presents as one.
 
     ``schema`` is the parsed writer schema, ``schema_id`` the id that a recorded file keeps;
     ``holds_messages`` if they are whole messages, with or without a header, instead of alerts.
 
     :raises DataError: the file cannot be opened, is not a container file, or has a schema that
         nothing can be decoded with; when iterated, the file is damaged: the records before the
-        damage have been given by then.
+        damage come first.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,7 +54,7 @@ class ContainerFile:
             self.holds_messages = self.schema is MESSAGES
             stated = self._blocks.meta.get(SCHEMA_ID)
             self.schema_id = None if stated is None else int(stated)
-            # It stays open where all went well.
+            # All went well: keep the file open.
             opened.pop_all()
 
     @property

@@ -148,7 +148,7 @@ async def write_lines(lines: Iterable[str], stop: asyncio.Event, *, painted: boo
     :raises DataError: they cannot be written, or nobody takes them within ``SHUTDOWN_TIMEOUT``
         after the stop.
     """
-    from alertstream.system.cancellation import in_thread, unless
+    from alertstream.system.cancellation import in_thread, unless_stopped
 
     end_waiting()
     text = "\n".join([*lines, ""])
@@ -169,7 +169,7 @@ async def write_lines(lines: Iterable[str], stop: asyncio.Event, *, painted: boo
 
     with to_output():
         try:
-            await unless(stop, in_thread(write))
+            await unless_stopped(stop, in_thread(write))
         except TimeoutError:
             raise DataError("nobody reads the output", todo="see what it is piped to") from None
 

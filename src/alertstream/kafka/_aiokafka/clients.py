@@ -128,7 +128,7 @@ class KafkaConsumer(_Connected, AIOKafkaConsumer):  # type: ignore[misc]
         return self._client.topic_ids
 
     def replaced_topics(self) -> set[str]:
-        """Return the topics that were deleted and made anew since they are read."""
+        """Return the topics that were deleted and recreated since they are read."""
         there, read = self._client.cluster.topic_ids, self.topic_ids
         topics = {each.topic for each in self.assignment()} & there.keys() & read.keys()
         return {each for each in topics if there[each] != read[each]}

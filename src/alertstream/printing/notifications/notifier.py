@@ -23,7 +23,7 @@ from alertstream.printing.notifications.command import Command
 from alertstream.printing.notifications.message import Composer, Message
 from alertstream.reading.decoder import ReceivedAlert, ReportedOnce, Undecodable, decodable
 from alertstream.reading.histogram import TopicLatencies
-from alertstream.system.cancellation import in_thread, stopped_within, unless
+from alertstream.system.cancellation import in_thread, stopped_within, unless_stopped
 
 SEND_TIMEOUT = 60.0
 """Seconds that a service may take for a message."""
@@ -150,7 +150,7 @@ class Notifier:
             if attempt and not await _paused(attempt, stop):
                 return None
             try:
-                cause = await unless(stop, command.take(line))
+                cause = await unless_stopped(stop, command.take(line))
             except TimeoutError:
                 return None
             if cause is None:
@@ -193,7 +193,7 @@ class Notifier:
                 sending = asyncio.wait_for(
                     in_thread(partial(destination.send, message)), SEND_TIMEOUT
                 )
-                cause = await unless(stop, sending)
+                cause = await unless_stopped(stop, sending)
             except TimeoutError:
                 cause = "no answer"
             if cause is None:

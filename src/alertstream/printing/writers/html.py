@@ -63,7 +63,7 @@ class HtmlPage(Writer):
         self.wants_pictures = True
         self._nonce = secrets.token_urlsafe(16)
         with writing(path):
-            self._part = Part.further(path) if keep else Part(path)
+            self._part = Part.first_free(path) if keep else Part(path)
         self._write(self._template.head(topic, self._nonce))
 
     def __exit__(self, *_: object) -> None:

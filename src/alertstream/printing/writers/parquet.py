@@ -84,7 +84,7 @@ class ParquetFile(Writer):
     ) -> None:
         self._path = path
         with writing(path):
-            self._part = Part.further(path) if keep else Part(path)
+            self._part = Part.first_free(path) if keep else Part(path)
         self._fields = fields or COLUMNS
         self._history = HISTORY if not fields else {}
         self._schemas = schemas

@@ -1,4 +1,4 @@
-"""Topics known by their ids (KIP-516), as one that was deleted and made anew has another one.
+"""Topics known by their ids (KIP-516), as one that was deleted and recreated has another one.
 
 aiokafka knows topics by their names only: it would go on in a new topic where it was in the old.
 The requests here ask for the ids, and fetch by id, so that no message of another topic is taken for
