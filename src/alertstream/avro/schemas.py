@@ -38,7 +38,7 @@ FIRST_DERIVED = 10**9
 
 TYPE_NAMES = (*PRIMITIVES, "array", "enum", "error", "fixed", "map", "record", "union")
 """What the Avro specification names types; no schema's own type is named so."""
-ABOUT_KEEPING = "register it: --registry URL, or keep it for its readers: --schemas DIR"
+HOW_TO_KEEP = "register it: --registry URL, or keep it for its readers: --schemas DIR"
 _FIRST = ("type", "name", "namespace", "doc")
 _LSST_NAME = re.compile(r"lsst\.v(\d+)_(\d+)\.alert")
 
@@ -139,12 +139,12 @@ class Schemas:
             schema_id = next((each for each in self.ids() if self.has(each, schema)), None)
         if schema_id is None and self.keep_in is None:
             what = f"no schema id follows from the name {name}, which has no version"
-            raise SchemaError(what, todo=f"{ABOUT_KEEPING}, under an id of its own")
+            raise SchemaError(what, todo=f"{HOW_TO_KEEP}, under an id of its own")
         if schema_id is None:
             schema_id = derived_id(schema)
         if schema_id in self.ids() and not self.has(schema_id, schema):
             what = f"the schema {name} differs from the one known as id {schema_id}"
-            raise SchemaError(what, todo=f"{ABOUT_KEEPING}, with another id: --schema-id ID")
+            raise SchemaError(what, todo=f"{HOW_TO_KEEP}, with another id: --schema-id ID")
         return schema_id
 
     def has(self, schema_id: int, schema: Schema) -> bool:

@@ -292,7 +292,7 @@ def _is_valid(keys: int, claim: Claim) -> bool:
     return valid and 0 < claim.filters < 1 << keys // KEY_LENGTH
 
 
-def begin_of_claims(metadata: str) -> tuple[int, str] | None:
+def claims_start(metadata: str) -> tuple[int, str] | None:
     """Return where the claims begin, and in which log, by the text that is kept with an offset."""
     with suppress(KeyError, TypeError, ValueError, RecursionError):
         found = json.loads(metadata)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from alertstream.errors import Notice, UsageError, info
-from alertstream.kafka.messages import Begins, Message, Offsets, next_offsets
+from alertstream.kafka.messages import BeginningOffsets, Message, Offsets, next_offsets
 
 MAX_FILTERS = 500
 """Filters of a group: what is kept with an offset has 4096 characters, by Kafka's default."""
@@ -80,7 +80,7 @@ class FilterOffsets:
             kept["ahead"] = [(at, f"{filters:x}") for at, filters in ahead]
         return json.dumps(kept)
 
-    def resume(self, offsets: Offsets, begins: Begins) -> Offsets:
+    def resume(self, offsets: Offsets, begins: BeginningOffsets) -> Offsets:
         """Return where partitions are to be read from, and what is to be kept with that.
 
         :param offsets: the group's, or where it begins; without what is kept here, all filters

@@ -15,7 +15,7 @@ from functools import partial
 from hashlib import sha256
 
 from alertstream.errors import BrokerError, DeliveryError, Event, Notice
-from alertstream.filtering.caps import Claim, VisitCaps, begin_of_claims
+from alertstream.filtering.caps import Claim, VisitCaps, claims_start
 from alertstream.filtering.filter_offsets import FilterOffsets
 from alertstream.kafka.admin import make_topics
 from alertstream.kafka.connection import Connection
@@ -61,7 +61,7 @@ class SharedCaps:
         if self._restored_as == consumer.group_metadata:
             return
         committed = await consumer.committed()
-        found = {partition: begin_of_claims(text) for partition, (_, text) in committed.items()}
+        found = {partition: claims_start(text) for partition, (_, text) in committed.items()}
         kept = {partition: begin for partition, begin in found.items() if begin is not None}
         if self._restored_as is None:
             self._tell_what_is_lost({log_id for _, log_id in kept.values()})

@@ -34,7 +34,7 @@ from alertstream.kafka._aiokafka.acls import Acl as Acl
 from alertstream.kafka._aiokafka.acls import converge
 from alertstream.kafka._aiokafka.clients import KafkaAdminClient, KafkaConsumer
 from alertstream.kafka._aiokafka.requests.topics import MetadataWithIds
-from alertstream.kafka.clients import admin_client, mapped, open_client, patiently
+from alertstream.kafka.clients import admin_client, mapped, open_client, with_failover
 from alertstream.kafka.connection import CONNECT_TIMEOUT, POLL_INTERVAL, Connection
 from alertstream.kafka.topics import (
     HEADER_ALLOWANCE,
@@ -68,7 +68,7 @@ async def _answer(admin: KafkaAdminClient, ask: Callable[[], Awaitable[T]]) -> T
                     raise
                 await asyncio.sleep(POLL_INTERVAL)
 
-    return await patiently(admin, insist())
+    return await with_failover(admin, insist())
 
 
 async def topics(connection: Connection) -> dict[str, int]:

@@ -111,13 +111,13 @@ async def open_client(
         client = kind(failures, **connection.settings(), **settings)
         try:
             if start:
-                await patiently(client, client.start())
+                await with_failover(client, client.start())
             yield client
         finally:
             await stop_client(client)
 
 
-async def patiently(client: T, work: Awaitable[R]) -> R:
+async def with_failover(client: T, work: Awaitable[R]) -> R:
     """Return what ``work`` gives; if brokers are there, one that has died may be replaced first.
 
     :raises TimeoutError: it is not done within ``CONNECT_TIMEOUT`` or, if there is a connection to

@@ -14,7 +14,7 @@ from aiokafka import errors as kafka_errors
 from alertstream.errors import Event, Notice, TopicError, info
 from alertstream.kafka._aiokafka.clients import KafkaConsumer
 from alertstream.kafka._aiokafka.requests.offsets import id_and_text
-from alertstream.kafka.clients import ClientOf, connection_reports, consumer_client, patiently
+from alertstream.kafka.clients import ClientOf, connection_reports, consumer_client, with_failover
 from alertstream.kafka.connection import POLL_INTERVAL, Connection
 from alertstream.kafka.messages import ConsumerGroupMetadata, Message, Offsets, Positions
 from alertstream.kafka.subscription import EndOffsets, Subscription, start_offsets
@@ -198,7 +198,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _report_missing(self) -> None:
         """Say so if messages are gone from a partition, so that reading went on elsewhere in it."""
-        for partition, at in self._consumer.take_out_of_range().items():
+        for partition, at in self._consumer.pop_out_of_range().items():
             begins = await self._consumer.beginning_offsets([partition])
             where = f"{partition.topic}[{partition.partition}]"
             if (deleted := begins[partition] - at) > 0:
@@ -323,7 +323,7 @@ async def subscribe(
     stop = stop or asyncio.Event()
     names = subscription.topics
     async with client_of(connection, subscription.member_settings()) as client:
-        counts = await patiently(client, client.partition_counts())
+        counts = await with_failover(client, client.partition_counts())
         found = existing_topics(counts, names, connection)
         if not found:
             matches = f"no topic matches {', '.join(names)}"

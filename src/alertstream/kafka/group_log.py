@@ -97,7 +97,7 @@ class Log:
         return found
 
     async def _has_lost_its_end(self) -> bool:
-        missing = self.consumer.take_out_of_range().get(self.partition, 0)
+        missing = self.consumer.pop_out_of_range().get(self.partition, 0)
         # What is out of range may as well be before the oldest that Kafka has kept.
         return (
             missing > 0

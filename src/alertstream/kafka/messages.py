@@ -45,7 +45,7 @@ MAX_FRAME = 10
 
 Offsets = dict[TopicPartition, tuple[int, str]]
 """The next offset to read in each partition, and the text kept with it (the commit's metadata)."""
-Begins = dict[TopicPartition, int]
+BeginningOffsets = dict[TopicPartition, int]
 """The oldest offset that Kafka has in each partition."""
 
 

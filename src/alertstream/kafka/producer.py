@@ -21,8 +21,8 @@ from alertstream.kafka.clients import (
     connection_reports,
     failed_delivery,
     mapped_errors,
-    patiently,
     stop_client,
+    with_failover,
 )
 from alertstream.kafka.connection import TRANSACTION_TIMEOUT, Connection
 from alertstream.kafka.messages import ConsumerGroupMetadata, Copy, Offsets
@@ -117,7 +117,7 @@ class Producer:
 
     async def start(self) -> None:
         """Connect."""
-        await patiently(self._client, self._client.start())
+        await with_failover(self._client, self._client.start())
 
     async def end(self) -> None:
         """Stop for good: a transaction that is under way is aborted, or readers wait for it."""

@@ -30,7 +30,7 @@ from alertstream.kafka.consumer import subscribe
 from alertstream.kafka.messages import Message, Offsets, next_offsets
 from alertstream.kafka.subscription import Subscription
 from alertstream.reading.decoder import AlertDecoder, ReceivedAlert, decodable
-from alertstream.reading.envelope import GivenSchemas, schema_from
+from alertstream.reading.envelope import SingleSchema, schema_from
 
 COMMIT_INTERVAL = 1.0
 """Seconds from one commit of a group's offsets to the next."""
@@ -85,7 +85,7 @@ def read(
     paths = None if fields is None else field_paths(fields)
     known = schemas_from(schemas, registry, registry_login)
     if schema is not None:
-        known = GivenSchemas(schema_from(Path(schema)))
+        known = SingleSchema(schema_from(Path(schema)))
     decoder = AlertDecoder(known, paths, notice)
     subscription = Subscription(names, group, start, until, exit_on_eof)
     return AlertStream(partial(_read, Connection.to(broker), subscription, decoder))

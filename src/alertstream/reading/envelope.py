@@ -30,7 +30,7 @@ SchemaKey = int | bytes
 """A schema's id, or itself as JSON."""
 
 
-class GivenSchemas(Schemas):
+class SingleSchema(Schemas):
     """One schema for all messages: with a header, whatever id that names, and without one.
 
     A container file has its own schema, all the same.
@@ -99,7 +99,7 @@ def opened(
         raise UndecodableError("no content")
     if value.startswith(CONTAINER_MAGIC):
         return _in_container(value)
-    if isinstance(schemas, GivenSchemas):
+    if isinstance(schemas, SingleSchema):
         return schemas.opened(value)
     if key is not None and is_schema(key):
         return key, value, 0

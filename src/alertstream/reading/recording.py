@@ -16,7 +16,7 @@ from alertstream.kafka.messages import Message
 
 SUFFIX = ".messages"
 """What the name of such a file has after that of the alerts' file."""
-KEPT: Schema = {
+MESSAGE_SCHEMA: Schema = {
     "type": "record",
     "name": "alertstream.message",
     "fields": [
@@ -45,7 +45,7 @@ KEPT: Schema = {
 """What is kept of a message; ``start`` is the place of its alert's block, in bytes."""
 
 
-class Kept(NamedTuple):
+class RecordedMessage(NamedTuple):
     """How a message came; ``timestamp`` is in milliseconds since 1970."""
 
     partition: int
@@ -54,31 +54,31 @@ class Kept(NamedTuple):
     headers: tuple[tuple[str, bytes | None], ...]
 
 
-def beside(path: Path) -> Path:
+def messages_path(path: Path) -> Path:
     """Return the file that keeps how the messages of the alerts in another one came."""
     return path.with_name(f"{path.name}{SUFFIX}")
 
 
-def kept(message: Message, start: int) -> dict[str, object]:
+def message_record(message: Message, start: int) -> dict[str, object]:
     """Return the record of a message whose alert's block is at ``start``."""
     names = ("topic", "partition", "offset", "timestamp", "key")
     headers = [{"name": name, "value": value} for name, value in message.headers]
     return {name: getattr(message, name) for name in names} | {"start": start, "headers": headers}
 
 
-def kept_messages(path: Path, sync_marker: bytes) -> dict[int, Kept]:
+def read_messages(path: Path, sync_marker: bytes) -> dict[int, RecordedMessage]:
     """Return how the messages of a file's alerts came, by the place where each one's block starts.
 
     :param sync_marker: of the file.
     :raises DataError: it is not known, or what is known is of another file.
     """
     return {
-        each["start"]: Kept(
+        each["start"]: RecordedMessage(
             each["partition"],
             each["timestamp"],
             each["key"],
             tuple((header["name"], header["value"]) for header in each["headers"]),
         )
-        for _, records in value_blocks(beside(path), KEPT, sync_marker)
+        for _, records in value_blocks(messages_path(path), MESSAGE_SCHEMA, sync_marker)
         for each in records
     }

@@ -20,7 +20,7 @@ from alertstream.kafka.producer import (
 )
 from alertstream.kafka.topics import Topic
 from alertstream.reading.histogram import Histogram
-from alertstream.reading.recording import Kept
+from alertstream.reading.recording import RecordedMessage
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
 MAX_FRAME = 72
@@ -57,7 +57,7 @@ class VisitSent:
         latencies = Histogram(*told["latencies"])
         return cls(**{name: told[name] for name in names}, latencies=latencies)
 
-    def told(self) -> dict[str, Any]:
+    def as_report(self) -> dict[str, Any]:
         """Return the account as a worker tells it."""
         return self.as_json() | {"latencies": [self.latencies.counts, self.latencies.sum]}
 
@@ -131,7 +131,7 @@ class Outgoing(NamedTuple):
     """A message in parts; ``recorded`` is how it came, if that is replayed."""
 
     parts: tuple[bytes, ...]
-    recorded: Kept | None = None
+    recorded: RecordedMessage | None = None
 
     @property
     def size(self) -> int:

@@ -31,7 +31,7 @@ from alertstream.errors import DataError
 from alertstream.kafka.messages import PRODUCER_TIMESTAMP
 from alertstream.kafka.producer import Producer
 from alertstream.kafka.topics import Topic
-from alertstream.reading.recording import Kept
+from alertstream.reading.recording import RecordedMessage
 from alertstream.sending.delivery import Delivery, Outgoing, SendAccount, VisitSent
 from alertstream.sending.visits.encoders import Encoder
 from alertstream.sending.visits.moving import Mover
@@ -231,7 +231,7 @@ class _Visit:
         due = self._start + (recorded.time - records[0].time) / speed
         return mover.by(body, due - recorded.time)
 
-    def _as_recorded(self, recorded: Recorded | None) -> Kept | None:
+    def _as_recorded(self, recorded: Recorded | None) -> RecordedMessage | None:
         """Return how a message came; with times that move, without the header that has one."""
         message = recorded.message if recorded else None
         if message is None or not self.options.movers:

@@ -13,8 +13,8 @@ from alertstream.filtering.caps import (
     OTHERS,
     Claim,
     VisitCaps,
-    begin_of_claims,
     bits,
+    claims_start,
     source_key,
     visit_or_minute,
 )
@@ -101,12 +101,12 @@ def test_many_alerts_of_few_visits_are_forgotten_too(monkeypatch: pytest.MonkeyP
 def test_where_claims_begin_is_kept_with_offsets() -> None:
     caps = VisitCaps(["One"], 1)
     caps.begin(40, "one")
-    assert begin_of_claims(json.dumps(caps.as_metadata())) == (40, "one")
+    assert claims_start(json.dumps(caps.as_metadata())) == (40, "one")
     caps.apply([], 40)
-    assert begin_of_claims(json.dumps(caps.as_metadata())) == (41, "one")
+    assert claims_start(json.dumps(caps.as_metadata())) == (41, "one")
     caps.apply([claim(1)], 41)
     caps.apply([claim(2, visit=8)], 42)
-    assert begin_of_claims(json.dumps(caps.as_metadata())) == (41, "one")
+    assert claims_start(json.dumps(caps.as_metadata())) == (41, "one")
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_where_claims_begin_is_kept_with_offsets() -> None:
     ],
 )
 def test_what_others_keep_with_offsets_is_no_begin(text: str) -> None:
-    assert begin_of_claims(text) is None
+    assert claims_start(text) is None
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_source_ids_are_forgotten_by_halves(monkeypatch: pytest.MonkeyPatch) -> 
         assert min(number, 5) <= len(kept) <= 10
         # What is kept is what a member that starts reads.
         assert caps.since == kept[0]
-    assert begin_of_claims(json.dumps(caps.as_metadata())) == (91, "")
+    assert claims_start(json.dumps(caps.as_metadata())) == (91, "")
 
 
 def test_what_a_source_id_may_be() -> None:

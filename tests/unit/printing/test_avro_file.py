@@ -19,7 +19,7 @@ from alertstream.errors import DataError
 from alertstream.kafka.messages import Message
 from alertstream.printing.writers.avro_file import AvroFile
 from alertstream.reading.decoder import ReceivedAlert
-from alertstream.reading.recording import SUFFIX, Kept, beside, kept_messages
+from alertstream.reading.recording import SUFFIX, RecordedMessage, messages_path, read_messages
 from alertstream.sending.visits.encoders import container_encoder
 
 
@@ -127,7 +127,7 @@ def test_what_follows_a_flipped_bit_is_kept(tmp_path: Path) -> None:
             damaged = bytearray(content)
             damaged[place] ^= 1 << bit
             path.write_bytes(damaged)
-            beside(path).unlink(missing_ok=True)
+            messages_path(path).unlink(missing_ok=True)
             notices = appended(path, carried("first"))
             if notices:
                 text = f"the file is damaged: renamed to {aside.name}, and begun anew · {path}"
@@ -205,10 +205,10 @@ def test_a_file_without_its_header_is_a_new_one(tmp_path: Path) -> None:
     assert len(records(path)) == 1
 
 
-def kept_in(path: Path) -> list[tuple[int, bytes, Kept | None]]:
+def kept_in(path: Path) -> list[tuple[int, bytes, RecordedMessage | None]]:
     """Where each record is, the record, and how its message came."""
     with ContainerFile(path) as container:
-        found = kept_messages(path, container.sync_marker)
+        found = read_messages(path, container.sync_marker)
         return [(start, body or b"", found.get(start)) for start, body in container.places()]
 
 
@@ -225,14 +225,16 @@ def test_how_messages_came_is_kept_beside(tmp_path: Path) -> None:
     appended(path, message(3))
     appended(tmp_path / "other.avro", message(9))
     assert [found for _, _, found in kept_in(path)] == [
-        Kept(n, 1000 + n, b"k%d" % n, (("producer_timestamp", b"%d" % n), ("empty", None)))
+        RecordedMessage(
+            n, 1000 + n, b"k%d" % n, (("producer_timestamp", b"%d" % n), ("empty", None))
+        )
         for n in (1, 2, 3)
     ]
     assert [found for _, _, found in kept_in(tmp_path / "night-second.avro")] == [
-        Kept(0, 0, None, ())
+        RecordedMessage(0, 0, None, ())
     ]
     # Every reader of Avro reads both.
-    with beside(path).open("rb") as file:
+    with messages_path(path).open("rb") as file:
         assert [each["partition"] for each in fastavro.reader(file)] == [1, 2, 3]
     with path.open("rb") as file:
         assert len(list(fastavro.reader(file))) == 3
@@ -244,7 +246,7 @@ def test_how_messages_came_is_kept_beside(tmp_path: Path) -> None:
 def test_after_a_crash_none_is_taken_for_another(tmp_path: Path, lost: str) -> None:
     path = tmp_path / "night.avro"
     appended(path, message(1), message(2))
-    before = path.stat().st_size, beside(path).stat().st_size
+    before = path.stat().st_size, messages_path(path).stat().st_size
     appended(path, message(3), message(4))
     fourth, _, _ = kept_in(path)[3]
     match lost:
@@ -255,9 +257,9 @@ def test_after_a_crash_none_is_taken_for_another(tmp_path: Path, lost: str) -> N
         case "half an alert":
             os.truncate(path, fourth + 100)
         case "messages":
-            os.truncate(beside(path), before[1] + 7)
+            os.truncate(messages_path(path), before[1] + 7)
         case "all messages":
-            beside(path).unlink()
+            messages_path(path).unlink()
     appended(path, message(5))
     found = {body[2:5]: kept and kept.partition for _, body, kept in kept_in(path)}
     there = {b"111": 1, b"222": 2, b"333": 3, b"444": 4, b"555": 5}
@@ -275,13 +277,13 @@ def test_messages_of_another_file_are_moved_aside(tmp_path: Path) -> None:
     path, other = tmp_path / "night.avro", tmp_path / "other.avro"
     appended(path, message(1))
     appended(other, message(2), message(3))
-    beside(other).rename(beside(path))
+    messages_path(other).rename(messages_path(path))
     with pytest.raises(DataError, match="belongs to another file"):
         kept_in(path)
     (noticed,) = appended(path, message(4))
     assert noticed.startswith("it belongs to another file: renamed to night.avro.messages.bak")
     assert [kept and kept.partition for _, _, kept in kept_in(path)] == [None, 4]
-    for junk in (b"", b"junk", beside(path).read_bytes()[:-1] + b"x"):
-        beside(path).write_bytes(junk)
+    for junk in (b"", b"junk", messages_path(path).read_bytes()[:-1] + b"x"):
+        messages_path(path).write_bytes(junk)
         appended(path, message(5))
         assert [kept and kept.partition for _, _, kept in kept_in(path)][-1] == 5

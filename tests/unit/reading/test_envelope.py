@@ -24,7 +24,7 @@ from alertstream.avro.wire import pack
 from alertstream.errors import SchemaError, UndecodableError
 from alertstream.kafka.messages import Message
 from alertstream.reading.decoder import AlertDecoder, Undecodable
-from alertstream.reading.envelope import GivenSchemas, opened, schema_from, schema_id_in
+from alertstream.reading.envelope import SingleSchema, opened, schema_from, schema_id_in
 from alertstream.reading.thinning import Thinning
 
 ALERT = with_images("10.0", cutoutScience=FITS)
@@ -129,7 +129,7 @@ def test_what_a_message_is_that_is_no_alert(value: bytes | str | None, cause: st
 
 
 def test_one_schema_for_all_messages_with_or_without_a_header() -> None:
-    decoder = AlertDecoder(GivenSchemas(official_schema("10.0")))
+    decoder = AlertDecoder(SingleSchema(official_schema("10.0")))
     wire = pack(7, BODY)
     for value in (wire, BODY, wire, container(official_schema("10.0"), [ALERT])):
         assert decoder.decode(Message("t", 0, 0, 0, b"key", value)) == ALERT
@@ -140,7 +140,7 @@ def test_one_schema_for_all_messages_with_or_without_a_header() -> None:
 
 
 def test_one_schema_for_bodies_that_begin_like_a_header() -> None:
-    given = GivenSchemas(parsed(OF_SPARK))
+    given = SingleSchema(parsed(OF_SPARK))
     decoder = AlertDecoder(given)
     for body, visit in (
         (b"\0\0\0\x02", 1),

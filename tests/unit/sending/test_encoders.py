@@ -18,7 +18,7 @@ from tests.support.samples import (
 from alertstream.avro.schemas import FIRST_DERIVED, Schemas, canonical_fingerprint, derived_id
 from alertstream.avro.wire import pack
 from alertstream.errors import SchemaError
-from alertstream.reading.recording import Kept
+from alertstream.reading.recording import RecordedMessage
 from alertstream.sending.visits.encoders import message_encoders
 from alertstream.sending.visits.recordings import keyed_files
 from alertstream.sending.visits.schedule import Recorded, VisitFiles
@@ -90,7 +90,7 @@ def test_an_id_that_is_given(path: Path, tmp_path: Path) -> None:
 
 def test_a_recording_of_fink_is_replayed_as_it_came(path: Path) -> None:
     key = json.dumps(OWN).encode()
-    kept = [Recorded(0, Kept(0, 0, each, ())) for each in (None, key)]
+    kept = [Recorded(0, RecordedMessage(0, 0, each, ())) for each in (None, key)]
     files = keyed_files([VisitFiles(path, (path,), (kept[1],))])
     assert files == {path}
     assert not keyed_files([VisitFiles(path, (path,), (kept[0],)), VisitFiles(path, (path,))])

@@ -15,8 +15,8 @@ from alertstream.errors import DataError
 from alertstream.kafka.messages import Message
 from alertstream.printing.writers.avro_file import AvroFile
 from alertstream.reading.decoder import ReceivedAlert
-from alertstream.reading.recording import beside
-from alertstream.sending.visits.recordings import recorded_visits, visits_apart
+from alertstream.reading.recording import messages_path
+from alertstream.sending.visits.recordings import recorded_visits, split_by_visit
 from alertstream.sending.visits.schedule import VisitFiles
 
 
@@ -41,7 +41,7 @@ def saved(path: Path, *messages: Message) -> Path:
 
 
 def apart(path: Path) -> list[VisitFiles]:
-    return visits_apart([VisitFiles(path, (path,))])
+    return split_by_visit([VisitFiles(path, (path,))])
 
 
 def bodies(visit: VisitFiles) -> list[bytes]:
@@ -65,7 +65,7 @@ def test_visits_of_a_recording_are_kept_apart(tmp_path: Path) -> None:
     assert bodies(first) == [alert(1, 0), alert(1, 1), alert(1, 1)]
     assert bodies(second) == [alert(2, 0), alert(2, 1)]
     # One that an earlier version has saved says it by its header.
-    beside(path).unlink()
+    messages_path(path).unlink()
     assert len(apart(path)) == 2
     assert apart(saved(tmp_path / "one.avro", MESSAGES[0])) == [
         VisitFiles(tmp_path / "one.avro", (tmp_path / "one.avro",))
@@ -96,9 +96,9 @@ def test_recorded_messages_are_in_the_order_of_their_times(tmp_path: Path) -> No
 def test_messages_that_are_not_known_go_with_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "night.avro"
     saved(path, MESSAGES[0])
-    size = beside(path).stat().st_size
+    size = messages_path(path).stat().st_size
     saved(path, *MESSAGES[1:3])
-    with beside(path).open("ab") as file:
+    with messages_path(path).open("ab") as file:
         file.truncate(size)
     first, second = recorded_visits([path])
     found = [each.message for each in (*(first.records or ()), *(second.records or ()))]
@@ -111,19 +111,22 @@ def test_messages_that_are_not_known_go_with_the_one_before(tmp_path: Path) -> N
 
 def test_files_that_cannot_be_replayed(tmp_path: Path) -> None:
     path = saved(tmp_path / "night.avro", *MESSAGES)
-    kept = beside(path).read_bytes()
+    kept = messages_path(path).read_bytes()
     for content, what in (
         (None, "does not say when its alerts came"),
         (b"junk", "the file is damaged"),
         (kept[:-17] + b"x" + kept[-16:], "the file is damaged"),
-        (beside(saved(tmp_path / "b.avro", *MESSAGES)).read_bytes(), "belongs to another file"),
+        (
+            messages_path(saved(tmp_path / "b.avro", *MESSAGES)).read_bytes(),
+            "belongs to another file",
+        ),
     ):
-        beside(path).unlink(missing_ok=True)
+        messages_path(path).unlink(missing_ok=True)
         if content is not None:
-            beside(path).write_bytes(content)
+            messages_path(path).write_bytes(content)
         with pytest.raises(DataError, match=what):
             recorded_visits([path])
-    beside(path).write_bytes(kept)
+    messages_path(path).write_bytes(kept)
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DataError, match="damaged"):
         recorded_visits([path])

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from alertstream.errors import DataError
-from alertstream.reading.recording import Kept
+from alertstream.reading.recording import RecordedMessage
 from alertstream.sending.visits.schedule import (
     Arrival,
     Cadence,
@@ -138,7 +138,7 @@ def test_detectors_without_alerts_send_nothing() -> None:
 
 
 def recorded(*times: float) -> tuple[Recorded, ...]:
-    return tuple(Recorded(0, Kept(0, round(time * 1000), None, ())) for time in times)
+    return tuple(Recorded(0, RecordedMessage(0, round(time * 1000), None, ())) for time in times)
 
 
 def test_recorded_spacing() -> None:

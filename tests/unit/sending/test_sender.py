@@ -15,7 +15,7 @@ def test_line_and_json() -> None:
         "visit": "42", "file": "42.avro", "alerts": 8, "bytes": 2_000_000, "seconds": 0.5,
         "alerts_per_second": 16.0, "planned": 10, "acknowledged": 8, "failed": 2, "late": 1,
     }  # fmt: skip
-    assert VisitSent.from_json(sent.told()) == sent
+    assert VisitSent.from_json(sent.as_report()) == sent
 
 
 def test_nothing_sent() -> None:

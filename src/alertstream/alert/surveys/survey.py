@@ -36,7 +36,7 @@ QUANTITIES |= {"galactic_latitude", "ecliptic_latitude"}
 """The names under which an alert has what every survey's alerts have."""
 
 # What a quantity is derived from if a table names no field for it.
-_FOLLOWS_FROM = {
+_DERIVED_FROM = {
     "magnitude": ("flux",),
     "magnitude_error": ("flux", "flux_error"),
     "snr": ("flux", "flux_error", "magnitude_error"),
@@ -48,7 +48,7 @@ _FOLLOWS_FROM = {
 }
 _SIGN = ("positive", "negative")
 # What the derivation needs besides, by the table's names; these are not quantities.
-_BESIDES = {"mjd": ("exposure_time",)} | dict.fromkeys(
+_ALSO_NEEDED = {"mjd": ("exposure_time",)} | dict.fromkeys(
     ("flux", "magnitude", "magnitude_error", "snr"), _SIGN
 )
 _TRUE, _FALSE = ("t", "1", "true", 1), ("f", "0", "false", 0)
@@ -175,9 +175,9 @@ class Survey:
         """Return the dotted paths to decode for quantities."""
         wanted = {*names}
         for name in wanted - self.paths.keys():
-            wanted.update(_FOLLOWS_FROM.get(name, ()))
+            wanted.update(_DERIVED_FROM.get(name, ()))
         for name in tuple(wanted):
-            wanted.update(_BESIDES.get(name, ()))
+            wanted.update(_ALSO_NEEDED.get(name, ()))
         paths = {".".join(path) for name in wanted for path in self.paths.get(name, ())}
         if "history" in wanted and self.detections:
             paths.add(f"{self.detections}.{self.detection_id}")

@@ -209,12 +209,12 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions, MetricsOpt
 
     def _visits(self) -> list[VisitFiles]:
         from alertstream.avro.schemas import package_folder
-        from alertstream.sending.visits.recordings import recorded_visits, visits_apart
+        from alertstream.sending.visits.recordings import recorded_visits, split_by_visit
         from alertstream.sending.visits.schedule import visits_in
 
         if self.replay:
             return recorded_visits(self.replay)
-        return visits_apart(visits_in(self.data or [package_folder("data")]))
+        return split_by_visit(visits_in(self.data or [package_folder("data")]))
 
     async def _topic(self, connection: Connection, visits: Sequence[VisitFiles]) -> Topic:
         """Return the topic, which is made if it is missing."""
@@ -278,7 +278,7 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions, MetricsOpt
 
     def _report(self, visit: VisitSent) -> None:
         if self.format == "json":
-            write_line(as_json(visit.told() if self.worker else visit.as_json()))
+            write_line(as_json(visit.as_report() if self.worker else visit.as_json()))
         else:
             write_line(f"visit {visit.visit}: {visit.as_line()}")
         if visit.error:

@@ -100,9 +100,9 @@ class DecodingOptions(SchemaOptions):
         known = super().known_schemas()
         if self.schema is None:
             return known
-        from alertstream.reading.envelope import GivenSchemas, schema_from
+        from alertstream.reading.envelope import SingleSchema, schema_from
 
-        return GivenSchemas(schema_from(self.schema))
+        return SingleSchema(schema_from(self.schema))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -144,7 +144,7 @@ class KafkaConsumer(_Connected, AIOKafkaConsumer):  # type: ignore[misc]
         """Learn which topics there are now."""
         await self._client.force_metadata_update()
 
-    def take_out_of_range(self) -> Mapping[TopicPartition, int]:
+    def pop_out_of_range(self) -> Mapping[TopicPartition, int]:
         """Return, once, the offsets from which nothing could be fetched, since nothing is there.
 
         Reading goes on at the earliest that there are.

@@ -25,7 +25,7 @@ from alertstream.printing.writers import Writer
 from alertstream.printing.writers.messages_file import MessagesFile, append
 from alertstream.reading.decoder import ReceivedAlert
 from alertstream.reading.envelope import SchemaKey, opened, schema_of
-from alertstream.reading.recording import beside
+from alertstream.reading.recording import messages_path
 from alertstream.system.files import free_name, locked, writing
 
 if TYPE_CHECKING:
@@ -150,8 +150,8 @@ class _Appender:
             if path.stat().st_size and container_tail(path).end is None:
                 aside = free_name(path)
                 path.rename(aside)
-                if beside(path).exists():
-                    beside(path).rename(beside(aside))
+                if messages_path(path).exists():
+                    messages_path(path).rename(messages_path(aside))
                 notice(f"the file is damaged: renamed to {aside.name}, and begun anew · {path}")
                 self._file.close()
                 self._file = opened.enter_context(locked(path))

@@ -12,7 +12,7 @@ from alertstream.avro.container.blocks import container_header
 from alertstream.avro.container.file import container_tail, value_blocks, values_block
 from alertstream.errors import DataError, Notice
 from alertstream.kafka.messages import Message
-from alertstream.reading.recording import KEPT, beside, kept
+from alertstream.reading.recording import MESSAGE_SCHEMA, message_record, messages_path
 from alertstream.system.files import free_name, locked, writing
 
 
@@ -46,7 +46,7 @@ class MessagesFile:
     """
 
     def __init__(self, path: Path, sync_marker: bytes, end: int, notice: Notice) -> None:
-        self._path = beside(path)
+        self._path = messages_path(path)
         self._sync_marker = sync_marker
         self._waiting: list[dict[str, Any]] = []
         with ExitStack() as opened, writing(self._path):
@@ -61,7 +61,7 @@ class MessagesFile:
                     self._file.close()
                     self._file = opened.enter_context(locked(self._path))
             if self._path.stat().st_size == 0:
-                self._write(container_header(KEPT, sync_marker=sync_marker))
+                self._write(container_header(MESSAGE_SCHEMA, sync_marker=sync_marker))
             # It stays open where all went well.
             opened.pop_all()
 
@@ -71,7 +71,7 @@ class MessagesFile:
         if whole is None:
             raise DataError("the file is damaged")
         self._file.truncate(whole)
-        for start, values in value_blocks(self._path, KEPT, self._sync_marker):
+        for start, values in value_blocks(self._path, MESSAGE_SCHEMA, self._sync_marker):
             left = [each for each in values if each["start"] < end]
             if len(left) < len(values):
                 self._file.truncate(start)
@@ -81,12 +81,12 @@ class MessagesFile:
 
     def append(self, message: Message, start: int) -> None:
         """Take a message whose alert's block will be at ``start``."""
-        self._waiting.append(kept(message, start))
+        self._waiting.append(message_record(message, start))
 
     def flush(self) -> None:
         """Return when the disk has all; or else keep what was there."""
         if self._waiting:
-            self._write(values_block(KEPT, self._waiting, self._sync_marker))
+            self._write(values_block(MESSAGE_SCHEMA, self._waiting, self._sync_marker))
             self._waiting.clear()
 
     def _write(self, content: bytes) -> None:

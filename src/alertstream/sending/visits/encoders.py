@@ -14,7 +14,7 @@ from alertstream.alert.surveys import survey_of
 from alertstream.avro.container.blocks import container_header
 from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.schema_tree import Schema
-from alertstream.avro.schemas import ABOUT_KEEPING, Schemas, write_schema
+from alertstream.avro.schemas import HOW_TO_KEEP, Schemas, write_schema
 from alertstream.avro.wire import pack, varint
 from alertstream.errors import Notice, SchemaError, UsageError
 
@@ -113,7 +113,7 @@ async def _keep(
         raise SchemaError(what, todo="choose another --schema-id")
     if schemas.keep_in is None:
         what = f"nobody would know what schema id {number} means"
-        raise SchemaError(what, todo=ABOUT_KEEPING)
+        raise SchemaError(what, todo=HOW_TO_KEEP)
     write_schema(schema, number, schemas.keep_in)
     what = f"{schema['name']} is kept as schema id {number} in {schemas.keep_in}"
     notice(f"{what}: its readers need that folder, with --schemas")

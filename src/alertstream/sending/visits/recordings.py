@@ -13,7 +13,7 @@ from alertstream.avro.container.file import ContainerFile
 from alertstream.avro.decoder import Decoder
 from alertstream.errors import DataError, UndecodableError
 from alertstream.reading.envelope import is_schema
-from alertstream.reading.recording import Kept, beside, kept_messages
+from alertstream.reading.recording import RecordedMessage, messages_path, read_messages
 from alertstream.sending.visits.schedule import Recorded, VisitFiles
 
 
@@ -33,7 +33,7 @@ def visit_reader(container: ContainerFile) -> Callable[[bytes], str | None]:
     return visit_of
 
 
-def visits_apart(visits: Sequence[VisitFiles]) -> list[VisitFiles]:
+def split_by_visit(visits: Sequence[VisitFiles]) -> list[VisitFiles]:
     """Return visits, and of a file in which several were saved each by itself."""
     return [each for visit in visits for each in _apart(visit)]
 
@@ -44,7 +44,7 @@ def _apart(visit: VisitFiles) -> list[VisitFiles]:
     (path,) = visit.files
     # What is damaged is sent up to there, as one.
     with suppress(DataError), ContainerFile(path) as container:
-        if container.schema_id is None and not beside(path).exists():
+        if container.schema_id is None and not messages_path(path).exists():
             return [visit]
         found = _by_visit(container, {})
         if len(found) > 1:
@@ -62,7 +62,9 @@ def recorded_visits(paths: Iterable[Path]) -> list[VisitFiles]:
     visits = []
     for path in paths:
         with ContainerFile(path) as container:
-            kept = kept_messages(path, container.sync_marker) if beside(path).exists() else {}
+            kept = (
+                read_messages(path, container.sync_marker) if messages_path(path).exists() else {}
+            )
             if not kept:
                 raise DataError(
                     "the file does not say when its alerts came",
@@ -83,7 +85,7 @@ def keyed_files(visits: Iterable[VisitFiles]) -> set[Path]:
     }
 
 
-def _by_visit(container: ContainerFile, kept: dict[int, Kept]) -> list[VisitFiles]:
+def _by_visit(container: ContainerFile, kept: dict[int, RecordedMessage]) -> list[VisitFiles]:
     """Return a file's visits in the order of their first records."""
     # ZTF numbers the quadrants of an exposure, each by itself.
     in_quadrants = not container.holds_messages and survey_of(container.schema).containers
@@ -106,6 +108,6 @@ def _by_visit(container: ContainerFile, kept: dict[int, Kept]) -> list[VisitFile
     ]
 
 
-def _like(last: Kept) -> Kept:
+def _like(last: RecordedMessage) -> RecordedMessage:
     """Return how a message came that is not kept, as far as the one before it says so."""
     return last._replace(key=last.key if is_schema(last.key) else None, headers=())

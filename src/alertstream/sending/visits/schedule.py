@@ -18,7 +18,7 @@ from random import Random
 from typing import NamedTuple
 
 from alertstream.errors import DataError
-from alertstream.reading.recording import Kept
+from alertstream.reading.recording import RecordedMessage
 from alertstream.system.cancellation import stopped_within
 
 DETECTORS = 189
@@ -76,7 +76,7 @@ class Recorded(NamedTuple):
     """A record of a file that was saved: the place of its block, and how its message came."""
 
     start: int
-    message: Kept | None = None
+    message: RecordedMessage | None = None
 
     @property
     def time(self) -> float:
