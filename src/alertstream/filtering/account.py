@@ -1,4 +1,4 @@
-"""What is decided about messages, and the account of it: by visit and in total."""
+"""Decisions about messages, and their account by visit and in total."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from alertstream.kafka.messages import Copy, Offsets
 from alertstream.reading import VISIT_TIMEOUT
 
 MAX_VISITS = 1000
-"""Visits that are counted each by itself at one time."""
+"""Visits that are counted separately at one time."""
 _OTHERS: Literal["others"] = "others"
 _Visit = int | None | Literal["others"]
 
@@ -29,7 +29,7 @@ class FilterCounts:
     on which the filter's own code raised an error, or that its topic does not take.
 
     :param visit: None stands for alerts that name no visit, unless the counts are final.
-    :param visits: if not 0, the sum of so many visits, which are not named.
+    :param visits: if not 0, these are the sums of so many visits.
     :param seconds: from the first message to the last one; 0 is unknown.
     """
 
@@ -125,10 +125,10 @@ def visit_lines(counts: Iterable[FilterCounts]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Decided:
-    """What follows from some messages: what is to be written, and counted once it is.
+    """Decisions about some messages: what to write, and to count once it is written.
 
     :param copies: of alerts to the filters' topics, and of undecodable messages to theirs.
-    :param offsets: where reading goes on after the messages.
+    :param offsets: where reading continues after the messages.
     :param counts: yields those of each filter and visit, which may be very many.
     :param undecodable: numbers of undecodable messages by filter.
     """
@@ -177,8 +177,8 @@ class FilterAccount:
     ) -> None:
         """Add what filters did with alerts of visits, and undecodable messages by filter.
 
-        The counts are kept, and must not change any more. Of more than ``MAX_VISITS`` at once,
-        those to which nothing was added for longest are summed up.
+        The counts are stored, and must not change any more. Beyond ``MAX_VISITS`` at once, the
+        visits that have waited longest are summed up.
         """
         self._undecodable.update(undecodable)
         if self._began is not None:
@@ -199,7 +199,7 @@ class FilterAccount:
             known.visits += counts.visits
 
     def _sum_up(self, visit: int | None) -> None:
-        """Count a visit with the others that are not named."""
+        """Merge a visit into the sum of others."""
         self._last_added[_OTHERS] = self._last_added.pop(visit)
         for each in self._visits.pop(visit).values():
             self._add(_OTHERS, replace(each, visit=None, visits=1))
@@ -207,8 +207,8 @@ class FilterAccount:
     def close_visits(self, *, all_of_them: bool = False) -> list[FilterCounts]:
         """Return each filter's counts of the visits that are over, and forget them.
 
-        A visit is over when no alert of it has come for ``VISIT_TIMEOUT``; should one come later
-        after all, it is counted in another report on the same visit.
+        A visit is over when none of its alerts has come for ``VISIT_TIMEOUT``; later ones are
+        counted in another report on the same visit.
         """
         latest = self._now() - VISIT_TIMEOUT
         over = [visit for visit, at in self._last_added.items() if all_of_them or at < latest]

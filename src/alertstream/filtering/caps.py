@@ -1,12 +1,12 @@
-"""Caps: how many alerts of a visit a filter lets through, by what members of a group claim.
+"""Caps: which alerts of a visit a filter lets through, decided by the group's claims.
 
-Before a member lets alerts through, it claims them in a log that all members share: the first so
-many of a visit in that log are granted, no matter which member claimed them. As a claim names the
-alert by its offset, it still stands when that is read again, after a crash, or by another member:
-neither is a cap exceeded, nor is a place in it lost.
+Before a member lets alerts through, it claims them in a log that all members share. The first
+``cap`` claims of a visit are granted, no matter which member made them. A claim names the alert by
+its offset, so it stays valid when the alert is read again, after a crash or by another member: the
+cap is not exceeded, and no place in it is lost.
 
-What shall pass once only is claimed in the same way: of alerts with the same source id, the one
-passes that is granted first.
+Duplicates are decided in the same way: of alerts with the same source id, the first that is granted
+passes.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from types import NoneType
 from typing import Any, NamedTuple
 
 MAX_VISITS = 500
-"""Visits whose claims are kept: members further apart than that do not share a cap."""
+"""Visits whose claims are kept; members further apart do not share a cap."""
 MAX_ALERTS = 100_000
-"""Granted alerts that are kept of all visits but the last one; only large caps reach it."""
+"""Granted alerts that are kept, except the last visit's; only large caps reach this bound."""
 MAX_SOURCE_IDS = 1_000_000
-"""Source ids that are kept, of the alerts that have passed last; at least half as many are."""
+"""Source ids of the latest alerts that passed; between half as many and this many are kept."""
 KEY_LENGTH = 6
-"""Characters that stand for a filter: of 500 filters, two have the same once in 500,000 times."""
+"""Characters of a filter's key: among 500 filters, two collide once in 500,000 times."""
 MAX_SOURCE_ID = 64
 """Characters of a source id that is text; what is longer is kept as its digest."""
 OTHERS = "what was claimed with another --cap or --unique does not count"
@@ -43,15 +43,15 @@ Visit = int | str
 
 
 def visit_or_minute(visit: int | None, timestamp: int) -> Visit:
-    """Return an alert's visit, or if it names none the minute of its timestamp (ms) in its place.
+    """Return an alert's visit or, if it names none, the minute of its timestamp (ms).
 
-    All members know both, also when they read it again; and a cap that was reached ends.
+    Both are the same for all members and when read again; and minutes let a reached cap end.
     """
     return f"minute {timestamp // 60_000}" if visit is None else visit
 
 
 def source_key(source: object) -> Source:
-    """Return a source id in a form that is short, whatever an alert has; null and 0 are none."""
+    """Return a source id in a short form, whatever its type; null and 0 are none."""
     if isinstance(source, str) and len(source) > MAX_SOURCE_ID:
         return sha256(source.encode(errors="surrogatepass")).hexdigest()
     return source if isinstance(source, int | str) and source else None
@@ -69,7 +69,7 @@ class Claim(NamedTuple):
 
 
 class SourceIds:
-    """Where alerts were that have passed last, by their source ids.
+    """The places of the latest alerts that passed, by source id.
 
     Ids are forgotten by halves of ``MAX_SOURCE_IDS``; each takes about 115 bytes.
     """
@@ -90,16 +90,16 @@ class SourceIds:
         return self._begins[not self._older] if self._newer else None
 
     def place(self, source: int | str) -> int | None:
-        """Return where the alert was that has passed with a source id, in a number."""
+        """Return the place of the alert that passed with a source id, as a number."""
         return self._newer.get(source) or self._older.get(source)
 
     def place_of(self, claim: Claim) -> int:
-        """Return where a claim's alert is, in a number that no other place has."""
+        """Return the place of a claim's alert as a unique number."""
         number = self._partitions.setdefault(claim[1:3], len(self._partitions) + 1)
         return number << 64 | claim.offset
 
     def add(self, claim: Claim, at: int) -> None:
-        """Keep that a claim was granted, which is at an offset in the log."""
+        """Remember a granted claim, by its offset in the log."""
         assert claim.source is not None
         if self.place(claim.source) is not None:
             return
@@ -137,7 +137,7 @@ class VisitCaps:
         self.unique = unique
         self._topics = topics
         self.keys = [filter_key(each) for each in topics]
-        """What stands for each filter in what a group keeps."""
+        """Each filter's short key in what a group stores."""
         self._bits_by_keys: dict[str, list[int]] = {}
         self._source_ids = SourceIds()
         self._visits: dict[Visit, _Visit] = {}
@@ -170,14 +170,14 @@ class VisitCaps:
         return claim.filters & claimed.granted.get(claim[1:4], 0) if claimed else 0
 
     def open(self, claim: Claim) -> int:
-        """Return the bits of the filters for which it is not known yet what is granted."""
+        """Return the bits of the filters whose grants are not decided yet."""
         if self.cap == 0:
             known = claim.source is None or self._source_ids.place(claim.source) is not None
             return 0 if known else claim.filters
         return claim.filters & ~self.granted(claim) & ~self.full(claim.visit)
 
     def begin(self, offset: int, log_id: str = "") -> None:
-        """Forget all claims; those in the log from ``offset`` on are to be applied.
+        """Forget all claims, before those in the log from ``offset`` on are applied.
 
         :param log_id: tells it from another log of the same name.
         """
@@ -197,7 +197,7 @@ class VisitCaps:
         return min((each for each in begins if each is not None), default=self._next)
 
     def apply(self, claims: Iterable[Claim], at: int = 0) -> None:
-        """Grant the claims that are among a visit's first; ``at`` is their offset in the log."""
+        """Grant claims within the cap; ``at`` is their offset in the log."""
         for claim in claims:
             if self.is_duplicate(claim):
                 continue
@@ -230,7 +230,7 @@ class VisitCaps:
             self._alerts -= len(oldest.granted)
 
     def as_metadata(self) -> dict[str, Any]:
-        """Return what is kept with a group's offsets: where the claims begin, in which log."""
+        """Return what is stored with a group's offsets: the log, and where its claims begin."""
         return {"visit_caps": self.since, "log": self._log_id} if self.are_shared else {}
 
     def encode(self, claims: Sequence[Claim]) -> bytes:
@@ -248,9 +248,9 @@ class VisitCaps:
         return json.dumps({**by, "claims": places}, separators=(",", ":")).encode()
 
     def decode(self, value: bytes) -> list[Claim]:
-        """Return claims that are in the log, of filters that there still are.
+        """Return a log entry's claims, of those filters that still exist.
 
-        :raises ValueError: they do not count, and why.
+        :raises ValueError: they do not count; the text says why.
         """
         try:
             found = json.loads(value)
@@ -268,7 +268,7 @@ class VisitCaps:
         return claims if keys == "".join(self.keys) else self._of_others(keys, claims)
 
     def _of_others(self, keys: str, claims: Sequence[Claim]) -> list[Claim]:
-        """Return what was claimed when the group had other filters, for those that are left."""
+        """Return claims from when the group had other filters, for the filters that are left."""
         if keys not in self._bits_by_keys:
             bit_of = {key: 1 << index for index, key in enumerate(self.keys)}
             theirs = [keys[at : at + KEY_LENGTH] for at in range(0, len(keys), KEY_LENGTH)]
@@ -282,7 +282,7 @@ class VisitCaps:
 
 
 def filter_key(topic: str) -> str:
-    """Return what stands for a filter, by its output topic, where there is little room."""
+    """Return a filter's short key, derived from its output topic."""
     return urlsafe_b64encode(sha256(topic.encode()).digest())[:KEY_LENGTH].decode()
 
 
@@ -293,7 +293,7 @@ def _is_valid(keys: int, claim: Claim) -> bool:
 
 
 def claims_start(metadata: str) -> tuple[int, str] | None:
-    """Return where the claims begin, and in which log, by the text that is kept with an offset."""
+    """Return where the claims begin, and in which log, from the text stored with an offset."""
     with suppress(KeyError, TypeError, ValueError, RecursionError):
         found = json.loads(metadata)
         if isinstance(begin := found["visit_caps"], int) and begin >= 0:

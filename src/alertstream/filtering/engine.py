@@ -1,8 +1,8 @@
 """The engine: decoded alerts in, decisions out, with neither Kafka nor waiting in between.
 
-What filters want of an alert is known at once; what they get, only when all that is claimed of its
-visit is known, since caps are shared. So messages are judged, what is wanted of them is claimed by
-the caller, and then they are decided.
+Which filters want an alert is known at once; which get it, only when all claims on its visit are
+known, since caps are shared. So the engine judges messages, the caller makes the claims, and then
+the engine decides.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ Tally = Counter[tuple[int | None, int]]
 
 @dataclass
 class Judged:
-    """What filters want of some messages, and the claims to make before that is decided.
+    """Which filters want some messages, and the claims to make before deciding.
 
-    :param wanted: alerts with their visit, the claim of the filters that want them, and the header
-        of what they matched for those filters that say something new, by their places.
-    :param seen: numbers of alerts, which are given to the filters of the bits.
-    :param undecodable: messages that no filter of the group was to be given before.
-    :param uncounted: numbers of undecodable messages by the bits of the filters that lack them.
+    :param wanted: alerts with their visit, the claim of the filters that want them, and, by filter,
+        the header of what they matched, where it is new.
+    :param seen: numbers of alerts that were given to filters.
+    :param undecodable: messages that come to the group for the first time.
+    :param uncounted: numbers of undecodable messages, by the filters that have not counted them.
     :param failed: alerts on which filters' code raised an error.
     :param set_aside: alerts that are larger than a filter's topic takes.
     :param size: bytes of the copies that there may be.
@@ -67,7 +67,7 @@ class FilterEngine:
     :param now: the time in seconds, by a clock that is never set back.
     :param limits: bytes of the largest batch that the filters' topics take, as far as it is known.
     :param thin: returns what is copied of a message that passes.
-    :param offsets: how far each filter is, if not all are where reading is.
+    :param offsets: each filter's position, if it is not the same for all.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class FilterEngine:
     def judge(
         self, messages: Iterable[ReceivedAlert | Undecodable], max_size: float = math.inf
     ) -> Iterator[Judged]:
-        """Yield what filters want of messages, in their order, in portions.
+        """Yield which filters want the messages, in order, in portions.
 
         Each portion is to be claimed and decided before the next one is asked for.
 
@@ -107,7 +107,7 @@ class FilterEngine:
     def _portion(
         self, messages: Iterator[ReceivedAlert | Undecodable], max_size: float
     ) -> Judged | None:
-        """Return what filters want of the next messages; None if there are none."""
+        """Return which filters want the next messages; None if there are none."""
         judged, begin, offsets, due = Judged(), self._now(), self._offsets, self._offsets.all
         largest = min(self._limits.values(), default=math.inf)
         self._fits_all = largest - MAX_ADDED - MAX_MATCH
@@ -182,11 +182,11 @@ class FilterEngine:
         return wanted
 
     def decide(self, judged: Judged) -> Decided:
-        """Return what follows from messages, once all claims on their visits are applied."""
+        """Return the decisions on messages, once all claims on their visits are applied."""
         copies = [
             Copy(f"{each.message.topic}{UNDECODABLE_SUFFIX}", each.message, each.cause)
             for each in judged.undecodable + judged.set_aside
-            # What has been dead-lettered already stays where it is.
+            # Messages that are dead-lettered already stay where they are.
             if not each.message.topic.endswith(UNDECODABLE_SUFFIX)
         ]
         passed, capped, duplicate = Tally(), Tally(), Tally()

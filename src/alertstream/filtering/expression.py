@@ -26,8 +26,8 @@ class WhereFilter(AlertFilter):
     The expression is parsed, never run as Python. It compares fields (dotted paths), quantities,
     numbers and strings, with ``and``, ``or``, ``not``, ``in (…)``, ``is None``, arithmetic,
     ``abs``, ``len``, ``min`` and ``max``, and the regions of :mod:`alertstream.sky`, whose
-    arguments are constants: ``cone(150.1, 2.2, "30 arcsec")``. What an alert lacks is NaN or None,
-    and no comparison with it is true, except ``== None``; it has no length, ``len`` is 0.
+    arguments are constants: ``cone(150.1, 2.2, "30 arcsec")``. A missing value is NaN or None, and
+    no comparison with it is true, except ``== None``; its ``len`` is 0.
 
     :param expression: such as ``diaSource.snr > 5 and band in ("g", "r")``.
     :param topic: where they go.
@@ -90,7 +90,7 @@ _COMPARISON: dict[type[ast.AST], _Operation] = {
 
 
 def _compile(node: ast.AST, fields: set[str]) -> _Term:
-    """Return what evaluates a node of an expression, and add the fields that it needs."""
+    """Return a function that evaluates a node of an expression, and add the fields it needs."""
 
     def compiled(nodes: Sequence[ast.AST]) -> list[_Term]:
         return [_compile(each, fields) for each in nodes]
@@ -187,7 +187,7 @@ def _length(value: Any) -> int:
 
 
 def _extreme(choose: Callable[[list[Any]], Any], *values: Any) -> Any:
-    """Return the least or greatest number, of those that there are; else NaN."""
+    """Return the least or greatest number; NaN if there are none."""
     of = values[0] if len(values) == 1 and isinstance(values[0], list) else values
     numbers = [each for each in of if isinstance(each, int | float) and not math.isnan(each)]
     return choose(numbers) if numbers else math.nan

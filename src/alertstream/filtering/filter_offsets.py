@@ -1,9 +1,8 @@
-"""How far each filter of a group is, as kept with the group's offsets: so its filters can change.
+"""Each filter's position, stored with the group's offsets, so that a group's filters can change.
 
-With each offset, a group remembers which filters it has. One that is new to it starts where the
-group is, or at the partition's beginning. In the latter case the partition is read again from
-there: what the other filters have been given before is for the new one alone, until it is where
-they are.
+With each offset, a group stores its filters. A new one starts at the group's position, or at the
+partition's beginning. In the latter case the partition is read again from there, for the new filter
+alone, until it has caught up with the others.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from alertstream.errors import Notice, UsageError, info
 from alertstream.kafka.messages import BeginningOffsets, Message, Offsets, next_offsets
 
 MAX_FILTERS = 500
-"""Filters of a group: what is kept with an offset has 4096 characters, by Kafka's default."""
+"""Filters of a group: Kafka stores 4096 characters with an offset, by default."""
 MAX_NAMED = 5
 """Filters that a notice names."""
 
 
 class FilterOffsets:
-    """Which filters a message is for, and what is kept with the offset behind it.
+    """Says which filters a message is for, and what is stored with the offset after it.
 
     :param topics: the filters' output topics, by whose names a group knows them.
     :param keys: a key of the same length for each of them.
-    :param from_beginning: whether a filter that is new to the group starts at the beginning of
-        what Kafka has, or else where the group is.
+    :param from_beginning: whether a filter that is new to the group starts at the oldest message
+        that Kafka has, or else at the group's position.
     :param notice: told which filters are new, and how many have gone.
     :raises UsageError: there are too many filters.
     """
@@ -47,7 +46,8 @@ class FilterOffsets:
         self.all = (1 << len(keys)) - 1
         """The bits of all filters: bit 0 is the first one's."""
         self.ahead: dict[tuple[str, int], Sequence[tuple[int, int]]] = {}
-        """By partition, offsets up to which filters have been given all messages; their bits."""
+        """By partition: offsets before which filters have had all messages, and the filters'
+        bits."""
         self._topics = topics
         self._keys = keys
         self._from_beginning = from_beginning
@@ -55,7 +55,7 @@ class FilterOffsets:
         self._told = False
 
     def due(self, message: Message) -> int:
-        """Return the bits of the filters that have not been given a message yet."""
+        """Return the bits of the filters that have not had a message yet."""
         due = self.all
         for until, filters in self.ahead.get(message[:2], ()):
             if message.offset < until:
@@ -63,14 +63,14 @@ class FilterOffsets:
         return due
 
     def after(self, messages: Sequence[Message], more: Mapping[str, Any]) -> Offsets:
-        """Return where partitions go on after messages, with what is kept there."""
+        """Return where partitions continue after messages, with the texts to store."""
         offsets = next_offsets(messages, self._text((), more))
         for each in offsets.keys() & self.ahead.keys():
             offsets[each] = (offsets[each][0], self.text(each, offsets[each][0], more))
         return offsets
 
     def text(self, partition: tuple[str, int], offset: int, more: Mapping[str, Any]) -> str:
-        """Return what is kept with an offset: how far which filters are, and ``more``."""
+        """Return the text to store with an offset: the filters' positions, and ``more``."""
         ahead = [each for each in self.ahead.get(partition, ()) if each[0] > offset]
         return self._text(ahead, more)
 
@@ -81,10 +81,10 @@ class FilterOffsets:
         return json.dumps(kept)
 
     def resume(self, offsets: Offsets, begins: BeginningOffsets) -> Offsets:
-        """Return where partitions are to be read from, and what is to be kept with that.
+        """Return where to read partitions from, and the texts to store there.
 
-        :param offsets: the group's, or where it begins; without what is kept here, all filters
-            are known to be there.
+        :param offsets: the group's, or where it begins; without a text of ours, all filters are
+            at the offset.
         :param begins: the oldest offsets that Kafka has.
         """
         self.ahead.clear()
@@ -110,12 +110,13 @@ class FilterOffsets:
         self._tell(sorted(new), len(gone))
         return resumed
 
-    def read_anew(self, partition: tuple[str, int]) -> None:
-        """Take note that a partition has lost its end: all that comes now is for all filters."""
+    def read_from_beginning(self, partition: tuple[str, int]) -> None:
+        """Take note that a partition has lost its end: from now on, all filters get all
+        messages."""
         self.ahead.pop(partition, None)
 
     def _had(self, kept: Mapping[str, Any], offset: int) -> dict[str, int]:
-        """Return how far the filters are that a group has, by their keys."""
+        """Return the positions of a group's filters, by key."""
         size = len(self._keys[0]) if self._keys else 1
         with suppress(KeyError, TypeError, ValueError):
             text = kept["filters"]

@@ -1,4 +1,4 @@
-"""Filters: what they are, the hundred template filters, and how users' own are found.
+"""Filters: their base class, the hundred template filters, and loading users' own.
 
 A filter is a class with a docstring and one method::
 
@@ -35,11 +35,11 @@ TEMPLATES = 100
 SNR_CUT = 5.0
 MAGNITUDE_CUT = 20.0
 FLUX_CUT = flux_of(MAGNITUDE_CUT)
-"""nJy, 36,307.8: what is brighter than ``MAGNITUDE_CUT`` has more."""
+"""nJy: 36,307.8, the flux at ``MAGNITUDE_CUT``."""
 
 
 class AlertFilter:
-    """Base class of all filters: write a docstring, ``passes``, and best also ``fields``.
+    """Base class of all filters: write a docstring, ``passes``, and preferably ``fields``.
 
     ``fields`` names what ``passes`` looks at: quantities that all surveys have (``snr``,
     ``magnitude``, ``flux``, ``band``, ``ra``, ``dec``, ``mjd``, ``history``, …: the attributes of
@@ -54,9 +54,9 @@ class AlertFilter:
     def passes(self, alert: Alert) -> bool:
         """Return whether the alert goes to the filter's topic.
 
-        :param alert: a dict of the decoded fields, with the quantities as attributes. A number
-            that the alert lacks is NaN, which compares as false; text, ids and what is at a
-            path are None.
+        :param alert: a dict of the decoded fields, with the quantities as attributes. A missing
+            number is NaN, with which every comparison is false; missing text, ids and values of
+            paths are None.
         """
         raise NotImplementedError
 
@@ -96,7 +96,7 @@ class MirrorFilter(AlertFilter):
 
     @property
     def topic(self) -> str:
-        """The output topic; a pattern stands for topics of the same names as those it matches."""
+        """The output topic; a pattern means the names of the topics that it matches."""
         return self._topic
 
     @property
@@ -119,7 +119,7 @@ def choose_filters(names: Sequence[str], files: Sequence[Path] = ()) -> list[Ale
 
     :param names: numbers (``1``), ranges (``1-100``) and class names; without any, all classes
         of ``files``.
-    :param files: users' Python files. They are code, and are run.
+    :param files: users' Python files, which are executed.
     :raises UsageError: there is no filter of a name.
     :raises FilterError: a file cannot be run, or defines no filter.
     """
@@ -198,7 +198,7 @@ def _instance(found: Callable[[], AlertFilter]) -> AlertFilter:
 
 def _code_failed(error: BaseException, where: str | None = None) -> FilterError:
     if isinstance(error, AlertStreamError):
-        # Such as a table of targets that is missing.
+        # For example, a table of targets is missing.
         places = [each for each in (error.where, where) if each]
         return FilterError(error.what, where=" in ".join(places) or None, todo=error.todo)
     what = f"the filter's code raised {error_line(error)}"
@@ -216,7 +216,7 @@ def union_of_fields(filters: Iterable[AlertFilter]) -> set[str] | None:
 
 
 def group_name(topic: str, files: Iterable[Path] = (), output: str | None = None) -> str:
-    """Return the consumer group of filters: it stays when filters are added, or taken out.
+    """Return the consumer group of filters: it stays the same when filters are added or removed.
 
     :param topic: what is read.
     :param files: what defines users' own classes.

@@ -3,8 +3,8 @@
 Each message is decoded as far as any filter needs it, and judged by all filters. The members of the
 group agree on what the filters' caps let through. What passes is copied to the filter's topic, what
 cannot be decoded to ``TOPIC-undecodable``; only when all copies are written do the group's offsets
-move, in the same transaction. If that fails for a while, as when a broker is down, everything since
-the last commit is forgotten, and read again.
+move, in the same transaction. If that fails, as when a broker is down, everything since the last
+commit is discarded and read again.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ from alertstream.system.cancellation import stopped_within
 FLUSH_INTERVAL = 5.0
 """Seconds that offsets may wait to be committed while alerts come and none passes."""
 PACE_INTERVAL = 0.1
-"""Seconds for which messages come at once, if their rate is bounded."""
+"""Seconds' worth of messages that come at once, if their rate is limited."""
 NO_RIGHT_TO_WRITE = (
     "write to a Kafka of your own with --to HOST:PORT, or ask for Create and Write on it"
 )
 
 Report = Callable[[Sequence[FilterCounts]], Awaitable[None]]
-"""Takes each filter's counts of visits that are over; it may take its time."""
+"""Takes each filter's counts of visits that are over; it may be slow."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class FilterOptions:
     """Which filters to run, and how.
 
     :param cap: alerts of a visit that a filter lets through; 0 is no limit.
-    :param exactly_once: write in transactions, or else possibly again what failed half way.
-    :param unique: let pass one only of alerts that have the same source id.
+    :param exactly_once: write in transactions; else, what failed half way may be written twice.
+    :param unique: let only one of the alerts with the same source id pass.
     :param without: top-level fields that are null in what is written.
     :param rate: messages per second that are read, at most; 0 is no limit.
-    :param new_from_beginning: whether filters that are new to the group start at the beginning of
-        what Kafka has, or else where the group is.
+    :param new_from_beginning: whether filters that are new to the group start at the oldest message
+        that Kafka has, or else at the group's position.
     """
 
     filters: Sequence[AlertFilter]
@@ -79,19 +79,19 @@ class FilterOptions:
         return [each.topic for each in self.filters]
 
     def caps(self) -> VisitCaps:
-        """Return what says which alerts pass, as yet without any claims."""
+        """Return the filters' caps, without any claims yet."""
         return VisitCaps(self.topics, self.cap, unique=self.unique)
 
     @property
     def protocol(self) -> str:
-        """What tells members with the same filters and cap from others, in a word."""
+        """A word that is the same for members with the same filters and cap."""
         named = [f"{each.topic} {each.declared_in}" for each in self.filters]
         named += ["--unique"] * self.unique
         return sha256(" ".join([str(self.cap), *named]).encode()).hexdigest()[:8]
 
 
 class Pace:
-    """Bounds the messages per second.
+    """Limits the messages per second.
 
     :param rate: how many; 0 is no limit.
     """
@@ -128,7 +128,7 @@ class FilterPipeline:
     async def run(self) -> list[FilterCounts]:
         """Filter until the stop or the subscription's end; return each filter's totals.
 
-        :raises DeliveryError: copies are rejected for good, or not acknowledged until the stop.
+        :raises DeliveryError: copies are rejected for good, or still not acknowledged at the stop.
         :raises BrokerError: Kafka is out of reach, also some time after the stop.
         """
         while True:
@@ -161,7 +161,7 @@ class FilterPipeline:
                 except TimeoutError:
                     break
                 if self.consumer.is_outdated(self.consumer.group_metadata):
-                    # What was read is another member's now, or comes again.
+                    # What was read belongs to another member now, or comes again.
                     continue
             await self._filter(batch)
             if not batch or time.monotonic() - flushed > FLUSH_INTERVAL:
@@ -204,12 +204,12 @@ async def open_pipeline(
     report: Report | None = None,
     progress: Progress = lambda came, left: None,
 ) -> AsyncIterator[FilterPipeline]:
-    """Join the subscription's group, and give what filters as its member.
+    """Join the subscription's group, and give the pipeline of its member.
 
-    The filters' topics are made if they do not exist, with as many partitions as what is read.
+    Missing topics of filters are made, with as many partitions as the topic that is read.
 
-    :param to: the cluster to write to, if it is not the one that is read: all topics of ours, the
-        group and its offsets are there, and nothing is written to the other.
+    :param to: the cluster to write to, if not the one that is read: our topics, the group and its
+        offsets are there, and nothing is written to the other.
     :raises TopicError: a topic to read does not exist, or one to write to cannot be made.
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
@@ -223,7 +223,7 @@ async def open_pipeline(
     except SecurityError as error:
         todo = error.todo if to else NO_RIGHT_TO_WRITE
         raise SecurityError(error.what, where=error.where, todo=todo) from error
-    # Who has the same name after a crash aborts what it had begun.
+    # After a crash, a producer of the same name aborts the open transaction.
     name = (subscription.instance or subscription.group) if options.exactly_once else None
     account, caps = FilterAccount(options.topics), options.caps()
     offsets = FilterOffsets(
@@ -268,7 +268,7 @@ async def open_pipeline(
 def _client_of(
     connection: Connection, subscription: Subscription, to: Connection | None
 ) -> AbstractAsyncContextManager[ClientOf]:
-    """Give what opens the client that reads."""
+    """Give the function that opens the reading client."""
     if to is None:
         return nullcontext(consumer_client)
     return group_elsewhere(connection, subscription.topics, to)
@@ -277,9 +277,9 @@ def _client_of(
 def alert_decoder(
     filters: Sequence[AlertFilter], schemas: Schemas, notice: Notice, *, unique: bool = False
 ) -> AlertDecoder:
-    """Return what decodes as much of alerts as filters need, and reports fields they lack.
+    """Return a decoder of the fields that filters need, which reports missing ones.
 
-    A mirror decodes nothing else than source ids that are to be unique, and takes whatever comes.
+    A mirror decodes at most source ids, for ``unique``, and takes whatever comes.
     """
     always = ("visit", "source_id") if unique else ("visit",)
     if any(isinstance(each, MirrorFilter) and each.visit is None for each in filters):

@@ -1,4 +1,4 @@
-"""Which alerts are looked at: those that filters pass, where nothing is written to topics."""
+"""Alerts selected by filters, for commands that write no topics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from alertstream.reading.decoder import AlertDecoder, ReceivedAlert, ReportedOnc
 class Selection:
     """Chooses alerts by filters.
 
-    :param alternatives: of each of these groups, an alert has to pass one filter.
+    :param alternatives: groups of filters: an alert has to pass one filter of each.
     :param notice: called with each kind of error that a filter's code raises.
     """
 
@@ -39,10 +39,9 @@ class Selection:
         return None if fields is None else field_paths(fields)
 
     def passes(self, alert: ReceivedAlert) -> bool | None:
-        """Return whether an alert is chosen; None if that is not known, as a filter's code failed.
+        """Return whether an alert is chosen; None if a filter's code failed and no other passes it.
 
-        What others pass all the same is chosen. Its ``matches`` are those of all filters that pass
-        it.
+        Its ``matches`` become those of all filters that pass it.
         """
         with self._watchdog.watching():
             passed, failed = self._watchdog.passed(alert)
@@ -74,7 +73,7 @@ class SelectingDecoder(AlertDecoder):
         visit: int | None = None,
         thin: Callable[[Message], Message] = lambda message: message,
     ) -> None:
-        # Two decoders see the same messages, of which is told once.
+        # Two decoders see the same messages: report each cause once.
         report = ReportedOnce(notice)
         super().__init__(schemas, paths, report)
         self._selection = selection
@@ -100,7 +99,7 @@ class SelectingDecoder(AlertDecoder):
 
         It has failed if a filter's code did.
 
-        :param whole: whether more of it is needed than to choose it.
+        :param whole: whether it is needed whole, or only to be chosen.
         """
         if self._chooser is None:
             return self.decode(self._thin(message))

@@ -1,9 +1,9 @@
 """Caps that all members of a consumer group share: they claim alerts in one topic of Kafka.
 
-Members filter a visit's alerts at the same time, each those of its partitions. While a cap is not
-reached, each batch with alerts that pass costs a short message to ``GROUP-visit-caps`` and its way
-back; afterwards nothing. A member that starts reads the claims that are still kept: where they
-begin is in the metadata of each offset that is committed.
+Members filter a visit's alerts concurrently, each those of its partitions. Until a cap is reached,
+each batch with alerts that pass costs a round trip to ``GROUP-visit-caps``; afterwards nothing. A
+member that starts reads the claims that are still kept, which begin where the metadata of each
+committed offset says.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from alertstream.system.cancellation import unless_stopped
 class SharedCaps:
     """Caps, and the log in which members of a group claim alerts.
 
-    :param offsets: of the filters, which are kept where the claims' begin is kept.
+    :param offsets: the filters' positions, stored in the same text as the start of the claims.
     :param notice: called when claims do not count any more, or are not valid.
     """
 
@@ -48,13 +48,13 @@ class SharedCaps:
         caps.begin(log.next, log.id)
 
     async def restore(self, consumer: Consumer) -> None:
-        """Let what the group has claimed count, once after each assignment; call it before a claim.
+        """Read the group's claims, once after each assignment; call it before a claim.
 
-        Where the claims begin is kept with the offset of each partition that is new to the group,
-        since members that join later look for it there.
+        The start of the claims is stored with the offset of each partition that is new to the
+        group, where members that join later look for it.
 
         :raises DeliveryError: the log is gone, and could not be made again.
-        :raises TimeoutError: Kafka has not answered within ``SHUTDOWN_TIMEOUT`` after the stop.
+        :raises TimeoutError: Kafka did not answer within ``SHUTDOWN_TIMEOUT`` after the stop.
         """
         if self._failed:
             await self._make_log()
@@ -65,8 +65,8 @@ class SharedCaps:
         kept = {partition: begin for partition, begin in found.items() if begin is not None}
         if self._restored_as is None:
             self._tell_what_is_lost({log_id for _, log_id in kept.values()})
-        # In another log than before, all claims are from after that. With a cap, all visits count
-        # that any partition may still be at; without, only what has passed last.
+        # A recreated log has later claims only. With a cap, the visits of the slowest partition
+        # count; without, only the latest source ids.
         begins = {
             partition: begin if log_id == self._log.id and begin <= self._log.next else 0
             for partition, (begin, log_id) in kept.items()
@@ -89,7 +89,7 @@ class SharedCaps:
         self._failed = False
 
     def _tell_what_is_lost(self, logs: set[str]) -> None:
-        """Say so if what was claimed before the start does not count, by the logs that are known.
+        """Report that earlier claims do not count, by the logs that the offsets name.
 
         Nothing is said if the log is the first, or the same.
         """
@@ -103,7 +103,7 @@ class SharedCaps:
         """Claim alerts, and learn which of the claims are granted.
 
         :param stop: once it is set, Kafka has ``SHUTDOWN_TIMEOUT`` to answer.
-        :raises DeliveryError: that is not known; they may be claimed all the same.
+        :raises DeliveryError: that is unknown; they may be claimed nevertheless.
         """
         if not claims:
             return
@@ -125,7 +125,7 @@ class SharedCaps:
                 self._caps.apply([], at)
                 event = Event(f"{error} · {self._topic}@{at}", topic=self._topic, offset=at)
                 self._report(str(error), event)
-            # At a start there may be very many, and the group waits for heartbeats.
+            # At a start there may be very many: let heartbeats through.
             await asyncio.sleep(0)
 
 

@@ -1,4 +1,4 @@
-"""Runs filters on an alert, and stops one that does not come to an end with it."""
+"""Runs filters on alerts, and stops one that does not return."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from alertstream.system.alarm import every
 SLOW_TIMEOUT = 1.0
 """Seconds that a filter may take for an alert before the user is told."""
 FILTER_TIMEOUT = 2.0
-"""Seconds that a filter may take for an alert; those that have taken longer share them."""
+"""Seconds that a filter may take for an alert; filters that were slow share them."""
 TICK = 0.1
 MAX_SHOWN = 40
 ALL = -1
@@ -29,12 +29,12 @@ class FilterTimeout(BaseException):
 
 
 class Watchdog:
-    """Runs filters on alerts, one after the other, and looks after them.
+    """Runs filters on alerts, one after the other, and stops slow ones.
 
-    That costs them nothing: what runs shows in the iterator over them.
+    This costs nothing: the state of the iterator over the filters tells which one runs.
 
     :param names: the filters'.
-    :param filters: what says whether an alert passes each of them.
+    :param filters: each one's ``passes``.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Watchdog:
         :param due: bits of the filters that it is for.
         """
         if due not in self._given:
-            # In their places, as these say which one runs.
+            # Keep their positions, which tell which filter runs.
             self._given[due] = [each if each[0] & due else NOT_DUE for each in self._filters]
         passed = 0
         errors: list[tuple[int, BaseException]] = []
@@ -85,7 +85,7 @@ class Watchdog:
         return self._names[bit.bit_length() - 1]
 
     def matched(self, alert: Alert, passed: int) -> dict[int, list[dict[str, Any]]]:
-        """Return what filters have for what an alert matches, by their places, of those it passes.
+        """Return what an alert matched in the filters that it passed, by their positions.
 
         :param passed: bits of the filters that it passes.
         """
@@ -94,7 +94,7 @@ class Watchdog:
         return {index: matches for index, matches in found.items() if passed >> index & 1}
 
     def _is_true(self, bit: int, answer: object) -> bool:
-        """Return whether an answer counts as true that is neither True nor False."""
+        """Return whether an answer that is neither True nor False counts as true."""
         if answer is None or isinstance(answer, str):
             name, what = self._name(bit), repr(answer)[:MAX_SHOWN]
             counts = f"counts as {bool(answer)}".lower()
@@ -103,7 +103,7 @@ class Watchdog:
         return bool(answer)
 
     def watching(self) -> AbstractContextManager[None]:
-        """Look after them as long as the context lasts."""
+        """Watch the filters as long as the context lasts."""
         return every(TICK, self._look)
 
     def _look(self, frame: FrameType | None) -> None:

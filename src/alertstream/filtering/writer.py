@@ -1,7 +1,7 @@
-"""The writer: copies are written and offsets moved together, while reading goes on.
+"""The writer: copies are written and offsets moved together, while reading continues.
 
-What comes while a transaction is under way goes into the next ones, so that the more there is to
-write, the fewer transactions it takes.
+What comes during a transaction goes into the next ones, so under load, transactions are larger
+instead of more.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from alertstream.reading.histogram import Histogram, TopicLatencies
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT, unless_stopped
 
 MAX_TRANSACTION = 64 * 1024 * 1024
-"""Bytes of copies in one transaction: none is read before all are written."""
+"""Bytes of copies in one transaction: readers see none before all are written."""
 MIN_TRANSACTION = 1024 * 1024
 """Bytes of copies that one transaction may have even if the connection to Kafka is slow."""
 MAX_HELD = 64 * 1024 * 1024
 """Bytes of messages whose copies wait for an earlier transaction."""
 MAX_REJECTIONS = 10
-"""Times in a row that Kafka may reject what can be retried, before it is an error for good."""
+"""Consecutive rejections of what can be retried, after which it is an error."""
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Destination:
         self._add(self.topics)
 
     def _add(self, topics: Mapping[str, Topic]) -> None:
-        """Remember topics, and the limits of those who do not say it."""
+        """Remember topics, and guess the limits of those that do not tell theirs."""
         for name, topic in topics.items():
             if topic.largest_batch is not None:
                 self.limits[name] = topic.largest_batch
@@ -69,7 +69,7 @@ class Destination:
     ) -> None:
         """Write copies and move the group's offsets.
 
-        :param metadata: who has read what is written: it must still have its partitions.
+        :param metadata: the member that has read the messages: it must still have its partitions.
         :raises DeliveryError: that is not done, or not known to be.
         """
         if self.consumer.is_outdated(metadata):
@@ -80,7 +80,7 @@ class Destination:
             if missing:
                 self._add(await make_topics(self.connection, missing, self.layout))
         except BrokerError as error:
-            # Even that it is a matter of rights may be a guess, while brokers come and go.
+            # While brokers come and go, even an error about rights may be spurious.
             refused = isinstance(error, SecurityError | TopicError)
             raise DeliveryError(
                 error.what, where=error.where, todo=error.todo, retriable=True, refused=refused
@@ -95,7 +95,7 @@ class Destination:
                 await self.producer.send_copies(copies, self.topics)
                 await self.consumer.commit(offsets)
         except TopicLimitError as error:
-            # What the limit is may not be known, or may have changed.
+            # The limit was unknown, or has changed.
             self.limits[error.topic] = error.size // 2
             raise
 
@@ -112,11 +112,11 @@ class Destination:
         return cut
 
     def grace(self) -> float:
-        """Return how many seconds are left to what is under way, once the stop is there."""
+        """Return how many seconds work in progress gets after the stop."""
         return self.producer.grace()
 
     async def restart(self) -> None:
-        """Abort what was begun, and go back to the group's offsets.
+        """Abort the transaction, and go back to the group's offsets.
 
         :raises BrokerError: Kafka is out of reach, also ``SHUTDOWN_TIMEOUT`` after the stop.
         """
@@ -127,7 +127,7 @@ class Destination:
         except TimeoutError:
             text = "Kafka cannot be reached: what was not written will be read again"
             raise BrokerError(text, where=self.connection.bootstrap) from None
-        # One that has been deleted meanwhile is made again.
+        # Look topics up again: one that has been deleted is recreated.
         self.topics.clear()
 
 
@@ -139,7 +139,7 @@ class TransactionalWriter:
 
     def __init__(self, destination: Destination, written: Callable[[Decided], None]) -> None:
         self.max_size = MAX_TRANSACTION
-        """Bytes of copies that a transaction may have: fewer after one has timed out."""
+        """Bytes of copies in a transaction; reduced after one has timed out."""
         self.transactions = Histogram()
         """How long they took."""
         self.latencies = TopicLatencies()
@@ -154,7 +154,7 @@ class TransactionalWriter:
     async def write(self, decided: Decided, metadata: ConsumerGroupMetadata) -> None:
         """Take a decision, and return when there is room for another one.
 
-        :param metadata: who has read its messages.
+        :param metadata: the member that has read its messages.
         :raises DeliveryError: something taken before is not written; its offsets stay.
         """
         self._pending.append((decided, metadata))
@@ -181,7 +181,7 @@ class TransactionalWriter:
         await self._write_pending(everything=True)
 
     async def restart(self) -> None:
-        """Forget what is not written: it will be read again.
+        """Discard what is not written: it will be read again.
 
         :raises BrokerError: Kafka is out of reach, also ``SHUTDOWN_TIMEOUT`` after the stop.
         """
@@ -190,7 +190,7 @@ class TransactionalWriter:
         self._failure = None
 
     async def give_up(self) -> None:
-        """Let the transaction that is under way come to its end."""
+        """Wait for the transaction in progress to end."""
         if self._writing is not None:
             await asyncio.wait((self._writing,), timeout=SHUTDOWN_TIMEOUT)
             self._writing.cancel()
@@ -235,7 +235,8 @@ class TransactionalWriter:
                     self._written(each)
 
     def _next_transaction(self) -> tuple[list[Decided], ConsumerGroupMetadata]:
-        """Return what is read under one assignment and is not too much, at least one decision."""
+        """Return decisions of one assignment for a transaction: at least one, within
+        ``max_size``."""
         metadata, size = self._pending[0][1], 0
         decisions: list[Decided] = []
         for decided, read_as in self._pending:

@@ -1,4 +1,4 @@
-"""What Kafka tells of topics and consumer groups, and topics made that are missing.
+"""Asks Kafka about topics and consumer groups, and creates missing topics.
 
 All raise :class:`BrokerError` if Kafka cannot be reached within ``CONNECT_TIMEOUT``, or refuses.
 """
@@ -57,7 +57,7 @@ Lags = dict[str, dict[str, int]]
 
 
 async def _answer(admin: KafkaAdminClient, ask: Callable[[], Awaitable[T]]) -> T:
-    """Return what Kafka answers; a broker that has just died is not the only one to ask."""
+    """Return Kafka's answer, from another broker if the one asked has just died."""
 
     async def insist() -> T:
         while True:
@@ -78,7 +78,7 @@ async def topics(connection: Connection) -> dict[str, int]:
 
 
 async def _partitions(admin: KafkaAdminClient) -> dict[str, int]:
-    # All topics are asked for: to ask for one that is missing makes it, on many brokers.
+    # Ask for all topics: on many brokers, asking for a missing one creates it.
     described = await _answer(admin, admin.describe_topics)
     return {topic["topic"]: len(topic["partitions"]) for topic in described}
 
@@ -93,9 +93,9 @@ async def is_same_cluster(one: Connection, other: Connection) -> bool:
 
 
 async def require_topics(connection: Connection, names: Collection[str]) -> dict[str, int]:
-    """Return how many partitions each of the topics has, and of those that match a pattern.
+    """Return the partition counts of topics, named or by pattern.
 
-    :raises TopicError: one of them does not exist; of a pattern, none has to.
+    :raises TopicError: a named topic does not exist; a pattern need not match any.
     """
     return existing_topics(await topics(connection), names, connection)
 
@@ -124,7 +124,8 @@ async def make_topics(
 
 
 async def writable_topics(connection: Connection, wanted: str) -> set[str]:
-    """Return the topics that the user may write to: those there, and ``wanted``, if it can be made.
+    """Return the topics that the user may write to: existing ones, and ``wanted`` if it can be
+    made.
 
     Nothing is made, or written.
     """
@@ -140,7 +141,7 @@ async def writable_topics(connection: Connection, wanted: str) -> set[str]:
 
 
 async def make_stand_ins(connection: Connection, partitions: Mapping[str, int]) -> None:
-    """Make or extend the topics that stand for others, which have so many partitions.
+    """Make or extend the stand-ins of topics that have these numbers of partitions.
 
     :raises TopicError: one cannot be made.
     """
@@ -205,13 +206,13 @@ def _check_made(connection: Connection, response: Any) -> None:
 
 
 async def set_acls(connection: Connection, acls: Collection[Acl]) -> None:
-    """Make these the only rights that there are."""
+    """Replace all rights by these."""
     async with admin_client(connection) as admin:
         await _answer(admin, lambda: converge(admin, acls))
 
 
 async def has_committed(connection: Connection, group: str, names: Iterable[str]) -> bool:
-    """Return whether a group remembers where to go on with one of the topics, names or patterns."""
+    """Return whether a group has committed offsets of any of the topics, names or patterns."""
     async with admin_client(connection) as admin:
         offsets = await _answer(admin, lambda: admin.list_consumer_group_offsets(group))
     pattern = topic_pattern(names)
@@ -221,8 +222,8 @@ async def has_committed(connection: Connection, group: str, names: Iterable[str]
 async def may_use_group(connection: Connection, group: str) -> bool:
     """Return whether the user has a right to a group, which need not exist.
 
-    Any broker is asked, not the one that coordinates it: to look for that makes Kafka's own topic
-    for offsets where there is none yet.
+    Any broker is asked, not the group's coordinator: looking for that creates Kafka's own topic for
+    offsets if there is none yet.
     """
     async with admin_client(connection) as admin:
         node = admin._client.get_random_node()
@@ -236,11 +237,10 @@ async def may_use_group(connection: Connection, group: str) -> bool:
 class Groups:
     """Asks Kafka for the lag of all groups of some topics.
 
-    The lag is what lies between a group's offset and the partition's end, markers of transactions
-    with it; in a partition of which the group remembers nothing, it is everything.
+    The lag is the distance from a group's offset to the partition's end, transaction markers
+    included; without an offset, it is the whole partition.
 
-    :param elsewhere: another cluster, whose groups read these topics, too, by way of those that
-        stand for them there.
+    :param elsewhere: another cluster, whose groups read these topics through stand-ins there.
     """
 
     admin: KafkaAdminClient
@@ -255,7 +255,7 @@ class Groups:
         ]
 
     async def ends(self, names: Collection[str]) -> dict[tuple[str, int], int]:
-        """Return where partitions end now, of topics that are named or match a pattern.
+        """Return the current ends of the partitions of topics, named or by pattern.
 
         :raises KafkaError: Kafka did not answer.
         """
@@ -267,7 +267,7 @@ class Groups:
     async def lags(self, topics: Collection[str]) -> Lags:
         """Return each group's lag by topic, of those groups that have read any of the topics.
 
-        Groups that one has no right to see are left out.
+        Groups that the user has no right to see are left out.
 
         :raises KafkaError: Kafka did not answer.
         """
@@ -281,7 +281,7 @@ class Groups:
             begins = await self.consumer.beginning_offsets(partitions)
             ends = await self.consumer.end_offsets(partitions)
         except (OSError, RuntimeError) as error:
-            # uvloop's, of a connection that has been closed a moment ago.
+            # uvloop raises this on a connection that was just closed.
             raise kafka_errors.KafkaConnectionError(str(error)) from error
         lags: Lags = {}
         for group, of_group in offsets.items():
@@ -316,9 +316,9 @@ async def _offsets(
 
 @asynccontextmanager
 async def groups(connection: Connection, to: Connection | None = None) -> AsyncIterator[Groups]:
-    """Give what tells of consumer groups.
+    """Give a :class:`Groups`.
 
-    :param to: another cluster, on which groups are that read from this one.
+    :param to: another cluster, with groups that read from this one.
     """
     async with AsyncExitStack() as stack:
         elsewhere = await stack.enter_async_context(admin_client(to)) if to else None

@@ -34,18 +34,18 @@ R = TypeVar("R")
 MAX_PARTITION_FETCH = 1024 * 1024
 """Bytes fetched from a partition at once; a larger message still comes whole."""
 MAX_FETCH = 32 * 1024 * 1024
-"""Bytes fetched from a broker at once, and so the memory that waits to be worked on."""
+"""Bytes fetched from a broker at once, which bounds the memory of unprocessed messages."""
 READING: dict[str, Any] = {
     "auto_offset_reset": "earliest",
     "isolation_level": "read_committed",
     "fetch_max_bytes": MAX_FETCH,
     "max_partition_fetch_bytes": MAX_PARTITION_FETCH,
-    # To check them takes as long as all the rest of reading; librdkafka does not, either.
+    # Checking takes as long as all the rest of reading; librdkafka does not check, either.
     "check_crcs": False,
 }
-"""aiokafka's settings of what reads messages."""
+"""aiokafka's settings for reading messages."""
 GROUP: dict[str, Any] = {"enable_auto_commit": False, "metadata_max_age_ms": METADATA_MAX_AGE_MS}
-"""aiokafka's settings of what keeps its own offsets, and notices what becomes of topics."""
+"""aiokafka's settings for reading under our control of offsets, with an eye on changing topics."""
 LOST_AFTER = 2.0
 """Seconds without any connection to a broker after which the user is told."""
 LOOK_INTERVAL = 0.2
@@ -54,9 +54,9 @@ RESTORED = info("reconnected to Kafka")
 NO_COORDINATOR = "Unable to get coordinator id for "
 """What aiokafka's admin client puts before the group that the user has no right to use."""
 RIGHT = "the rights that alertstream doctor --acls lists"
-"""What to ask for where it is not known which one is missing."""
+"""What to ask for if the missing right is unknown."""
 TLS_ALERT = 0x1503
-"""What an answer of TLS begins with: read as a size, it gives away who does not expect TLS."""
+"""How a TLS alert begins: read as an answer's size, it shows that the broker expects TLS."""
 
 _LASTING = (
     kafka_errors.AuthenticationFailedError,
@@ -81,7 +81,7 @@ async def mapped_errors(
     """Turn what aiokafka raises inside the context into our errors.
 
     :param failures: why the clients that are used there could not connect.
-    :param right: what one needs to be allowed to do with topics there.
+    :param right: the right that the operations there need on topics.
     """
     try:
         yield
@@ -102,7 +102,7 @@ async def open_client(
 ) -> AsyncIterator[T]:
     """Give a client; what is raised while it is used becomes one of our errors.
 
-    :param start: connect it; else, that is left to who uses it.
+    :param start: connect it; else, the user of the client does.
     :raises BrokerError: Kafka cannot be reached within ``CONNECT_TIMEOUT``, or refuses.
     """
     failures: Failures = {}
@@ -118,7 +118,7 @@ async def open_client(
 
 
 async def with_failover(client: T, work: Awaitable[R]) -> R:
-    """Return what ``work`` gives; if brokers are there, one that has died may be replaced first.
+    """Return the result of ``work``, with time for others to replace a broker that has died.
 
     :raises TimeoutError: it is not done within ``CONNECT_TIMEOUT`` or, if there is a connection to
         a broker by then, ``FAILOVER_TIMEOUT``.
@@ -135,7 +135,7 @@ async def with_failover(client: T, work: Awaitable[R]) -> R:
 
 
 async def stop_client(client: KafkaAdminClient | KafkaConsumer | KafkaProducer) -> None:
-    """Wait for what is in flight, as long as it has, and disconnect."""
+    """Wait for what is in flight, within its grace period, and disconnect."""
     with suppress(TimeoutError):
         async with asyncio.timeout(client.grace()):
             await client.stop()
@@ -219,7 +219,7 @@ async def _refusal(connection: Connection, reason: BaseException) -> tuple[str, 
     match reason:
         case ssl.SSLCertVerificationError() if reason.verify_code in WRONG_NAME:
             what = reason.verify_message
-            # For whom it is, if the user has named the broker that shows it.
+            # Name the certificate's hosts if the user has named the broker that shows it.
             names: list[str] = []
             for host, port in connection.addresses():
                 if f"'{host}'" in what:
@@ -244,7 +244,7 @@ async def _refusal(connection: Connection, reason: BaseException) -> tuple[str, 
 def mapped(connection: Connection, error: BaseException, right: str = RIGHT) -> BrokerError:
     """Return our error that says what an error of aiokafka's means, and what can be done.
 
-    :param right: which one is missing if it is one to a topic.
+    :param right: the missing right if it is one to a topic.
     """
     kind: type[BrokerError] = SecurityError
     todo: str | None

@@ -59,7 +59,7 @@ class Connection:
 
     @classmethod
     def to(cls, broker: str | Connection) -> Connection:
-        """Return the connection to a broker that is given by its address, or as one already.
+        """Return a connection, given as one or by the broker's address.
 
         :raises UsageError: the address is not valid.
         """
@@ -77,7 +77,7 @@ class Connection:
 
     @property
     def has_rights(self) -> bool:
-        """Whether Kafka knows who it is, and so may hide what there is no right to."""
+        """Whether Kafka knows the user, and may hide what the user has no right to."""
         return self.is_authenticated or self.cert_file is not None
 
     def addresses(self) -> list[tuple[str, int]]:

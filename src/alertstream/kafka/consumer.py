@@ -1,4 +1,4 @@
-"""Topics read in batches, by a member of a consumer group or by a reader of its own."""
+"""Topics read in batches, by a member of a consumer group or without a group."""
 
 from __future__ import annotations
 
@@ -135,14 +135,14 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
     @property
     def _is_accepted(self) -> bool:
-        """Whether all that is to be read is what it was when reading it began."""
+        """Whether assignment and topics are still those that were accepted."""
         assignment = self._consumer.assignment_key
         return assignment is self._accepted and not self._consumer.replaced_topics()
 
     async def _accept_assignment(self) -> None:
-        """Do what must be done before messages of new partitions come; until then, none do.
+        """Prepare new partitions, of which no messages come until then.
 
-        Not where aiokafka reports them: until that returns, it sends no heartbeats.
+        This is not done in aiokafka's callback, since no heartbeats are sent until that returns.
         """
         while not self._is_accepted:
             self._accepted = self._consumer.assignment_key
@@ -160,10 +160,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer.resume(*self._consumer.assignment())
 
     async def _seek_to_start(self) -> None:
-        """Go on where we were, without a group; in new partitions go to their start.
+        """Seek to where each partition continues or, if it is new, starts.
 
-        A group must remember that start, or a rebalance before the first commit would begin them
-        elsewhere. The start of a topic that was deleted and recreated is its beginning.
+        The start is committed for the group, or a rebalance before the first commit would start
+        elsewhere. A topic that was deleted and recreated starts at its beginning.
 
         :raises IllegalStateError: a partition is another member's meanwhile.
         """
@@ -197,7 +197,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._replaced.clear()
 
     async def _report_missing(self) -> None:
-        """Say so if messages are gone from a partition, so that reading went on elsewhere in it."""
+        """Report partitions from which messages are gone, so that reading continued elsewhere."""
         for partition, at in self._consumer.pop_out_of_range().items():
             begins = await self._consumer.beginning_offsets([partition])
             where = f"{partition.topic}[{partition.partition}]"
@@ -206,8 +206,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             else:
                 await self._ends.begin([partition])
                 if self.subscription.resumption is not None:
-                    self.subscription.resumption.read_anew(partition)
-                text = f"{where} ends before {at}, where it was read: it is read anew"
+                    self.subscription.resumption.read_from_beginning(partition)
+                text = f"{where} ends before {at}, where it was read: it is read from its oldest message"
             self._notice(Event(text, **partition._asdict(), offset=at))
 
     def is_outdated(self, metadata: ConsumerGroupMetadata | None) -> bool:
@@ -215,7 +215,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         return metadata is not None and metadata.assignment != self._assignments
 
     async def rewind(self) -> None:
-        """Go back to the group's offsets, to read again what was not done."""
+        """Go back to the group's offsets, to read again what was not finished."""
         committed = await self.committed()
         for partition in self._consumer.assignment():
             start = committed.get(partition, (self._starts.get(partition), ""))[0]
@@ -253,10 +253,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def keep(
         self, text: Callable[[TopicPartition, int], str], partitions: Collection[TopicPartition]
     ) -> None:
-        """Keep a text with the group's offsets of partitions of which it has none yet.
+        """Store a text with the group's offsets of partitions that have none yet.
 
-        The offsets stay where reading has begun: nothing that has been read counts as done. Nothing
-        is kept if partitions have been reassigned since the last batch.
+        The offsets stay where reading began: nothing that has been read counts as done. Nothing
+        is stored if partitions have been reassigned since the last batch.
         """
         at: Offsets = {}
         # They may be another member's meanwhile.
@@ -284,15 +284,15 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 self.positions.moved(moved)
 
     def lags(self) -> dict[TopicPartition, int]:
-        """Return how many messages each partition has that are not done, as of its last fetch."""
+        """Return each partition's number of messages that are not done, as of its last fetch."""
         return self.positions.lags(self._consumer.ends())
 
     def unready(self) -> str:
-        """Return why nothing can be read; empty if all is well, though others have all there is."""
+        """Return why nothing can be read; empty if all is well, even without a partition."""
         return self._consumer.unready(self.connected)
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Let the batch that is being worked on be finished before its partitions go elsewhere."""
+        """Wait until the current batch is finished before its partitions go elsewhere."""
         async with self.rebalance_lock:
             await self._before_rebalance()
             self._assignments += 1
@@ -315,7 +315,7 @@ async def subscribe(
     """Give a consumer of a subscription's messages.
 
     :param client_of: opens the client that reads, given the connection and the group's settings.
-    :param stop: ends the wait for the group's coordinator, should it be set before reading begins.
+    :param stop: also ends the wait for the group's coordinator.
     :param notice: called with a line for the user, also when the connection to Kafka is lost.
     :raises TopicError: a topic does not exist.
     :raises BrokerError: Kafka cannot be reached, or refuses.

@@ -1,6 +1,6 @@
 """A log that several processes write to, and that all of them read in one order.
 
-It is a topic's first partition: who appends to it learns what others have appended before.
+It is a topic's first partition: whoever appends learns what others have appended before.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from alertstream.kafka.topics import MAX_MESSAGE
 
 
 class LogReplacedError(DeliveryError):
-    """A log is another one than before, or lacks its end: it is to be read from its beginning."""
+    """A log was replaced or has lost its end: it must be read again from its beginning."""
 
 
 @dataclass
 class Log:
     """Appends to a log, and reads it up to what was appended.
 
-    :param next: the offset from which on it is still to be read.
-    :param is_empty: whether nothing was in it at first.
+    :param next: the next offset to read.
+    :param is_empty: whether it was empty at first.
     """
 
     connection: Connection
@@ -41,7 +41,7 @@ class Log:
 
     @property
     def id(self) -> str:
-        """What tells it from one that is made anew; empty if Kafka does not tell."""
+        """Its topic's id, which a recreated topic does not have; empty if Kafka does not tell."""
         return self.consumer.topic_ids.get(self.partition.topic, b"").hex()
 
     def seek(self, offset: int) -> None:
@@ -50,17 +50,17 @@ class Log:
         self.next = offset
 
     async def append(self, value: bytes) -> list[tuple[int, bytes]]:
-        """Append a value; return all that is new up to it, with itself, and the offset of each.
+        """Append a value; return what is new up to and including it, with the offset of each.
 
         :raises LogReplacedError: it was deleted and recreated, or has lost its end, and is at its
             beginning now.
-        :raises DeliveryError: it cannot be read again. It may have been written all the same.
+        :raises DeliveryError: it cannot be read back. It may have been written nevertheless.
         """
         topic, right = self.partition.topic, "Write"
         try:
             async with asyncio.timeout(TRANSACTION_TIMEOUT):
                 if not self.consumer.partitions_for_topic(topic):
-                    raise DeliveryError(f"{topic} was deleted: it is made again", retriable=True)
+                    raise DeliveryError(f"{topic} was deleted: it is recreated", retriable=True)
                 written = await self.producer.send_and_wait(topic, value, partition=0)
                 right = "Read"
                 found = await self._read_to(written.offset)
@@ -98,7 +98,7 @@ class Log:
 
     async def _has_lost_its_end(self) -> bool:
         missing = self.consumer.pop_out_of_range().get(self.partition, 0)
-        # What is out of range may as well be before the oldest that Kafka has kept.
+        # An offset out of range may also be before the oldest that Kafka has kept.
         return (
             missing > 0
             and missing > (await self.consumer.end_offsets([self.partition]))[self.partition]

@@ -24,22 +24,22 @@ ORIGIN = "alertstream.origin"
 REASON = "alertstream.reason"
 """Header of a dead-lettered message: why it cannot be decoded."""
 CUT = "alertstream.cut"
-"""Header of a dead-lettered message of which only the beginning is there, without its own key and
-headers, as its topic does not take the whole: how many bytes it had."""
+"""Header of a dead-lettered message that was too large for its topic, and lost its end, key and
+headers: how many bytes it had."""
 
 MATCH = "alertstream.match"
-"""Header of a copied message: what it matched by the filters that have passed it, a JSON list of
-objects, each of text and numbers."""
+"""Header of a copied message: what it matched in the filters that passed it, a JSON list of objects
+of text and numbers."""
 
 PRODUCER_TIMESTAMP = "producer_timestamp"
 """Header that says when a message was sent: ms since 1970, as text. Rubin's stream has it."""
 
 MAX_ADDED = 1024
-"""Bytes that a copy has besides message and reason: a topic's name has no more than 249."""
+"""Bytes that a copy adds to message and reason: a topic's name has at most 249."""
 MAX_AHEAD = 59 * 60_000
 """Milliseconds that a copy's timestamp may be ahead of the clock: Kafka 4 takes an hour."""
 MAX_MATCH = 4096
-"""Bytes of the header that says what an alert matched: the latest, of more."""
+"""Bytes of the header that says what an alert matched; beyond it, the latest matches stay."""
 MAX_FRAME = 10
 """Bytes that a header takes besides its name and content."""
 
@@ -78,7 +78,7 @@ class Message(NamedTuple):
 
     @property
     def matches(self) -> list[dict[str, Any]]:
-        """What it matched by the filters that have passed it; what is not valid is left out."""
+        """What it matched in the filters that passed it; what is not valid is left out."""
         content = next((content for name, content in self.headers if name == MATCH), None) or b""
         if not content:
             return []
@@ -105,7 +105,7 @@ class Message(NamedTuple):
 
 
 def encode_matches(matches: Sequence[dict[str, Any]]) -> bytes:
-    """Return what an alert matched as its header has it: the latest for which there is room.
+    """Return the header of what an alert matched: the latest matches for which there is room.
 
     :raises ValueError: one is not a dict of text, finite numbers, true, false or null.
     """
@@ -164,7 +164,7 @@ class Copy(NamedTuple):
 
     @property
     def timestamp(self) -> int:
-        """The message's; or now, if that is so far in the future that no topic takes it."""
+        """The message's; or now, if the message's is too far in the future for topics."""
         now = int(time.time() * 1000)
         return self.message.timestamp if self.message.timestamp < now + MAX_AHEAD else now
 
@@ -175,7 +175,7 @@ class Copy(NamedTuple):
         return self.message.size + added + MAX_FRAME * len(self.message.headers)
 
     def cut(self, size: int) -> Copy | None:
-        """Return what there is room for, if it may have so many bytes; None if it is nothing."""
+        """Return as much of it as fits into so many bytes; None if nothing does."""
         message = self.message
         had = ((CUT, str(message.size).encode()),)
         copy = self._replace(message=message._replace(key=None, value=b"", headers=had))
@@ -200,13 +200,13 @@ class Copy(NamedTuple):
 class Positions:
     """How far partitions are read, and how far what was read is done.
 
-    Like Kafka's own client, a group's offsets move to where reading goes on: that may be behind
-    the last message, since transactions end with records that are not messages, and aborted ones
-    have nothing else. Otherwise, the group would seem to lag for ever.
+    As with Kafka's own client, a group's offsets move to where reading continues. That may be
+    beyond the last message: transactions end with records that are not messages, and aborted ones
+    have no others. Otherwise, the group would seem to lag for ever.
 
-    :param read: where each partition goes on after the last message that was given out.
-    :param messages: how many were given out, by topic; ``bytes`` are those of their values.
-    :param last_commit: when offsets were moved last, or reading began: s since 1970.
+    :param read: where each partition continues after the last message that was handed out.
+    :param messages: how many were handed out, by topic; ``bytes`` are those of their values.
+    :param last_commit: when offsets last moved, or reading began: s since 1970.
     """
 
     read: dict[TopicPartition, int] = field(default_factory=dict)
@@ -227,7 +227,7 @@ class Positions:
         self.bytes[topic] += sum(len(value) for value in map(_VALUE, messages) if value)
 
     def reached(self, positions: Iterable[tuple[TopicPartition, int]]) -> None:
-        """Take note of where reading goes on, with every message before that given out."""
+        """Take note of where reading continues, with every earlier message handed out."""
         self._reached.update(positions)
 
     def done(self, offsets: Offsets) -> None:
@@ -240,7 +240,7 @@ class Positions:
         self.last_commit = time.time()
 
     def lags(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """Return how many offsets are not done of partitions that end there.
+        """Return how many offsets of each partition are not done, given the partitions' ends.
 
         Without a group, what has been read is done.
         """
@@ -249,7 +249,7 @@ class Positions:
         return {each: max(end - done[each][0], 0) for each, end in ends.items()}
 
     def beyond(self, offsets: Offsets) -> Offsets:
-        """Return offsets, moved to where reading goes on if all that was read is done by them."""
+        """Return offsets, moved to where reading continues if they cover all that was read."""
         return {
             partition: (max(at, self._reached.get(partition, at)), text)
             if at == self.read.get(partition)
@@ -258,14 +258,14 @@ class Positions:
         }
 
     def to_move(self, partitions: Collection[TopicPartition]) -> Offsets:
-        """Return the offsets that can move though no message has come."""
+        """Return the offsets that can move without a message."""
         done = {each: self._done[each] for each in partitions if each in self._done}
         return {at: moved for at, moved in self.beyond(done).items() if moved != done[at]}
 
 
 def next_offsets(batch: Iterable[Message], text: str = "") -> Offsets:
-    """Return where each partition goes on after the messages of ``batch``.
+    """Return where each partition continues after the messages of ``batch``.
 
-    :param text: is kept with each of the offsets.
+    :param text: stored with each of the offsets.
     """
     return {TopicPartition(each.topic, each.partition): (each.offset + 1, text) for each in batch}

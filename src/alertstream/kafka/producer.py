@@ -1,4 +1,4 @@
-"""Messages and their producer: written in batches, each acknowledged, in transactions or not."""
+"""The producer: writes messages in batches, each acknowledged, in transactions or not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from alertstream.kafka.topics import Topic
 DELIVERY_TIMEOUT = 120.0
 """Seconds without any acknowledgement after which messages count as not delivered."""
 MAX_COPIES = 1000 * 1024
-"""Bytes of copies in a batch, where the topic takes as many: one of a partition is under way."""
+"""Bytes of copies in a batch, if the topic takes as many; a partition has one in flight."""
 MAX_IN_FLIGHT = 32 * 1024 * 1024
 """Bytes of messages that wait for their acknowledgement."""
 RETRY_INTERVAL = 1.0
@@ -56,7 +56,8 @@ class _Window:
         self._room = asyncio.Event()
 
     async def enter(self, size: int) -> None:
-        """Take ``size`` bytes, as soon as there is room for them; there always is for one."""
+        """Take ``size`` bytes as soon as there is room for them; there always is for a first
+        batch."""
         while self._taken and self._taken + size > MAX_IN_FLIGHT:
             self._room.clear()
             await self._room.wait()
@@ -93,13 +94,13 @@ class Producer:
             enable_idempotence=True,
             transactional_id=transactional_id,
             transaction_timeout_ms=int(TRANSACTION_TIMEOUT * 1000),
-            # Kafka refuses, for a moment, what comes on the heels of a transaction's end.
+            # Right after a transaction's end, Kafka refuses what comes next for a moment.
             retry_backoff_ms=100 if transactional_id is None else 20,
         )
         self._client = self._new_client()
         self._window = _Window()
         self.is_broken = False
-        """Whether Kafka has rejected a batch, and rejects all after it until it starts anew."""
+        """Whether Kafka has rejected a batch, and will reject all others until a restart."""
         self.connected = True
 
     def unready(self) -> str:
@@ -112,7 +113,7 @@ class Producer:
         return self._client.is_connected
 
     def grace(self) -> float:
-        """Return how many seconds are left to what is under way when all is to end."""
+        """Return how many seconds work in progress gets at a stop."""
         return self._client.grace()
 
     async def start(self) -> None:
@@ -120,7 +121,7 @@ class Producer:
         await with_failover(self._client, self._client.start())
 
     async def end(self) -> None:
-        """Stop for good: a transaction that is under way is aborted, or readers wait for it."""
+        """Stop for good, and abort an open transaction, for which readers would wait."""
         if self._client.is_in_transaction:
             with suppress(TimeoutError, KafkaError):
                 async with asyncio.timeout(self.grace()):
@@ -128,7 +129,7 @@ class Producer:
         await stop_client(self._client)
 
     async def restart(self) -> None:
-        """Start anew, as another producer; a transaction that was under way is aborted."""
+        """Start again as a new producer; an open transaction is aborted."""
         await stop_client(self._client)
         self._client = self._new_client()
         self._window = _Window()
@@ -136,7 +137,7 @@ class Producer:
         self.is_broken = False
 
     async def restart_when_possible(self) -> None:
-        """Start anew as soon as Kafka can be reached, however long that takes."""
+        """Start again as soon as Kafka can be reached, however long that takes."""
         while True:
             try:
                 return await self.restart()
@@ -161,7 +162,7 @@ class Producer:
         window = self._window
         await window.enter(size)
         try:
-            # A topic that the client knows by chance is forgotten with the next one it asks for.
+            # The client forgets topics that were not added explicitly.
             self._client.client._topics.add(topic.name)
             future = await self._accepted(batch, topic, partition)
         except BaseException:
@@ -187,8 +188,8 @@ class Producer:
     async def send_copies(self, copies: Iterable[Copy], topics: Mapping[str, Topic]) -> None:
         """Write copies, and return when all are acknowledged.
 
-        A copy goes to the partition that it comes from, as far as its topic has as many. What goes
-        to many topics alike is encoded once.
+        A copy goes to the partition that it comes from, modulo its topic's number. Identical copies
+        for many topics are encoded once.
 
         :param topics: the copies' topics, by name.
         :raises DeliveryError: one is not acknowledged within ``TRANSACTION_TIMEOUT``.
@@ -204,13 +205,13 @@ class Producer:
             for (name, partition), group in by_partition.items()
         ]
         try:
-            # Of a topic that is deleted meanwhile, aiokafka would wait for ever.
+            # For a topic that is deleted meanwhile, aiokafka would wait for ever.
             async with asyncio.timeout(TRANSACTION_TIMEOUT):
                 await asyncio.gather(*sent)
         except TimeoutError as error:
             raise self.failed(error, sum(map(len, by_partition.values()))) from error
         finally:
-            # None of them may go on after one that has failed, into what comes next.
+            # After a failure, none may run on into the next transaction.
             for each in sent:
                 each.cancel()
             await asyncio.gather(*sent, return_exceptions=True)
@@ -246,7 +247,7 @@ class Producer:
         records = self.records()
         for copy in copies:
             message = copy.message
-            # A message without both value and key cannot be written again, but an empty one can.
+            # Kafka accepts an empty value, but not the lack of both value and key.
             nothing = None if message.key is not None else ()
             value = nothing if message.value is None else (message.value,)
             records.append(copy.timestamp, value, message.key, copy.headers())
@@ -265,10 +266,10 @@ class Producer:
     ) -> None:
         """Write copies and move the group's offsets in one transaction: all of it or nothing.
 
-        Where it fails, the producer must be started anew, which aborts what was begun.
+        After a failure, the producer must be restarted, which aborts the transaction.
 
-        :param metadata: who moves them: nothing is written if that is not a current member any
-            more, because another one has the partitions.
+        :param metadata: the group's member that moves them: nothing is written if its partitions
+            have gone to another one.
         :raises DeliveryError: nothing of it is written.
         """
         try:
@@ -278,13 +279,13 @@ class Producer:
                     await self.send_copies(copies, topics)
                 await self._client.commit_transaction()
         except (TimeoutError, KafkaError, kafka_errors.IllegalOperation, AssertionError) as error:
-            # The latter two are aiokafka's for one that was fenced a moment ago.
+            # The latter two are what aiokafka raises just after fencing.
             raise self.failed(error, len(copies)) from error
 
 
 @asynccontextmanager
 async def _in_the_meantime(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Do some work while the context lasts, and wait for it at its end; if it fails, drop it."""
+    """Run work beside the context, and wait for it at the end; if the context fails, cancel it."""
     task = asyncio.create_task(work)
     try:
         yield

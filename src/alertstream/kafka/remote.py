@@ -1,9 +1,9 @@
 """A consumer of a cluster that may only be read, in a group that is kept on another cluster.
 
-On that other cluster, an empty topic with as many partitions stands for each topic that is read.
-The group's members are subscribed to those: what they are assigned, with which generation, and
-which offsets they commit is all as in any group, while messages come from the partitions of the
-same numbers. Nothing is written to the cluster that is read, not even an offset.
+On that other cluster, each topic that is read has a stand-in: an empty topic with as many
+partitions. The group's members subscribe to the stand-ins, so that assignment, generation and
+offsets work as in any group, while messages come from the same partitions of the topic itself.
+Nothing is written to the cluster that is read, not even an offset.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class RemoteConsumer(KafkaConsumer):
     """Reads one cluster as a member of a group on another.
 
     :param member: the group's member, on that other cluster.
-    :param partitions: how many each topic has that is read, as it is now; others are left alone.
+    :param partitions: the current number of each topic that is read; other topics are left alone.
     """
 
     kept_suffix = STAND_IN_SUFFIX
@@ -62,7 +62,7 @@ class RemoteConsumer(KafkaConsumer):
 
     @contextmanager
     def _asking_member(self) -> Iterator[None]:
-        """Take note of what is raised in the context: it comes of the group's cluster."""
+        """Remember what is raised in the context as an error of the group's cluster."""
         try:
             yield
         except BaseException as error:
@@ -70,7 +70,7 @@ class RemoteConsumer(KafkaConsumer):
             raise
 
     def is_of_group(self, error: BaseException | None) -> bool:
-        """Return whether an error, or one that it comes of, is of the group's cluster."""
+        """Return whether an error, or one of its causes, is of the group's cluster."""
         while error is not None and error is not self._failed:
             error = error.__cause__ or error.__context__
         return error is not None
@@ -124,13 +124,13 @@ class RemoteConsumer(KafkaConsumer):
     async def getmany(self, *partitions: TopicPartition, timeout_ms: int = 0, **more: Any) -> Any:
         """Return messages by partition; if the group is rebalancing, after that."""
         fetched = await super().getmany(*partitions, timeout_ms=timeout_ms, **more)
-        # The member itself has nothing to read, but it must be seen to ask.
+        # The member itself has nothing to read, but has to poll to stay in the group.
         with self._asking_member():
             await self._member.getmany(timeout_ms=0)
         return fetched
 
     def group_metadata(self, assignment: int) -> ConsumerGroupMetadata | None:
-        """Return who the consumer is in its group, which knows topics by other names."""
+        """Return the consumer's identity in its group, which knows topics by other names."""
         metadata = self._member.group_metadata(assignment)
         if metadata is None:
             return None
@@ -179,7 +179,7 @@ async def remote_client(
     """Give a client that reads one cluster as a member of a group on another; it is to be started.
 
     :param group: aiokafka's settings of the group.
-    :param partitions: how many each topic has that is read, as it is now.
+    :param partitions: the current number of each topic that is read.
     """
     reading = {**READING, **GROUP, "partitions": partitions}
     async with (

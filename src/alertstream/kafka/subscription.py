@@ -18,25 +18,25 @@ from alertstream.kafka._aiokafka.assignor import assignor
 from alertstream.kafka._aiokafka.clients import KafkaConsumer
 
 HEARTBEAT_INTERVAL_MS = 500
-"""Between heartbeats, by which a member learns of a rebalance: a new member waits as long."""
+"""Between heartbeats. Members learn of rebalances by them, so a new member waits as long."""
 MISSED_AFTER = 15.0
-"""Seconds after which a group has missed a member that died, and reassigned its partitions."""
+"""Seconds after which a group has noticed a member's death, and reassigned its partitions."""
 
 
 _Offsets = dict[TopicPartition, tuple[int, str]]
 
 
 class Resumption(Protocol):
-    """Says where a group goes on, if that is not everywhere at its offsets."""
+    """Decides where a group continues, if not at its offsets."""
 
     def resume(self, offsets: _Offsets, begins: dict[TopicPartition, int]) -> _Offsets:
-        """Return where to read from, with the text to keep, by the group's offsets with theirs.
+        """Return where to read from, with the text to store, given the group's offsets and texts.
 
         :param begins: the oldest offsets that Kafka has.
         """
 
-    def read_anew(self, partition: TopicPartition) -> None:
-        """Take note that a partition has lost its end, and is read anew."""
+    def read_from_beginning(self, partition: TopicPartition) -> None:
+        """Take note that a partition has lost its end, and is read from its beginning."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Subscription:
     :param exit_on_eof: end where the partitions ended when reading began.
     :param instance: name of a static member (KIP-345): when it comes back after a crash it has its
         partitions again, and the group does not wait for its session to time out.
-    :param protocol: of the group, in a word: Kafka refuses a member that has another one.
-    :param resumption: says where the group goes on; None is at its offsets.
+    :param protocol: a word that a group's members share: Kafka refuses members with another one.
+    :param resumption: decides where the group continues; None: at its offsets.
     :raises UsageError: the start or the end is not valid.
     """
 
@@ -94,7 +94,7 @@ def _is_after(start: str | int | datetime, end: int | datetime | None) -> bool:
 
 @dataclass
 class EndOffsets:
-    """Where each partition ends, as far as a subscription says so."""
+    """Where each partition's reading ends, if the subscription has an end."""
 
     consumer: KafkaConsumer
     subscription: Subscription
@@ -109,7 +109,7 @@ class EndOffsets:
         return self.subscription.exit_on_eof or self.subscription.until is not None
 
     async def begin(self, partitions: Collection[TopicPartition]) -> None:
-        """Look up where partitions end when their reading begins, or begins anew."""
+        """Look up where partitions end when their reading begins, or starts again."""
         if self.subscription.exit_on_eof and partitions:
             self._at_start |= await self.consumer.end_offsets(partitions)
 
@@ -142,7 +142,7 @@ class EndOffsets:
         return position > ends[partition]
 
     def of(self, partition: TopicPartition) -> float:
-        """Return the offset before which a partition ends; infinite if it does not, as yet."""
+        """Return the offset before which a partition ends; infinite without a known end."""
         end = math.inf if self.subscription.until is None else self.subscription.until
         if isinstance(end, datetime):
             end = self._at_time.get(partition, math.inf)
@@ -152,7 +152,7 @@ class EndOffsets:
     def left(
         self, partitions: Collection[TopicPartition], positions: Mapping[TopicPartition, int]
     ) -> int | None:
-        """Return how many offsets there are up to the end; None if there is no end, as yet."""
+        """Return how many offsets there are up to the end; None without a known end."""
         left = [self.of(each) - positions.get(each, 0) for each in partitions]
         return int(sum(max(each, 0) for each in left)) if all(map(math.isfinite, left)) else None
 

@@ -18,13 +18,13 @@ HEADER_ALLOWANCE = 64 * 1024
 BATCH_SIZE = 256 * 1024
 """Bytes that go to a partition in one piece, if alerts are smaller than that."""
 UNDECODABLE_SUFFIX = "-undecodable"
-"""What the name of the topic ends with to which a topic's undecodable messages go."""
+"""Suffix of the topic for a topic's undecodable messages."""
 STAND_IN_SUFFIX = "-partitions"
-"""What the name of a topic ends with that stands for one on another cluster."""
+"""Suffix of the stand-in for a topic on another cluster."""
 MAX_LISTED = 10
 """Topics that are named where one is missing."""
 VISIT_CAPS_SUFFIX = "-visit-caps"
-"""What the name of the topic ends with in which members of a group agree on their filters' caps."""
+"""Suffix of the topic in which members of a group agree on their filters' caps."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def is_pattern(name: str) -> bool:
 def topic_pattern(names: Iterable[str]) -> re.Pattern[str]:
     """Return the expression for topics' names, and patterns as of files.
 
-    A pattern leaves out Kafka's own topics, and those of undecodable messages, of caps, and that
-    stand for others, unless it says so.
+    A pattern leaves out Kafka's own topics, undecodable messages, caps and stand-ins, unless it
+    names them.
     """
     expressions = []
     for name in names:
@@ -91,7 +91,7 @@ def topic_pattern(names: Iterable[str]) -> re.Pattern[str]:
 
 
 def about_missing(found: Iterable[str], connection: Connection) -> str:
-    """Return what to do about a topic that is not among those there, or not to be seen."""
+    """Return what to do about a topic that does not exist or is hidden from the user."""
     known = sorted(filter(topic_pattern(["*"]).match, found))
     if known:
         return f"topics there: {', '.join(known[:MAX_LISTED])}{' …' * (len(known) > MAX_LISTED)}"

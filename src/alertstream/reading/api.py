@@ -94,7 +94,7 @@ def read(
 class AlertStream(AsyncIterator[ReceivedAlert]):
     """Alerts, as :func:`read` returns them.
 
-    A task of its own reads, so that reading ends in order, whether the loop is left or the program.
+    A separate task reads, so that reading ends cleanly, whether the loop or the program ends.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class AlertStream(AsyncIterator[ReceivedAlert]):
             self._task.add_done_callback(lambda reading: batches.put_nowait(None))
         if (batch := await self._batches.get()) is not None:
             return batch
-        # Asked again, it is at its end again.
+        # The next call finds the end again.
         self._batches.put_nowait(None)
         if not self._task.cancelled():
             self._task.result()
@@ -178,7 +178,7 @@ async def _read(
 
 
 async def _is_done(handed: _Batches, stop: asyncio.Event) -> bool:
-    """Return whether a batch is done, or not wanted any more, when there is something to commit."""
+    """Return whether a batch is done or abandoned; False if it is time to commit."""
     ends = [asyncio.ensure_future(each) for each in (handed.join(), stop.wait())]
     try:
         done, _ = await asyncio.wait(ends, timeout=COMMIT_INTERVAL, return_when="FIRST_COMPLETED")

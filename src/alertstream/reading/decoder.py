@@ -1,4 +1,4 @@
-"""Messages to alerts: each decoded as far as is asked for, each cause of failure reported once."""
+"""Messages to alerts: only wanted fields are decoded, each cause of failure is reported once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DECODING_TIMEOUT = 5.0
 class ReceivedAlert(Alert):
     """An alert with its ``message``: topic, partition, offset, timestamp (ms), value, headers.
 
-    Its ``matches`` are what the filters that have passed it say that it matched.
+    Its ``matches`` are what it matched in the filters that passed it.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ReceivedAlert(Alert):
 
 
 class Undecodable(NamedTuple):
-    """A message that cannot be decoded; ``cause`` is the same for all of its kind."""
+    """A message that cannot be decoded; ``cause`` has the same words for all such messages."""
 
     message: Message
     cause: str
@@ -102,12 +102,12 @@ class AlertDecoder:
     def decode(self, message: Message) -> ReceivedAlert | Undecodable:
         """Return a message's alert, or why there is none.
 
-        What takes so long that the group may have missed us is not decoded when it comes again.
+        A message that takes so long that the group may have given us up is not decoded again.
         """
         if self._slow and message.position in self._slow:
             return self.reject(message, "takes too long to decode")
         begin, found = time.monotonic(), self._decoded(message)
-        # A process that was frozen meanwhile has taken no time of its own.
+        # Processor time, too: a process that was frozen meanwhile has used none.
         if (
             time.monotonic() - begin > DECODING_TIMEOUT
             and time.thread_time() - self._begin > DECODING_TIMEOUT
@@ -123,7 +123,7 @@ class AlertDecoder:
             return self.reject(message, error.what)
 
     def fields_of(self, value: bytes | None, key: bytes | None = None) -> dict[str, Any]:
-        """Return what was asked for of the alert of a message with a value and a key.
+        """Return the wanted fields of the alert in a message's value and key.
 
         :raises UndecodableError: it is not an alert, or its schema is unknown.
         """
@@ -131,7 +131,7 @@ class AlertDecoder:
         return decoder.decode(body, start)
 
     def _opened(self, value: bytes | None, key: bytes | None) -> tuple[Decoder, Survey, bytes, int]:
-        """Return what decodes a message, whose it is, and bytes with its body's place."""
+        """Return a message's decoder, its survey, and bytes with its body's place."""
         if isinstance(value, Unreadable):
             raise UndecodableError(value.cause)
         schema, body, start = opened(value, key, self._schemas)
@@ -190,7 +190,7 @@ async def decodable(
 ) -> AsyncGenerator[list[Message], None]:
     """Yield a consumer's batches, each once the schemas of its messages are there, until ``stop``.
 
-    Decoding is left to who takes them, message by message, since not every one may be wanted.
+    The caller decodes message by message, since it may not want every one.
 
     :raises RegistryError: the registry that has the schemas refuses.
     """

@@ -1,4 +1,4 @@
-"""What a message says of its content: which schema that was written with, and where it starts.
+"""Finds a message's schema, and where its body starts.
 
 Known are the wire format; a container file of one record, as of ZTF; and a body alone, whose schema
 is the message's key, as JSON: the streams of Fink (fink-client reads them so).
@@ -24,16 +24,16 @@ MAX_BLOCKS = 16
 """Blocks of a message that is a container file; all but one are empty."""
 
 MAX_HEADERS = 32
-"""Headers that are known to be some, where one schema is for all."""
+"""Headers remembered as such, if all messages have one schema."""
 
 SchemaKey = int | bytes
 """A schema's id, or itself as JSON."""
 
 
 class SingleSchema(Schemas):
-    """One schema for all messages: with a header, whatever id that names, and without one.
+    """One schema for all messages, with a header, whatever its id, or without one.
 
-    A container file has its own schema, all the same.
+    A container file still has its own schema.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -93,7 +93,7 @@ def opened(
 
     :param key: the message's.
     :param schemas: in which ids are looked up.
-    :raises UndecodableError: it has no header, and is nothing else that has a schema.
+    :raises UndecodableError: it has no header, and no other form with a schema.
     """
     if value is None:
         raise UndecodableError("no content")

@@ -1,4 +1,4 @@
-"""Times counted in buckets, as Prometheus has them: to be added up over minutes and processes."""
+"""Times counted in Prometheus' buckets, so that they can be summed over processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BOUNDS = (
 )
 """Seconds that the times in each bucket do not exceed; there is another one, without a bound."""
 MAX_TIME = 1e12
-"""Seconds: more than any clock says."""
+"""Seconds: more than any clock can show."""
 
 
 @dataclass(slots=True)
@@ -27,9 +27,9 @@ class Histogram:
     sum: float = 0.0
 
     def add(self, seconds: float, count: int = 1) -> None:
-        """Count a time, or ``count`` like it; one below 0, as of clocks that differ, is 0.
+        """Count a time, or several; a negative one, as of clocks that differ, counts as 0.
 
-        What is no number, or more than any clock says, is left out.
+        NaN, and more than any clock can show, are left out.
         """
         if -MAX_TIME < seconds < MAX_TIME:
             seconds = max(seconds, 0.0)

@@ -1,8 +1,8 @@
-"""How the messages of saved alerts came: kept in a file beside theirs, so that they are replayed.
+"""The messages of saved alerts, without their bodies, in a second file that makes replays possible.
 
 ``night.avro.messages`` is a container file, too. Each of its records names the place in
-``night.avro`` where the alert's block starts, and the end of its blocks is marked as there. So
-either may be shorter than the other, after a crash, and none is taken for another's.
+``night.avro`` where the alert's block starts, and has the same sync marker. So after a crash either
+may be shorter than the other, and no file is mistaken for another's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from alertstream.avro.schema_tree import Schema
 from alertstream.kafka.messages import Message
 
 SUFFIX = ".messages"
-"""What the name of such a file has after that of the alerts' file."""
+"""Suffix of such a file, after the name of the alerts' file."""
 MESSAGE_SCHEMA: Schema = {
     "type": "record",
     "name": "alertstream.message",
@@ -46,7 +46,7 @@ MESSAGE_SCHEMA: Schema = {
 
 
 class RecordedMessage(NamedTuple):
-    """How a message came; ``timestamp`` is in milliseconds since 1970."""
+    """A message but for its topic, offset and value; ``timestamp`` is in ms since 1970."""
 
     partition: int
     timestamp: int
@@ -55,7 +55,7 @@ class RecordedMessage(NamedTuple):
 
 
 def messages_path(path: Path) -> Path:
-    """Return the file that keeps how the messages of the alerts in another one came."""
+    """Return the path of the messages that belong to a file of alerts."""
     return path.with_name(f"{path.name}{SUFFIX}")
 
 
@@ -67,10 +67,10 @@ def message_record(message: Message, start: int) -> dict[str, object]:
 
 
 def read_messages(path: Path, sync_marker: bytes) -> dict[int, RecordedMessage]:
-    """Return how the messages of a file's alerts came, by the place where each one's block starts.
+    """Return the messages of a file's alerts, by where each alert's block starts.
 
     :param sync_marker: of the file.
-    :raises DataError: it is not known, or what is known is of another file.
+    :raises DataError: they are missing, damaged, or of another file.
     """
     return {
         each["start"]: RecordedMessage(

@@ -1,4 +1,4 @@
-"""Topics on one cluster that stand for those that are read on another, which stays untouched."""
+"""Stand-ins on one cluster for topics that are read on another, which stays untouched."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from alertstream.kafka.remote import remote_client
 async def group_elsewhere(
     connection: Connection, names: Sequence[str], group_on: Connection
 ) -> AsyncIterator[ClientOf]:
-    """Give what opens clients that read topics as members of a group on another cluster.
+    """Give a function that opens clients that read topics as members of a group elsewhere.
 
-    :param names: of topics, or patterns; what is there is followed.
+    :param names: of topics, or patterns; new topics and partitions are followed.
     :param group_on: the cluster that keeps the group.
-    :raises TopicError: a topic does not exist, or one that stands for it cannot be made.
+    :raises TopicError: a topic does not exist, or its stand-in cannot be made.
     :raises BrokerError: Kafka cannot be reached, or refuses.
     """
     partitions: dict[str, int] = {}
@@ -31,7 +31,7 @@ async def group_elsewhere(
     async def extend(there: Mapping[str, int]) -> None:
         nonlocal made
         if there != made:
-            # First, since what stands for them may be assigned at once.
+            # First, since their stand-ins may be assigned at once.
             partitions.clear()
             partitions.update(there)
             await make_stand_ins(group_on, there)
@@ -40,7 +40,7 @@ async def group_elsewhere(
     async def follow() -> None:
         while True:
             await asyncio.sleep(METADATA_MAX_AGE_MS / 1000)
-            # What reads the topics says so if there is no connection.
+            # Their reader reports a lost connection.
             with suppress(BrokerError):
                 await extend(await require_topics(connection, names))
 

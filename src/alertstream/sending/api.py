@@ -41,16 +41,16 @@ async def send(
     :param interval: seconds from burst to burst; 0 is as fast as possible.
     :param limit: alerts of a visit at most; 0 is all.
     :param schemas: folders of ``.avsc`` files, besides the package's own schemas; a new schema is
-        written into the first, for those who will read the topic.
+        written into the first, for the topic's readers.
     :param registry: URL of a schema registry, where schemas are registered and get their ids.
     :param registry_login: user name and password for it.
     :param subject: under which the registry has the schemas: ``topic`` (TOPIC-value), ``record``
         (the schema's full name), ``topic-record``, or a name.
-    :param schema_id: id to send under, instead of the one that follows from a file's schema.
+    :param schema_id: id to send under, instead of the one derived from a file's schema.
     :param partitions: of the topic, if it has to be made.
-    :param replication: copies of it; None is 3, if there are 3 brokers.
+    :param replication: copies of it; None is 3, or as many as there are brokers.
     :raises DataError: a file is not there, or is not a container file.
-    :raises SchemaError: no id follows from a file's schema, or the registry rejects it.
+    :raises SchemaError: a file's schema has no id, or the registry rejects it.
     :raises RegistryError: the registry cannot be reached, or did not answer as it should.
     :raises BrokerError: Kafka cannot be reached, or refuses. Alerts that are not acknowledged are
         in the account instead, as ``failed``, with the reason as ``error``.

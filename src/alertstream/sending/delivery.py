@@ -24,7 +24,7 @@ from alertstream.reading.recording import RecordedMessage
 from alertstream.system.cancellation import SHUTDOWN_TIMEOUT
 
 MAX_FRAME = 72
-"""Bytes of a message in a batch that are not its own."""
+"""Bytes that a message takes in a batch besides its own."""
 _COUNTS = ("planned", "acknowledged", "failed", "late", "bytes", "seconds")
 
 
@@ -34,7 +34,7 @@ class VisitSent:
 
     ``late`` are those acknowledged after the interval was over; ``bytes`` are those of the
     acknowledged messages; ``error`` says why some failed, or that the file is damaged;
-    ``interrupted`` is whether the user has ended it before all was planned; ``latencies`` are from
+    ``interrupted`` is whether the user stopped it before all was planned; ``latencies`` are from
     when an alert was due to its acknowledgement.
     """
 
@@ -52,13 +52,13 @@ class VisitSent:
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> VisitSent:
-        """Return the account that :meth:`told` gave, without its error."""
+        """Return the account that :meth:`as_report` gave, without its error."""
         names = told.keys() & {"visit", "file", *_COUNTS, "interrupted"}
         latencies = Histogram(*told["latencies"])
         return cls(**{name: told[name] for name in names}, latencies=latencies)
 
     def as_report(self) -> dict[str, Any]:
-        """Return the account as a worker tells it."""
+        """Return the account as a worker reports it."""
         return self.as_json() | {"latencies": [self.latencies.counts, self.latencies.sum]}
 
     @property
@@ -120,7 +120,7 @@ class SendAccount:
         self.durations.add(visit.seconds)
 
     def total(self) -> VisitSent:
-        """Return the sum of all, those that are under way included."""
+        """Return the sum of all, including visits in progress."""
         total = VisitSent()
         for each in (self.done, *self.under_way):
             total.add(each)
@@ -128,7 +128,7 @@ class SendAccount:
 
 
 class Outgoing(NamedTuple):
-    """A message in parts; ``recorded`` is how it came, if that is replayed."""
+    """A message in parts; ``recorded`` is the original, in a replay."""
 
     parts: tuple[bytes, ...]
     recorded: RecordedMessage | None = None
@@ -153,9 +153,9 @@ _Stamped = tuple[int, Outgoing]
 class Delivery:
     """Hands one visit's batches to the producer, and counts what becomes of them.
 
-    ``due`` is when what is handed over should be sent, and ``interval`` how many seconds later its
-    acknowledgement is late; ``gave_up`` is why nothing more is handed over, ``waits`` is whether
-    nothing is due yet.
+    ``due`` is when the current messages should be sent; an acknowledgement more than ``interval``
+    seconds later is late; ``gave_up`` is why nothing more is handed over, ``waits`` whether nothing
+    is due yet.
     """
 
     producer: Producer
@@ -188,7 +188,7 @@ class Delivery:
             await self._send(batch, partition)
 
     async def _send(self, batch: Sequence[_Stamped], partition: int) -> None:
-        """Send a batch; where the topic's limit is not known, it may have to be one by one."""
+        """Send a batch; if the topic's limit is unknown, maybe message by message."""
         records = self.producer.records()
         for timestamp, message in batch:
             key, headers = None, _NO_HEADERS
@@ -211,7 +211,7 @@ class Delivery:
         return records.count > 1 and self.topic.largest_batch is None
 
     async def finished(self, feeds: Sequence[asyncio.Task[None]], stop: asyncio.Event) -> None:
-        """Return when all is handed over and answered, or there has been no answer for too long."""
+        """Return when all is handed over and answered, or answers have stopped coming."""
         while waiting := {*self.in_flight, *(feed for feed in feeds if not feed.done())}:
             await asyncio.wait(waiting, timeout=1.0)
             if self.waits and not self.in_flight:
@@ -224,7 +224,7 @@ class Delivery:
             feed.result()
 
     async def _hand_over(self, records: Records, partition: int) -> asyncio.Future[Any] | None:
-        """Return what is done when they are answered, if they could be handed over."""
+        """Return a future of their acknowledgement, if they could be handed over."""
         if self.gave_up:
             self._failed(self.gave_up, records)
             return None

@@ -56,11 +56,11 @@ class SendOptions:
 
     :param interval: seconds after an alert is due from which its acknowledgement is late; 0: never.
     :param limit: alerts of a visit at most; 0 sends all.
-    :param shard: of each file, if others send the rest of it.
-    :param seed: of when a visit's alerts arrive from the detectors; None: all at once, as a burst.
+    :param shard: which part of each file to send, if others send the rest.
+    :param seed: of the random arrivals from detectors; None: all at once, as a burst.
     :param speed: of a replay, with keys, headers and partitions as recorded; None is no replay.
-    :param movers: what moves the times of each file's alerts, if they are to be moved: so that the
-        shutter closes when the visit starts, or in a replay as long ago as it had.
+    :param movers: by file, what moves its alerts' times: so that the shutter closes when the visit
+        starts, or, in a replay, as long before the message as it did.
     """
 
     topic: Topic
@@ -89,7 +89,7 @@ async def send(
     A damaged file ends its visit, not the stream: what comes before the damage is sent.
 
     :param report: called when a visit is done.
-    :param account: shows meanwhile how far it is.
+    :param account: updated as visits are sent.
     """
     account = account or SendAccount()
 
@@ -136,7 +136,7 @@ class _Visit:
         options, (visit, self._start) = self.options, self.burst
         self._rng = Random(f"{options.seed}/".encode() + os.fsencode(visit.path.name))
         if options.seed is not None:
-            # The detectors whose files these are finish in any order.
+            # Each file is a detector's; they finish in any order.
             visit = replace(visit, files=tuple(self._rng.sample(visit.files, len(visit.files))))
         self._visit = visit
         self.sent = VisitSent(visit.path.stem, str(visit.path))
@@ -170,11 +170,11 @@ class _Visit:
             delivery.waits = False
             delivery.due = due
             await delivery.feed(islice(messages, count), self._partition)
-        # What is there besides: nothing, unless a file has changed meanwhile.
+        # The rest: nothing, unless a file has changed meanwhile.
         await delivery.feed(messages, self._partition)
 
     def _partition(self, message: Outgoing) -> int:
-        """Return where a message goes that no feed of its own takes: without a key, anywhere."""
+        """Return the partition of a message that is not bound to one: without a key, any."""
         partitions = self.options.topic.partitions
         if message.recorded:
             return message.recorded.partition % partitions
@@ -186,7 +186,7 @@ class _Visit:
         return records and records[: self.options.limit or None][number::of]
 
     def _arrivals(self) -> list[Arrival] | None:
-        """Return when how many messages are due; None is all at once."""
+        """Return how many messages are due when; None: all at once."""
         options, visit, records = self.options, self._visit, self._records()
         if options.speed is not None:
             return recorded_arrivals(records or (), self._start, options.speed)
@@ -232,7 +232,7 @@ class _Visit:
         return mover.by(body, due - recorded.time)
 
     def _as_recorded(self, recorded: Recorded | None) -> RecordedMessage | None:
-        """Return how a message came; with times that move, without the header that has one."""
+        """Return the recorded message; if times are moved, without the header that has one."""
         message = recorded.message if recorded else None
         if message is None or not self.options.movers:
             return message
@@ -252,7 +252,7 @@ class _Visit:
                         self._name_visit(container, body)
                         yield path, body, each, place / len(records)
                     continue
-                # Files of one block each must not all be in the first shard.
+                # Rotate, so that files of one block do not all go to the first shard.
                 for body in container.records(left, Shard((number - done) % of, of)):
                     self._name_visit(container, body)
                     yield path, body, None, (done + container.share_read) / len(files)

@@ -179,7 +179,7 @@ def test_a_partition_that_has_lost_its_end_is_for_all() -> None:
     offsets.resume({AT: (20, '{"filters": "a"}')}, {AT: BEGIN})
     (five,) = [each.message for each in [message(5)]]
     assert offsets.due(five) == 0b10
-    offsets.read_anew(AT)
+    offsets.read_from_beginning(AT)
     assert offsets.due(five) == 0b11
 
 

@@ -1,4 +1,4 @@
-"""Records to messages: how each file's messages are made, found out before the first burst.
+"""Records to messages: each file's encoder is chosen before the first burst.
 
 Messages are in the wire format, except for files of a survey that sends container files, and for
 files that hold whole messages, which are sent unchanged.
@@ -26,20 +26,20 @@ Encoder = Callable[[bytes], tuple[bytes, ...]]
 
 
 def wire_encoder(schema_id: int) -> Encoder:
-    """Return what puts the header with a schema's id before a record's bytes."""
+    """Return an encoder that puts the header with a schema's id before a record's bytes."""
     header = pack(schema_id, b"")
     return lambda body: (header, body)
 
 
 def container_encoder(schema: Schema) -> Encoder:
-    """Return what makes a container file of one record's bytes: ZTF's messages."""
+    """Return an encoder that makes a container file of one record, as ZTF sends."""
     marker = bytes(16)
     start = container_header(schema, sync_marker=marker) + varint(1)
     return lambda body: (start, varint(len(body)), body, marker)
 
 
 def unchanged(message: bytes) -> tuple[bytes, ...]:
-    """Return the one part of a message that is whole."""
+    """Return a complete message as its only part."""
     return (message,)
 
 
@@ -53,17 +53,17 @@ async def message_encoders(
     keyed: Collection[Path] = (),
     notice: Notice = lambda text: None,
 ) -> dict[Path, Encoder]:
-    """Look into every file, and return how its messages are made; keep its schema, if it is new.
+    """Return each file's encoder; store its schema if it is new.
 
-    :param schema_id: id to send under, instead of the one that follows from a file's schema.
+    :param schema_id: id to send under, instead of the one derived from a file's schema.
     :param topic: to send to.
     :param keyed: files whose messages have their schema as their key: they are bodies alone.
     :param notice: called when a schema is kept.
     :param subject: one of ``SUBJECTS``, or a name, under which a registry has the schemas.
     :raises UsageError: there is an id for a file of whole messages.
     :raises DataError: a file is not a container file.
-    :raises SchemaError: no id follows from a file's schema, it contradicts a known one, or nobody
-        would know the id that is given.
+    :raises SchemaError: a file's schema has no id, it contradicts a known one, or the given id is
+        unknown.
     :raises RegistryError: the registry that says the ids cannot be reached, or refuses.
     """
     found: dict[Path, Encoder] = {}
@@ -95,12 +95,12 @@ async def message_encoders(
 async def _keep(
     schema: Schema, number: int, schemas: Schemas, notice: Notice, *, is_given: bool
 ) -> None:
-    """Keep a schema for those who will read, if it is not known under its id.
+    """Store a schema for the topic's readers, if it is not known under its id.
 
-    :param is_given: whether it is the user who says the id.
+    :param is_given: whether the user chose the id.
     :raises SchemaError: such an id is another schema's, or nobody would know what it means.
     """
-    # Where a registry is, such an id is a convention that it does not know.
+    # With a registry, a given id is a convention of which the registry does not know.
     must_be_known = is_given and schemas.known_in_advance
     if schemas.keep_in is None and not must_be_known:
         return

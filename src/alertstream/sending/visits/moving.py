@@ -1,6 +1,6 @@
-"""Alerts as of another time: the times of the detection are moved, in the alert's bytes.
+"""Moves the times of an alert's detection, in the alert's bytes.
 
-Earlier detections, and all else, stay as they are.
+Earlier detections, and everything else, stay unchanged.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Mover:
         return self.by(body, shutter - was) if math.isfinite(was) else body
 
     def by(self, body: bytes, seconds: float) -> bytes:
-        """Return an alert's body, with its times moved; as it is, if it cannot be decoded."""
+        """Return an alert's body with its times moved; unchanged, if it cannot be decoded."""
         try:
             for each in self._fields:
                 body = each.add(body, seconds / DAY)
@@ -58,7 +58,7 @@ class Mover:
 
 
 def movers(files: Iterable[Path]) -> dict[Path, Mover]:
-    """Return what moves the times of each file's alerts.
+    """Return each file's :class:`Mover`.
 
     :raises UsageError: a file's alerts have no times that can be moved.
     :raises DataError: a file is not a container file.

@@ -1,4 +1,4 @@
-"""Files that ``print --save`` made: their visits kept apart, and how their messages came."""
+"""Files that ``print --save`` made: their visits, and the messages as recorded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from alertstream.sending.visits.schedule import Recorded, VisitFiles
 
 
 def visit_reader(container: ContainerFile) -> Callable[[bytes], str | None]:
-    """Return what reads the visit of a file's alerts; None where they do not say it."""
+    """Return a function that reads the visit of a file's alerts; None if they do not say it."""
     if container.holds_messages:
         return lambda body: None
     decoder, survey = Decoder(container.schema, field_paths(["visit"])), survey_of(container.schema)
@@ -34,7 +34,7 @@ def visit_reader(container: ContainerFile) -> Callable[[bytes], str | None]:
 
 
 def split_by_visit(visits: Sequence[VisitFiles]) -> list[VisitFiles]:
-    """Return visits, and of a file in which several were saved each by itself."""
+    """Return visits, with files that hold several of them split."""
     return [each for visit in visits for each in _apart(visit)]
 
 
@@ -42,7 +42,7 @@ def _apart(visit: VisitFiles) -> list[VisitFiles]:
     if len(visit.files) > 1:
         return [visit]
     (path,) = visit.files
-    # What is damaged is sent up to there, as one.
+    # A damaged file is sent up to the damage, as one visit.
     with suppress(DataError), ContainerFile(path) as container:
         if container.schema_id is None and not messages_path(path).exists():
             return [visit]
@@ -55,9 +55,9 @@ def _apart(visit: VisitFiles) -> list[VisitFiles]:
 def recorded_visits(paths: Iterable[Path]) -> list[VisitFiles]:
     """Return the visits of files, each with its records in the order in which they came.
 
-    What is not known of a message is taken from the one before it.
+    A message that was not recorded is taken to be like the one before it.
 
-    :raises DataError: a file is damaged, or it is not known how its messages came.
+    :raises DataError: a file is damaged, or has no recorded messages.
     """
     visits = []
     for path in paths:
@@ -87,7 +87,7 @@ def keyed_files(visits: Iterable[VisitFiles]) -> set[Path]:
 
 def _by_visit(container: ContainerFile, kept: dict[int, RecordedMessage]) -> list[VisitFiles]:
     """Return a file's visits in the order of their first records."""
-    # ZTF numbers the quadrants of an exposure, each by itself.
+    # ZTF's numbers are those of quadrants, not of exposures.
     in_quadrants = not container.holds_messages and survey_of(container.schema).containers
     visit_of = (lambda body: None) if in_quadrants else visit_reader(container)
     found: defaultdict[str | None, list[Recorded]] = defaultdict(list)
@@ -109,5 +109,5 @@ def _by_visit(container: ContainerFile, kept: dict[int, RecordedMessage]) -> lis
 
 
 def _like(last: RecordedMessage) -> RecordedMessage:
-    """Return how a message came that is not kept, as far as the one before it says so."""
+    """Return a substitute for a message that was not recorded, like the one before it."""
     return last._replace(key=last.key if is_schema(last.key) else None, headers=())

@@ -24,11 +24,11 @@ from alertstream.system.cancellation import stopped_within
 DETECTORS = 189
 """Of LSST's camera; a process for each sends its alerts."""
 MAX_DELAY = 1.9
-"""Intervals after which the last detector's alerts arrive at the latest."""
+"""Intervals after which the last detector's alerts have arrived."""
 TOGETHER = 0.01
 """Seconds."""
 ENDINGS = (".avro", ".avro.gz")
-"""Of the names of files of alerts in a folder."""
+"""Extensions of files of alerts in a folder."""
 
 
 class Clock:
@@ -73,7 +73,7 @@ class Cadence:
 
 
 class Recorded(NamedTuple):
-    """A record of a file that was saved: the place of its block, and how its message came."""
+    """A record of a saved file: the place of its block, and its message."""
 
     start: int
     message: RecordedMessage | None = None
@@ -86,9 +86,9 @@ class Recorded(NamedTuple):
 
 @dataclass(frozen=True)
 class VisitFiles:
-    """The files of one visit: a file, or a folder's, as where each detector has its own.
+    """The files of one visit: a single file, or a folder's, such as one per detector.
 
-    :param records: what belongs to the visit of a file with several, in order.
+    :param records: the visit's records, in order, in a file with several visits.
     """
 
     path: Path
@@ -104,7 +104,7 @@ class Arrival(NamedTuple):
 
 
 def detectors_of(alerts: int) -> list[int]:
-    """Return how many of a visit's alerts each of ``DETECTORS`` has: as many as the others."""
+    """Return how many of a visit's alerts each of ``DETECTORS`` has: equal shares."""
     ends = [alerts * number // DETECTORS for number in range(DETECTORS + 1)]
     return [end - start for start, end in pairwise(ends)]
 
