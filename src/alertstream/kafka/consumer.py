@@ -207,7 +207,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._ends.begin([partition])
                 if self.subscription.resumption is not None:
                     self.subscription.resumption.read_from_beginning(partition)
-                text = f"{where} ends before {at}, where it was read: reading restarts at its beginning"
+                text = f"{where} ends before {at}, where it was read: it is read from its beginning"
             self._notice(Event(text, **partition._asdict(), offset=at))
 
     def is_outdated(self, metadata: ConsumerGroupMetadata | None) -> bool:

@@ -232,7 +232,7 @@ def test_topic_that_is_made_anew_is_read_from_its_beginning(
     ("at", "told"),
     [
         (50, "[0]: 30 offsets were deleted before they were read"),
-        (5000, "[0] ends before 5000, where it was read: reading restarts at its beginning"),
+        (5000, "[0] ends before 5000, where it was read: it is read from its beginning"),
     ],
 )
 def test_group_whose_offset_is_not_there_says_so(
