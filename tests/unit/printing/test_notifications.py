@@ -372,7 +372,7 @@ def test_what_a_stop_leaves_is_not_committed() -> None:
 
 
 def test_a_service_that_hangs_is_given_up_after_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cancellation.unless, "__defaults__", (0.05,))
+    monkeypatch.setattr(cancellation.unless_stopped, "__defaults__", (0.05,))
     monkeypatch.setattr(notifier_module, "SEND_TIMEOUT", 0.02)
     phone = Phone()
     batches = Batches(numbered(0, 1))
