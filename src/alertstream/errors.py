@@ -111,12 +111,11 @@ class RegistryError(AlertStreamError):
 
 
 class UndecodableError(AlertStreamError):
-    """A message or record is not an alert: ``what`` is the cause, in the same words for all
-    such."""
+    """A message or record is not an alert: ``what`` is the cause, always in the same words."""
 
 
 class PictureError(AlertStreamError):
-    """A cutout cannot be shown: ``what`` is the cause, in the same words for all such."""
+    """A cutout cannot be shown: ``what`` is the cause, always in the same words."""
 
 
 class FilterError(AlertStreamError):

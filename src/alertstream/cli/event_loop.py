@@ -15,7 +15,7 @@ from alertstream.system.cancellation import unless_stopped
 T = TypeVar("T")
 
 SAME_SIGNAL_TIMEOUT = 1.0
-"""Seconds in which more signals mean the same: a shell and its job may both send one."""
+"""Seconds in which further signals count as the same one: a shell and its job may both send it."""
 MALLOPT = {-1: 64 * 1024 * 1024, -3: 32 * 1024 * 1024}
 """glibc's ``M_TRIM_THRESHOLD`` and ``M_MMAP_THRESHOLD`` (malloc.h), in bytes."""
 
@@ -39,7 +39,7 @@ def run(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep the memory of batches that are done with for those that come.
+    """Have glibc keep the memory of finished batches for the next ones.
 
     By default it gives each megabyte back to the system, which must clear every page of the next:
     up to a third of a filter's processor time.

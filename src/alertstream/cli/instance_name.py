@@ -15,7 +15,7 @@ from uuid import getnode, uuid4
 from alertstream.system.files import locked
 
 MAX_INSTANCES = 1000
-"""Processes of a group on one machine whose names stay the same."""
+"""Processes of a group on one machine that get permanent names."""
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def instance_name(group: str) -> Iterator[str]:
 
 
 def _own_folder() -> Path | None:
-    """Return a folder for lock files that no other user can put any into; None if there is none."""
+    """Return a folder for lock files that other users cannot write to; None if there is none."""
     user = os.getuid()
     for parent in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir()):
         folder = Path(parent or "/nonexistent", f"alertstream-{user}")
@@ -56,9 +56,9 @@ def _own_folder() -> Path | None:
 
 
 def _machine(folder: Path) -> str:
-    """Return what only processes have in common that see each other's lock files.
+    """Return an id shared only by processes that see each other's lock files.
 
-    Containers may have one host name and one hardware address, on two machines even.
+    Even on two machines, containers may have the same host name and hardware address.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()

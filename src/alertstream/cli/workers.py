@@ -1,6 +1,6 @@
-"""Several processes that share one command's work, and report it as JSON; one account of all.
+"""Worker processes that share a command's work, and report as JSON; one account of all.
 
-Each is the same command once more, with its own share of the work. A worker of ``filter`` is a
+Each runs the same command with its own share of the work. A worker of ``filter`` is a
 member of the group: when it is killed, the others take over its partitions, and it is restarted.
 A worker of ``send`` has a part of each visit, and sends it when it gets the order to.
 """
@@ -36,11 +36,11 @@ Command = Sequence[str]
 MAX_LINE = 1024 * 1024
 """Bytes of a line that a worker writes."""
 TELL_INTERVAL = 1.0
-"""Seconds after which a worker tells its figures again."""
+"""Seconds between a worker's reports of its figures."""
 
 
 def worker_command(*more: str) -> list[str]:
-    """Return this process's command once more, as that of one of its workers."""
+    """Return this process's command line as that of one of its workers."""
     given = sys.argv[1:]
     end = given.index("--") if "--" in given else len(given)
     added = ["--worker", "--workers", "1", "--format", "json", *more]
@@ -54,7 +54,7 @@ def ended_well(status: int, stop: asyncio.Event) -> bool:
 
 
 class WorkerError(AlertStreamError):
-    """A worker failed; it has said why itself."""
+    """A worker failed, and has said why on standard error."""
 
     def __init__(self, number: int, status: int) -> None:
         what = f"was killed (signal {-status})" if status < 0 else f"ended with status {status}"
@@ -64,9 +64,9 @@ class WorkerError(AlertStreamError):
 
 @asynccontextmanager
 async def worker(command: Command, stop: asyncio.Event) -> AsyncIterator[Process]:
-    """Give a process that is ended by ``stop``, or else at the end of the context.
+    """Give a process that ends by ``stop``, or else at the end of the context.
 
-    It is in a session of its own, so that Ctrl-C reaches it by way of ``stop`` only.
+    It has its own session, so that Ctrl-C reaches it only through ``stop``.
     """
     process = await asyncio.create_subprocess_exec(
         *command, stdin=PIPE, stdout=PIPE, start_new_session=True, limit=MAX_LINE
@@ -105,9 +105,9 @@ async def _reports(process: Process) -> AsyncIterator[dict[str, Any]]:
 async def reports_of(
     commands: Sequence[Command], stop: asyncio.Event, take: Callable[[dict[str, Any]], None]
 ) -> None:
-    """Have several processes work until they end, and take what each reports.
+    """Run several processes until they end, and take their reports.
 
-    :raises WorkerError: one has failed; the others have gone on.
+    :raises WorkerError: one has failed; the others have finished their work.
     """
 
     async def follow(number: int, command: Command) -> WorkerError | None:
@@ -124,7 +124,7 @@ async def reports_of(
 
 @asynccontextmanager
 async def figures_told(write: Callable[[list[str]], Awaitable[None]]) -> AsyncIterator[Served]:
-    """Tell the process that has started this one, now and then and at the end, what is served."""
+    """Report what is served to the parent process, regularly and at the end."""
     served = Served()
 
     async def tell() -> None:
@@ -157,10 +157,10 @@ async def filter_with_workers(
     """Filter with several processes; return each filter's counts of all messages.
 
     :param account: gets the sum of what the workers have counted.
-    :param served: gets the sum of what the workers tell of their metrics.
-    :param went_well: exit statuses of a worker that has done all that could be done.
+    :param served: gets the sum of the workers' metrics.
+    :param went_well: exit statuses of a worker that need no restart.
     :param report: called with each filter's counts when visits are over for all workers.
-    :raises WorkerError: one could not go on; the others are ended then.
+    :raises WorkerError: one could not go on; the others were ended.
     """
 
     told = metrics.WorkersFigures(len(commands))
@@ -214,7 +214,7 @@ async def _filter(
                 continue
             counts = FilterCounts.from_json(reported)
             if counts.final:
-                # All else has been added by visit.
+                # Everything else has been added by visit.
                 undecodable[counts.filter] = counts.undecodable
                 account.seconds = max(account.seconds, counts.seconds)
             else:
@@ -291,7 +291,7 @@ class _Sender:
         """Order the worker to send its part, and return its account when it is done."""
         assert self.process.stdin is not None
         self.share, self.acknowledged = 0.0, 0
-        # The latter is uvloop's, of a process that has ended.
+        # uvloop raises the latter for a process that has ended.
         with suppress(ConnectionError, RuntimeError):
             self.process.stdin.write(f"{order}\n".encode())
             await self.process.stdin.drain()
@@ -306,7 +306,7 @@ class _Sender:
         return VisitSent(error=WorkerError(self.number, status))
 
     async def end(self) -> WorkerError | None:
-        """Let the worker end, as nothing is left to send; return what went wrong with it."""
+        """Let the worker end, as nothing is left to send; return its error."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         status = await self.process.wait()

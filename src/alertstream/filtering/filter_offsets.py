@@ -46,8 +46,7 @@ class FilterOffsets:
         self.all = (1 << len(keys)) - 1
         """The bits of all filters: bit 0 is the first one's."""
         self.ahead: dict[tuple[str, int], Sequence[tuple[int, int]]] = {}
-        """By partition: offsets before which filters have had all messages, and the filters'
-        bits."""
+        """By partition: offsets before which filters have had everything, and their bits."""
         self._topics = topics
         self._keys = keys
         self._from_beginning = from_beginning
@@ -111,8 +110,7 @@ class FilterOffsets:
         return resumed
 
     def read_from_beginning(self, partition: tuple[str, int]) -> None:
-        """Take note that a partition has lost its end: from now on, all filters get all
-        messages."""
+        """Take note that a partition has lost its end: all filters get all messages again."""
         self.ahead.pop(partition, None)
 
     def _had(self, kept: Mapping[str, Any], offset: int) -> dict[str, int]:

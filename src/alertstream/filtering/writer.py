@@ -235,8 +235,7 @@ class TransactionalWriter:
                     self._written(each)
 
     def _next_transaction(self) -> tuple[list[Decided], ConsumerGroupMetadata]:
-        """Return decisions of one assignment for a transaction: at least one, within
-        ``max_size``."""
+        """Return decisions of one assignment, within ``max_size``, but at least one."""
         metadata, size = self._pending[0][1], 0
         decisions: list[Decided] = []
         for decided, read_as in self._pending:

@@ -124,8 +124,7 @@ async def make_topics(
 
 
 async def writable_topics(connection: Connection, wanted: str) -> set[str]:
-    """Return the topics that the user may write to: existing ones, and ``wanted`` if it can be
-    made.
+    """Return the topics that the user may write to, and ``wanted`` if it can be made.
 
     Nothing is made, or written.
     """

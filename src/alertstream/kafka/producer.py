@@ -56,8 +56,7 @@ class _Window:
         self._room = asyncio.Event()
 
     async def enter(self, size: int) -> None:
-        """Take ``size`` bytes as soon as there is room for them; there always is for a first
-        batch."""
+        """Take ``size`` bytes as soon as there is room, as there always is for one batch."""
         while self._taken and self._taken + size > MAX_IN_FLIGHT:
             self._room.clear()
             await self._room.wait()

@@ -1,1 +1,1 @@
-"""To develop against: a Kafka on this machine, simulated visits, the demo."""
+"""To develop and check against: a local Kafka, simulated visits, the demo, the doctor."""

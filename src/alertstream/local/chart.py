@@ -1,4 +1,4 @@
-"""A picture of where on the sky alerts are and how bright, with those in colour that pass."""
+"""A picture of alerts' positions and magnitudes, with those that pass in colour."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ with extra("plot", "pictures of the sky"):
     from matplotlib.figure import Figure
 
 FIELD = 30.0
-"""Degrees from their middle to the farthest alert, up to which only a part of the sky is shown."""
+"""Degrees from the middle to the farthest alert; beyond it, the whole sky is shown."""
 FAINT, OTHER = "#c3c8ce", "#777777"
 BIN, MAX_MAGNITUDE = 0.25, 40.0
 """Magnitudes; what is beyond the latter is not physical."""

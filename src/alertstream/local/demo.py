@@ -81,12 +81,12 @@ async def demo(
     fetching: Progress,
     simulating: Callable[[int, int], None],
 ) -> DemoSummary:
-    """Run the demonstration with so many visits of so many alerts; nothing is left of it.
+    """Run the demonstration with so many visits of so many alerts, and clean up.
 
     :param stop: ends it early; the counts are then of what was sent until then.
     :param write: called with each line of the alerts that are printed.
     :param notice: called with a line on what is being done.
-    :param fetching, simulating: called with the progress of what takes long.
+    :param fetching, simulating: called with the progress of slow steps.
     :raises AlertStreamError: a part of it fails, or the counts do not add up.
     """
     notice(info("starting a local Kafka"))

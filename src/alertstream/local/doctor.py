@@ -35,7 +35,7 @@ MAX_CLOCK_SKEW = 1.0
 """Seconds that the newest message may be ahead of this machine's clock."""
 
 TRIED = "alertstream"
-"""How the groups and topics end whose names are tried; none is made."""
+"""Suffix of the groups and topics whose names are tried; none is created."""
 
 T = TypeVar("T")
 
@@ -55,15 +55,15 @@ class Finding:
 
 
 class _Failed(Exception):
-    """A check, as its :class:`Finding`, after which there is no use in others."""
+    """A check's :class:`Finding` after which other checks are useless."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """What is to be done with a topic.
 
-    :param topic: None looks at the broker only.
-    :param group: None is any that the user may use.
+    :param topic: None: check the broker only.
+    :param group: None: any that the user may use.
     :param prefix: what group names must begin with, as far as the user knows.
     :param to: the cluster to write to, if it is another one.
     :param filter_command: how to filter the topic to a cluster of one's own.
@@ -135,7 +135,7 @@ async def _target(to: Connection, plan: Plan) -> AsyncIterator[Finding]:
 
 
 async def _cluster(connection: Connection, known: dict[str, int]) -> AsyncIterator[Finding]:
-    """Yield whether a cluster can be reached; ``known`` gets its topics' partition counts."""
+    """Yield findings on reaching a cluster; ``known`` gets its topics' partition counts."""
     hosts = [await _host(*address) for address in connection.addresses()]
     for host in hosts[:-1]:
         yield host
@@ -153,7 +153,7 @@ async def _group(connection: Connection, group: str, topic: str) -> Finding:
 
 
 async def _group_names(connection: Connection, prefix: str) -> Finding:
-    """Find out how groups may be called; on some streams, names begin with the user's."""
+    """Find out which group names are allowed; on some streams, they begin with the user's."""
     for each in [prefix] if prefix else ["", f"{connection.username}-"]:
         tried = may_use_group(connection, f"{each}{TRIED}")
         if not await _checked("group", tried, "Kafka"):
@@ -177,7 +177,7 @@ async def _writing(connection: Connection, plan: Plan) -> Finding:
 
 
 async def _checked(name: str, answer: Awaitable[T], who: str) -> T:
-    """Return an answer, if it comes in time, and is none of our errors."""
+    """Return an answer if it comes in time; turn our errors into failed checks."""
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
             return await answer

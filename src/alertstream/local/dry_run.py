@@ -1,6 +1,6 @@
 """Filters tried on files, without Kafka: records are filtered as the messages that ``send`` makes.
 
-Nothing is written: there is the account, the first alerts that pass, and the time that it takes.
+Nothing is written: the result is the account, the first alerts that pass, and the time per alert.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from alertstream.reading.decoder import AlertDecoder, Undecodable
 from alertstream.sending.visits.encoders import Encoder, container_encoder, unchanged, wire_encoder
 
 MAX_SHOWN = 3
-"""Alerts that are kept of those that pass a filter."""
+"""Alerts per filter that are kept for show."""
 BATCH = 16
 """Messages that are read before they are filtered."""
 
@@ -78,7 +78,7 @@ class DryRun:
 
 
 def schemas_of(files: Sequence[Path]) -> list[Schema]:
-    """Return the schemas that files of alerts have, each one's own.
+    """Return the schemas of files of alerts.
 
     :raises DataError: a file is not a container file.
     """
@@ -101,7 +101,7 @@ async def dry_run(
 ) -> DryRun:
     """Filter all records of files, until ``stop``.
 
-    :param options: what to run; nothing is written, in whichever way.
+    :param options: what to run; how to write is ignored.
     :param progress: called with how much is done, 0 to 1.
     :raises DataError: a file is not a container file; if it is damaged, that is in the result.
     :raises RegistryError: the registry that has messages' schemas refuses.
@@ -124,7 +124,7 @@ async def dry_run(
             for copy in decided.copies:
                 if copy.topic in topics and len(found.first[copy.topic]) < MAX_SHOWN:
                     found.first[copy.topic].append(copy.message)
-            # A signal has its turn.
+            # Let signals through.
             await asyncio.sleep(0)
             if stop.is_set():
                 break
@@ -160,7 +160,7 @@ def _messages(container: ContainerFile, encode: Encoder, found: DryRun) -> Itera
 
 
 def _encoder(container: ContainerFile, schemas: Schemas) -> Encoder:
-    """Return how a file's messages are made: with their schema inside, unless its id is known."""
+    """Return a file's encoder: its messages contain their schema, unless its id is known."""
     schema = container.schema
     if container.holds_messages:
         return unchanged

@@ -1,4 +1,4 @@
-"""Which share of alerts passes filters, by band and visit, and where and how bright they are."""
+"""The share of alerts that passes filters, by band and visit, with positions and magnitudes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from alertstream.reading.decoder import AlertDecoder, Undecodable
 COLUMNS = ("ra", "dec", "magnitude", "band", "passes")
 """What is kept of an alert: deg, deg, AB magnitude, its band's number, and 1 if it passes."""
 MAX_BANDS, MAX_BAND = 12, 8
-"""Bands that are counted each by itself, and characters of a band's name."""
+"""Bands that are counted separately, and characters of a band's name."""
 MAGNITUDES = range(14, 28)
 
 
 class PassRates:
-    """The alerts of each band that there are, and that pass each filter."""
+    """The alerts of each band, in all and by filter that they pass."""
 
     def __init__(self, topics: Sequence[str], schemas: Schemas) -> None:
         self.seen: Counter[str] = Counter()
@@ -74,7 +74,7 @@ class PassRates:
         return found
 
     def lines(self, counts: Sequence[FilterCounts]) -> list[str]:
-        """Return which share passes each filter, and how bright what passes any of them is."""
+        """Return the share that passes each filter, and the magnitudes of what passes any."""
         lines = []
         for total in (each for each in counts if each.final):
             passed = self._passed[total.filter]

@@ -20,10 +20,10 @@ WITH_GROUP = "with --group"
 class Need(NamedTuple):
     """A line of the table: operations of one kind of resource.
 
-    :param kafka: on which Kafka: ``SOURCE``, ``TARGET``, or ``ELSEWHERE`` if that is another one.
-    :param name: with TOPIC, GROUP and OUTPUT to be replaced; ``*`` ends what other names begin
-        with.
-    :param optional: whether the command does its work without, but for what ``purpose`` says.
+    :param kafka: the one that is read (``SOURCE``), written (``TARGET``), or written if it is
+        another one (``ELSEWHERE``).
+    :param name: with placeholders TOPIC, GROUP and OUTPUT; a ``*`` at its end matches any ending.
+    :param optional: whether it is needed only for its ``purpose``.
     """
 
     commands: str
@@ -76,11 +76,11 @@ class Right:
 class Use:
     """What is read and written, by whom.
 
-    :param outputs: the filters' topics; with ``*`` at its end, all whose names begin so.
+    :param outputs: the filters' topics; a ``*`` at the end matches any ending.
     :param source: the address of the Kafka that is read.
     :param to: that of the Kafka that is written to, if it is another one.
-    :param auto: what names of groups begin with that follow from what is read; None: ``group`` is
-        the one that all commands are given.
+    :param auto: prefix of the group names that commands derive themselves; None: all commands use
+        ``group``.
     """
 
     topic: str
@@ -125,7 +125,7 @@ class Use:
         if name == "CAPS":
             return caps_topic(self.group)
         if name.startswith("TOPIC") and is_pattern(self.topic):
-            # Kafka knows beginnings only, which allow more than the pattern.
+            # Kafka knows only prefixes, which allow more than the pattern.
             return f"{re.split(r'[*?[]', self.topic)[0]}*"
         return name.replace("TOPIC", self.topic).replace("GROUP", self.group)
 

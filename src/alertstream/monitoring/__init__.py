@@ -1,1 +1,1 @@
-"""Topics to figures: watching, counting, Prometheus, and a look at what reading takes."""
+"""Topics to figures: watching, counting, Prometheus, and load tests."""

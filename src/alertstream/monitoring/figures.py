@@ -1,4 +1,4 @@
-"""What each command has done so far, as its metrics are: nothing is counted for them alone."""
+"""The metrics of each command, taken from what it counts anyway."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def filter_figures(pipeline: FilterPipeline) -> Figures:
 
 
 def printing_figures(command: str, reader: Printer | Notifier, consumer: Consumer) -> Figures:
-    """Return what ``print`` or ``notify`` has read, and shown or told."""
+    """Return what ``print`` or ``notify`` has read, and shown or sent."""
     account = reader.account
     return reading_figures(consumer, reader.decoder.undecodable, reader.latencies) | {
         "passed": {(command,): account.done},

@@ -18,10 +18,10 @@ from alertstream.monitoring.stats import Latencies
 
 @dataclass
 class Subscriber:
-    """What one has read; nothing is decoded.
+    """What one subscriber has read; nothing is decoded.
 
-    :param number: which one, from 1.
-    :param begin: when it was ready to read, s since 1970; ``last`` is when messages came last.
+    :param number: its number, from 1.
+    :param begin: when it was ready to read, s since 1970; ``last`` is when the last messages came.
     :param latencies: from Kafka's timestamp, of what was sent after ``begin``.
     """
 
@@ -70,8 +70,8 @@ class Subscriber:
 def figures(subscribers: Iterable[Subscriber], *, final: bool = False) -> dict[str, Any]:
     """Return the figures of all of them together; with ``final`` of each, too.
 
-    ``behind`` are the alerts that a subscriber has not read, and another one has; ``slowest`` is
-    who has most of them.
+    ``behind`` counts the alerts that another subscriber has read, and this one has not; ``slowest``
+    is the subscriber with most of them.
     """
     known = sorted(subscribers, key=lambda each: each.number)
     most = max((each.alerts for each in known), default=0)

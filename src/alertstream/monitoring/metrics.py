@@ -1,4 +1,4 @@
-"""What Prometheus is told: one set of metrics for all commands (docs/metrics.md)."""
+"""The metrics for Prometheus: one set for all commands (docs/metrics.md)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Figures = dict[str, Values]
 """Values by the metric's name."""
 
 MAX_SERIES = 500
-"""Label values of a metric that are told apart; what comes after the first ones is summed up."""
+"""Label values that a metric distinguishes; values of further ones are summed."""
 MAX_HISTOGRAMS = 50
 OTHERS = "(others)"
-"""Stands for the labels of what is summed up: no topic and no filter has such a name."""
+"""The label of that sum: no topic and no filter can have such a name."""
 SILENCE_TIMEOUT = 15.0
-"""Seconds after which a worker that says nothing does not count as one that works."""
+"""Seconds without a report after which a worker counts as not ready."""
 PREFIX = "alertstream_"
 
 
@@ -32,7 +32,7 @@ PREFIX = "alertstream_"
 class Metric:
     """A metric.
 
-    :param merge: what several processes' values make together.
+    :param merge: how the values of several processes are combined.
     """
 
     kind: Literal["counter", "gauge", "histogram"]
@@ -75,7 +75,7 @@ METRICS = {
 
 
 def bounded(figures: Figures) -> Figures:
-    """Return figures with no more label values than are told apart."""
+    """Return figures with at most as many label values as are distinguished."""
     found: Figures = {}
     for name, values in figures.items():
         metric = METRICS[name]
@@ -162,11 +162,11 @@ class WorkersFigures:
     _told: dict[int, tuple[float, Figures, str]] = field(default_factory=dict)
 
     def take(self, number: int, figures: Figures, unready: str) -> None:
-        """Take what one says of itself."""
+        """Take a process's report."""
         self._told[number] = self.now(), figures, unready
 
     def ended(self, number: int) -> None:
-        """Keep what one has counted that has ended, for others count from 0."""
+        """Keep the counts of a process that has ended, as its successor counts from 0."""
         if number in self._told:
             _, figures, _ = self._told.pop(number)
             kept = {name: each for name, each in figures.items() if METRICS[name].kind != "gauge"}
@@ -177,7 +177,7 @@ class WorkersFigures:
         return merged([*self._ended, *(figures for _, figures, _ in self._told.values())])
 
     def unready(self) -> str:
-        """Return why one of them does not work; empty if all do."""
+        """Return why one of them is not ready; empty if all are."""
         for number in range(1, self.workers + 1):
             at, _, unready = self._told.get(number, (0.0, {}, "has not begun yet"))
             if not unready and self.now() - at > SILENCE_TIMEOUT:

@@ -1,7 +1,7 @@
 """Answers Prometheus and probes over HTTP: ``/metrics``, ``/healthz`` and ``/readyz``.
 
-It shares the command's event loop, so that an answer shows that this turns. What clients send is
-bounded, as are how many there are and how long each may take: none of them keeps the work waiting.
+It shares the command's event loop, so that an answer shows that the loop runs. The clients' number,
+their requests and their time are bounded: none of them can hold up the work.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_REQUEST = 8192
 REQUEST_TIMEOUT = 5.0
 """Seconds in which a client must have asked, and taken the answer."""
 SAME_ANSWER_TIMEOUT = 0.5
-"""Seconds for which figures that were looked at are told again."""
+"""Seconds for which the same figures are served again."""
 
 _STATUS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 _TEXT = "text/plain; charset=utf-8"
@@ -32,10 +32,10 @@ _TEXT = "text/plain; charset=utf-8"
 
 @dataclass
 class Served:
-    """What is served: the command says what it is as soon as it has it.
+    """What is served; the command sets it as soon as it can.
 
-    :param figures: returns what its metrics are now.
-    :param unready: returns why it does not work now; empty if it does.
+    :param figures: returns its current metrics.
+    :param unready: returns why it is not ready; empty if it is.
     """
 
     figures: Callable[[], Figures] = dict
@@ -54,9 +54,9 @@ class _Server:
         self._until = 0.0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer a client; where there are too many, who has waited for longest is dropped.
+        """Answer a client; if there are too many, drop the one that has waited longest.
 
-        Probes ask at once, and are answered at once.
+        Probes send their request at once, and are answered at once.
         """
         self._clients.append(writer)
         if len(self._clients) > MAX_CLIENTS:
@@ -64,12 +64,12 @@ class _Server:
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT):
                 head = await reader.readuntil(b"\r\n\r\n")
-                # All of it is on its way when this returns, or the client is too slow.
+                # Then drain returns only when all is sent, unless the client is too slow.
                 writer.transport.set_write_buffer_limits(0)
                 writer.write(await self._answer(head))
                 await writer.drain()
                 writer.write_eof()
-                # A socket that is closed with something unread takes back what was sent.
+                # Closing a socket with unread input would reset it, and lose what was sent.
                 await reader.read(MAX_REQUEST)
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
@@ -92,7 +92,7 @@ class _Server:
         return "\r\n".join(lines).encode() + (b"" if method == "HEAD" else content)
 
     async def _page(self, path: str) -> tuple[int, str, bytes]:
-        """Return a page's status, the type of its content, and that."""
+        """Return a page's status, content type, and content."""
         match path:
             case "/metrics":
                 if time.monotonic() > self._until:
@@ -111,9 +111,9 @@ class _Server:
 async def serving(
     port: int, address: str, told: Callable[[str], None] = lambda text: None
 ) -> AsyncIterator[Served]:
-    """Serve what the context says for as long as it lasts.
+    """Serve what the context sets, as long as it lasts.
 
-    :param port: 0 is any that is free, which ``told`` is told.
+    :param port: 0 picks a free one, which is reported to ``told``.
     :raises UsageError: prometheus-client is not installed, or the port is taken.
     """
     with extra("metrics", "metrics"):
@@ -122,7 +122,7 @@ async def serving(
     try:
         server = await asyncio.start_server(_Server(served).serve, address, port, limit=MAX_REQUEST)
     except OSError as error:
-        # An errno below 0 is that of a name which is no host's.
+        # A negative errno is that of an unknown host.
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise UsageError(
             f"metrics cannot be served ({why})",

@@ -1,4 +1,4 @@
-"""What has come of topics and visits, counted: alerts, bytes, rates, latencies."""
+"""Counts of topics and visits: alerts, bytes, rates, latencies."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from alertstream.reading import VISIT_TIMEOUT
 from alertstream.reading.histogram import Histogram
 
 BUDGET = 60.0
-"""Seconds in which an alert must be with subscribers (OTT1 of LSST's requirements, LPM-17)."""
+"""Seconds in which an alert must reach subscribers (OTT1 of LSST's requirements, LPM-17)."""
 RATE_SPAN = 10.0
 """Seconds over which a rate is taken."""
 MAX_VISITS = 1000
-"""Visits of a topic whose figures are kept; of older ones only the topic's sums are."""
+"""Visits of a topic whose figures are kept; older ones are only in the topic's sums."""
 
 MAX_LATENCY = 1e15
 """Milliseconds."""
@@ -25,7 +25,7 @@ CLOCKS = ("kafka", "producer", "shutter")
 
 
 class Times(NamedTuple):
-    """When an alert began its way, by three clocks: ms since 1970, NaN where it is not known.
+    """When an alert's latency starts, by three clocks: ms since 1970, NaN if unknown.
 
     :param timestamp: Kafka's timestamp of its message.
     :param producer: the header ``producer_timestamp``.
@@ -38,7 +38,7 @@ class Times(NamedTuple):
 
 
 class Latencies(Counter[int]):
-    """Latencies in whole milliseconds, from 1 s on to three digits: exact enough, and small.
+    """Latencies in whole milliseconds, above 1 s in three digits, which bounds their number.
 
     ``late`` are those of more than ``BUDGET``.
     """
@@ -46,7 +46,7 @@ class Latencies(Counter[int]):
     late = 0
 
     def add(self, milliseconds: float) -> None:
-        """Count one; what is no number, or more than any clock says, is left out."""
+        """Count one; NaN, and more than any clock can show, are left out."""
         if not abs(milliseconds) < MAX_LATENCY:
             return
         self.late += milliseconds > BUDGET * 1000
@@ -80,8 +80,8 @@ class VisitStats:
 
     ``received`` is when the last one came (s).
 
-    :param past: how many of them were there before they were watched, and have no latency.
-    :param latencies: by the clock that they begin by.
+    :param past: how many of them were there before the watch began, and have no latency.
+    :param latencies: by clock.
     """
 
     alerts: int = 0
@@ -134,8 +134,8 @@ class VisitStats:
 class TopicStats:
     """One topic as its monitor has seen it.
 
-    :param skipped: alerts that are not to be watched.
-    :param failed: alerts on which a filter's code raised an error, so that this is not known.
+    :param skipped: alerts that are not selected.
+    :param failed: alerts on which a filter's code raised an error.
     :param histograms: latencies of all visits, by the clock that they begin by.
     """
 

@@ -1,4 +1,4 @@
-"""Topics to figures: how many alerts have come, how fast, of which visits, and how late."""
+"""Watches topics: how many alerts come, how fast, of which visits, and how late."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ Show = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 def times_of(alert: ReceivedAlert) -> Times:
-    """Return when an alert began its way."""
+    """Return when an alert's latency starts, by each clock."""
     message = alert.message
     try:
         shutter = alert.shutter * 1000
     except (TypeError, ValueError):
-        # Its survey is not one that we know, and may have anything by these names.
+        # In an unknown survey, these fields may hold anything.
         shutter = math.nan
     return Times(message.timestamp, message.producer_timestamp, shutter)
 
@@ -49,7 +49,7 @@ async def _show_nothing(figures: dict[str, Any]) -> None:
 class Watch:
     """Counts the alerts of topics, by visit.
 
-    :param topics: names, and patterns; what matches these is counted as it comes.
+    :param topics: names, or patterns, whose topics are counted as they come.
     :param selection: chooses what is counted; None is everything.
     """
 
@@ -58,7 +58,7 @@ class Watch:
 
     def __post_init__(self) -> None:
         self.ends: dict[tuple[str, int], int] = {}
-        """Where partitions ended when they began to be watched: what is before that is past."""
+        """Where partitions ended when the watch began: alerts before that are past."""
         self.stats = {topic: TopicStats() for topic in self.topics if not is_pattern(topic)}
         self.lags: Lags = {}
 
@@ -106,12 +106,11 @@ async def watch_stream(
 ) -> dict[str, Any]:
     """Watch until ``stop`` or the end; return the final figures.
 
-    Nothing of an alert is decoded but its visit, the end of its exposure, and what it is chosen by.
+    Only an alert's visit, the end of its exposure, and the fields that select it are decoded.
 
     :param refresh: seconds from one call of ``show`` to the next.
     :param groups: where the lag of consumer groups is looked up, and what is there already.
-    :param show: called with the figures as they come, and at the end with the final ones; it may
-        take its time.
+    :param show: called with the figures as they come, and with the final ones; it may be slow.
     """
     decoder = AlertDecoder(schemas, watch.paths(), notice)
     if groups is not None:

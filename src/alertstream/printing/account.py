@@ -1,4 +1,4 @@
-"""What became of what was read for somebody."""
+"""The account of commands that read: what became of the messages."""
 
 from __future__ import annotations
 

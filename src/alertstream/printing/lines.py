@@ -25,14 +25,14 @@ from alertstream.reading.envelope import schema_id_in
 MAX_HEX = 32
 """Bytes of an undecodable message that a text shows."""
 _FORMULA = re.compile(r"(?![+-][0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?$)[=+\-@＝＋－＠].")
-"""What spreadsheets take for the beginning of a formula, and not after a quote; not a number."""
+"""What spreadsheets take for a formula unless it is quoted; numbers are not."""
 _PLACE = {"topic": str, "partition": int, "offset": int, "timestamp": int}
 """Where and when a message is, as JSON has it."""
 
 
 @contextmanager
 def types_expected() -> Iterator[None]:
-    """Make errors that an alert's fields of unexpected types lead to one.
+    """Turn errors caused by an alert's fields of unexpected types into one of ours.
 
     :raises UndecodableError: there was one.
     """
@@ -88,7 +88,7 @@ class LineFormat:
     def undecodable_lines(self, message: Message, cause: str) -> list[str]:
         """Return what is known of a message that cannot be decoded.
 
-        If a filter has dead-lettered it, that is the reason and where it comes from, too.
+        For a dead-lettered one, that includes the reason and its origin.
         """
         if self.format == "csv":
             return []
@@ -133,7 +133,7 @@ def _origin(header: bytes | None) -> dict[str, Any] | None:
 
 
 def time_text(timestamp: int) -> str:
-    """Return a message's time, ms since 1970, for people; no calendar may have it."""
+    """Return a message's time, ms since 1970, for people, even if it is outside the calendar."""
     try:
         return f"{datetime.fromtimestamp(timestamp / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
     except (OverflowError, OSError, ValueError):
@@ -143,7 +143,7 @@ def time_text(timestamp: int) -> str:
 def plain(value: Any, *, images: bool = False) -> Any:
     """Return a decoded value as strict JSON can hold it.
 
-    NaN and infinities become null, times ISO 8601, bytes their number or (``images``) base64.
+    NaN and infinities become null, times ISO 8601, bytes their size or (``images``) base64.
     """
     if isinstance(value, float):
         return value if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""A topic to people, programs and files: select, render, write, commit, batch by batch."""
+"""Shows and saves a topic's alerts: select, render, write, commit, batch by batch."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class PrintOptions(LineFormat):
 class Printer:
     """Shows messages as lines and in files: each message in all of them, or in none.
 
-    :param write: takes lines, without their ends, and the stop; it may take its time.
-    :param writers: take what is shown to files; they are closed at the end.
+    :param write: takes lines, without their ends, and the stop; it may be slow.
+    :param writers: save what is shown; they are closed at the end.
     :param selection: chooses what is shown, besides the visit; None is everything.
     :param draw: returns cutouts as text that draws them in a terminal.
     :param notice: called when a message cannot be decoded or a cutout not shown, once per cause.
@@ -96,9 +96,9 @@ class Printer:
         The group's offsets move when what they stand for is written.
 
         :raises DataError: a file cannot be written.
-        :raises DeliveryError: other than what was shown has been saved.
+        :raises DeliveryError: not all that was shown has been saved.
         """
-        # What is flushed is saved, or else only what is closed.
+        # Other writers have saved nothing until they are closed.
         durable = all(writer.durable for writer in self._writers)
         batches = consumer.batches(stop, after_rebalance=self._require_saved)
         async for batch in decodable(batches, self.decoder, stop):
@@ -160,7 +160,7 @@ class Printer:
             return
         try:
             if self._draws:
-                # A picture takes some 20 ms, and Kafka must hear of this group meanwhile.
+                # A picture takes some 20 ms: let heartbeats to the group through meanwhile.
                 await asyncio.to_thread(self._show_alert, alert)
             else:
                 self._show_alert(alert)
@@ -169,7 +169,7 @@ class Printer:
 
     @property
     def _draws(self) -> bool:
-        """Whether there is anywhere for a picture to go."""
+        """Whether a picture is wanted anywhere."""
         return self._draw is not None or any(each.wants_pictures for each in self._writers)
 
     def _show_alert(self, alert: ReceivedAlert) -> None:

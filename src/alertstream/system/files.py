@@ -47,10 +47,9 @@ def free_name(path: Path) -> Path:
 
 
 class Part:
-    """A hidden ``file`` beside ``path``, written by one process, that becomes ``path`` when
-    complete.
+    """A hidden ``file`` beside ``path``, which becomes ``path`` when complete.
 
-    The leftover of a killed process is overwritten.
+    One process writes it at a time; the leftover of a killed one is overwritten.
 
     :raises BlockingIOError: another process writes it; with ``wait``, it is waited for.
     :raises OSError: it cannot be written.
@@ -74,8 +73,7 @@ class Part:
 
     @classmethod
     def first_free(cls, path: Path) -> Self:
-        """Return a part of the first of ``night.html``, ``night-2.html``, … that does not exist
-        yet."""
+        """Return a part of the first unused name: ``night.html``, ``night-2.html``, …"""
         number, name = 1, path
         while True:
             with suppress(BlockingIOError):

@@ -129,7 +129,7 @@ def test_damaged_file_is_kept_and_another_begun(kafka: str, stream: str, tmp_pat
     path.write_bytes(content)
     again = run("print", kafka, stream, "--save", path, *QUIET, "-n", 3)
     assert again.status == 0
-    assert f"renamed to {aside.name}, and begun anew · {path}" in again.err
+    assert f"renamed to {aside.name}, and a new one begun · {path}" in again.err
     assert aside.read_bytes() == content
     assert len(bodies_in(path)) == 3
 

@@ -130,7 +130,7 @@ def test_what_follows_a_flipped_bit_is_kept(tmp_path: Path) -> None:
             messages_path(path).unlink(missing_ok=True)
             notices = appended(path, carried("first"))
             if notices:
-                text = f"the file is damaged: renamed to {aside.name}, and begun anew · {path}"
+                text = f"the file is damaged: renamed to {aside.name}, and a new one begun · {path}"
                 assert notices == [text]
                 assert aside.read_bytes() == damaged
                 assert len(records(path)) == 1

@@ -11,7 +11,7 @@ from alertstream.cli.options.shared import Options, Protocol, option_group
 from alertstream.cli.terminal.output import DONE, notice, write_line
 
 _options = option_group("Options")
-# A cluster here is not set up by what clients need elsewhere.
+# Clients' settings for other clusters must not configure this one.
 _connection = option_group("Connection", allow_from_autoenv=False)
 
 

@@ -58,7 +58,7 @@ class Demo(Options):
 
 
 def _table(summary: DemoSummary) -> Table:
-    """Return what the demonstration has sent, seen, passed and printed."""
+    """Return a table of what the demonstration has sent, seen, passed and printed."""
     from rich.table import Table
 
     from alertstream.local.demo import TOPIC

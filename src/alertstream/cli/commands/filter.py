@@ -112,7 +112,7 @@ class Filter(
     new: str | None = _without_kafka(None, "Write a template for a filter of this name.", "CLASS")
 
     def run(self) -> int:
-        """Do what is asked for."""
+        """List, create or try filters, or filter a topic."""
         if self.list_ + (self.dry_run is not None) + (self.new is not None) > 1:
             raise UsageError("--list, --dry-run and --new exclude each other", todo="give one")
         if (self.list_ or self.new is not None) and (names := self._names()):
@@ -159,14 +159,14 @@ class Filter(
 
     @property
     def _cap(self) -> int:
-        """Alerts per visit and filter; 0 is no limit. What users choose themselves has none."""
+        """Alerts per visit and filter; 0 is no limit, the default for users' own filters."""
         if self.cap is not None:
             return self.cap
         return 0 if self.all_ or self.filters or self.where is not None else CAP
 
     @property
     def _undecoded(self) -> bool:
-        """Whether nothing is decoded to know what passes."""
+        """Whether alerts pass without being decoded."""
         return self.all_ and self.visit is None and not self.unique
 
     def _line(self, counts: FilterCounts) -> str:
@@ -184,7 +184,7 @@ class Filter(
         from alertstream.filtering.account import visit_lines
 
         if self._undecoded and self.format == "text":
-            # What is not decoded names no visit.
+            # Without decoding, the visit is unknown.
             return (f"{each.filter}  {each.seen} seen = {each.parts}" for each in counts)
         return map(self._line, counts) if self.format == "json" else visit_lines(counts)
 
@@ -219,7 +219,7 @@ class Filter(
 
         async def prepare() -> None:
             if to is not None and _circle(self.topic, filters):
-                # One cluster has many addresses.
+                # A cluster has several addresses, which must not hide that it is the same.
                 _require_no_circle(self.topic, filters, await is_same_cluster(connection, to))
             await self.notice_start(connection, subscription, to)
 
@@ -293,7 +293,7 @@ class Filter(
         )
 
     def _prepared(self) -> tuple[Connection, Connection | None, Schemas, list[AlertFilter]]:
-        """Return what to filter with: which Kafka to read, and to write to if it is another.
+        """Return the Kafka to read, the one to write to if it is another, schemas and filters.
 
         :raises UsageError: options, or names of filters or fields, are not valid.
         """
@@ -326,7 +326,7 @@ class Filter(
 
 
 def _circle(topic: str, filters: Sequence[AlertFilter]) -> str:
-    """Return an output topic that has the name of one that is read; empty if none has."""
+    """Return an output topic that is also read; empty if there is none."""
     from alertstream.kafka.topics import topic_pattern
 
     pattern = topic_pattern([topic])

@@ -46,7 +46,7 @@ class Load(ReadingOptions, WorkerOptions, FormatOptions):
     def run(self) -> int:
         """Read until the end, or a signal; write the account of each subscriber.
 
-        :raises UsageError: they are to have a group, and would share the topic.
+        :raises UsageError: they have a group, and so would share the topic.
         """
         from alertstream.cli.event_loop import run
 
@@ -68,7 +68,7 @@ class Load(ReadingOptions, WorkerOptions, FormatOptions):
         mine = [Subscriber(number) for number in range(self.first, self.first + self.subscribers)]
 
         def reader(each: Subscriber) -> Coroutine[Any, Any, None]:
-            # What happens to all of them is said once.
+            # What concerns all subscribers is reported once.
             said = notice if each.number == 1 else lambda text: None
             return read_as(each, connection, subscription, stop=stop, notice=said)
 

@@ -85,7 +85,7 @@ class Monitor(SelectedReading, TargetOptions):
     def _display(
         self, watch: Watch, stop: asyncio.Event
     ) -> AbstractContextManager[MonitorScreen | Lines]:
-        """Give what shows the figures: a live screen, or lines."""
+        """Give the display of the figures: a live screen, or lines."""
         format = self.format or ("live" if sys.stdout.isatty() else "text")
         if format != "live":
             return nullcontext(Lines(format, stop))
@@ -96,7 +96,7 @@ class Monitor(SelectedReading, TargetOptions):
 
 @dataclass(frozen=True)
 class Lines:
-    """Shows the monitor's figures as lines, text or JSON, each time that they come."""
+    """Writes the monitor's figures as lines, text or JSON, at each refresh."""
 
     format: str
     stop: asyncio.Event

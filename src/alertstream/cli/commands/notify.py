@@ -27,7 +27,7 @@ SECONDS = {"s": 1, "sec": 1, "min": 60, "h": 3600, "hour": 3600, "day": 86400}
 
 @dataclass(frozen=True, kw_only=True)
 class Notify(SelectedReading):
-    """Tell people of a topic's alerts, or of what filters pass.
+    """Tell people about a topic's alerts, or what filters pass.
 
     Example: alertstream notify localhost:9092 alerts --preview --from -5 --exit-on-eof
     """
@@ -59,7 +59,7 @@ class Notify(SelectedReading):
     title: str | None = _messages(None, "Title of a message, a jinja2 template.", "TEXT")
 
     def run(self) -> int:
-        """Tell until the end or a signal."""
+        """Notify until the end or a signal."""
         if sum(map(bool, (self.to, self.exec_ is not None, self.preview))) != 1:
             what = "give one of --to, --exec and --preview"
             raise UsageError(what, todo="for several, run a command for each")
@@ -84,7 +84,7 @@ class Notify(SelectedReading):
             notice=notice,
         )
         connection = self.connection()
-        # Two who tell different people of different alerts must not share them.
+        # Commands with different recipients must not share alerts.
         labels = [self.exec_ or "", *(each.label for each in told)]
         named = replace(self, group=self.group or (None if self.preview else AUTO))
         subscription = named.subscription(self.topic, more=labels)
@@ -94,7 +94,7 @@ class Notify(SelectedReading):
     def interval(self) -> float:
         """Return the seconds between messages, at least.
 
-        :raises UsageError: what says so is not valid.
+        :raises UsageError: ``--at-most`` is not valid.
         """
         found = re.fullmatch(r"(\d{1,9}) ?/ ?(\w+)", self.at_most.strip())
         seconds = SECONDS.get(found[2].lower(), 0) if found else 0

@@ -109,7 +109,7 @@ class Print(SelectedReading, ThinOptions):
             writers.append(CutoutFolder(self.stamp_dir, self.stamp_format))
         with ExitStack() as stack:
             for path in self.save or ():
-                # A group does not read again what another file has of it.
+                # A group's earlier alerts are in the existing file, and are not read again.
                 keep = self.group is not None
                 writer = writer_for(path, self.topic, printed.fields, schemas, notice, keep=keep)
                 writers.append(stack.enter_context(writer))
@@ -125,16 +125,16 @@ class Print(SelectedReading, ThinOptions):
             try:
                 return self.read_with(printer, connection, subscription)
             except ReaderGone:
-                # What is durable is so already, as far as it was shown.
+                # Durable writers have saved already what was shown.
                 for each in writers:
                     if not each.durable:
                         each.close()
                 raise
 
     def _drawing(self) -> Callable[[Triplet], str]:
-        """Return what draws cutouts in the terminal.
+        """Return a function that draws cutouts in the terminal.
 
-        :raises UsageError: there is none, or what it gets is not text for people.
+        :raises UsageError: there is no terminal, or the format is not text.
         """
         from alertstream.cli.terminal.look import cutout_drawing
 

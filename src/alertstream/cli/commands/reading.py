@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectedReading(ReadingOptions, DecodingOptions, SelectionOptions, MetricsOptions):
-    """Reads what is selected of a topic for somebody."""
+    """Reads a topic's selected alerts."""
 
     def read_with(
         self, reader: Printer | Notifier, connection: Connection, subscription: Subscription
     ) -> int:
-        """Give a reader what is subscribed to, until the end or a signal; say what became of it."""
+        """Feed a reader from the topic until the end or a signal; write the account."""
         from alertstream.cli.event_loop import run
         from alertstream.cli.terminal.progress import reading_progress
         from alertstream.kafka.consumer import subscribe

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from alertstream.sending.visits.schedule import VisitFiles
 
 PROGRESS_EVERY = 0.2
-"""Seconds after which a worker reports again how far it is."""
+"""Seconds between a worker's reports of its progress."""
 
 
 _visits = option_group("Visits")
@@ -159,7 +159,7 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions, MetricsOpt
                 how: Any = {"stop": stop, "report": report, "account": account}
                 how["progress"] = progress.show
                 if self.workers > 1:
-                    # Each of them ends where Kafka cannot be reached.
+                    # Workers end on their own if Kafka cannot be reached.
                     served.unready = str
                     commands = self._commands(number, of)
                     total = await send_with_workers(commands, visits, due, **how)
@@ -181,9 +181,9 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions, MetricsOpt
         return FAILED if total.error else DONE
 
     def _require_sense(self) -> None:
-        """Refuse options that have no effect with others.
+        """Refuse combinations in which an option has no effect.
 
-        :raises UsageError: there are such.
+        :raises UsageError: there is one.
         """
         why, todo = "", ""
         if self.replay:
@@ -259,7 +259,7 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions, MetricsOpt
         return self.compression or ("snappy" if self.arrival == "detectors" else "none")
 
     def _interruption(self, sent: Sequence[VisitSent], visits: int) -> AlertStreamError | None:
-        """Return what an interruption has left unsent; None if nothing, or without an end."""
+        """Return an error that says what an interruption left unsent; None if there is none."""
         if not self.repeat:
             return None
         left = visits * self.repeat - len(sent)
@@ -270,7 +270,7 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions, MetricsOpt
         return InterruptedSendError(what, todo="send the rest again") if parts else None
 
     def _commands(self, number: int, of: int) -> list[list[str]]:
-        """Return the command of each worker: with its part of what is this process's part."""
+        """Return each worker's command, with its share of this process's part."""
         from alertstream.cli.workers import worker_command
 
         parts = [f"{number + of * worker}/{of * self.workers}" for worker in range(self.workers)]
@@ -286,11 +286,11 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions, MetricsOpt
 
 
 class InterruptedSendError(AlertStreamError):
-    """The user has ended it before all was sent."""
+    """The user stopped it before all was sent."""
 
 
 def part_of_visit(text: str | None) -> tuple[int, int]:
-    """Return which part of each visit, from 1 on, of how many; all of it without ``text``.
+    """Return the part's number, from 1, and how many parts there are; 1 of 1 without ``text``.
 
     :raises UsageError: it is not a valid part.
     """
@@ -301,13 +301,13 @@ def part_of_visit(text: str | None) -> tuple[int, int]:
 
 
 class _Reported:
-    """Reports this worker's progress now and then to the process that started it."""
+    """Reports this worker's progress regularly to its parent process."""
 
     def __init__(self) -> None:
         self._reported = 0.0
 
     def show(self, visit: VisitSent, share: float) -> None:
-        """Report how far a visit is."""
+        """Report a visit's progress."""
         if time.monotonic() - self._reported > PROGRESS_EVERY:
             self._reported = time.monotonic()
             write_line(as_json({"share": share, "acknowledged": visit.acknowledged}))

@@ -1,6 +1,6 @@
-"""What a shell offers when Tab is pressed: topics, filters, fields, profiles, versions.
+"""Tab completion in the shell: topics, filters, fields, profiles, versions.
 
-If anything is wrong, nothing is offered: someone who is typing must neither see errors nor wait.
+On any problem, nothing is offered: a user who is typing must neither see errors nor wait.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from alertstream.avro.schemas import Schemas
 
 VARIABLE = "_ALERTSTREAM_COMPLETE"
-"""Environment variable with which the shell's script asks."""
+"""Environment variable by which the shell's script requests completion."""
 
 Complete = Callable[[typer.Context, str], Iterable[str]]
 
@@ -55,12 +55,12 @@ def join_words_of_bash(environment: MutableMapping[str, str]) -> None:
 
 
 def quietly(complete: Complete) -> Callable[[typer.Context, str], list[str]]:
-    """Return what offers what is offered by ``complete``, or nothing where that fails."""
+    """Return a completion that offers nothing if ``complete`` fails."""
 
     @wraps(complete)
     def offered(ctx: typer.Context, incomplete: str) -> list[str]:
         with suppress(Exception):
-            # A shell may take anything else for a command.
+            # A shell might run anything else as a command.
             safe = re.compile(re.escape(incomplete) + r"[\w.-]*").fullmatch
             return [*filter(safe, complete(ctx, incomplete))]
         return []
@@ -109,7 +109,7 @@ def complete_fields(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
 @quietly
 def complete_where(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    """Offer names of fields, and functions of the sky, where an expression has begun one."""
+    """Offer names of fields, and functions of the sky, for the last word of an expression."""
     from alertstream import sky
 
     name = re.search(r"[A-Za-z_][\w.]*$|$", incomplete)
@@ -122,7 +122,7 @@ def complete_where(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 def _fields(ctx: typer.Context, begun: str) -> list[str]:
     """Return quantities and fields of all schemas that are known, down to the level of ``begun``.
 
-    A record is there with a dot, too, so that a shell takes its name for unfinished.
+    A record is also offered with a dot, so that the shell leaves its name open.
     """
     from alertstream.alert.fields import dotted_paths
     from alertstream.alert.surveys import QUANTITIES

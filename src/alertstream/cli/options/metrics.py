@@ -1,4 +1,4 @@
-"""Options of what is told to Prometheus and to probes.
+"""Options of metrics and probes.
 
 There is no ``from __future__ import annotations``, as typer evaluates these where a command is
 defined, not here.
@@ -33,9 +33,9 @@ class MetricsOptions(Options):
     )
 
     def serving(self, *, worker: bool = False) -> "AbstractAsyncContextManager[Served]":
-        """Serve what the context says for as long as it lasts, if that is wanted.
+        """Serve what the context sets as long as it lasts, if the options ask for it.
 
-        :param worker: it is served by the process that has started this one.
+        :param worker: the parent process serves it.
         :raises UsageError: prometheus-client is not installed, or the port is taken.
         """
         from alertstream.monitoring.server import Served, serving

@@ -35,9 +35,9 @@ class MirrorOptions(TargetOptions):
     )
 
     def bounded_rate(self) -> float:
-        """Return how many alerts per second are read at most; 0 is no limit.
+        """Return the maximum alerts per second; 0 is no limit.
 
-        :raises UsageError: it is no rate.
+        :raises UsageError: it is not a valid rate.
         """
         if self.rate and not MIN_RATE <= self.rate <= MAX_RATE:
             what = f"{self.rate} is not a valid --rate"
@@ -47,11 +47,11 @@ class MirrorOptions(TargetOptions):
     def mirror(
         self, topic: str, output: str | None, excluded: Mapping[str, object]
     ) -> "AlertFilter":
-        """Return what --all stands for.
+        """Return the filter of --all.
 
-        :param output: the topic that gets what is copied; None is one of the same name.
-        :param excluded: what else says what passes, by the names of options.
-        :raises UsageError: there is something of it, or no topic has the output's name.
+        :param output: the topic that gets the copies; None is one of the same name.
+        :param excluded: other options that select alerts, by name.
+        :raises UsageError: one of them is given, or no topic can have the output's name.
         """
         from alertstream.filtering.filters import MirrorFilter
         from alertstream.kafka.topics import require_topic_name

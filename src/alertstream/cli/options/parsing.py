@@ -1,4 +1,4 @@
-"""What our command line does beyond typer's: where options come from, and help in groups.
+"""Our command line beyond typer: options from variables and files, and help in groups.
 
 An option's value is taken from the command line, else from the environment
 (``ALERTSTREAM_SEND_INTERVAL`` for one command before ``ALERTSTREAM_INTERVAL`` for all), else from
@@ -55,14 +55,14 @@ class Root(TyperGroup):
         if not ctx.resilient_parsing:
             _require_values(args)
         own, rest = root_options_apart(args)
-        # While one of their values is being typed, a shell completes nothing else.
+        # While such a value is being typed, nothing else is completed.
         typing_value = ctx.resilient_parsing and own[-1:] and own[-1] in ROOT_OPTIONS
         left = super().parse_args(ctx, own if typing_value else own + rest)
         given = [ctx.params[name] for name in ("config", "profile", "broker")]
         try:
             ctx.default_map = default_map(self.commands, *given)
         except AlertStreamError:
-            # A shell that completes a line is not bothered with what is wrong in the file.
+            # Completion ignores errors in the file.
             if not ctx.resilient_parsing:
                 raise
         return left
@@ -102,7 +102,7 @@ class Command(TyperCommand):
 
 
 def root_options_apart(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the options that belong to no one command, as ``--debug``, and all the rest."""
+    """Return the options of the program itself, such as ``--debug``, and the rest."""
     own: list[str] = []
     rest: list[str] = []
     for before, argument in pairwise(["", *arguments]):
@@ -150,14 +150,14 @@ def default_map(
 ) -> Settings:
     """Return what the configuration file sets for each command, as click's ``default_map``.
 
-    A profile comes before a command's own table, and that before what is set for all commands.
-    Wherever ``password_file`` is an option, there may be a ``password``, which is none, since it
-    would be seen in the list of processes.
+    A profile takes precedence over a command's table, and that over settings for all commands.
+    Wherever ``password_file`` is an option, the file may have a ``password``, which is not an
+    option, since it would show in the process list.
 
     :param commands: typer's commands, and groups of these, by name.
     :param path: None is ``config.toml`` in the user's configuration folder, if it is there.
-    :param profile: the table of ``profiles`` that is chosen.
-    :param broker: comes before the profile's.
+    :param profile: the chosen table of ``profiles``.
+    :param broker: overrides the profile's.
     :raises UsageError: the file cannot be read, sets what no command has, or has no such profile.
     """
     file = config_file(path)
@@ -238,7 +238,7 @@ def _services(given: Any, file: Path) -> dict[str, list[str]]:
     }
     for name, urls in listed.items():
         if not isinstance(urls, list) or not all(isinstance(each, str) for each in urls):
-            # What is there is a secret.
+            # Its value is secret, and not shown.
             todo = f'write [services] and below it {name} = "URL", or a list of these'
             raise UsageError(f"{name} has no URL", where=str(file), todo=todo)
     return listed
@@ -264,7 +264,7 @@ def _options_below(command: Any) -> dict[str, TyperOption]:
 
 
 def _shared(options: Mapping[str, TyperOption]) -> set[str]:
-    """Return the names of options for which holds what is set for all commands."""
+    """Return the names of options to which settings for all commands apply."""
     return {name for name, option in options.items() if option.allow_from_autoenv}
 
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 _what_to_read = option_group("What to read")
 
 AUTO = "auto"
-"""Instead of a group's name: it follows from what is read."""
+"""Stands for a group name derived from what is read."""
 SELECTION = ("interval", "visit", "fields", "filters", "where")
-"""Options that say what is shown of topics."""
+"""Options that select alerts and fields."""
 MAX_TOPICS = 100
 """Characters of topics' names in a group's name."""
 _UNSAFE = re.compile(r"[^\w.-]")
@@ -78,9 +78,9 @@ class ReadingOptions(KafkaOptions):
         instance: str | None = None,
         more: Sequence[str] = (),
     ) -> "Subscription":
-        """Return what is read, as ``group`` unless the user has named one.
+        """Return the subscription, as ``group`` unless the user has named one.
 
-        :param more: makes a difference to the group ``auto``, besides what is selected.
+        :param more: distinguishes groups ``auto``, besides the selection.
 
         :raises UsageError: an option is invalid.
         """
@@ -92,14 +92,14 @@ class ReadingOptions(KafkaOptions):
         return Subscription(topics, self.group_or(group), start, end, self.exit_on_eof, instance)
 
     def notice_nothing(self) -> None:
-        """Say which times ``--from`` and ``--until`` mean, if they are times: nothing has come."""
+        """Explain, when nothing has come, which times ``--from`` and ``--until`` mean."""
         if said := observed(start_of(self.from_), end_of(self.until)):
             notice(said)
 
     async def notice_start(
         self, connection: "Connection", subscription: "Subscription", to: "Connection | None" = None
     ) -> None:
-        """Say which group ``auto`` is, and if ``--from`` has no effect as the group goes on.
+        """Report the group of ``auto``, or that ``--from`` has no effect.
 
         :param to: the cluster that keeps the group, if it is another one.
         """
@@ -117,13 +117,13 @@ class ReadingOptions(KafkaOptions):
 def own_group(
     user: str | None, command: str, topics: Sequence[str], options: object, more: Sequence[str] = ()
 ) -> str:
-    """Return a name that is the same whenever a user shows the same of the same topics.
+    """Return a group name that is the same for the same user, topics and selection.
 
-    It begins with the user's name, as where groups belong to users.
+    It begins with the user's name, as some streams require.
 
     :param user: name at Kafka; None is the one on this machine.
     :param options: has the ``SELECTION``, as far as the command takes it.
-    :param more: what else makes a difference.
+    :param more: what else distinguishes groups.
     """
     shown = [str(getattr(options, each, None)) for each in SELECTION]
     digest = sha256(json.dumps([*topics, *shown, *more]).encode()).hexdigest()[:8]
@@ -157,7 +157,7 @@ def end_of(text: str | None) -> int | datetime | None:
 
 
 def _time_or_offset(text: str, option: str, others: str = "") -> int | datetime:
-    # A day without its dashes would be a number, too, and is taken for an offset.
+    # A date without dashes is a number, and counts as an offset.
     if re.fullmatch(r"-?\d{1,18}" if others else r"\d{1,18}", text):
         return int(text)
     try:
@@ -169,7 +169,7 @@ def _time_or_offset(text: str, option: str, others: str = "") -> int | datetime:
 
 
 def observed(start: str | int | datetime, end: int | datetime | None) -> str:
-    """Return how to read what was observed in a time, where nothing was sent; empty without one."""
+    """Return a hint on selecting by time of observation instead; empty without times."""
     from alertstream.alert.surveys.survey import MJD_EPOCH
 
     bounds = [

@@ -1,4 +1,4 @@
-"""Options about schemas: where they are looked up, and which of their fields are left out."""
+"""Options about schemas: where to look them up, and which fields to leave out."""
 
 import os
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _output = option_group("Output")
 
 @dataclass(frozen=True, kw_only=True)
 class FolderOptions(Options):
-    """Where schemas are looked up that no registry has to know."""
+    """Where schemas are looked up without a registry."""
 
     schemas: list[Path] | None = _schemas(
         None,

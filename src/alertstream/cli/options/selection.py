@@ -1,4 +1,4 @@
-"""Options that say which alerts: an expression, and filters in Python files.
+"""Options that select alerts: an expression, and filters in Python files.
 
 There is no ``from __future__ import annotations``, as typer evaluates these where a command is
 defined, not here.
@@ -23,7 +23,7 @@ _filters = option_group("Filters")
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionOptions(Options):
-    """Which alerts."""
+    """Which alerts to read."""
 
     filters: list[Path] | None = _filters(
         None, "Alerts that this Python file's filters pass; its code is run; repeatable.", "FILE"
@@ -36,7 +36,7 @@ class SelectionOptions(Options):
     )
 
     def selection(self, schemas: "Schemas", notice: "Notice") -> "Selection | None":
-        """Return what chooses alerts: of each option that is given, they have to pass.
+        """Return the selection of alerts, which have to pass each given option.
 
         :raises UsageError: the expression is not valid, or a filter names a field that is missing.
         :raises FilterError: a file cannot be run, or defines no filter.

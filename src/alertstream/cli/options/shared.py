@@ -1,7 +1,7 @@
 """Options that commands share: each group is a dataclass, which commands inherit from.
 
-A command is a dataclass, too: typer makes one of the command line, and then it is run. Nothing
-heavy is imported here, so that help comes at once. There is no ``from __future__ import
+A command is a dataclass, too: typer makes one from the command line, and then it is run. Nothing
+heavy is imported here, so that help appears at once. There is no ``from __future__ import
 annotations``, as typer evaluates these where a command is defined, not here.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def option_group(heading: str, **always: Any) -> Callable[..., Any]:
-    """Return what makes options that stand below a heading of the help.
+    """Return a function that makes options under a heading of the help.
 
     It takes an option's default, its help, what stands for its value (``metavar``), its ``names``
     if they do not follow from the field's, and what else ``typer.Option`` takes, as ``always``
@@ -48,7 +48,7 @@ _SECURITY = (
     *("security_protocol", "sasl_mechanism", "username", "password_file"),
     *("ca_file", "cert_file", "key_file"),
 )
-"""What a profile may say of a connection."""
+"""The settings of a connection that a profile may have."""
 TOPICS_TIMEOUT = 0.7
 """Seconds in which Kafka must list its topics, for a shell to complete them."""
 
@@ -100,13 +100,13 @@ class Options:
     )
 
     def run(self) -> int:
-        """Do what the command is for; return its exit status."""
+        """Run the command; return its exit status."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
 class FormatOptions(Options):
-    """How to write what comes of the work."""
+    """How to write results."""
 
     format: Literal["text", "json"] = _output(
         "text", "text, for people, or json, one object per line.", "FORMAT"
@@ -115,7 +115,7 @@ class FormatOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions(Options):
-    """How many processes share the work, and whether this is one that was started for it."""
+    """How many processes share the work, and whether this is one of them."""
 
     workers: int = _processes(1, "Processes that share the work.", "N", min=1)
     worker: bool = _processes(False, "", names=("--worker",), hidden=True)
@@ -166,7 +166,7 @@ class KafkaOptions(Options):
         )
 
     def _password(self) -> str | None:
-        """Return the password: of a file that is named, else the environment, else configured."""
+        """Return the password from the named file, else the environment, else the configuration."""
         source = self.context.get_parameter_source("password_file")
         configured = source is not None and source.name == "DEFAULT_MAP"
         in_environment = os.environ.get("ALERTSTREAM_PASSWORD")

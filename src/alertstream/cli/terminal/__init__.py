@@ -1,1 +1,1 @@
-"""What a terminal shows."""
+"""Output: lines, progress bars, the live screen."""

@@ -27,21 +27,21 @@ from alertstream.monitoring.stats import BUDGET, PERCENTILES
 
 Figures = dict[str, Any]
 Row = tuple[Sequence[str], dict[str, str]]
-"""Names, which are shortened where there is no room, and what is shown by column, which is not."""
+"""Names, which may be shortened, and the other cells by column, which may not."""
 
 MAX_VISITS = 5
 MAX_GROUPS = 8
 TABLE_LINES = 4
-"""Lines that a table takes besides its rows; as many are above and below all of them."""
+"""Lines that a table takes besides its rows; the screen's head and foot take as many."""
 SPARKS = 16
-"""Refreshes of which a topic's line shows how many alerts came."""
+"""Refreshes in the sparkline of a topic."""
 WIDE, NARROW = 100, 72
 SHOWN_FROM = {
     "p99": 60,
     **dict.fromkeys(("share", "MB", "median"), NARROW),
     **dict.fromkeys(("recently", "took", "p95", "longest"), WIDE),
 }
-"""Columns of a table that need so wide a terminal; others are always shown."""
+"""The width of terminal that columns need; others are always shown."""
 ORDERS: dict[str, Callable[[tuple[str, Figures]], Any]] = {
     "as named": lambda topic: 0,
     "by alerts": lambda topic: -topic[1]["alerts"],
@@ -65,13 +65,13 @@ HELP = {
     "lag": "messages that a consumer group has not committed yet",
     "p, s, l, q": "pause or go on, next order of topics, next clock of latencies, quit",
 }
-"""What stands on the screen, and what it means."""
+"""The words on the screen, and what they mean."""
 
 
 class MonitorScreen:
-    """What the screen shows of the figures, and what the keys have changed.
+    """The screen of the figures, and what the keys have changed.
 
-    :param first: the topic of which the others' shares are taken.
+    :param first: the topic to which the others' shares refer.
     """
 
     def __init__(self, console: Console, first: str | None) -> None:
@@ -112,7 +112,7 @@ class MonitorScreen:
         self._paused = not self._paused
 
     def help(self) -> None:
-        """Show what all means, or the figures again."""
+        """Toggle between the help and the figures."""
         self._helps = not self._helps
 
     def __rich__(self) -> RenderableType:
@@ -195,7 +195,7 @@ class MonitorScreen:
         return self._table(("consumer group", "topic"), rows)
 
     def _table(self, names: Sequence[str], rows: Sequence[Row]) -> Table:
-        """Return a table; where the terminal is too narrow for it, names are cut, numbers not."""
+        """Return a table; on a narrow terminal, names are shortened, but not numbers."""
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         width = self._console.width
         shown = [each for each in rows[0][1] if width >= SHOWN_FROM.get(each, 0)] if rows else []
@@ -203,7 +203,7 @@ class MonitorScreen:
             table.add_column(name, no_wrap=name == "visit")
         for name in shown:
             table.add_column(name, justify="right", no_wrap=True)
-        # Whoever makes a topic or a group chooses its name freely.
+        # Names of topics and groups are chosen by others: make them harmless.
         named = [[printable(each) for each in of_row] for of_row, _ in rows]
         columns = [*zip(*named, strict=True)]
         for texts, (_, cells) in zip(named, rows, strict=True):
@@ -270,7 +270,7 @@ def monitor_screen(first: str | None, end: Callable[[], None]) -> Iterator[Monit
 
 @contextmanager
 def _keys(actions: dict[str, Callable[[], None]]) -> Iterator[None]:
-    """Do what each key stands for when it is pressed, if there is a keyboard."""
+    """Run the action of each key that is pressed, if there is a keyboard."""
     keyboard = _keyboard()
     if keyboard is None:
         yield
@@ -295,7 +295,7 @@ def _keys(actions: dict[str, Callable[[], None]]) -> Iterator[None]:
 def _keyboard() -> int | None:
     """Return standard input if it is the terminal that this process is in the foreground of.
 
-    To change a terminal from the background would stop the process.
+    Changing a terminal from the background would stop the process.
     """
     try:
         keyboard = sys.stdin.fileno()

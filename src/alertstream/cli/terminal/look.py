@@ -1,4 +1,4 @@
-"""How alerts look on standard output: its width, a colour for each band, cutouts that are drawn."""
+"""How alerts look on standard output: width, colours of bands, drawn cutouts."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ def _rendered(console: Console, shown: RenderableType) -> str:
 
 
 def cutout_drawing() -> Callable[[Triplet], str]:
-    """Return what draws an alert's cutouts as text, in the best way that the terminal knows.
+    """Return a function that draws an alert's cutouts, as well as the terminal can.
 
-    That is the graphics of kitty or sixel (which iTerm has, too), else half blocks in colour,
-    else blocks of four shades. The terminal is asked once, now.
+    That is by kitty graphics or sixel (which iTerm has, too), else half blocks in colour,
+    else blocks of four shades. The terminal is queried once, now.
 
     :raises UsageError: textual-image is not installed.
     """
     console = Console(file=sys.stdout, highlight=False)
-    # A terminal that knows no colour would show the question, and what another program writes to
-    # standard input would be taken for the answer.
+    # A terminal without colours would show the query; and if standard input is a pipe, its content
+    # would be taken for the answer.
     may_ask = console.color_system is not None and sys.stdin and sys.stdin.isatty()
     try:
         with _standard_input(hidden=not may_ask):
@@ -91,7 +91,7 @@ def cutout_drawing() -> Callable[[Triplet], str]:
 
 
 def picture_drawing() -> Callable[[bytes], str] | None:
-    """Return what draws a PNG file in the terminal; None where it has no graphics."""
+    """Return a function that draws a PNG file in the terminal; None if it has no graphics."""
     console = Console(file=sys.stdout, highlight=False)
     if sys.stdout.isatty() and sys.stdin.isatty() and console.color_system is not None:
         with suppress(ImportError):
@@ -104,7 +104,7 @@ def picture_drawing() -> Callable[[bytes], str] | None:
 
 @contextmanager
 def _standard_input(*, hidden: bool) -> Iterator[None]:
-    """Hide standard input from textual-image, which asks the terminal nothing without it."""
+    """Hide standard input from textual-image, which then does not query the terminal."""
     shown = sys.__stdin__
     if hidden:
         sys.__stdin__ = None  # type: ignore[misc]

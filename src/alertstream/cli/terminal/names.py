@@ -1,4 +1,4 @@
-"""Names in a table: where there is no room, what tells them apart stays."""
+"""Names in a table, shortened so that they can still be told apart."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Name:
 
 
 def shortened(name: str, width: int, same: int = 0) -> str:
-    """Return a name in ``width`` columns: without its middle, and before that its beginning.
+    """Return a name in ``width`` columns: first without the common beginning, then the middle.
 
-    :param same: with how many letters all names begin.
+    :param same: how many letters all names begin with.
     """
     if len(name) <= width:
         return name

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DONE, FAILED, UNDECODABLE, INTERRUPTED = 0, 1, 3, 130
 """Exit statuses; 2 is wrong usage. Other errors bring their own."""
 SHOWN_AFTER = 1.0
-"""Seconds of silence after which people want to know what is waited for."""
+"""Seconds of silence after which a terminal shows what the program waits for."""
 DEFAULT_WIDTH = 40
 """Columns of a terminal that does not say how many it has."""
 _IN_ASCII = str.maketrans(
@@ -35,16 +35,16 @@ _IN_ASCII = str.maketrans(
     | {"±": "+-", "°": " deg", "µ": "u", "·": "-", "–": "-", "→": "->", "↓": "v", "…": "~"}
     | {"\N{REPLACEMENT CHARACTER}": "?"}
 )
-"""What stands for a character where the terminal does not have it."""
+"""Substitutes for characters that the terminal lacks."""
 
 
 class ReaderGone(Exception):
-    """Nobody reads the output any more, as where ``head`` has read enough."""
+    """Nobody reads the output any more, as when ``head`` has read enough."""
 
 
 @contextmanager
 def to_output() -> Iterator[None]:
-    """Turn what keeps standard output from being written into our errors.
+    """Turn errors of writing to standard output into ours.
 
     :raises ReaderGone: its reader is gone.
     :raises DataError: it cannot be written, as on a full disk.
@@ -62,7 +62,7 @@ def to_output() -> Iterator[None]:
 
 
 def fit_encoding() -> None:
-    """Write what an output's encoding lacks in ASCII from now on."""
+    """From now on, replace characters that an output's encoding lacks by ASCII."""
     codecs.register_error("alertstream", _in_ascii)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -82,7 +82,7 @@ def is_quiet() -> bool:
 
 
 class _Waiting:
-    """A line that says what is waited for, shown every ``SHOWN_AFTER`` seconds until it ends."""
+    """A line that says what the program waits for, refreshed every ``SHOWN_AFTER`` seconds."""
 
     current: _Waiting | None = None
 
@@ -102,7 +102,7 @@ class _Waiting:
                         self._write(f"{self._text} … {time.monotonic() - self._began:.0f} s")
 
     def _write(self, text: str) -> None:
-        """Write over the terminal's line, as much as it has room for."""
+        """Overwrite the terminal's line, within its width."""
         width = os.get_terminal_size(sys.stderr.fileno()).columns or DEFAULT_WIDTH
         sys.stderr.write(f"\r{text[: width - 1]}\x1b[K")
         sys.stderr.flush()
@@ -115,7 +115,7 @@ class _Waiting:
 
 
 def wait_on(text: str) -> None:
-    """Say on a terminal what is waited for, until something else is written."""
+    """Show on a terminal what the program waits for, until something else is written."""
     end_waiting()
     dumb = os.environ.get("TERM", "dumb") == "dumb"
     if sys.stderr.isatty() and not (dumb or is_quiet()):
@@ -123,7 +123,7 @@ def wait_on(text: str) -> None:
 
 
 def end_waiting() -> None:
-    """Make room for what is to be written."""
+    """Remove the line that says what the program waits for."""
     if _Waiting.current is not None:
         _Waiting.current.end()
         _Waiting.current = None
@@ -141,9 +141,9 @@ def write_line(line: str) -> None:
 
 
 async def write_lines(lines: Iterable[str], stop: asyncio.Event, *, painted: bool = False) -> None:
-    """Write lines; a slow reader keeps nothing else waiting.
+    """Write lines; a slow reader blocks nothing else.
 
-    :param painted: they may command the terminal: what they quote has been made harmless.
+    :param painted: they contain escape sequences of ours; what they quote is already harmless.
     :raises ReaderGone: their reader is gone.
     :raises DataError: they cannot be written, or nobody takes them within ``SHUTDOWN_TIMEOUT``
         after the stop.
@@ -155,7 +155,7 @@ async def write_lines(lines: Iterable[str], stop: asyncio.Event, *, painted: boo
     if not painted:
         text = _harmless(text)
     if hasattr(sys.stdout, "rich_proxied_file"):
-        # There is a progress bar on this terminal, which moves out of the way.
+        # Through rich, so that a progress bar on this terminal makes way.
         with to_output():
             print(text, end="", flush=True)
         return
@@ -175,7 +175,7 @@ async def write_lines(lines: Iterable[str], stop: asyncio.Event, *, painted: boo
 
 
 class Output:
-    """Writes lines for several tasks, in turn."""
+    """Writes lines for several tasks, one at a time."""
 
     def __init__(self, stop: asyncio.Event) -> None:
         import asyncio
@@ -204,7 +204,7 @@ class NoticeHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write what the formatter makes of it."""
         text = self.format(record)
-        # Nothing else would tell that this cannot be told.
+        # If standard error is gone, there is nowhere to report it.
         with suppress(OSError):
             end_waiting()
             print(_harmless(text), file=sys.stderr, flush=True)
@@ -221,7 +221,7 @@ def write_error(error: BaseException, *, traceback: bool = False) -> None:
 
 
 def log_uncaught() -> None:
-    """Write what nothing catches, in any thread, as everything else that goes wrong."""
+    """Write uncaught exceptions, of any thread, like other errors."""
 
     def log(found: Any) -> None:
         if not isinstance(found.exc_value, SystemExit | None):
@@ -232,5 +232,5 @@ def log_uncaught() -> None:
 
 
 def _harmless(text: str) -> str:
-    """Return lines that no terminal takes for commands: all that is written goes through here."""
+    """Return lines without control characters: all output goes through here."""
     return "\n".join(map(printable, text.split("\n")))

@@ -50,7 +50,7 @@ def _bars(*columns: str | ProgressColumn) -> Iterator[Progress]:
         console=console,
         transient=True,
         disable=is_quiet() or not console.is_terminal,
-        # What is written to standard output would be shown with the bars, and go to no file.
+        # Otherwise, redirected output would be shown with the bars instead of going to its file.
         redirect_stdout=sys.stdout.isatty(),
     ) as bars:
         yield bars
@@ -126,9 +126,9 @@ def share_progress(text: str) -> Iterator[Callable[[float], None]]:
 
 @contextmanager
 def reading_progress(*, always: bool = False) -> Iterator[ReadingProgress]:
-    """Show a bar from the first messages on, if what comes of them is not seen, or ``always``.
+    """Show a bar from the first messages on, if their output is not visible, or ``always``.
 
-    That is where standard output is a file, or nowhere; another program may show what it gets.
+    It is invisible if standard output is a file or nowhere; a pipe's reader may show it.
     """
     mode = os.fstat(sys.stdout.fileno()).st_mode
     seen = not stat.S_ISREG(mode) and (not stat.S_ISCHR(mode) or sys.stdout.isatty())

@@ -80,8 +80,8 @@ async def local_broker(
 ) -> AsyncIterator[LocalBroker]:
     """Run a local Kafka for as long as the context lasts.
 
-    Once the context is entered, topics can be created, on all nodes. No Kafka outlives the
-    context, nor this Python process, however that ends.
+    Once the context is entered, topics can be created, on all nodes. Kafka outlives neither the
+    context nor this Python process, however they end.
 
     :param notice: called with a line for the user before something that takes long.
     :param progress: called for every jar fetched, from another thread than the event loop's.
@@ -122,8 +122,8 @@ async def local_broker(
             with _ready_file(options.ready_file, broker.bootstrap):
                 yield broker
         finally:
-            # An orderly stop writes every alert in memory to the disk, gigabytes of them: no need
-            # for a folder that is about to be removed.
+            # A clean stop writes gigabytes of alerts from memory to the disk: pointless for a
+            # folder that is about to be removed.
             how = signal.SIGTERM if options.data_dir else signal.SIGKILL
             await asyncio.gather(*(node.end(how) for node in nodes))
 
@@ -157,7 +157,7 @@ class LocalBroker:
         await self.nodes[number - 1].end(signal.SIGKILL)
 
     async def start(self, *numbers: int) -> None:
-        """Start nodes that do not run, and return when they take part.
+        """Start nodes that do not run, and return when they have joined.
 
         :raises LocalBrokerError: one exits, or has not started after ``START_TIMEOUT``.
         """
@@ -233,7 +233,7 @@ def _remove_cluster(folder: Path) -> None:
 
 
 def _is_new(folder: Path, nodes: int) -> bool:
-    """Return whether a data folder has no cluster yet, instead of one of so many nodes."""
+    """Return whether a data folder has no cluster yet; one of another size is an error."""
     found = len(list(folder.glob("node-*/data/meta.properties")))
     if found not in (0, nodes):
         raise LocalBrokerError(

@@ -1,7 +1,7 @@
-"""What Kafka and its tools consist of: the Java that runs them, and Kafka's jars.
+"""Finds Java for Kafka and its tools, and fetches Kafka's jars.
 
 The jars are exactly those that ``kafka.lock.toml`` names, with their sha256
-(``python -m tests.support.lock_kafka`` writes that file anew). They are fetched once, from a Maven
+(``python -m tests.support.lock_kafka`` renews that file). They are fetched once, from a Maven
 repository, and verified at every start.
 """
 
@@ -31,7 +31,7 @@ MIN_VERSION = 17
 VERSION_TIMEOUT = 20.0
 SERVER = ("-Xms256m", "-Xmx768m", "-XX:+UseG1GC", "-XX:+ExitOnOutOfMemoryError")
 TOOL = ("-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-"""Java's options for a program that ends soon: it starts faster, and runs slower."""
+"""Java's options for a short-lived program: it starts faster, and runs slower."""
 JAR_LOCK = Path(__file__).with_name("kafka.lock.toml")
 MAX_DOWNLOADS = 8
 """At the same time."""

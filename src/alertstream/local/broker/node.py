@@ -84,7 +84,7 @@ def server_properties(
 
 def write_properties(path: Path, properties: Mapping[str, str]) -> None:
     """Write a file of Java properties."""
-    # What Java's escapes are within a line, JSON's are too.
+    # Within a line, JSON's escapes are valid in Java's properties.
     lines = (f"{key}={json.dumps(value)[1:-1]}\n" for key, value in properties.items())
     write_private(path, "".join(lines))
 
@@ -103,7 +103,7 @@ def kafka_command(java: Sequence[str], folder: Path) -> list[str]:
 
 @dataclass(kw_only=True)
 class Node(Child):
-    """One Kafka: which one, from 1, and the port where clients reach it."""
+    """One Kafka node: its number, from 1, and the port where clients reach it."""
 
     number: int
     port: int
@@ -146,20 +146,20 @@ class Node(Child):
         return self.error(f"Kafka has exited: {cause}")
 
     def error(self, what: str) -> LocalBrokerError:
-        """Return an error of this node, which says where more is to be read."""
+        """Return an error of this node that says where its log is."""
         lost = self.temporary and self.log_file.is_relative_to(self.temporary)
         todo = "start it with --data-dir to keep its log" if lost else f"its log is {self.log_file}"
         return LocalBrokerError(what, where=self.address, todo=todo)
 
 
 async def until_started(nodes: Sequence[Node]) -> None:
-    """Return when all have started: the controller has let each in, so topics can be placed there.
+    """Return when the controller has admitted all nodes, so that topics can be placed there.
 
     :raises LocalBrokerError: one has exited, or is not ready after ``START_TIMEOUT``.
     """
     loop = asyncio.get_running_loop()
     give_up = loop.time() + START_TIMEOUT
-    # A port that answers would be no proof: it is open before.
+    # A port that answers would prove nothing: it opens earlier.
     while nodes := [node for node in nodes if STARTED not in node.log()]:
         for node in nodes:
             if node.process is None or node.process.returncode is not None:
@@ -170,10 +170,10 @@ async def until_started(nodes: Sequence[Node]) -> None:
 
 
 def cause_of_exit(log: str) -> str | None:
-    """Return the line of Kafka's log that explains best why it has exited.
+    """Return the line of Kafka's log that best explains why it has exited.
 
-    While Kafka starts, the first exception is the cause of all that follow; later, errors that it
-    has survived come first, and the last one is the cause.
+    During the start, the first exception causes all that follow; later, Kafka has survived the
+    first ones, and the last one is the cause.
     """
     exceptions: list[str] = re.findall(
         r"^(?:Terminating due to )?[\w.$]*\b(\w+(?:Exception|Error)\b.*)", log, re.M

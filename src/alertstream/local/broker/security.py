@@ -1,7 +1,7 @@
-"""The local Kafka's listeners when not everybody is let in: TLS, users, rights.
+"""The local Kafka's listeners with access control: TLS, users, rights.
 
 Clients connect to a listener of the protocol that was asked for. The nodes talk to each other
-through two more, as a user of their own whose password is new at each start. The first user of the
+through two more, as a user whose password is new at each start. The first user of the
 users' file may do everything; the others what Kafka's ACLs allow them: nothing at first.
 """
 
@@ -28,7 +28,7 @@ USER_NAME = re.compile(r"[A-Za-z0-9._@-]+")
 
 @dataclass(frozen=True)
 class ListenerSecurity:
-    """Who is let in, and how.
+    """Who may connect, and how.
 
     :param protocol: Kafka's security protocol for clients.
     :param cert_file: the server's certificate, its chain, and its key unless in ``key_file``.

@@ -33,7 +33,7 @@ ITERATIONS = 4096
 
 @dataclass(frozen=True)
 class ScramUsers:
-    """The users of a cluster, and how Kafka is told about them.
+    """The users of a cluster, and their transfer to Kafka.
 
     :param passwords: by user name; none if everybody is let in.
     :param java: the command that runs Java with Kafka's jars.
@@ -53,7 +53,7 @@ class ScramUsers:
         """
         if not self.passwords:
             return BOOTSTRAP_CHECKPOINT
-        # Which cluster it is for is not part of the result.
+        # The result does not depend on the cluster's id.
         arguments = ["format", "--config=server.properties", "--cluster-id=any"]
         for user, mechanism in product(self.passwords, HASHES):
             credential = scram_credential(mechanism, user, self.passwords[user])
@@ -68,7 +68,7 @@ class ScramUsers:
         return checkpoint
 
     async def update(self, address: str, login: Mapping[str, str]) -> None:
-        """Set the passwords that a running cluster does not know yet; a random one of old users.
+        """Set the passwords that a running cluster lacks; removed users get a random one.
 
         :param login: the properties of an admin client.
         :raises LocalBrokerError: Kafka's configuration tool fails.
@@ -106,7 +106,7 @@ class ScramUsers:
             raise LocalBrokerError(f"Kafka's {tool} has failed: {child.log()}")
 
     def _remember(self, passwords: Mapping[str, str | None]) -> None:
-        """Keep the passwords that Kafka knows; None stands for one that it may know or not."""
+        """Store the passwords that Kafka knows; None is one that it may or may not know."""
         write_private(self.folder / "users.json", json.dumps(passwords))
 
 

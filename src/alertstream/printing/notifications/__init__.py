@@ -1,1 +1,1 @@
-"""Alerts to somebody: bundled into messages, sent to services, or given to a command."""
+"""Notifications: alerts bundled into messages and sent to services, or given to a command."""

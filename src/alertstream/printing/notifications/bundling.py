@@ -1,4 +1,4 @@
-"""When alerts make a message: the first at once, and then what has come together meanwhile."""
+"""Bundles alerts into messages: the first goes at once, later ones share a message."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Bundle:
 
 
 class Bundler:
-    """Bundles alerts, so that there are ``interval`` seconds between messages at least."""
+    """Bundles alerts, so that messages are at least ``interval`` seconds apart."""
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
@@ -45,12 +45,12 @@ class Bundler:
         return self.count > 0 and now >= self._next
 
     def take(self, now: float) -> Bundle:
-        """Return what waits: the message of it is sent at ``now``."""
+        """Return what waits, for a message that is sent at ``now``."""
         bundle = Bundle(self._listed, self.count)
         self._next = now + self._interval
         self.clear()
         return bundle
 
     def clear(self) -> None:
-        """Forget what waits, as it will be read again."""
+        """Discard what waits: it will be read again."""
         self._listed, self.count = [], 0

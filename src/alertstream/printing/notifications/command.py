@@ -39,7 +39,7 @@ class Command:
             with TemporaryFile() as file:
                 file.write(f"{line}\n".encode())
                 file.seek(0)
-                # Ctrl-C is for us: it may finish what it has begun.
+                # Ctrl-C is for us: the command may finish its work.
                 process = await asyncio.create_subprocess_exec(
                     *self._words, stdin=file, start_new_session=True
                 )

@@ -38,7 +38,7 @@ TITLE = (
     "{% else %}{{ '{:,}'.format(count) }} alerts in {{ topic }}{% endif %}"
 )
 _NAME = "<template>"
-"""What jinja2 takes for the file of a template that is a string."""
+"""The file name that jinja2 gives to a template that is a string."""
 _VARIABLES = (
     *("alert", "name", "matched", "matches", "brightness", "position", "light_curve"),
     *("aladin", "simbad", "topic", "count", "alone"),
@@ -126,7 +126,7 @@ class Composer:
         return Message(" ".join(title.split()), "\n\n".join(texts))
 
     def _rendered(self, which: str, alert: ReceivedAlert, count: int, until: float) -> str:
-        """Return a template filled in, or where that fails our own."""
+        """Return a template filled in, or our own if it fails."""
         template = self._templates[which]
         try:
             with types_expected():
@@ -159,7 +159,7 @@ class Composer:
 
 
 class _Missing(ChainableUndefined):
-    """What an alert lacks: never greater or less, and what is calculated with it is missing."""
+    """A missing value: no comparison with it is true, and results computed from it are missing."""
 
     def _itself(self, *_: object) -> Any:
         return self
@@ -218,14 +218,14 @@ class _Template:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as it stands in a message: it commands nothing."""
+    """Return a value as text for a message, without anything that controls a terminal."""
     if value is None or isinstance(value, _Missing) or value != value:
         return "-"
     return "\n".join(map(printable, str(value).split("\n")))
 
 
 def _described(alert: ReceivedAlert, topic: str, count: int) -> dict[str, Any]:
-    """Return what templates know of one of ``count`` alerts.
+    """Return the variables of templates for one of ``count`` alerts.
 
     :raises ArithmeticError, TypeError, ValueError: its fields have unexpected types.
     """

@@ -1,4 +1,4 @@
-"""A topic to somebody: select, bundle, tell, and only then commit."""
+"""Notifies of a topic's alerts: select, bundle, send, and only then commit."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ SEND_TIMEOUT = 60.0
 FIRST_PAUSE, MAX_PAUSE = 0.5, 60.0
 """Seconds before trying again; each pause is twice the one before."""
 PLAIN_AFTER = 4
-"""Times that a message is refused before it is sent without its picture."""
+"""Refusals of a message after which it is sent without its picture."""
 MAX_TRIES = 5
-"""Times that a command is run for an alert that it does not take."""
+"""Times that a command is run for an alert that it does not accept."""
 
 Places = dict[tuple[str, int], tuple[int, int]]
 """Offset and timestamp of a message in each partition of topics."""
@@ -44,11 +44,11 @@ class Destination(Protocol):
     label: str
 
     def send(self, message: Message) -> str | None:
-        """Send a message, which may take long; return why it was not taken, or None."""
+        """Send a message, which may take long; return why it was not accepted, or None."""
 
 
 class Notifier:
-    """Tells of alerts: several together in messages to ``destinations``, or each to a command.
+    """Sends alerts, several together, in messages to ``destinations``, or each to a command.
 
     :param interval: seconds between messages, at least.
     :param selection: chooses what is told; None is everything.
@@ -75,7 +75,7 @@ class Notifier:
         self.decoder = SelectingDecoder(schemas, paths, notice, selection)
         self._bundler = Bundler(interval)
         self.latencies = TopicLatencies()
-        """Of those alerts that a message lists, or that a command has taken."""
+        """Those of alerts that a message lists, or that a command has accepted."""
         self._offsets: Offsets = {}
         self.account = ReadingAccount("told")
         self._committed = replace(self.account)
@@ -83,9 +83,9 @@ class Notifier:
         self._told: Places = {}
 
     async def run(self, consumer: Consumer, stop: asyncio.Event) -> ReadingAccount:
-        """Tell of what a consumer reads until ``stop`` or the topic's end; return the account.
+        """Notify of what a consumer reads until ``stop`` or the topic's end; return the account.
 
-        The group's offsets move when what they stand for has been taken.
+        The group's offsets move when what they stand for has been accepted.
         """
         batches = consumer.batches(stop, before_rebalance=self._forget)
         async for batch in decodable(batches, self.decoder, stop):
@@ -98,7 +98,7 @@ class Notifier:
         return self.account
 
     async def _forget(self) -> None:
-        """Leave what is not told to the member that gets its partitions, and reads it again."""
+        """Discard what is not sent: the partitions' next member reads it again."""
         self._bundler.clear()
         self._offsets, self._last = {}, {}
         self.account = replace(self._committed)
@@ -116,7 +116,7 @@ class Notifier:
         """Bundle an alert, or give it to the command; return False if a stop came first."""
         told = self._told.get((message.topic, message.partition))
         if told and message.offset <= told[0] and message.timestamp <= told[1]:
-            # The group has not learned of it: it had given up on us while a service was down.
+            # Sent, but not committed: the group had given us up while a service was down.
             return True
         self.account.read += 1
         alert = self.decoder.select(message, whole=bool(self._command) or self._bundler.has_room)
@@ -182,7 +182,7 @@ class Notifier:
     async def _deliver(
         self, destination: Destination, message: Message, stop: asyncio.Event
     ) -> bool:
-        """Send a message until it is taken; return False if that was not before a stop."""
+        """Send a message until it is accepted; return False if a stop came first."""
         before = None
         for attempt in count():
             if attempt and not await _paused(attempt, stop):
@@ -208,6 +208,6 @@ class Notifier:
 
 
 async def _paused(attempt: int, stop: asyncio.Event) -> bool:
-    """Wait before trying once more; return False if there is to be a stop instead."""
+    """Wait before the next attempt; return False if a stop came first."""
     pause = min(FIRST_PAUSE * 2 ** (attempt - 1), MAX_PAUSE)
     return not await stopped_within(stop, pause)

@@ -1,4 +1,4 @@
-"""The services that people are told by: what apprise knows by a URL. No secret leaves them."""
+"""Services that send messages, by apprise's URLs, whose secrets are never shown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ with extra("notify", "messages"):
 
 PICTURE = "cutouts.png"
 MIN_SECRET = 3
-"""Characters of a part of a URL that is left out where others are told why sending failed."""
+"""Characters of the shortest part of a URL that is redacted in reasons for failures."""
 MAX_CAUSE = 200
 _ASSET = AppriseAsset(
     app_id="alertstream",
@@ -31,12 +31,12 @@ _ASSET = AppriseAsset(
     image_url_logo="",
 )
 _REASONS = re.compile(r"\[Errno -?\d+\] [^'\")]+|timed out|\(\d{3}, b?['\"][^'\"]*")
-"""What there is to know in the text of an exception of a network library's."""
+"""The informative parts of the text of a network library's exception."""
 _heard = threading.local()
 
 
 class _Ear(logging.Handler):
-    """Keeps what libraries log while a service sends, for the thread that has it send."""
+    """Collects what libraries log while a service sends, separately for each thread."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if (lines := getattr(_heard, "lines", None)) is not None:
@@ -44,7 +44,7 @@ class _Ear(logging.Handler):
 
 
 def _keep_secrets() -> None:
-    """Have nothing logged that knows URLs, whatever is to be logged otherwise."""
+    """Silence loggers that log URLs, whatever the log level."""
     for name in ("apprise", "urllib3", "requests", "requests_oauthlib", "slixmpp", "paho"):
         logging.getLogger(name).handlers = [logging.NullHandler()]
         logging.getLogger(name).propagate = False
@@ -54,11 +54,10 @@ def _keep_secrets() -> None:
 
 
 class Service:
-    """Tells people.
+    """Sends messages to people.
 
     :param url: apprise's URL of a service.
-    :param label: what users know it by; None follows from the URL, of which only the scheme is no
-        secret.
+    :param label: its name for users; None: the URL's scheme, all of it that is not secret.
     :raises UsageError: apprise does not know such a service, or cannot use it here.
     """
 
@@ -87,12 +86,12 @@ class Service:
             what = f"{self.label}: the URL is not valid for {name}{cause and f' ({cause})'}"
             raise UsageError(what, todo=PLUGINS[scheme].setup_url or "see apprise's page of it")
         if plugin.overflow_mode == OverflowMode.UPSTREAM:
-            # A service may refuse for ever what is too long for it.
+            # Truncate, as a service would refuse too long a message for ever.
             plugin.overflow_mode = OverflowMode.TRUNCATE
         self._plugin = plugin
         self.takes_pictures: bool = plugin.attachment_support
         self.shows_secrets = plugin.url(privacy=True) != plugin.url(privacy=False)
-        """Whether something in the URL is for nobody else to see."""
+        """Whether the URL contains secrets."""
 
     def send(self, message: Message) -> str | None:
         """Send a message, which may take long; return why it was not taken, or None."""
@@ -113,7 +112,7 @@ class Service:
         return None if taken else self._cause() or "it gives no reason"
 
     def _cause(self) -> str:
-        """Return what has been logged for people, without what is a secret."""
+        """Return what has been logged, for people, with secrets redacted."""
         warnings = [text for level, text in _heard.lines if level >= logging.WARNING]
         reasons = [found for _, text in _heard.lines for found in _REASONS.findall(text)]
         _heard.lines = []

@@ -1,4 +1,4 @@
-"""Alerts to files: Avro, Parquet, HTML, cutouts; each takes the same alerts as the others."""
+"""Writers of files: Avro, Parquet, HTML, cutouts; all of them get the same alerts."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 
 class Writer:
-    """Takes alerts, and perhaps what is undecodable, to files; a context that ends them."""
+    """Writes alerts, and maybe undecodable messages, to files; a context that releases them."""
 
     durable = False
-    """Whether what is flushed stays, whatever comes after; else it stays once all is closed."""
+    """Whether flushed content stays, whatever happens next; else only a closed file stays."""
     keeps_undecodable = False
     keeps_cutouts = False
     wants_pictures = False
     """Whether it uses the picture of the next alert."""
     saved = 0
-    """Alerts and messages that were taken, as far as flushed."""
+    """Alerts and messages that were flushed."""
 
     def paths(self) -> set[str]:
         """Return the dotted paths that it needs of a decoded alert."""
         return set()
 
     def prepare(self, alert: ReceivedAlert, triplet: Triplet | None) -> Callable[[], None]:
-        """Return what takes an alert, so that all writers take it or none does.
+        """Return a function that adds an alert: all writers prepare it before any adds it.
 
         :raises UndecodableError, ArithmeticError, TypeError, ValueError: unexpected types.
         """
@@ -76,11 +76,11 @@ def writer_for(
     *,
     keep: bool = False,
 ) -> Writer:
-    """Return what writes alerts to a file of the kind that its name ends with.
+    """Return the writer for a file's extension.
 
-    :param topic: where they come from.
+    :param topic: where the alerts come from.
     :param fields: the columns of a table; empty is all quantities, and the history.
-    :param keep: whether what is in a file that is there must stay, since it is not read again.
+    :param keep: whether an existing file must stay, since its alerts are not read again.
     :raises UsageError: there is no such kind, or a library for it is not installed.
     """
     if path.suffix == ".avro":

@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     from alertstream.alert.pictures import Triplet
 
 MAX_FILES = 100
-"""Alerts of further or huge schemas are kept as whole messages, with what cannot be decoded."""
+"""Beyond it, alerts of other or huge schemas are saved as whole messages, like undecodable ones."""
 MAX_NAME = 80
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class AvroFile(Writer):
-    """Appends alerts to a container file, and what does not go into it to others beside it.
+    """Appends alerts to a container file, and others to further files beside it.
 
-    The file ``night.avro`` has the schema that it had, or else that of the first alert. An alert of
-    another schema goes to ``night-lsst.v7_4.alert.avro``, and a message that cannot be decoded goes
-    whole to ``night-undecodable.avro``. Beside each is a file, ``night.avro.messages``, that keeps
-    how the messages came. A file that is damaged becomes ``night.avro.bak``.
+    The file ``night.avro`` has its existing schema, or else that of the first alert. Alerts with
+    another schema go to ``night-lsst.v7_4.alert.avro``, and undecodable messages go, whole, to
+    ``night-undecodable.avro``. Each has a second file, ``night.avro.messages``, with partitions,
+    times, keys and headers. A damaged file is renamed to ``night.avro.bak``.
 
-    :param notice: called when a file is moved aside, or a record that was cut short is removed.
+    :param notice: called when a file is renamed, or a truncated record is removed.
     :raises DataError: the file is not a container file that can be appended to.
     """
 
@@ -83,7 +83,7 @@ class AvroFile(Writer):
         file.append(varint(len(value)) + value, message)
 
     def flush(self) -> None:
-        """Write what was taken, and return when the disk has it; or else keep what was there."""
+        """Write what was taken to the disk; if that fails, restore the previous content."""
         for each in self._files.values():
             each.flush()
         self.saved = sum(each.written for each in self._files.values())
@@ -152,7 +152,8 @@ class _Appender:
                 path.rename(aside)
                 if messages_path(path).exists():
                     messages_path(path).rename(messages_path(aside))
-                notice(f"the file is damaged: renamed to {aside.name}, and begun anew · {path}")
+                moved = f"renamed to {aside.name}, and a new one begun"
+                notice(f"the file is damaged: {moved} · {path}")
                 self._file.close()
                 self._file = opened.enter_context(locked(path))
             if path.stat().st_size == 0:
@@ -166,7 +167,7 @@ class _Appender:
                 notice(f"removed the file's last record, which was cut short · {path}")
                 self._file.truncate(self._next)
             self._messages = MessagesFile(path, self._sync_marker, self._next, notice)
-            # It stays open where all went well.
+            # All went well: keep the file open.
             opened.pop_all()
 
     def append(self, body: bytes, message: Message) -> None:
@@ -178,7 +179,7 @@ class _Appender:
     def flush(self) -> None:
         if not self._blocks:
             return
-        # First, so that what is saved of an alert is whole.
+        # First, so that no alert is saved without its message.
         self._messages.flush()
         with writing(self._path):
             append(self._file, map(b"".join, self._blocks))

@@ -1,4 +1,4 @@
-"""An alert's cutouts to files in a folder: FITS as it came, a picture of them, or both."""
+"""Writes alerts' cutouts into a folder: FITS files as they came, pictures, or both."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def save_cutouts(alert: Alert, folder: Path, only: Container[str] | None = None)
 
 
 def file_name(name: str) -> str:
-    """Return a file's name and nothing else, made of one from a stream: unlike all others."""
+    """Return a safe and unique file name, made from one in a stream."""
     safe = _UNSAFE.sub("_", name[-_MAX_NAME:]).lstrip(".")
     if safe == name:
         return safe
@@ -101,8 +101,8 @@ def file_name(name: str) -> str:
 def save_file(folder: Path, name: str, content: bytes) -> Path:
     """Write a file into a folder, under a name that a stream has given.
 
-    If another one has that name, as where two alerts have one source id, its content's hash is
-    added to it.
+    If another file has that name, as when two alerts share a source id, a hash of the content is
+    added.
 
     :raises DataError: it cannot be written.
     """

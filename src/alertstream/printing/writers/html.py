@@ -1,7 +1,7 @@
-"""Alerts to a page of HTML that needs nothing else: pictures, light curves, a table to sort.
+"""Writes alerts to a self-contained HTML page: pictures, light curves, a sortable table.
 
-What is on it comes from a stream: every text is escaped by jinja2, and the page forbids whatever
-it does not hold itself.
+Its content comes from a stream: jinja2 escapes every text, and the page forbids loading anything
+from elsewhere.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _BESIDES = ("visit", "reliability")
 
 
 class HtmlPage(Writer):
-    """Writes alerts to a page, which is there when it is complete, and not before.
+    """Writes alerts to a page, which appears only when complete.
 
     :param topic: where the alerts are from.
-    :param notice: called with how many alerts the page has no room for.
-    :param keep: leave a page that is there, and write a further one beside it.
+    :param notice: called if the page has no room for some alerts.
+    :param keep: keep an existing page, and write another one beside it.
     :raises DataError: the file cannot be written.
     """
 
@@ -78,7 +78,7 @@ class HtmlPage(Writer):
         return field_paths([*SHOWN, *_BESIDES]) | cutout_paths() | light_curve_paths()
 
     def prepare(self, alert: ReceivedAlert, triplet: Triplet | None) -> Callable[[], None]:
-        """Return what takes an alert: its row, or that there is one more without room."""
+        """Return a function that adds an alert's row, or counts it if there is no room."""
         if not self.wants_pictures:
             return partial(self._add, "")
         images = base64.b64encode(png(strip(triplet, EDGE, GAP))).decode() if triplet else ""
@@ -107,7 +107,7 @@ class HtmlPage(Writer):
 
 
 def _described(triplet: Triplet) -> str:
-    """Return what the picture has not, for people; empty if it has all."""
+    """Return what the picture lacks, for people; empty if nothing."""
     absent = [
         f"{name.lower()}: {triplet.causes.get(name, 'none')}"
         for name in NAMES

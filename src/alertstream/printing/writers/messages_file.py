@@ -1,4 +1,4 @@
-"""How saved messages came, to the file beside that of their alerts (``reading/recording.py``)."""
+"""Writes the messages of saved alerts beside their file (``reading/recording.py``)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from alertstream.system.files import free_name, locked, writing
 
 
 def append(file: BinaryIO, parts: Iterable[bytes]) -> None:
-    """Return when the disk has it all; or else keep what was there.
+    """Append to a file on the disk; if that fails, restore the previous content.
 
     :raises OSError: it cannot be written.
     """
@@ -25,7 +25,7 @@ def append(file: BinaryIO, parts: Iterable[bytes]) -> None:
     end = os.fstat(descriptor).st_size
     try:
         for part in parts:
-            # Not through Python's buffer, which would write again, what was refused, at the end.
+            # Not through Python's buffer, which at the end would try again what was refused.
             rest = memoryview(part)
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
@@ -37,12 +37,12 @@ def append(file: BinaryIO, parts: Iterable[bytes]) -> None:
 
 
 class MessagesFile:
-    """Keeps how messages came; it is flushed before the file of their alerts is.
+    """Saves messages without their bodies; it is flushed before the file of their alerts.
 
     :param path: the file of the alerts.
     :param sync_marker: of that file.
-    :param end: of that file; what is kept of alerts behind it, of a start that crashed, is removed.
-    :param notice: called when a file of another's is moved aside.
+    :param end: of that file; messages of later alerts, left by a crash, are removed.
+    :param notice: called when a file that belongs to other alerts is renamed.
     """
 
     def __init__(self, path: Path, sync_marker: bytes, end: int, notice: Notice) -> None:
@@ -62,11 +62,11 @@ class MessagesFile:
                     self._file = opened.enter_context(locked(self._path))
             if self._path.stat().st_size == 0:
                 self._write(container_header(MESSAGE_SCHEMA, sync_marker=sync_marker))
-            # It stays open where all went well.
+            # All went well: keep the file open.
             opened.pop_all()
 
     def _cut_after(self, end: int) -> None:
-        """Remove what is kept of alerts from ``end`` on, and what is cut short."""
+        """Remove messages of alerts from ``end`` on, and a truncated one."""
         whole = container_tail(self._path).end
         if whole is None:
             raise DataError("the file is damaged")
@@ -84,7 +84,7 @@ class MessagesFile:
         self._waiting.append(message_record(message, start))
 
     def flush(self) -> None:
-        """Return when the disk has all; or else keep what was there."""
+        """Write to the disk; if that fails, restore the previous content."""
         if self._waiting:
             self._write(values_block(MESSAGE_SCHEMA, self._waiting, self._sync_marker))
             self._waiting.clear()

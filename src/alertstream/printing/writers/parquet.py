@@ -1,4 +1,4 @@
-"""Alerts to a table, a Parquet file, with the types that the Avro schema gives their fields."""
+"""Writes alerts to a Parquet table, with the types of the Avro schema."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ with extra("parquet", "Parquet files"):
 MAX_ROWS, MAX_SIZE = 10_000, 64 * 1024 * 1024
 """Rows that are written together, as a row group, and bytes of messages that they come from."""
 MAX_COLUMNS = 1_000
-"""Columns that one field becomes, a record's fields each one."""
+"""Columns that one field may become, if it is a record."""
 
 _QUANTITIES = {
     "visit": pyarrow.int64(),
@@ -69,14 +69,14 @@ _UNITS = {"timestamp-millis": "ms", "timestamp-micros": "us"}
 
 
 class ParquetFile(Writer):
-    """Writes a row an alert, into a file that is there when it is complete, and not before.
+    """Writes a row per alert, into a file that appears only when complete.
 
-    The columns have the types that the first alert's schema gives the fields, or another schema
-    that is known: 64-bit ids stay integers, and a column that is null throughout keeps its type.
+    Columns have the types of the first alert's schema, or of another known schema: 64-bit ids stay
+    integers, and a column of nulls keeps its type.
 
     :param fields: dotted paths and quantities, a column each; empty is ``COLUMNS`` and
         ``HISTORY``.
-    :param keep: leave a table that is there, and write a further one beside it.
+    :param keep: keep an existing table, and write another one beside it.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class ParquetFile(Writer):
         return field_paths(self._fields) | history
 
     def prepare(self, alert: ReceivedAlert, triplet: Triplet | None) -> Callable[[], None]:
-        """Return what takes an alert's row, if its fields have the types of the columns."""
+        """Return a function that adds an alert's row, if its fields have the columns' types."""
         if self._columns is None:
             own = schema_of(
                 opened(alert.message.value, alert.message.key, self._schemas)[0], self._schemas
@@ -132,7 +132,7 @@ class ParquetFile(Writer):
         self._size += size
 
     def flush(self) -> None:
-        """Write what was taken, if it is enough for a row group."""
+        """Write the rows, if they are enough for a row group."""
         if len(self._rows) >= MAX_ROWS or self._size >= MAX_SIZE:
             self._write()
 
@@ -153,7 +153,8 @@ class ParquetFile(Writer):
             try:
                 batches = [self._batch(self._rows)]
             except pyarrow.ArrowException:
-                # What passes for a record alone, such as an empty list, does not among others.
+                # A value that fits alone, such as an empty list for a record, may not fit beside
+                # others.
                 batches = [self._batch([row]) for row in self._rows]
             self._writer.write_table(pyarrow.Table.from_batches(batches, self._columns))
         self.saved += len(self._rows)

@@ -1,4 +1,4 @@
-"""A light curve as it is drawn: which measurements, on which axes, and what is left out."""
+"""Lays out a light curve: which measurements, on which axes, and what is left out."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ AREA = {"width": 290, "height": 130, "left": 56, "right": 282, "top": 14, "botto
 """Of a light curve, and where its axes are, pixel."""
 MAX_BAND, MAX_BANDS = 8, 8
 MIN_DAYS = 2.0
-"""Less time than that is drawn as that."""
+"""A shorter time span is drawn this long."""
 MIN_RANGE = 0.1
-"""As a fraction of the flux: less variation than that is drawn as that."""
+"""As a fraction of the flux: a smaller range is drawn this large."""
 MIN_FOR_OUTLIERS = 8
-"""Measurements of which some may be called outliers."""
+"""Measurements from which on some may count as outliers."""
 FENCE = 2.0
-"""How far from most others an outlier is: in ranges that have eight of ten measurements."""
+"""How far from the others an outlier is, in units of the central 80 % range."""
 
 _ORDER = ("now", "detection", "limit", "forced")
 """Kinds of measurements, the most important first."""
@@ -54,7 +54,7 @@ class Axis:
 
     def beyond(self, value: float) -> int:
         """Return 1 for a value above all that is drawn, -1 for one below, and else 0."""
-        # What is at an end all the same may differ in the last digit.
+        # A value at the end may differ in its last digit.
         spare = 1e-6 * (self.high - self.low)
         return (value > self.high + spare) - (value < self.low - spare)
 
@@ -123,7 +123,7 @@ def _brightness(shown: Sequence[Measurement]) -> Axis:
         if spare > 0:
             low, high = max(low, tenths[0] - spare), min(high, tenths[-1] + spare)
     kept = [each for each in shown if low <= each.value <= high or each.kind == "now"]
-    # A large error is not what the curve is about.
+    # Large errors must not flatten the curve.
     most = max(high - low, *(abs(each.value) * MIN_RANGE for each in kept), 1.0)
     ends = [each.value + sign * min(each.error, most) for each in kept for sign in (-1, 1)]
     if len(fluxes) == 1:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from alertstream.local.pass_rates import PassRates
 
 NO_FIELDS = "decodes whole alerts: it is many times faster with fields, which names what it needs"
-"""What is said of a filter that does not declare what it needs."""
+"""Notice about a filter without ``fields``."""
 
 
 def list_filters(files: Sequence[Path], *, json: bool) -> None:
@@ -66,7 +66,7 @@ def write_template(name: str) -> None:
 def parse_guard(text: str) -> float:
     """Return the share that ``5%`` or ``0.05`` stands for.
 
-    :raises UsageError: it is none, or may be meant either way, as 1.
+    :raises UsageError: it is invalid, or ambiguous, as 1.
     """
     number = re.fullmatch(r"(\d+\.?\d*|\.\d+)(%?)", text)
     share = float(number[1]) / (100 if number[2] else 1) if number else 2
@@ -85,12 +85,12 @@ def try_filters(
     guard: float | None,
     picture: Path | None,
 ) -> int:
-    """Show what filters do with the alerts of files, which share passes, and how long it takes.
+    """Show which of files' alerts pass filters, the shares, and the time per alert.
 
-    :param lines: yields those of the account.
+    :param lines: yields the account's lines.
     :param guard: the share of the alerts above which it fails.
     :param picture: the file that gets a picture of what passes.
-    :raises UsageError: no schema has a field that a filter declares, or nothing draws a picture.
+    :raises UsageError: no schema has a field that a filter declares, or pictures are not possible.
     :raises DataError: a file is not a container file, or the picture cannot be written.
     """
     from alertstream.cli.event_loop import run
@@ -144,7 +144,7 @@ def try_filters(
 
 
 def _drawing(path: Path) -> Callable[[PassRates, str], bytes]:
-    """Return what draws a picture for a file: it is known before the work is done."""
+    """Return a function that draws the picture; errors come before the work begins."""
     if path.suffix.lower() != ".png":
         todo = "name it FILE.png"
         raise UsageError("a picture of what passes is a PNG file", where=str(path), todo=todo)

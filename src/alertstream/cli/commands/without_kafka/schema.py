@@ -154,7 +154,7 @@ class Check(SchemaOptions):
 
 
 def schema_named(text: str, schemas: Schemas) -> Schema:
-    """Return the schema that an id, a version, or a file of a schema or of alerts means."""
+    """Return the schema named by an id, a version, or a file of a schema or of alerts."""
     from alertstream.avro.container.file import ContainerFile
     from alertstream.avro.registry import RegistrySchemas
     from alertstream.avro.schemas import read_schema
@@ -186,7 +186,7 @@ def _result_of(work: Coroutine[Any, Any, T]) -> T:
 
 
 def schema_id_of_version(text: str) -> int:
-    """Return the id that an id (1000) or a version (10.0) means.
+    """Return the id given as an id (1000) or a version (10.0).
 
     :raises UsageError: it is neither.
     """

@@ -21,7 +21,7 @@ _options = option_group("Options")
 
 @dataclass(frozen=True, kw_only=True)
 class Build(FormatOptions):
-    """Join tables of targets to one that is loaded quickly, and say what is in it.
+    """Join tables of targets into one that loads quickly, and summarise it.
 
     Example: alertstream watchlist build mine.csv vizier.vot -o targets.parquet
     """
@@ -34,7 +34,7 @@ class Build(FormatOptions):
     unique: bool = _options(False, "Leave duplicates out.", names=("--unique",))
 
     def run(self) -> int:
-        """Write the table, and what is to be known of it."""
+        """Write the table and its summary."""
         from alertstream.cli.terminal.progress import share_progress
         from alertstream.sky.joining import join_tables
         from alertstream.sky.sphere import parse_radius
