@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.support import raw_kafka
+from tests.support import preloaded, raw_kafka
 from tests.support.commands import COMMAND, clean_environment
 
 HANGS_AFTER = 30.0
@@ -26,16 +26,10 @@ def ask(line: str, **environment: str) -> list[str]:
 
 
 def answer(what: str, **environment: str) -> list[str]:
-    asked = subprocess.run(
-        [COMMAND],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=HANGS_AFTER,
-        env=clean_environment(_ALERTSTREAM_COMPLETE=what, **environment),
-    )
-    assert (asked.stderr, asked.returncode) == ("", 0)
-    return [line for line in asked.stdout.splitlines() if line]
+    asking = clean_environment(_ALERTSTREAM_COMPLETE=what, **environment)
+    status, out, err = preloaded.run([], asking, HANGS_AFTER)
+    assert (err, status) == ("", 0)
+    return [line for line in out.splitlines() if line]
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +39,12 @@ def topics(kafka: str) -> list[str]:
     for name in names:
         raw_kafka.make(kafka, name)
     return sorted(names)
+
+
+def test_the_installed_command_answers() -> None:
+    asking = {"_ALERTSTREAM_COMPLETE": "complete_bash", "COMP_CWORD": "1"}
+    environment = clean_environment(**asking, COMP_WORDS="alertstream\nsi")
+    assert subprocess.check_output([COMMAND], text=True, env=environment).split() == ["simulate"]
 
 
 def test_commands_and_options() -> None:
