@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-SLOW = ("alertstream.local", "alertstream.alert.pictures", "alertstream.printing")
+SLOW = ("alertstream.local", "alertstream.printing.notifications")
 """Modules that few commands need, and that are slow to import."""
 LIBRARIES = ("aiohttp", "aiokafka", "fastavro", "rich.progress", "rich.table", "uvloop")
 
