@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from tests.support import raw_kafka
 from tests.support.samples import write_container
 
 import alertstream
-from alertstream.errors import BrokerError, DataError, TopicError
+from alertstream.errors import BrokerError, DataError, TopicError, UsageError
 
 ROOT = Path(__file__).parents[2]
 
@@ -119,6 +120,12 @@ def test_errors_are_of_one_family(kafka: str, topic: str, tmp_path: Path) -> Non
         read(alertstream.Connection("127.0.0.1:1"), topic)
     with pytest.raises(DataError, match="no such file"):
         asyncio.run(alertstream.send(kafka, topic, tmp_path / "missing.avro"))
+    with pytest.raises(UsageError, match="nan is not a valid interval"):
+        asyncio.run(alertstream.send(kafka, topic, tmp_path, interval=math.nan))
+    with pytest.raises(UsageError, match=r"no schema has the field snnr .* did you mean snr\?"):
+        alertstream.read(kafka, topic, fields="snnr")
+    with pytest.raises(UsageError, match="TLS is not known · choose one of PLAINTEXT, SSL"):
+        alertstream.Connection(kafka, security_protocol="TLS")
     assert issubclass(TopicError, alertstream.AlertStreamError)
     with pytest.raises(AttributeError, match="no attribute 'reed'"):
         alertstream.reed  # noqa: B018

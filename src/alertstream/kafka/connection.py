@@ -48,6 +48,12 @@ class Connection:
                 raise UsageError(f"{address!r} is not HOST:PORT", todo="as in localhost:9092")
             if not address.strip():
                 raise UsageError("the broker has no name", todo="as in localhost:9092")
+        for chosen, known in (
+            (self.security_protocol, ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")),
+            (self.sasl_mechanism, ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")),
+        ):
+            if chosen not in known:
+                raise UsageError(f"{chosen} is not known", todo=f"choose one of {', '.join(known)}")
         if self.is_authenticated and not (self.username and self.password):
             missing = "password" if self.username else "user name"
             raise UsageError(

@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from alertstream.alert.fields import require_fields
 from alertstream.alert.surveys import field_paths
 from alertstream.avro.registry import schemas_from
 from alertstream.errors import notice
@@ -46,7 +47,7 @@ def read(
     start: str | int | datetime = "earliest",
     until: int | datetime | None = None,
     exit_on_eof: bool = False,
-    fields: Collection[str] | None = None,
+    fields: str | Collection[str] | None = None,
     schema: str | Path | None = None,
     schemas: str | Path | Sequence[str | Path] = (),
     registry: str | None = None,
@@ -76,16 +77,19 @@ def read(
     :param schemas: folders of ``.avsc`` files, besides the package's own schemas.
     :param registry: URL of a schema registry that says what an id means.
     :param registry_login: user name and password for it.
+    :raises UsageError: no schema has a field, or the start or end is not valid.
     :raises SchemaError: the schema that is given cannot be read, or is not valid.
     :raises TopicError: a topic does not exist.
     :raises BrokerError: Kafka cannot be reached, or refuses. A connection that is lost is restored.
     :raises RegistryError: the registry refuses. One that is not available is waited for.
     """
     names = (topics,) if isinstance(topics, str) else tuple(topics)
-    paths = None if fields is None else field_paths(fields)
+    wanted = [fields] if isinstance(fields, str) else fields
+    paths = None if wanted is None else field_paths(wanted)
     known = schemas_from(schemas, registry, registry_login)
     if schema is not None:
         known = SingleSchema(schema_from(Path(schema)))
+    require_fields(wanted or (), known, where="fields")
     decoder = AlertDecoder(known, paths, notice)
     subscription = Subscription(names, group, start, until, exit_on_eof)
     return AlertStream(partial(_read, Connection.to(broker), subscription, decoder))

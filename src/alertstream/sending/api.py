@@ -49,13 +49,14 @@ async def send(
     :param schema_id: id to send under, instead of the one derived from a file's schema.
     :param partitions: of the topic, if it has to be made.
     :param replication: copies of it; None is 3, or as many as there are brokers.
+    :raises UsageError: the interval is not valid.
     :raises DataError: a file is not there, or is not a container file.
     :raises SchemaError: a file's schema has no id, or the registry rejects it.
     :raises RegistryError: the registry cannot be reached, or did not answer as it should.
     :raises BrokerError: Kafka cannot be reached, or refuses. Alerts that are not acknowledged are
         in the account instead, as ``failed``, with the reason as ``error``.
     """
-    connection = Connection.to(broker)
+    connection, cadence = Connection.to(broker), Cadence(interval, align=False)
     visits = visits_in(paths_of(paths))
     encoders = await message_encoders(
         files_of(visits),
@@ -68,6 +69,6 @@ async def send(
     target = (await make_topics(connection, [topic], TopicLayout(partitions, replication)))[topic]
     options = SendOptions(target, interval, limit)
     clock, stop = Clock(), asyncio.Event()
-    due = bursts(visits, Cadence(interval, align=False), clock, stop)
+    due = bursts(visits, cadence, clock, stop)
     async with producer(connection, notice=notice) as writing:
         return await send_visits(writing, options, encoders, due, clock=clock, stop=stop)

@@ -59,7 +59,7 @@ class Send(KafkaOptions, SchemaOptions, WorkerOptions, FormatOptions, MetricsOpt
         "PATH",
     )
     interval: float = _visits(
-        39.0, "Seconds from burst to burst; 0: as fast as possible.", "SECONDS", min=0, max=86_400
+        39.0, "Seconds from burst to burst; 0: as fast as possible.", "SECONDS", min=0
     )
     align: bool = _visits(True, "Start bursts at multiples of the interval on the clock.")
     arrival: Literal["burst", "detectors"] = _visits(

@@ -17,10 +17,12 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from alertstream.errors import DataError
+from alertstream.errors import DataError, UsageError
 from alertstream.reading.recording import RecordedMessage
 from alertstream.system.cancellation import stopped_within
 
+MAX_INTERVAL = 86_400
+"""Seconds: a day."""
 DETECTORS = 189
 """Of LSST's camera; a process for each sends its alerts."""
 MAX_DELAY = 1.9
@@ -50,11 +52,17 @@ class Cadence:
     :param interval: seconds from one burst's start to the next; 0 is as fast as possible.
     :param align: start at multiples of the interval on the clock, or else at once.
     :param repeat: how often all files are sent; 0 is for ever.
+    :raises UsageError: the interval is not valid.
     """
 
     interval: float = 39.0
     align: bool = True
     repeat: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.interval <= MAX_INTERVAL:
+            what = f"{self.interval} is not a valid interval"
+            raise UsageError(what, todo=f"give seconds, 0 to {MAX_INTERVAL}")
 
     def next_start(self, now: float, previous: float | None, first: float) -> float:
         """Return when the burst after the one that started at ``previous`` starts.
