@@ -166,7 +166,7 @@ def _run(parsed: Options | int) -> int:
         raise KeyboardInterrupt
     if isinstance(parsed, int):
         return parsed
-    from alertstream.cli.event_loop import Interrupted
+    from alertstream.system.cancellation import Interrupted
 
     LOG.setLevel(logging.ERROR if parsed.quiet else logging.NOTSET)
     host = getattr(parsed, "broker", None) or getattr(parsed, "registry", None) or ""

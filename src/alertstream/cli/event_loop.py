@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from alertstream.system.cancellation import unless_stopped
+from alertstream.system.cancellation import Interrupted, unless_stopped
 
 T = TypeVar("T")
 
@@ -18,10 +18,6 @@ SAME_SIGNAL_TIMEOUT = 1.0
 """Seconds in which further signals count as the same one: a shell and its job may both send it."""
 MALLOPT = {-1: 64 * 1024 * 1024, -3: 32 * 1024 * 1024}
 """glibc's ``M_TRIM_THRESHOLD`` and ``M_MMAP_THRESHOLD`` (malloc.h), in bytes."""
-
-
-class Interrupted(Exception):
-    """A second signal has cut the shutdown short."""
 
 
 def run(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:

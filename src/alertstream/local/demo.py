@@ -34,6 +34,7 @@ from alertstream.sending.delivery import VisitSent
 from alertstream.sending.sender import SendOptions, send
 from alertstream.sending.visits.encoders import message_encoders
 from alertstream.sending.visits.schedule import Cadence, Clock, bursts, files_of, visits_in
+from alertstream.system.cancellation import Interrupted
 
 TOPIC = "alerts-simulated"
 SCHEMA_ID = 1000
@@ -88,7 +89,14 @@ async def demo(
     :param notice: called with a line on what is being done.
     :param fetching, simulating: called with the progress of slow steps.
     :raises AlertStreamError: a part of it fails, or the counts do not add up.
+    :raises Interrupted: it is stopped before anything was sent.
     """
+
+    def progress(done: int, size: int) -> None:
+        simulating(done, size)
+        if stop.is_set():
+            raise Interrupted
+
     notice(info("starting a local Kafka"))
     broker = local_broker(BrokerOptions(port=0), notice=notice, progress=fetching)
     with tempfile.TemporaryDirectory(prefix="alertstream-demo-") as name:
@@ -96,7 +104,9 @@ async def demo(
         async with broker as running:
             notice(info(f"simulating {visits} visits of {alerts} alerts"))
             wanted = SimulateOptions(folder, visits, alerts, history=(0, 20))
-            await asyncio.to_thread(simulate, wanted, schemas.by_id(SCHEMA_ID), simulating)
+            await asyncio.to_thread(simulate, wanted, schemas.by_id(SCHEMA_ID), progress)
+            if stop.is_set():
+                raise Interrupted
             connection = Connection(running.bootstrap)
             summary = await _run(connection, schemas, filters, folder, notice, stop)
             for number, each in enumerate(filters):

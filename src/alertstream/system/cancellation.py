@@ -17,6 +17,10 @@ LOST_TIMEOUT = 2.0
 """The same while there is no connection."""
 
 
+class Interrupted(Exception):
+    """The user did not wait for the end: nothing is to be reported as done."""
+
+
 async def unless_stopped(
     stop: asyncio.Event, work: Awaitable[T], grace: float | Callable[[], float] = SHUTDOWN_TIMEOUT
 ) -> T:
@@ -47,6 +51,11 @@ async def stopped_within(stop: asyncio.Event, seconds: float) -> bool:
 
 async def in_thread(work: Callable[[], T]) -> T:
     """Return the result of ``work``, run in a thread that cannot keep the process from ending."""
+    return await asyncio.wrap_future(in_background(work))
+
+
+def in_background(work: Callable[[], T]) -> Future[T]:
+    """Start ``work`` in a thread that cannot keep the process from ending."""
     done: Future[T] = Future()
     # From here on it cannot be cancelled, which the thread would not notice.
     done.set_running_or_notify_cancel()
@@ -58,4 +67,4 @@ async def in_thread(work: Callable[[], T]) -> T:
             done.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    return await asyncio.wrap_future(done)
+    return done

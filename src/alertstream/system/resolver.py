@@ -11,8 +11,10 @@ import asyncio
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future
-from threading import Thread
+from functools import partial
 from typing import Any, NamedTuple
+
+from alertstream.system.cancellation import in_background
 
 LOOK_UP_TIMEOUT = 8.0
 """Seconds for an answer about a name of which nothing is known: one question may be lost."""
@@ -62,25 +64,18 @@ class Resolver:
         return self._known[at]
 
     def _question(self, at: tuple[str, int]) -> Future[list[Address]]:
-        """Return what will have the answer: what has been asked already, or a new question."""
+        """Return what will have the answer: a question that is still open, or a new one."""
         asked = self._asked.get(at)
         if asked is None or asked.done():
-            asked = self._asked[at] = Future()
-            asked.set_running_or_notify_cancel()
-            # Nobody waits for this thread when the program ends.
-            Thread(target=self._ask, args=(at, asked), daemon=True).start()
+            asked = self._asked[at] = in_background(partial(self._ask, *at))
         return asked
 
-    def _ask(self, at: tuple[str, int], asked: Future[list[Address]]) -> None:
+    def _ask(self, host: str, port: int) -> list[Address]:
         try:
-            found = self._look_up(*at, type=socket.SOCK_STREAM)
-            asked.set_result(
-                [Address(family, kind, number, to) for family, kind, number, _, to in found]
-            )
+            found = self._look_up(host, port, type=socket.SOCK_STREAM)
         except UnicodeError:
-            asked.set_exception(socket.gaierror(socket.EAI_NONAME, "not the name of a host"))
-        except BaseException as error:
-            asked.set_exception(error)
+            raise socket.gaierror(socket.EAI_NONAME, "not the name of a host") from None
+        return [Address(family, kind, number, to) for family, kind, number, _, to in found]
 
 
 RESOLVER = Resolver()

@@ -60,3 +60,16 @@ def test_ctrl_c_ends_it_and_leaves_nothing(tmp_path: Path) -> None:
     assert ended.status == 0
     assert "what became of the alerts" in ended.out
     assert left_over(tmp_path) == set()
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_visits_are_simulated(tmp_path: Path) -> None:
+    process = start("demo", "--visits", 50, "--alerts", 1000, TMPDIR=str(tmp_path))
+    assert process.stderr is not None
+    while "simulating" not in process.stderr.readline():
+        pass
+    os.kill(process.pid, signal.SIGINT)
+    ended = finish(process, 20)
+    assert ended.status == 130
+    assert ended.out == ""
+    assert left_over(tmp_path) == set()
