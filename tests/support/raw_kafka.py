@@ -102,7 +102,9 @@ def commit(broker: str, group: str, topic: str, offset: int) -> None:
     """Move a group's offset in partition 0."""
 
     async def move() -> None:
-        async with AIOKafkaConsumer(bootstrap_servers=broker, group_id=group) as consumer:
+        # By default it also commits, at its end, where it has read to.
+        how = {"group_id": group, "enable_auto_commit": False}
+        async with AIOKafkaConsumer(bootstrap_servers=broker, **how) as consumer:
             consumer.assign([TopicPartition(topic, 0)])
             await consumer.commit({TopicPartition(topic, 0): offset})
 
