@@ -34,7 +34,7 @@ def broker(kafka: str) -> str:
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(each, marks=pytest.mark.slow if each == "demo" else ())
+        pytest.param(each, marks=pytest.mark.slow if each in ("broker", "demo") else ())
         for each in COMMANDS
         if each != "schema register"
     ],

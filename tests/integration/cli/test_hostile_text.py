@@ -166,6 +166,7 @@ def test_terminals(kafka: str, stream: str, what: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.hostile("2: messages from years that no calendar has")
+@pytest.mark.slow
 def test_timestamps(kafka: str, topic: str) -> None:
     limits = {f"message.timestamp.{which}.max.ms": str(2**63 - 1) for which in ("before", "after")}
     # Kafka would delete what is so old.

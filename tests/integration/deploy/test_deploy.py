@@ -60,6 +60,7 @@ def empty_kafka(tmp_path: Path) -> Iterator[str]:
         assert stop(process).status == 0
 
 
+@pytest.mark.slow
 def test_services_follow_one_another(empty_kafka: str, tmp_path: Path) -> None:
     def alertstream(service: str, *more: object) -> list[str]:
         line = [empty_kafka if part == BROKER else part for part in command_line(service)[1:]]

@@ -158,6 +158,7 @@ def test_broker_that_comes_back_empty(topic: str, visits: Path, tmp_path: Path) 
 
 
 @pytest.mark.hostile("15: two different filters with one --group")
+@pytest.mark.slow
 def test_other_filters_are_refused_until_the_whole_group_has_ended(
     kafka: str, topic: str, visits: Path
 ) -> None:
