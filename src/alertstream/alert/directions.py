@@ -17,7 +17,8 @@ def unit_vector(ra: float, dec: float) -> Vector:
 def angle(one: Vector, other: Vector) -> float:
     """Return the angle between two unit vectors, deg.
 
-    It is accurate everywhere, as one of sum and difference is: an arc cosine is not near 0.
+    It is accurate at all angles, since it uses both sum and difference: an arc cosine is inaccurate
+    near 0 and 180 degrees.
     """
     (a, b, c), (x, y, z) = one, other
     apart = math.hypot(a - x, b - y, c - z)

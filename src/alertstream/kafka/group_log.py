@@ -1,6 +1,6 @@
 """A log that several processes write to, and that all of them read in one order.
 
-It is a topic's first partition: whoever appends learns what others have appended before.
+It is a topic's first partition: a process that appends learns what others have appended before.
 """
 
 from __future__ import annotations

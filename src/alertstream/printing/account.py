@@ -11,7 +11,7 @@ class ReadingAccount:
 
     :param what: what is done with alerts: they are ``printed``, or ``told``.
     :param failed: alerts on which a filter's code raised an error, or that a command did not take.
-    :param messages: those that told of alerts.
+    :param messages: sent, each about one or more alerts.
     :param not_shown: cutouts that no picture shows.
     :param files: what each writer has saved, in a line for people.
     """

@@ -50,26 +50,20 @@ def test_figures_add_up_and_nothing_is_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_it_and_leaves_nothing(tmp_path: Path) -> None:
-    process = start("demo", "--visits", 5, "--alerts", 20, TMPDIR=str(tmp_path))
+@pytest.mark.parametrize(
+    ("alerts", "last", "status", "table"),
+    [(20, "alerts acknowledged", 0, True), (1000, "simulating", 130, False)],
+)
+def test_ctrl_c_ends_it_and_leaves_nothing(
+    tmp_path: Path, alerts: int, last: str, status: int, table: bool
+) -> None:
+    process = start("demo", "--visits", 50, "--alerts", alerts, TMPDIR=str(tmp_path))
     assert process.stderr is not None
-    while "alerts acknowledged" not in process.stderr.readline():
+    while last not in process.stderr.readline():
         pass
     os.kill(process.pid, signal.SIGINT)
     ended = finish(process, 40)
-    assert ended.status == 0
-    assert "what became of the alerts" in ended.out
-    assert left_over(tmp_path) == set()
-
-
-@pytest.mark.slow
-def test_ctrl_c_while_visits_are_simulated(tmp_path: Path) -> None:
-    process = start("demo", "--visits", 50, "--alerts", 1000, TMPDIR=str(tmp_path))
-    assert process.stderr is not None
-    while "simulating" not in process.stderr.readline():
-        pass
-    os.kill(process.pid, signal.SIGINT)
-    ended = finish(process, 20)
-    assert ended.status == 130
-    assert ended.out == ""
+    assert ended.status == status
+    assert ("what became of the alerts" in ended.out) is table
+    assert bool(ended.out) is table
     assert left_over(tmp_path) == set()
